@@ -1,0 +1,259 @@
+"""Taxonomy: emotions, groups and exclusions; every label <-> index mapping of the whole program."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hierarchy.errors import UserError
+
+# FER-2013's order (Goodfellow et al., 2013); contempt only where a data set has it.
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+
+# Words that data sets use for the same emotions.
+_SYNONYMS = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "afraid": "fear",
+    "scared": "fear",
+    "happiness": "happy",
+    "joy": "happy",
+    "joyful": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+    "surprize": "surprise",
+    "neutrality": "neutral",
+    "contemptuous": "contempt",
+}
+
+FLAT = "flat"
+
+
+def canonical_emotion(word: str) -> str:
+    """Map a data set's or user's word to the canonical emotion, ignoring case and surrounding blanks.
+
+    Raises:
+        UserError: The word is no emotion that we know.
+    """
+    key = word.strip().lower()
+    key = _SYNONYMS.get(key, key)
+    if key not in EMOTIONS:
+        raise UserError(f"unknown emotion {word!r}; known: {', '.join(EMOTIONS)}")
+    return key
+
+
+def is_emotion(word: str) -> bool:
+    """Whether `word` names an emotion that we know."""
+    key = word.strip().lower()
+    return _SYNONYMS.get(key, key) in EMOTIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taxonomy:
+    """A two-level grouping of emotions: a gate chooses the group, a specialist the emotion within it.
+
+    Attributes:
+        name: What reports call the grouping.
+        gate: Name of the first stage, what the groups are about (`valence`, `arousal`).
+        groups: (group, emotions) pairs in class order; at least two groups of at least one emotion.
+    """
+
+    name: str
+    gate: str
+    groups: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def __post_init__(self) -> None:
+        names = self.group_names
+        if len(names) < 2:
+            raise UserError(f"taxonomy {self.name!r}: got {len(names)} group(s) {list(names)}; at least two are needed")
+        reserved = [n for n in names if n in (FLAT, self.gate)]
+        if len(set(names)) != len(names) or reserved:
+            raise UserError(
+                f"taxonomy {self.name!r}: group names {list(names)} must differ from each other, "
+                f"from {FLAT!r} and from {self.gate!r}"
+            )
+        for word in (self.gate, *names):
+            if not word.replace("_", "").replace("-", "").isalnum():
+                raise UserError(f"taxonomy {self.name!r}: {word!r} is no usable name; use letters, digits, - and _")
+        seen: dict[str, str] = {}
+        for group, emotions in self.groups:
+            if not emotions:
+                raise UserError(f"taxonomy {self.name!r}: group {group!r} has no emotion; each needs one at least")
+            for emotion in emotions:
+                if canonical_emotion(emotion) != emotion:
+                    raise UserError(f"taxonomy {self.name!r}: write {emotion!r} as {canonical_emotion(emotion)!r}")
+                if emotion in seen:
+                    raise UserError(f"taxonomy {self.name!r}: {emotion!r} stands in {seen[emotion]!r} and in {group!r}")
+                seen[emotion] = group
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Groups in the gate's class order."""
+        return tuple(name for name, _ in self.groups)
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """All emotions in canonical order: the class order of flat models and of every composed answer."""
+        grouped = {emotion for _, members in self.groups for emotion in members}
+        return tuple(e for e in EMOTIONS if e in grouped)
+
+    def members(self, group: str) -> tuple[str, ...]:
+        """Emotions of one group in canonical order: the class order of its specialist."""
+        return tuple(e for e in EMOTIONS if e in dict(self.groups)[group])
+
+    def group_of(self, emotion: str) -> str:
+        """The group that holds `emotion`."""
+        return next(group for group, members in self.groups if emotion in members)
+
+    @property
+    def specialists(self) -> tuple[str, ...]:
+        """Groups that need a specialist: those of more than one emotion."""
+        return tuple(group for group, members in self.groups if len(members) > 1)
+
+    def stages(self, mode: str) -> tuple[str, ...]:
+        """Names of the stages that a run of `mode` ("hierarchical" or "flat") trains, in training order."""
+        return (FLAT,) if mode == FLAT else (self.gate, *self.specialists)
+
+    def stage_classes(self, stage: str) -> tuple[str, ...]:
+        """Class order of a stage: group names for the gate, emotions for a specialist or the flat stage."""
+        if stage == self.gate:
+            return self.group_names
+        return self.emotions if stage == FLAT else self.members(stage)
+
+    def stage_labels(self, stage: str, emotions: Iterable[str]) -> list[int]:
+        """Class index of each emotion in `stage`, -1 where the stage does not know it."""
+        classes = self.stage_classes(stage)
+        if stage == self.gate:
+            index = {e: classes.index(group) for group, members in self.groups for e in members}
+        else:
+            index = {e: i for i, e in enumerate(classes)}
+        return [index.get(e, -1) for e in emotions]
+
+    @property
+    def group_index(self) -> tuple[int, ...]:
+        """For each emotion in class order, the index of its group."""
+        return tuple(self.stage_labels(self.gate, self.emotions))
+
+    def exclude(self, emotions: Iterable[str]) -> "Taxonomy":
+        """The same taxonomy without `emotions`.
+
+        Raises:
+            UserError: An emotion is unknown or not in the taxonomy, or a group would be left empty.
+        """
+        dropped = [canonical_emotion(e) for e in emotions]
+        absent = [e for e in dropped if e not in self.emotions]
+        if absent:
+            raise UserError(f"cannot exclude {absent[0]!r}: taxonomy {self.name!r} holds {', '.join(self.emotions)}")
+        if len(self.emotions) - len(set(dropped)) < 2:
+            raise UserError(f"excluding {', '.join(dropped)} leaves fewer than two emotions; keep at least two")
+        return self._without(dropped, f"excluding {', '.join(dropped)}")
+
+    def restrict(self, present: Iterable[str]) -> "Taxonomy":
+        """The same taxonomy with only the emotions that a data set holds.
+
+        Raises:
+            UserError: The data holds an emotion that the taxonomy does not, or a group would be left empty.
+        """
+        held = set(present)
+        foreign = [e for e in EMOTIONS if e in held and e not in self.emotions]
+        if foreign:
+            raise UserError(
+                f"the data holds {', '.join(foreign)}, which taxonomy {self.name!r} has in no group; "
+                f"add it to a group or use --exclude {','.join(foreign)}"
+            )
+        return self._without([e for e in self.emotions if e not in held], "the data")
+
+    def _without(self, dropped: Iterable[str], cause: str) -> "Taxonomy":
+        gone = set(dropped)
+        groups = tuple((name, tuple(e for e in members if e not in gone)) for name, members in self.groups)
+        empty = [name for name, members in groups if not members]
+        if empty:
+            raise UserError(
+                f"{cause} leaves group {empty[0]!r} of taxonomy {self.name!r} without an emotion; "
+                f"keep at least one in each group"
+            )
+        return Taxonomy(name=self.name, gate=self.gate, groups=groups)
+
+    def to_dict(self) -> dict:
+        """The JSON form that `load_taxonomy` reads."""
+        return {"name": self.name, "gate": self.gate, "groups": {name: list(members) for name, members in self.groups}}
+
+    @classmethod
+    def from_dict(cls, record: object, *, name: str) -> "Taxonomy":
+        """Read `{"groups": {group: [emotion, ...]}, "name": ..., "gate": ...}`; name and gate may be left out.
+
+        Args:
+            record: The parsed JSON.
+            name: What to call the taxonomy where the record has no name of its own.
+
+        Raises:
+            UserError: The record has another shape or breaks a rule of the class.
+        """
+        shape = 'a taxonomy is {"groups": {"group": ["emotion", ...], ...}, "name": "...", "gate": "..."}'
+        groups = record.get("groups") if isinstance(record, dict) else None
+        if not isinstance(groups, dict) or not all(isinstance(m, list) for m in groups.values()):
+            raise UserError(f"taxonomy {name!r}: {shape}")
+        unknown = set(record) - {"groups", "name", "gate"}
+        if unknown:
+            raise UserError(f"taxonomy {name!r}: unknown key {sorted(unknown)[0]!r}; {shape}")
+        pairs = tuple((str(g), tuple(canonical_emotion(str(e)) for e in members)) for g, members in groups.items())
+        return cls(name=str(record.get("name", name)), gate=str(record.get("gate", "gate")), groups=pairs)
+
+
+TAXONOMIES = {
+    # Pleasant or unmarked faces against unpleasant ones; neutral counts as positive unless a name below says otherwise.
+    "valence": Taxonomy(
+        name="valence",
+        gate="valence",
+        groups=(
+            ("positive", ("happy", "surprise", "neutral")),
+            ("negative", ("angry", "disgust", "fear", "sad", "contempt")),
+        ),
+    ),
+    "valence-neutral-negative": Taxonomy(
+        name="valence-neutral-negative",
+        gate="valence",
+        groups=(
+            ("positive", ("happy", "surprise")),
+            ("negative", ("angry", "disgust", "fear", "sad", "contempt", "neutral")),
+        ),
+    ),
+    "valence-neutral-apart": Taxonomy(
+        name="valence-neutral-apart",
+        gate="valence",
+        groups=(
+            ("positive", ("happy", "surprise")),
+            ("neutral", ("neutral",)),
+            ("negative", ("angry", "disgust", "fear", "sad", "contempt")),
+        ),
+    ),
+    # The halves of the activation axis in Russell, "A circumplex model of affect", JPSP 39(6), 1980.
+    "arousal": Taxonomy(
+        name="arousal",
+        gate="arousal",
+        groups=(
+            ("high", ("angry", "disgust", "fear", "happy", "surprise", "contempt")),
+            ("low", ("sad", "neutral")),
+        ),
+    ),
+}
+
+
+def load_taxonomy(name_or_path: str) -> Taxonomy:
+    """A built-in taxonomy by name, or one from a JSON file.
+
+    Raises:
+        UserError: Neither a known name nor a readable JSON file, or the file breaks a rule.
+    """
+    if name_or_path in TAXONOMIES:
+        return TAXONOMIES[name_or_path]
+    path = Path(name_or_path)
+    known = ", ".join(TAXONOMIES)
+    if not path.is_file():
+        raise UserError(f"taxonomy {name_or_path!r} is neither a known name ({known}) nor a JSON file")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"taxonomy file {name_or_path}: not readable as JSON ({error})") from error
+    return Taxonomy.from_dict(record, name=path.stem)
