@@ -197,7 +197,10 @@ class Taxonomy:
         unknown = set(record) - {"groups", "name", "gate"}
         if unknown:
             raise UserError(f"taxonomy {name!r}: unknown key {sorted(unknown)[0]!r}; {shape}")
-        pairs = tuple((str(g), tuple(canonical_emotion(str(e)) for e in members)) for g, members in groups.items())
+        try:
+            pairs = tuple((g, tuple(canonical_emotion(str(e)) for e in members)) for g, members in groups.items())
+        except UserError as error:
+            raise UserError(f"taxonomy {name!r}: {error}") from error
         return cls(name=str(record.get("name", name)), gate=str(record.get("gate", "gate")), groups=pairs)
 
 
@@ -253,7 +256,16 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     if not path.is_file():
         raise UserError(f"taxonomy {name_or_path!r} is neither a known name ({known}) nor a JSON file")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
     except (OSError, ValueError) as error:
         raise UserError(f"taxonomy file {name_or_path}: not readable as JSON ({error})") from error
     return Taxonomy.from_dict(record, name=path.stem)
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object, refusing a key that stands twice: Python would silently drop the first group's emotions."""
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f"key {twice!r} stands twice")
+    return dict(pairs)

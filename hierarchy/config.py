@@ -1,0 +1,350 @@
+"""Frozen settings of a run: defaults, JSON in and out, and every check that needs no data.
+
+Each field carries its own help text and limits, so that the command line, the checks and the saved record share one
+definition. Standard library only: the command line imports this before it knows whether its arguments are valid.
+"""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hierarchy.errors import UserError
+from hierarchy.taxonomy import TAXONOMIES, Taxonomy, canonical_emotion, load_taxonomy
+
+FORMAT = 1
+TRAINING_MODES = ("hierarchical", "flat")
+_TAXONOMY_HELP = f"grouping of the emotions: {', '.join(TAXONOMIES)}, or a JSON file"
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A dataclass field with the help text, limits (`above` exclusive) and placeholder that the command line shows."""
+    metadata = {"help": text, "choices": choices, "low": low, "high": high, "above": above, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which faces a run sees, and how they are grouped and split."""
+
+    data: str | None = option(None, "folder, csv or zip (default: data/fer2013 if it is there, else synthetic faces)")
+    dataset: str | None = option(None, "read the data as this kind instead of recognising it", metavar="NAME")
+    ferplus: str | None = option(None, "fer2013new.csv with the FER+ votes: majority label and soft labels")
+    taxonomy: str | dict = option("valence", _TAXONOMY_HELP)
+    exclude: tuple[str, ...] = option((), "emotions to leave out everywhere, separated by commas", metavar="EMOTIONS")
+    limit: int | None = option(None, "a stratified N rows of each split, for a quick look", low=1)
+    drop_duplicates: bool = option(False, "drop train and validation faces that also stand in a later split")
+    skip_bad: bool = option(False, "leave unreadable images out and record them, instead of stopping")
+    image_size: int = option(48, "height and width in pixels that the models see", low=16, high=512)
+    channels: int = option(1, "1 for grey, 3 for colour", choices=("1", "3"))
+    validation_fraction: float = option(
+        0.1, "share of train cut off where there is no validation split", above=0, high=0.5
+    )
+    test_fraction: float = option(0.2, "share of all rows cut off where there is no test split", above=0, high=0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """How one stage is trained; every field can be set for all stages or for one (`stage=value`)."""
+
+    model: str = option("compact_resnet", "model of the registry")
+    epochs: int | None = option(None, "passes over the drawn train rows (default: 24, or 6 on synthetic faces)", low=1)
+    batch_size: int = option(128, "faces in a training step", low=1)
+    optimizer: str = option("sgd", "sgd is Nesterov with momentum 0.9", choices=("sgd", "adamw"))
+    learning_rate: float | None = option(None, "peak rate (default: 0.1 for sgd, 0.001 for adamw)", above=0)
+    schedule: str = option("cosine", "course of the rate after the warm-up", choices=("cosine", "linear", "constant"))
+    warmup: float = option(1.0, "epochs of linear warm-up", low=0)
+    weight_decay: float = option(5e-4, "decoupled weight decay", low=0)
+    label_smoothing: float = option(0.1, "share of each label spread over the classes", low=0, high=0.9)
+    ema: float = option(
+        0.995, "decay of the weight average that is validated and saved; 0 turns it off", low=0, high=0.9999
+    )
+    balance: str = option("none", "imbalance handling on train rows", choices=("none", "oversample", "class-weight"))
+    patience: int = option(0, "stop after N epochs without a better validation score; 0 never stops early", low=0)
+    soft_labels: bool = option(False, "train on FER+ vote shares instead of the majority label")
+    shift: float = option(0.1, "augmentation: largest shift as a fraction of the size", low=0, high=0.5)
+    flip: bool = option(True, "augmentation: mirror half of the faces")
+    rotation: float = option(10.0, "augmentation: largest rotation in degrees", low=0, high=180)
+    zoom: float = option(0.1, "augmentation: largest zoom as a fraction", low=0, high=0.5)
+    erase: float = option(0.25, "augmentation: probability of erasing a rectangle", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a trained run is judged; nothing here changes a weight."""
+
+    temperature: bool = option(True, "fit one temperature per stage on validation before composing")
+    prior_correction: bool = option(True, "undo the class prior of a rebalanced stage before composing")
+    logit_adjustment: float = option(
+        0.0, "also report answers adjusted by prior^-TAU (Menon et al., 2021)", low=0, metavar="TAU"
+    )
+    resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", low=100, high=100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what a run computes.
+
+    Attributes:
+        stage: Settings of all stages.
+        stages: Per stage, the fields that differ from `stage`.
+    """
+
+    mode: str = option("hierarchical", "what to train", choices=TRAINING_MODES)
+    name: str | None = option(None, "folder below results/ (default: made of data set, mode, model and seed)")
+    seed: int = option(
+        0, "seed of splits, sampling, initial weights, shuffling and augmentation", low=0, high=2**31 - 1
+    )
+    deterministic: bool = option(True, "deterministic TensorFlow kernels: the same seed gives the same weights")
+    data: DataConfig = DataConfig()
+    stage: StageConfig = StageConfig()
+    stages: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def for_stage(self, stage: str) -> StageConfig:
+        """The settings of one stage, with its own values over the common ones."""
+        return dataclasses.replace(self.stage, **self.stages.get(stage, {}))
+
+    def grouping(self) -> Taxonomy:
+        """The taxonomy with the exclusions taken out."""
+        value = self.data.taxonomy
+        taxonomy = Taxonomy.from_dict(value, name="custom") if isinstance(value, dict) else load_taxonomy(value)
+        return taxonomy.exclude(self.data.exclude) if self.data.exclude else taxonomy
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; a taxonomy file is written out in full, so the record stands alone."""
+        record = {"format": FORMAT, **dataclasses.asdict(self)}
+        record["data"]["exclude"] = list(self.data.exclude)
+        if isinstance(self.data.taxonomy, str) and self.data.taxonomy not in TAXONOMIES:
+            record["data"]["taxonomy"] = load_taxonomy(self.data.taxonomy).to_dict()
+        return record
+
+    @classmethod
+    def from_dict(cls, record: Any, *, source: str = "config") -> "RunConfig":
+        """Read what `to_dict` wrote; keys that are left out take their defaults.
+
+        Raises:
+            UserError: An unknown key, a value of the wrong type or out of its limits.
+        """
+        if not isinstance(record, dict):
+            raise UserError(f"{source}: expected a JSON object of settings, got {type(record).__name__}")
+        values = {k: v for k, v in record.items() if k != "format"}
+        if record.get("format", FORMAT) != FORMAT:
+            raise UserError(f"{source}: format {record['format']!r} is not the {FORMAT} that this version reads")
+        for key, part in SECTIONS.items():
+            if key in values:
+                values[key] = _read_section(part, values[key], f"{source}: {key}")
+        stages = values.get("stages", {})
+        if not isinstance(stages, dict):
+            raise UserError(f"{source}: stages: expected an object of stage names, got {stages!r}")
+        values["stages"] = {s: _checked(StageConfig, v, f"{source}: stages.{s}") for s, v in stages.items()}
+        simple = {k: v for k, v in values.items() if k not in (*SECTIONS, "stages")}
+        return cls(**{**values, **_checked(cls, simple, source)}).validated()
+
+    def validated(self) -> "RunConfig":
+        """This configuration, after the checks that span several fields.
+
+        Raises:
+            UserError: An unknown exclusion, a group left empty, settings for a stage that the run has not, or soft
+                labels without votes.
+        """
+        taxonomy = self.grouping()
+        known = taxonomy.stages(self.mode)
+        for name in self.stages:
+            if name not in known:
+                raise UserError(f"stage {name!r} is not part of this run; its stages are {', '.join(known)}")
+        if self.data.ferplus is None and any(self.for_stage(stage).soft_labels for stage in known):
+            raise UserError("--soft-labels trains on FER+ votes; give them with --ferplus fer2013new.csv")
+        return self
+
+
+SECTIONS = {"data": DataConfig, "stage": StageConfig, "evaluation": EvaluationConfig}
+
+
+def fields_of(part: type) -> dict[str, dataclasses.Field]:
+    """The settable fields of a section by name, without nested sections."""
+    return {f.name: f for f in dataclasses.fields(part) if f.metadata}
+
+
+def _read_section(part: type, values: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(values):
+        return values
+    return part(**_checked(part, values, where))
+
+
+def _checked(part: type, values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected an object of settings, got {values!r}")
+    known = fields_of(part)
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UserError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(known)}")
+    return {name: check_value(part, name, value, f"{where}.{name}") for name, value in values.items()}
+
+
+def check_value(part: type, name: str, value: Any, where: str) -> Any:
+    """`value` as the field `name` of `part` holds it.
+
+    Args:
+        part: DataConfig, StageConfig, EvaluationConfig or RunConfig.
+        name: A field of `part`.
+        value: Text from the command line, or a JSON value.
+        where: What errors call the value: a flag or a key.
+
+    Raises:
+        UserError: The value cannot be read as the field's type, or is out of its limits.
+    """
+    field = fields_of(part)[name]
+    kinds = _kinds(typing.get_type_hints(part)[name])
+    if value is None and type(None) in kinds:
+        return None
+    if tuple in kinds:
+        return _emotion_list(value, where)
+    if dict in kinds and isinstance(value, dict):
+        return Taxonomy.from_dict(value, name="custom").to_dict()
+    return _within_limits(_convert(value, kinds, where), field.metadata, where)
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(typing.get_origin(p) or p for p in parts)
+
+
+def _emotion_list(value: Any, where: str) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, Iterable):
+        raise UserError(f"{where}: expected emotions, got {value!r}")
+    try:
+        return tuple(dict.fromkeys(canonical_emotion(str(w)) for w in words if str(w).strip()))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _convert(value: Any, kinds: tuple[type, ...], where: str) -> Any:
+    if bool in kinds:
+        words = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+        raise UserError(f"{where}: expected on or off, got {value!r}")
+    if str in kinds:
+        if isinstance(value, str) and value:
+            return value
+        raise UserError(f"{where}: expected text, got {value!r}")
+    kind, word = (int, "a whole number") if int in kinds else (float, "a number")
+    try:
+        number = kind(value) if not isinstance(value, float) else float(value)
+        usable = math.isfinite(number) and not (kind is int and number != int(number))
+    except (TypeError, ValueError, OverflowError):  # OverflowError: a whole number too large for a float
+        usable = False
+    if isinstance(value, bool) or not usable:
+        raise UserError(f"{where}: expected {word}, got {value!r}")
+    return kind(number)
+
+
+def _within_limits(value: Any, limits: Mapping[str, Any], where: str) -> Any:
+    if limits["choices"] and str(value) not in limits["choices"]:
+        raise UserError(f"{where}: expected one of {', '.join(limits['choices'])}, got {value!r}")
+    low, high, above = limits["low"], limits["high"], limits["above"]
+    if (
+        (low is not None and value < low)
+        or (above is not None and value <= above)
+        or (high is not None and value > high)
+    ):
+        lower = f"above {above}" if above is not None else f"at least {low}"
+        upper = f" and at most {high}" if high is not None else ""
+        raise UserError(f"{where}: expected {lower}{upper}, got {value}")
+    return value
+
+
+def parse_staged(name: str, text: str, flag: str) -> dict[str | None, Any]:
+    """Read `VALUE` or `stage=VALUE,stage=VALUE` (a bare VALUE among them is for all other stages).
+
+    Returns:
+        Stage name to value; the key None holds the value for all stages.
+    """
+    values: dict[str | None, Any] = {}
+    for item in text.split(","):
+        stage, equals, value = item.partition("=")
+        key = stage.strip() if equals else None
+        if key in values:
+            raise UserError(f"{flag}: {key or 'the common value'} is given twice in {text!r}")
+        values[key] = check_value(StageConfig, name, (value if equals else item).strip(), flag)
+    return values
+
+
+def apply_flags(config: RunConfig, flags: Mapping[str, Any]) -> RunConfig:
+    """`config` with command-line values over it.
+
+    Args:
+        config: Defaults or what a file holds.
+        flags: Field name to text or boolean, only those that the user gave.
+    """
+    sections: dict[str, dict[str, Any]] = {key: {} for key in SECTIONS}
+    own: dict[str, Any] = {}
+    stages = {name: dict(values) for name, values in config.stages.items()}
+    for name, value in flags.items():
+        flag = "--" + name.replace("_", "-")
+        if name in fields_of(StageConfig):
+            _apply_staged(name, parse_staged(name, str(value), flag), sections["stage"], stages)
+        elif name in fields_of(RunConfig):
+            own[name] = check_value(RunConfig, name, value, flag)
+        else:
+            key = "data" if name in fields_of(DataConfig) else "evaluation"
+            sections[key][name] = check_value(SECTIONS[key], name, value, flag)
+    parts = {key: dataclasses.replace(getattr(config, key), **values) for key, values in sections.items()}
+    return dataclasses.replace(config, **parts, **own, stages={s: v for s, v in stages.items() if v}).validated()
+
+
+def _apply_staged(name: str, values: Mapping[str | None, Any], common: dict, stages: dict[str, dict]) -> None:
+    if None in values:  # a value for all stages takes the place of what a file said of single ones
+        common[name] = values[None]
+        for own in stages.values():
+            own.pop(name, None)
+    for stage, value in values.items():
+        if stage is not None:
+            stages.setdefault(stage, {})[name] = value
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a config.json.
+
+    Raises:
+        UserError: The file is missing, no JSON, or holds a bad setting.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"config {path}: not readable as JSON ({error})") from error
+    return RunConfig.from_dict(record, source=f"config {path}")
+
+
+def differences(saved: RunConfig, asked: RunConfig) -> list[str]:
+    """Settings that differ, each as `key: saved -> asked`."""
+    left, right = _flatten(saved.to_dict()), _flatten(asked.to_dict())
+    return [f"{k}: {left.get(k)!r} -> {right.get(k)!r}" for k in sorted({*left, *right}) if left.get(k) != right.get(k)]
+
+
+def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping) and key != "taxonomy":
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

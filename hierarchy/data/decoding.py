@@ -1,0 +1,197 @@
+"""From one image file or one csv row to checked 8-bit pixels, or to the reason why there are none."""
+
+import hashlib
+import io
+import math
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 64_000_000  # a header that promises more is refused before anything is decoded
+MAX_BYTES = 4 * MAX_PIXELS  # uncompressed RGBA of the largest image; a longer file is no image that we want
+# Formats decoded by libraries inside Pillow. EPS and the like would start other programs.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+_JPEG_END = b"\xff\xd9"
+
+
+class BadImageError(Exception):
+    """An image that cannot be used; the message is the reason, without the image's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One usable image.
+
+    Attributes:
+        pixels: (size, size, channels) uint8.
+        digest: 16 bytes, blake2b over native shape and native pixels.
+        height: Native height in pixels.
+        width: Native width in pixels.
+    """
+
+    pixels: np.ndarray
+    digest: bytes
+    height: int
+    width: int
+
+
+def read_image(path: Path | str, expected: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode an image file at its native size.
+
+    Args:
+        path: The file.
+        expected: (height, width) that the data set promises; None accepts every size.
+
+    Returns:
+        (h, w) uint8 for a grey image, (h, w, 3) uint8 RGB for one with colours; transparency is dropped.
+
+    Raises:
+        BadImageError: The file is missing, unreadable, no image, damaged, enormous or of another size.
+    """
+    content = _read_bytes(Path(path))
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadImageError(f"more than {MAX_PIXELS // 10**6} megapixels, refused before decoding") from error
+    except UnidentifiedImageError as error:
+        raise BadImageError(f"not an image that can be read ({', '.join(FORMATS)})") from error
+    except Exception as error:  # a damaged header makes Pillow's plugins raise almost any kind
+        raise BadImageError(f"damaged image header ({_first_line(error)})") from error
+    with image:
+        _check_header(image)
+        pixels = _decode(image, content)
+    check_size(pixels.shape[:2], expected)
+    return pixels
+
+
+def parse_pixels(text: str, expected: tuple[int, int] | None = None) -> np.ndarray:
+    """Parse the `pixels` field of a csv row: blank-separated grey values, row by row.
+
+    Args:
+        text: The field.
+        expected: (height, width) of the image; None takes the square of as many values.
+
+    Returns:
+        (h, w) uint8.
+
+    Raises:
+        BadImageError: A value is no whole number of 0..255, or their count is wrong.
+    """
+    try:
+        values = np.fromstring(text, dtype=np.int64, sep=" ")
+    except ValueError:
+        _refuse_words(text)
+        raise BadImageError(f"pixels {text[:20]!r} are not whole numbers of 0..255") from None
+    side = math.isqrt(values.size)
+    height, width = expected or (side, side)
+    if values.size == 0 or values.size != height * width:
+        _refuse_words(text)
+        right = f"{height * width} ({height}x{width})" if expected else "the square of the image's side"
+        raise BadImageError(f"{values.size} pixel values, expected {right}")
+    outside = values[(values < 0) | (values > 255)]
+    if outside.size:
+        raise BadImageError(f"pixel value {outside[0]} is outside 0..255")
+    return values.astype(np.uint8).reshape(height, width)
+
+
+def _refuse_words(text: str) -> None:
+    word = next((w for w in text.split() if not w.lstrip("-").isdecimal()), None)
+    if word is not None:
+        raise BadImageError(f"pixel value {word[:20]!r} is not a whole number of 0..255")
+
+
+def finish(native: np.ndarray, size: int, channels: int) -> Decoded:
+    """Fingerprint a native image and bring it to the working size and number of channels.
+
+    Args:
+        native: (h, w) or (h, w, 3) uint8 as `read_image` and `parse_pixels` give it.
+        size: Side of the result in pixels.
+        channels: 1 (grey) or 3 (RGB).
+    """
+    height, width = native.shape[:2]
+    digest = hashlib.blake2b(repr(native.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(native))
+    pixels = native
+    if channels == 1 and pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    if (height, width) != (size, size):
+        # Area averaging does not alias when shrinking; it repeats pixels when enlarging, where cubic is smooth.
+        shrinks = height >= size and width >= size
+        pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    if channels == 3 and pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    return Decoded(pixels.reshape(size, size, channels), digest.digest(), height, width)
+
+
+def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
+    """Raise BadImageError where (height, width) is not what the data set promises."""
+    if expected is not None and tuple(size) != tuple(expected):
+        raise BadImageError(f"{size[0]}x{size[1]} pixels, this data set's images are {expected[0]}x{expected[1]}")
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The file's content; asks what it is first, because reading a pipe would wait for ever."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadImageError("not a file")
+        if status.st_size == 0:
+            raise BadImageError("empty file (0 bytes)")
+        if status.st_size > MAX_BYTES:
+            raise BadImageError(f"{status.st_size / 1e6:.0f} MB, more than {MAX_BYTES // 10**6} MB")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise BadImageError("file is missing") from error
+    except OSError as error:
+        raise BadImageError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _check_header(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadImageError(f"{height}x{width} pixels, more than {MAX_PIXELS // 10**6} megapixels: refused")
+    if width * height == 0:
+        raise BadImageError(f"{height}x{width} pixels: nothing to see")
+
+
+def _decode(image: Image.Image, content: bytes) -> np.ndarray:
+    plain_grey = image.format == "JPEG" and image.mode == "L" and "exif" not in image.info
+    if plain_grey and content.endswith(_JPEG_END):
+        # The same libjpeg without Pillow's overhead: twice as fast on small faces. None means damaged: Pillow says how.
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is not None and pixels.shape == (image.height, image.width):
+            return pixels
+    try:
+        image.load()
+        if "exif" in image.info or image.format == "TIFF":
+            image = ImageOps.exif_transpose(image)
+        return _eight_bit(image)
+    except BadImageError:
+        raise
+    except Exception as error:  # as with the header: damaged data makes Pillow raise almost any kind
+        raise BadImageError(f"truncated or damaged ({_first_line(error)})") from error
+
+
+def _eight_bit(image: Image.Image) -> np.ndarray:
+    """Pixels of a loaded image: (h, w) where it is grey, even if stored in colour; else (h, w, 3). uint8."""
+    if image.mode.startswith("I;16"):
+        # 65535 / 257 = 255: the whole 16-bit range lands on the whole 8-bit range.
+        return np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise BadImageError("32-bit pixels, expected 8 or 16 bits")
+    if image.mode in ("L", "1", "LA"):
+        return np.asarray(image.convert("L"))
+    pixels = np.asarray(image.convert("RGB"))
+    grey = pixels[..., 0]
+    # A grey face saved in colour counts as the same face as its grey file.
+    if (grey == pixels[..., 1]).all() and (grey == pixels[..., 2]).all():
+        return np.ascontiguousarray(grey)
+    return pixels
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:120]

@@ -1,0 +1,141 @@
+"""The straight line from a path to labelled, split faces: sources -> taxonomy -> images -> splits."""
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hierarchy.config import DataConfig, RunConfig
+from hierarchy.data.images import ImageSet, load_images
+from hierarchy.data.sources import read_source
+from hierarchy.data.splits import assign, drop_duplicates, limit_rows
+from hierarchy.paths import DEFAULT_DATA
+from hierarchy.taxonomy import Taxonomy
+
+SYNTHETIC = "synthetic"
+
+log = logging.getLogger("hierarchy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFaces:
+    """The faces of one split as one stage sees them.
+
+    Attributes:
+        pixels: (n, height, width, channels) uint8, all faces of the data set.
+        rows: (m,) int64 rows of `pixels` whose emotion the stage knows.
+        labels: (m,) int64 class index in the stage.
+        targets: (m, classes) float32, one-hot or vote shares.
+    """
+
+    pixels: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+    """All faces of a run.
+
+    Attributes:
+        images: Decoded faces; `images.pixels` is (n, size, size, channels) uint8.
+        manifest: The rows that the run uses, `split` filled; the index says which row of `images.pixels` is meant.
+        taxonomy: The grouping, without excluded and absent emotions.
+    """
+
+    images: ImageSet
+    manifest: pd.DataFrame
+    taxonomy: Taxonomy
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any face is drawn by a program."""
+        return bool((self.manifest["source"] == SYNTHETIC).any())
+
+    def split(self, name: str) -> pd.DataFrame:
+        """The rows of one split, in manifest order."""
+        return self.manifest[self.manifest["split"] == name]
+
+    def stage_view(self, stage: str, split: str, *, soft_labels: bool = False) -> StageFaces:
+        """The faces of a split whose emotion a stage knows, with its own labels.
+
+        Args:
+            stage: Name of a stage of the taxonomy.
+            split: "train", "validation" or "test".
+            soft_labels: Use vote shares as targets where the manifest has them.
+        """
+        rows = self.split(split)
+        labels = np.array(self.taxonomy.stage_labels(stage, rows["emotion"]), dtype=np.int64)
+        rows, labels = rows[labels >= 0], labels[labels >= 0]
+        targets = np.eye(len(self.taxonomy.stage_classes(stage)), dtype=np.float32)[labels]
+        if soft_labels:
+            targets = _vote_shares(self.taxonomy, stage, rows, targets)
+        return StageFaces(pixels=self.images.pixels, rows=rows.index.to_numpy(), labels=labels, targets=targets)
+
+    def pixels_of(self, ids: list[str]) -> np.ndarray:
+        """Faces by manifest id, (n, height, width, channels) uint8."""
+        positions = pd.Series(self.manifest.index, index=self.manifest["id"])
+        return self.images.pixels[positions.loc[list(ids)].to_numpy()]
+
+
+def _vote_shares(taxonomy: Taxonomy, stage: str, rows: pd.DataFrame, one_hot: np.ndarray) -> np.ndarray:
+    """Votes summed into the stage's classes and renormalised; one-hot where no vote falls into them."""
+    shares = np.zeros_like(one_hot)
+    for emotion, label in zip(taxonomy.emotions, taxonomy.stage_labels(stage, taxonomy.emotions), strict=True):
+        if label >= 0:
+            shares[:, label] += rows[f"soft_{emotion}"].to_numpy(np.float32)
+    total = shares.sum(axis=1, keepdims=True)
+    return np.where(total > 0, shares / np.maximum(total, 1e-9), one_hot).astype(np.float32)
+
+
+def resolve_data(config: DataConfig) -> DataConfig:
+    """Fill in what to read where nothing is named: data/fer2013 if it is there, else synthetic faces, said loudly."""
+    if config.data is not None or config.dataset == SYNTHETIC:
+        return config
+    if DEFAULT_DATA.exists() and config.dataset in (None, "fer2013"):
+        return dataclasses.replace(config, data=str(DEFAULT_DATA))
+    log.warning(
+        "SYNTHETIC faces: no --data was given and %s does not exist. These faces are drawn by a program; "
+        "scores on them say nothing about real people.",
+        "data/fer2013",
+    )
+    return dataclasses.replace(config, dataset=SYNTHETIC)
+
+
+def read_manifest(config: DataConfig) -> pd.DataFrame:
+    """The manifest of the data that `config` (resolved) names."""
+    path = None if config.data is None else Path(config.data)
+    ferplus = None if config.ferplus is None else Path(config.ferplus)
+    return read_source(path, dataset=config.dataset, ferplus=ferplus)
+
+
+def read_faces(config: RunConfig) -> Faces:
+    """Read, select, decode and split the faces of a run.
+
+    Raises:
+        UserError: Anything that is wrong with the data or does not fit the taxonomy.
+    """
+    data = config.data
+    manifest = read_manifest(data)
+    asked = config.grouping()
+    present = set(manifest["emotion"]) - set(data.exclude)
+    manifest = manifest[~manifest["emotion"].isin(data.exclude)].reset_index(drop=True)
+    taxonomy = asked.restrict(present)
+    absent = [e for e in asked.emotions if e not in present and e != "contempt"]
+    if absent:
+        log.warning("The data holds no %s: the taxonomy goes on without.", ", ".join(absent))
+    images = load_images(manifest, size=data.image_size, channels=data.channels, skip_bad=data.skip_bad)
+    rows = assign(
+        images.manifest,
+        seed=config.seed,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+    )
+    rows = drop_duplicates(rows, drop=data.drop_duplicates)
+    if data.limit:
+        rows = limit_rows(rows, data.limit, seed=config.seed)
+    return Faces(images=images, manifest=rows, taxonomy=taxonomy)

@@ -1,0 +1,230 @@
+"""From a manifest to pixels: every image decoded and checked once, then memory-mapped from the cache."""
+
+import hashlib
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from hierarchy.data.decoding import BadImageError, Decoded, finish, parse_pixels, read_image
+from hierarchy.data.image_cache import CacheEntry, new_entry, read_entry
+from hierarchy.errors import UserError
+
+_FORMAT = 1  # part of the cache key: raise it when decoding changes
+_CHUNK = 256  # images decoded between two writes
+_THREADED_PIXELS = 128 * 128  # native size above which decoding is spread over threads
+_SHOWN = 10  # bad images named in a message
+_log = logging.getLogger("hierarchy")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Usable images and what is known of each.
+
+    Attributes:
+        pixels: (n, size, size, channels) uint8, read-only memory map; row i belongs to manifest row i.
+        manifest: The columns it was loaded from, plus `pixel_hash` (32 hex digits over native shape and pixels),
+            `height` and `width` (native); RangeIndex.
+        bad: Columns id, path, reason: the images left out.
+        fingerprint: 16 hex digits over all (pixel_hash, emotion, split); the same faces give the same, csv or folder.
+    """
+
+    pixels: np.ndarray
+    manifest: pd.DataFrame
+    bad: pd.DataFrame
+    fingerprint: str
+
+
+def load_images(manifest: pd.DataFrame, *, size: int, channels: int, skip_bad: bool) -> ImageSet:
+    """Decode the images of a manifest, or take them from the cache where they were decoded before.
+
+    Args:
+        manifest: As a data source gives it.
+        size: Side of the square result in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        skip_bad: Leave unusable images out with a warning, instead of stopping.
+
+    Raises:
+        UserError: An image is unusable (and `skip_bad` is not set), none is usable, or the cache cannot be written.
+    """
+    if channels not in (1, 3):
+        raise UserError(f"channels {channels}: images are decoded to 1 (grey) or 3 (RGB)")
+    if size < 1:
+        raise UserError(f"image size {size}: at least 1 pixel is needed")
+    key = _cache_key(manifest, size, channels)
+    entry = read_entry(key)
+    if entry is None:
+        entry = _build(key, manifest, size, channels, skip_bad)
+    bad = _bad_table(manifest, entry.bad)
+    _judge_bad(bad, len(manifest), skip_bad)
+    usable = _usable_rows(manifest, entry)
+    return ImageSet(entry.pixels, usable, bad, fingerprint(usable))
+
+
+def fingerprint(manifest: pd.DataFrame) -> str:
+    """16 hex digits over the faces, emotions and splits of a manifest with `pixel_hash`, whatever their order."""
+    lines = sorted(map(" ".join, zip(manifest["pixel_hash"], manifest["emotion"], manifest["split"], strict=True)))
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+
+
+def describe_bad(bad: pd.DataFrame) -> str:
+    """One line: how many images are bad, and the first ten with their reasons."""
+    shown = [f"{row.id} ({row.path}): {row.reason}" for row in bad.head(_SHOWN).itertuples()]
+    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return f"{len(bad)} bad image{'s' if len(bad) != 1 else ''}: {'; '.join(shown)}{more}"
+
+
+def _judge_bad(bad: pd.DataFrame, total: int, skip_bad: bool) -> None:
+    if bad.empty:
+        return
+    if not skip_bad:
+        raise UserError(f"{describe_bad(bad)}. Mend them, or leave them out with --skip-bad")
+    if len(bad) == total:
+        raise UserError(f"no usable image among {total}: {describe_bad(bad)}")
+    _log.warning("left out of %d images %s", total, describe_bad(bad))
+
+
+def _build(key: str, manifest: pd.DataFrame, size: int, channels: int, skip_bad: bool) -> CacheEntry:
+    with new_entry(key, (size, size, channels)) as writer:
+        writer.write(_with_progress(_decode_all(manifest, size, channels), len(manifest)))
+        bad = _bad_table(manifest, writer.bad)
+        if len(bad) == len(manifest) or not skip_bad:
+            _judge_bad(bad, len(manifest), skip_bad)
+    entry = read_entry(key)
+    if entry is None:
+        raise UserError(f"image cache entry {key}: damaged while it was written; try again")
+    return entry
+
+
+def _usable_rows(manifest: pd.DataFrame, entry: CacheEntry) -> pd.DataFrame:
+    rows = manifest.iloc[entry.positions].reset_index(drop=True)
+    digits = entry.digests.tobytes().hex()
+    hashes = [digits[i : i + 32] for i in range(0, len(digits), 32)]
+    return rows.assign(pixel_hash=hashes, height=entry.sizes[:, 0], width=entry.sizes[:, 1])
+
+
+def _bad_table(manifest: pd.DataFrame, bad: Iterable[tuple[int, str]]) -> pd.DataFrame:
+    bad = list(bad)
+    rows = manifest.iloc[[position for position, _ in bad]][["id", "path"]].reset_index(drop=True)
+    return rows.assign(reason=np.array([reason for _, reason in bad], dtype=str))
+
+
+def _cache_key(manifest: pd.DataFrame, size: int, channels: int) -> str:
+    """Hash of everything that the pixels depend on: the files as they are now, their order, and the working size.
+
+    Emotions and splits are not part of it: relabelled faces share their pixels.
+    """
+    stamps: dict[str, str] = {}
+    digest = hashlib.blake2b(f"{_FORMAT} {size} {channels}".encode(), digest_size=12)
+    columns = (manifest[name].tolist() for name in ("id", "path", "row", "source"))
+    for name, path, row, source in zip(*columns, strict=True):
+        stamp = stamps.get(path)
+        if stamp is None:
+            stamp = stamps[path] = _stamp(path)
+        digest.update(f"{name}\0{path}\0{row}\0{source}\0{stamp}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _stamp(path: str) -> str:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path for each of many thousand files would double the time
+    except OSError as error:
+        return f"error {error.errno}"
+    # The mode too: a file that becomes readable does not change its time of modification.
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_mode}"
+
+
+def _decode_all(manifest: pd.DataFrame, size: int, channels: int) -> Iterator[tuple[int, Decoded | str]]:
+    """Yield (manifest position, image or reason) for every row: files in manifest order, then each csv in its own."""
+    from hierarchy.data.sources import expected_size
+
+    plain = manifest.reset_index(drop=True)
+    promised = {source: expected_size(source) for source in plain["source"].unique()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield from _decode_files(plain[plain["row"] < 0], promised, size, channels)
+    rows = plain[plain["row"] >= 0]
+    for path, part in rows.groupby("path", sort=False):
+        yield from _decode_csv(path, part.sort_values("row"), promised, size, channels)
+
+
+def _decode_files(files: pd.DataFrame, promised: dict, size: int, channels: int) -> Iterator[tuple[int, Decoded | str]]:
+    def decode(task: tuple[str, str]) -> Decoded | str:
+        path, source = task
+        try:
+            return finish(read_image(path, promised[source]), size, channels)
+        except BadImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(files), _CHUNK):
+            chunk = files.iloc[start : start + _CHUNK]
+            tasks = list(zip(chunk["path"], chunk["source"], strict=True))
+            first = decode(tasks[0])
+            # Threads gain on large images only: small ones spend their time inside the interpreter, one at a time.
+            large = isinstance(first, Decoded) and first.height * first.width > _THREADED_PIXELS
+            rest = (pool.map if large else map)(decode, tasks[1:])
+            yield from zip(chunk.index, chain([first], rest), strict=True)
+
+
+def _decode_csv(
+    path: str, rows: pd.DataFrame, promised: dict, size: int, channels: int
+) -> Iterator[tuple[int, Decoded | str]]:
+    def decode(text: str, row: int, source: str) -> Decoded | str:
+        try:
+            return finish(parse_pixels(text, promised[source]), size, channels)
+        except BadImageError as error:
+            return f"data row {row}: {error}"
+
+    done = 0
+    for start, texts in _csv_chunks(path):
+        wanted = rows.iloc[done : done + int(np.searchsorted(rows["row"].to_numpy()[done:], start + len(texts)))]
+        done += len(wanted)
+        chosen = texts[wanted["row"].to_numpy() - start]
+        yield from zip(wanted.index, map(decode, chosen, wanted["row"], wanted["source"]), strict=True)
+    absent = rows.iloc[done:]
+    yield from ((at, f"data row {row}: not in the file") for at, row in zip(absent.index, absent["row"], strict=True))
+
+
+def _csv_chunks(path: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (number of the first data row, `pixels` fields as str) of a csv, a thousand rows at a time."""
+    try:
+        reader = pd.read_csv(
+            path,
+            usecols=lambda name: name.strip().lower() == "pixels",
+            chunksize=1024,
+            dtype=str,
+            keep_default_na=False,
+        )
+        with reader:
+            start = 0
+            for chunk in reader:
+                if chunk.shape[1] != 1:
+                    raise UserError(f"{path}: got {chunk.shape[1]} columns named pixels; exactly one is needed")
+                yield start, chunk.iloc[:, 0].to_numpy(dtype=object)
+                start += len(chunk)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as csv ({str(error).splitlines()[0]})") from error
+
+
+def _with_progress(images: Iterable, total: int) -> Iterator:
+    """Pass `images` on; after three seconds show on stderr how far it is, in one line and only on a terminal."""
+    began = shown = time.monotonic()
+    visible = False
+    for done, image in enumerate(images, start=1):
+        yield image
+        if done % 64 == 0 and (now := time.monotonic()) - began > 3 and now - shown > 0.5 and sys.stderr.isatty():
+            shown, visible = now, True
+            left = (now - began) * (total - done) / done
+            print(f"\rreading images {done}/{total}, {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+    if visible:
+        print(f"\r{' ' * 60}\r", end="", file=sys.stderr, flush=True)

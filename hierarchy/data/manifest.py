@@ -1,0 +1,93 @@
+"""The manifest: one row an image, the only thing that passes between reading a data set and making batches."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from hierarchy.errors import UserError
+from hierarchy.taxonomy import EMOTIONS
+
+MANIFEST_COLUMNS = ("id", "path", "row", "emotion", "split", "source", "subject")
+SPLITS = ("train", "validation", "test")
+UNASSIGNED = ""
+SOFT_PREFIX = "soft_"
+
+_TEXT_COLUMNS = tuple(column for column in MANIFEST_COLUMNS if column != "row")
+
+
+def make_manifest(
+    *,
+    ids: Sequence[str],
+    paths: Sequence[str] | str,
+    emotions: Sequence[str],
+    source: str,
+    splits: Sequence[str] | str = UNASSIGNED,
+    rows: Sequence[int] | int = -1,
+    subjects: Sequence[str] | str = "",
+    soft: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Build a manifest and check it; a single value stands for the same value in every row.
+
+    Args:
+        ids: Names of the images, unique and the same on every machine.
+        paths: Absolute paths of the image files, or of the csv that holds the pixels.
+        emotions: Canonical emotions.
+        source: Name of the data source.
+        splits: "train", "validation", "test", or "" where the source assigns none.
+        rows: 0-based data row numbers inside the csv, -1 for image files.
+        subjects: Who is on the image, "" where the source does not tell.
+        soft: `soft_<emotion>` columns, one row an image: shares of votes that sum to 1.
+
+    Returns:
+        A frame with `MANIFEST_COLUMNS` (int64 `row`, the others str), then float32 `soft` columns; RangeIndex.
+
+    Raises:
+        UserError: No rows, an unknown split or emotion, or an id that occurs twice.
+    """
+    if len(ids) == 0:
+        raise UserError(f"{source}: no image found; a data set needs at least one")
+    values = dict(zip(MANIFEST_COLUMNS, (ids, paths, rows, emotions, splits, source, subjects), strict=True))
+    # Bare values, so that no index of a Series takes part in lining the columns up; one by one would be slow.
+    columns = {name: getattr(value, "array", value) for name, value in values.items()}
+    manifest = pd.DataFrame(columns, index=pd.RangeIndex(len(ids))).astype(
+        {"row": "int64"} | dict.fromkeys(_TEXT_COLUMNS, "str")
+    )
+    if soft is not None:
+        manifest = pd.concat([manifest, soft.reset_index(drop=True).astype("float32")], axis=1)
+    check_manifest(manifest)
+    return manifest
+
+
+def check_manifest(manifest: pd.DataFrame) -> None:
+    """Check a manifest's values.
+
+    Raises:
+        UserError: A value breaks the rules of `make_manifest`; the message names the row's id.
+    """
+    _check_known(manifest, "split", (*SPLITS, UNASSIGNED), "train, validation, test or nothing")
+    _check_known(manifest, "emotion", EMOTIONS, ", ".join(EMOTIONS))
+    repeated = manifest["id"].duplicated(keep=False)
+    if repeated.any():
+        twins = manifest[repeated & (manifest["id"] == manifest.loc[repeated.idxmax(), "id"])]
+        raise UserError(
+            f"{twins['source'].iloc[0]}: the id {twins['id'].iloc[0]!r} stands for {len(twins)} images "
+            f"({', '.join(twins['path'].head(3))}); every image needs a name of its own"
+        )
+    _check_encodable(manifest)
+
+
+def _check_known(manifest: pd.DataFrame, column: str, known: Sequence[str], described: str) -> None:
+    unknown = ~manifest[column].isin(known)
+    if unknown.any():
+        first = manifest[unknown].iloc[0]
+        raise UserError(f"image {first['id']!r}: unknown {column} {first[column]!r}; known: {described}")
+
+
+def _check_encodable(manifest: pd.DataFrame) -> None:
+    """File names that are no UTF-8 could not be written into a run's csv files, hours later."""
+    for column in ("id", "path"):
+        try:
+            "\n".join(manifest[column].tolist()).encode()
+        except UnicodeEncodeError as error:
+            name = next(n for n in manifest[column] if not n.isascii() and n != n.encode(errors="ignore").decode())
+            raise UserError(f"file name {name!a} is not valid UTF-8; rename the file") from error

@@ -1,0 +1,137 @@
+"""Data sources: one module for each family of data sets; its name is the data set's name, its file is its registration.
+
+A source module has `detect(path) -> bool`, cheap and from the content; `read(path) -> manifest`; `IMAGE_SIZE`, the
+(height, width) that every image has, or None; and `LAYOUT`, what it looks like on disk. `fits(path) -> bool` may be
+added where a user's word suffices to read what `detect` alone would not dare to name.
+"""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from hierarchy.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_GENERAL = "folder"
+_EMBEDDED = "synthetic"
+_WITH_FERPLUS = "fer2013"
+_CSV_SOURCES = ("fer2013", "ckextended")
+
+
+def source_names() -> tuple[str, ...]:
+    """Names of all data sources in the order of detection: the specific ones first."""
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return tuple(sorted(names, key=lambda name: (name == _GENERAL, name)))
+
+
+def expected_size(name: str) -> tuple[int, int] | None:
+    """The (height, width) in pixels that every image of a source has; None where sizes vary."""
+    return _module(name).IMAGE_SIZE
+
+
+def read_source(path: Path | None, *, dataset: str | None = None, ferplus: Path | None = None) -> "pd.DataFrame":
+    """Read the manifest of a data set, whatever its layout.
+
+    Args:
+        path: A folder (or the folder around it), a csv or a zip; None for the embedded synthetic faces.
+        dataset: The source's name, where the user gives it; None to recognise it from the content.
+        ferplus: Votes of FER+ (fer2013new.csv) to take labels from, with a csv of FER-2013.
+
+    Returns:
+        The manifest; see `hierarchy.data.manifest`.
+
+    Raises:
+        UserError: Nothing there, nothing known, or content that breaks the rules of its kind.
+    """
+    if dataset is not None:
+        _module(dataset)
+    if path is None:
+        return _read_embedded(dataset, ferplus)
+    try:
+        name, root = _locate(_unpacked(path), dataset, path)
+        return _read(name, root, ferplus)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+
+
+def _module(name: str) -> ModuleType:
+    if name not in source_names():
+        raise UserError(f"unknown data set {name!r}; known: {', '.join(source_names())}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _read_embedded(dataset: str | None, ferplus: Path | None) -> "pd.DataFrame":
+    if dataset not in (None, _EMBEDDED):
+        raise UserError(f"--dataset {dataset} needs the place of the data: --data PATH")
+    return _read(_EMBEDDED, None, ferplus)
+
+
+def _read(name: str, root: Path | None, ferplus: Path | None) -> "pd.DataFrame":
+    if ferplus is None:
+        return _module(name).read(root)
+    if name != _WITH_FERPLUS:
+        raise UserError(f"FER+ labels belong to {_WITH_FERPLUS}, but the data set is {name}; leave out --ferplus")
+    if not ferplus.is_file():
+        raise UserError(f"FER+ labels: {ferplus} is not a file; fer2013new.csv is needed")
+    return _module(name).read(root, ferplus=ferplus)
+
+
+def _unpacked(path: Path) -> Path:
+    """The folder or csv to look at; a zip is unpacked to the cache."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give a folder, a csv or a zip")
+    path = path.resolve()
+    if path.is_file() and path.suffix.lower() == ".zip":
+        from hierarchy.data.archive import extract
+
+        return extract(path)
+    return path
+
+
+def _locate(root: Path, dataset: str | None, given: Path) -> tuple[str, Path]:
+    """Name of the source and where exactly it lies: `root`, or one folder further down."""
+    if root.is_file() and (dataset is None or dataset in _CSV_SOURCES):
+        # Even where nothing fits: the reader of csv files says best what is wrong with one.
+        return dataset or _recognise(root) or _CSV_SOURCES[0], root
+    if root.is_dir() and not any(root.iterdir()):
+        raise UserError(f"{given}: the folder is empty")
+    places = [root] if root.is_file() else [root, *_visible_folders(root)]
+    return _find_forced(places, dataset, given) if dataset else _find_any(places, given)
+
+
+def _visible_folders(root: Path) -> list[Path]:
+    from hierarchy.data.sources._listing import subfolders
+
+    return [root / name for name in subfolders(root)]
+
+
+def _recognise(place: Path) -> str | None:
+    return next((name for name in source_names() if _module(name).detect(place)), None)
+
+
+def _find_any(places: list[Path], given: Path) -> tuple[str, Path]:
+    name = _recognise(places[0])
+    if name is not None:
+        return name, places[0]
+    found = [(name, place) for place in places[1:] if (name := _recognise(place))]
+    if len(found) > 1:
+        listed = ", ".join(f"{place.name} ({name})" for name, place in found[:5])
+        raise UserError(f"{given}: holds several data sets: {listed}; give the path of one")
+    if not found:
+        # The reader of any folder says best what is missing: it names the folders that it found.
+        return _GENERAL, places[0]
+    return found[0]
+
+
+def _find_forced(places: list[Path], dataset: str, given: Path) -> tuple[str, Path]:
+    module = _module(dataset)
+    fits = getattr(module, "fits", module.detect)
+    found = [place for place in places if fits(place)]
+    if found:
+        return dataset, found[0]
+    layout = getattr(module, "LAYOUT", "made by the program itself")
+    raise UserError(f"{given} does not look like {dataset}, which is {layout}")

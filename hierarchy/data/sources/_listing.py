@@ -1,0 +1,149 @@
+"""Folders of class folders: which images they hold, found without asking for a single file's status."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from hierarchy.errors import UserError
+from hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+SPLIT_FOLDERS: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+EMOTION_WORDS = f"{', '.join(EMOTIONS)} (or anger, happiness, sadness and the like)"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether an entry belongs to the operating system and not to the data."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the visible folders in `folder`, sorted; none if it is not a folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if not is_hidden(entry.name) and entry.is_dir())
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name ends like an image's."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def images_below(folder: Path) -> list[str]:
+    """Paths of all images below `folder`, relative to it, with forward slashes, sorted."""
+    found: list[str] = []
+    waiting = [(os.fspath(folder), "")]
+    while waiting:
+        place, prefix = waiting.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                # Links to folders are not followed: they may lead back up.
+                if entry.is_dir(follow_symlinks=False):
+                    if not is_hidden(entry.name):
+                        waiting.append((entry.path, f"{prefix}{entry.name}/"))
+                elif is_image(entry.name):
+                    found.append(prefix + entry.name)
+    return sorted(found)
+
+
+def any_image(folder: Path, fits: Callable[[str], object] = bool) -> bool:
+    """Whether the file name of at least one image directly in `folder` fits; the order on disk does not matter."""
+    with os.scandir(folder) as entries:
+        return any(is_image(entry.name) and fits(entry.name) for entry in entries)
+
+
+def emotion_word(word: str) -> str | None:
+    """The canonical emotion that a class folder's name stands for, None if it names none."""
+    return canonical_emotion(word) if is_emotion(word) else None
+
+
+def class_folders(root: Path, split_folders: Mapping[str, str] = SPLIT_FOLDERS) -> list[tuple[str, str, str]]:
+    """The class folders of `root`, or of its split folders if it has any.
+
+    Args:
+        root: `<root>/<class>` or `<root>/<split folder>/<class>`.
+        split_folders: Split by lower-case folder name.
+
+    Returns:
+        (split, class word, path relative to root) of each class folder. A folder beside split folders comes with
+        the split "", so that it is not overlooked.
+    """
+    found = []
+    names = subfolders(root)
+    for name in names:
+        split = split_folders.get(name.lower())
+        if split is None:
+            found.append(("", name, name))
+        else:
+            found += [(split, word, f"{name}/{word}") for word in subfolders(root / name)]
+    return found
+
+
+def list_faces(
+    root: Path,
+    *,
+    emotion_of: Callable[[str], str | None] = emotion_word,
+    known: str = EMOTION_WORDS,
+    split_folders: Mapping[str, str] = SPLIT_FOLDERS,
+) -> pd.DataFrame:
+    """List the images of all class folders.
+
+    Args:
+        root: `<root>/<class>/...` or `<root>/<split folder>/<class>/...`.
+        emotion_of: Maps a class folder's name to its label, None for an unknown name.
+        known: The names that `emotion_of` knows, for the error message.
+        split_folders: Split by lower-case folder name.
+
+    Returns:
+        Columns `file` (relative to root, forward slashes), `emotion`, `split`; sorted by folder, then by name.
+
+    Raises:
+        UserError: No folder or not every folder has a known name, or there is no image.
+    """
+    classes = class_folders(root, split_folders)
+    unknown = sorted({word for _, word, _ in classes if emotion_of(word) is None})
+    if len(unknown) == len({word for _, word, _ in classes}):
+        received = f"found {_quoted(unknown)}" if unknown else "it holds no folder with images"
+        raise UserError(f"{root}: no folder names an emotion ({received}); known: {known}")
+    if unknown:
+        raise UserError(f"{root}: class folder {_quoted(unknown)} names no emotion; known: {known}")
+    if len({bool(split) for split, _, _ in classes}) > 1:
+        stray = sorted(word for split, word, _ in classes if not split)
+        raise UserError(f"{root}: class folder {_quoted(stray)} lies beside split folders; move it into one of them")
+    parts = [(split, emotion_of(word), folder, images_below(root / folder)) for split, word, folder in classes]
+    if not any(images for *_, images in parts):
+        raise UserError(f"{root}: no image in its class folders; looked for {', '.join(IMAGE_SUFFIXES)}")
+    return pd.DataFrame(
+        {
+            "file": [f"{folder}/{name}" for _, _, folder, images in parts for name in images],
+            "emotion": [emotion for _, emotion, _, images in parts for _ in images],
+            "split": [split for split, _, _, images in parts for _ in images],
+        }
+    )
+
+
+def absolute(root: Path, files: pd.Series) -> list[str]:
+    """Absolute paths of files that are given relative to `root`."""
+    prefix = os.path.join(root.resolve(), "")  # noqa: PTH118 (keeps the closing separator)
+    return [prefix + file for file in files.tolist()]
+
+
+def stems(files: pd.Series) -> list[str]:
+    """File names without folder and suffix."""
+    return [file.rpartition("/")[2].rpartition(".")[0] for file in files.tolist()]
+
+
+def _quoted(words: list[str]) -> str:
+    more = f" and {len(words) - 5} more" if len(words) > 5 else ""
+    return ", ".join(repr(word) for word in words[:5]) + more

@@ -1,0 +1,189 @@
+"""Csv files of faces in FER-2013's manner: labels and splits are read here, pixels when images are decoded."""
+
+import codecs
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from hierarchy.errors import UserError
+
+COLUMNS = ("emotion", "pixels", "Usage")
+USAGE_SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+
+_HEAD_BYTES = 65536  # A header line is far shorter; a file without line breaks must not be read whole.
+
+
+def header(path: Path) -> list[str]:
+    """Column names of a csv without surrounding blanks, in file order.
+
+    Raises:
+        UserError: The file is empty, is not text or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if not head.strip():
+        raise UserError(f"{path}: is empty; a csv with a header line is needed")
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise UserError(f"{path}: is not text; a folder, a .zip or a csv in UTF-8 is needed")
+    first = next(line for line in text.splitlines() if line.strip())
+    return [name.strip() for name in next(csv.reader([first]))]
+
+
+def has_columns(path: Path, columns: Sequence[str] = COLUMNS) -> bool:
+    """Whether `path` is a csv with at least these columns; False for anything unreadable."""
+    if not path.is_file():
+        return False
+    try:
+        require_columns(path, columns, header(path))
+    except UserError:
+        return False
+    return True
+
+
+def require_columns(path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
+    """Check that `columns` are among the `names` of a csv.
+
+    Raises:
+        UserError: Names the first that is missing, and what is there.
+    """
+    missing = [column for column in columns if column.lower() not in map(str.lower, names)]
+    if missing:
+        there = ", ".join(repr(name) for name in names[:12])
+        raise UserError(f"{path}: the column {missing[0]!r} is missing; found {there}; needed are {', '.join(columns)}")
+
+
+def read_columns(path: Path, columns: Sequence[str], *, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read some columns of a csv as text; the others are skipped while parsing and never held in memory.
+
+    Args:
+        path: The csv.
+        columns: Names without surrounding blanks; upper and lower case count as the same.
+        names: All column names, where the file has no header line; else None.
+
+    Returns:
+        One str column each in the order of `columns`, "" for an empty cell; row i is data row i of the file.
+
+    Raises:
+        UserError: A column is missing, there is no data row, or the file is no proper csv.
+    """
+    present = list(names or header(path))
+    require_columns(path, columns, present)
+    lower = [name.lower() for name in present]
+    places = {lower.index(column.lower()): column for column in columns}
+    frame = _parse(path, sorted(places), headless=names is not None)
+    if frame.empty:
+        raise UserError(f"{path}: holds a header but no data row")
+    frame.columns = [places[at] for at in sorted(places)]
+    return frame[list(columns)].fillna("")
+
+
+def _parse(path: Path, places: list[int], *, headless: bool) -> pd.DataFrame:
+    """Parse the columns at `places`, a thousand rows at a time: the parser holds whole rows, pixels included."""
+    try:
+        reader = pd.read_csv(
+            path,
+            header=None if headless else 0,
+            usecols=places,
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            chunksize=1024,
+        )
+        with reader:
+            return pd.concat(reader, ignore_index=True)
+    except pd.errors.EmptyDataError as error:
+        raise UserError(f"{path}: is empty; a csv with a header line is needed") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no proper csv ({' '.join(str(error).split())[:200]})") from error
+
+
+def place(row: int) -> str:
+    """How messages name a data row: counted from 0 as in the manifest, and as the line that an editor shows."""
+    return f"data row {row} (line {row + 2})"
+
+
+def emotions_by_id(path: Path, ids: pd.Series, known: Mapping[int, str], *, column: str = "emotion") -> pd.Series:
+    """Map a text column of ids to names.
+
+    Args:
+        path: The csv, for error messages.
+        ids: One number a data row, as text.
+        known: Name by id.
+        column: The column's name, for error messages.
+
+    Raises:
+        UserError: An id is not a whole number or not known; names the data row and the value.
+    """
+    numbers = pd.to_numeric(ids, errors="coerce")
+    listed = ", ".join(f"{number} {name}" for number, name in known.items())
+    broken = ~(numbers % 1 == 0)
+    if broken.any():
+        row = int(broken.to_numpy().argmax())
+        raise UserError(f"{path}: {column} {ids.iloc[row]!r} in {place(row)} is no whole number; known: {listed}")
+    names = numbers.map(known)
+    if names.isna().any():
+        row = int(names.isna().to_numpy().argmax())
+        raise UserError(f"{path}: unknown {column} id {ids.iloc[row].strip()} in {place(row)}; known: {listed}")
+    return names
+
+
+def splits_by_usage(path: Path, usage: pd.Series) -> pd.Series:
+    """Map a `Usage` column to splits.
+
+    Raises:
+        UserError: A value is unknown; names the data row and the value.
+    """
+    splits = usage.str.strip().map(USAGE_SPLITS)
+    unknown = splits.isna().to_numpy()
+    if unknown.any():
+        row = int(unknown.argmax())
+        known = ", ".join(USAGE_SPLITS)
+        raise UserError(f"{path}: unknown Usage {usage.iloc[row]!r} in {place(row)}; known: {known}")
+    return splits
+
+
+def read_faces(path: Path, known: Mapping[int, str]) -> pd.DataFrame:
+    """Labels and splits of a csv of faces: columns `emotion` and `split`, row i for data row i.
+
+    Args:
+        path: A csv with the columns `COLUMNS`, in any order.
+        known: Canonical emotion by id.
+
+    Raises:
+        UserError: A column is missing or a label or split is unknown.
+    """
+    require_columns(path, COLUMNS, header(path))
+    frame = read_columns(path, ("emotion", "Usage"))
+    return pd.DataFrame(
+        {
+            "emotion": emotions_by_id(path, frame["emotion"], known),
+            "split": splits_by_usage(path, frame["Usage"]),
+        }
+    )
+
+
+def find_csv(path: Path, names: Sequence[str]) -> Path | None:
+    """The csv of faces at `path`: itself, or in a folder the first of `names`, else the only one that has the columns.
+
+    Args:
+        path: A file or a folder.
+        names: Lower-case file names to prefer.
+    """
+    if path.is_file():
+        return path if has_columns(path) else None
+    files = sorted(file for file in path.glob("*.[cC][sS][vV]") if not file.name.startswith("."))
+    named = [file for name in names for file in files if file.name.lower() == name]
+    if named:
+        return named[0]
+    fitting = [file for file in files if has_columns(file)]
+    return fitting[0] if len(fitting) == 1 else None

@@ -1,0 +1,50 @@
+"""CK+48: frames of CK+ (Lucey et al., CVPR workshops 2010) cut to 48x48, in class folders, subject in the file name."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from hierarchy.data.manifest import make_manifest
+from hierarchy.data.sources._listing import absolute, any_image, class_folders, emotion_word, list_faces, stems
+from hierarchy.errors import UserError
+
+IMAGE_SIZE = (48, 48)
+LAYOUT = "CK+48/<emotion>/S010_004_00000017.png, named by subject, session and frame"
+
+_NAME = "ck48"
+_STEM = re.compile(r"(S\d{3})_\d{3}_\d{8}")
+
+
+def detect(path: Path) -> bool:
+    """Whether `path` holds class folders with CK+'s file names."""
+    folders = [folder for _, word, folder in class_folders(path) if emotion_word(word)]
+    return any(any_image(path / folder, _STEM.match) for folder in folders)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read the manifest; no splits, every image with its subject, because a person's frames must stay together.
+
+    Args:
+        path: The folder that holds the class folders.
+
+    Raises:
+        UserError: A folder names no emotion, or a file name has no subject.
+    """
+    faces = list_faces(path)
+    ids = stems(faces["file"])
+    matches = [_STEM.fullmatch(stem) for stem in ids]
+    odd = [file for file, match in zip(faces["file"], matches, strict=True) if match is None]
+    if odd:
+        raise UserError(
+            f"{path}: {len(odd)} file names do not tell the subject (first: {odd[0]}); "
+            f"names like S010_004_00000017.png are needed, or --dataset folder, which knows no subjects"
+        )
+    return make_manifest(
+        ids=ids,
+        paths=absolute(path, faces["file"]),
+        emotions=faces["emotion"],
+        splits=faces["split"],
+        subjects=[match[1] for match in matches],
+        source=_NAME,
+    )

@@ -1,0 +1,104 @@
+"""FER-2013 (Goodfellow et al., "Challenges in representation learning", ICONIP 2013), as Kaggle's folders or as csv."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from hierarchy.data.manifest import make_manifest
+from hierarchy.data.sources import _ferplus, _pixel_csv
+from hierarchy.data.sources._listing import absolute, any_image, class_folders, emotion_word, list_faces, stems
+from hierarchy.errors import UserError
+from hierarchy.taxonomy import EMOTIONS
+
+IMAGE_SIZE = (48, 48)
+LAYOUT = (
+    "train/<emotion>/Training_<id>.jpg and test/<emotion>/PublicTest_<id>.jpg or PrivateTest_<id>.jpg, "
+    "or fer2013.csv or icml_face_data.csv with the columns emotion, pixels, Usage"
+)
+EMOTION_IDS = dict(enumerate(EMOTIONS[:7]))
+
+_NAME = "fer2013"
+_CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
+
+
+def detect(path: Path) -> bool:
+    """Whether `path` is a csv of FER-2013, a folder with one, or class folders with the official file names."""
+    if path.is_file():
+        return _pixel_csv.has_columns(path)
+    return _pixel_csv.find_csv(path, _CSV_NAMES) is not None or _is_folder_copy(path)
+
+
+def _is_folder_copy(root: Path) -> bool:
+    folders = [folder for _, word, folder in class_folders(root) if emotion_word(word)]
+    return any(any_image(root / folder, _usage) for folder in folders)
+
+
+def _usage(name: str) -> str:
+    """The Usage that a file name begins with, "" if none."""
+    prefix = name.partition("_")[0]
+    return prefix if prefix in _pixel_csv.USAGE_SPLITS else ""
+
+
+def read(path: Path, *, ferplus: Path | None = None) -> pd.DataFrame:
+    """Read the manifest.
+
+    Args:
+        path: A csv, a folder with one, or Kaggle's folder copy.
+        ferplus: The votes of FER+ (fer2013new.csv) to take labels from; only with a csv.
+
+    Returns:
+        The manifest with the official splits: by `Usage`, or by what the file names begin with.
+
+    Raises:
+        UserError: The content is not FER-2013's, or `ferplus` does not belong to it.
+    """
+    csv = path if path.is_file() else _pixel_csv.find_csv(path, _CSV_NAMES)
+    if csv is not None:
+        return _read_csv(csv, ferplus)
+    if ferplus is not None:
+        raise UserError(
+            f"FER+ labels go by the row number of fer2013.csv, which {path} does not tell; "
+            f"give fer2013.csv or icml_face_data.csv as data"
+        )
+    return _read_folder(path)
+
+
+def _read_csv(csv: Path, ferplus: Path | None) -> pd.DataFrame:
+    faces = _pixel_csv.read_faces(csv, EMOTION_IDS)
+    soft = None
+    if ferplus is not None:
+        faces, soft = _ferplus.relabel(faces, csv=csv, ferplus=ferplus)
+    return make_manifest(
+        ids=[f"fer{row:07d}" for row in faces.index],
+        paths=str(csv.resolve()),
+        rows=faces.index,
+        emotions=faces["emotion"],
+        splits=faces["split"],
+        source=_NAME,
+        soft=soft,
+    )
+
+
+def _read_folder(root: Path) -> pd.DataFrame:
+    faces = list_faces(root)
+    names = pd.Series(stems(faces["file"]))
+    # Kaggle's test folder merges PublicTest and PrivateTest, so the folder does not tell the split: the name does.
+    splits = names.map(_usage).map(_pixel_csv.USAGE_SPLITS)
+    if splits.isna().any():
+        odd = faces["file"][splits.isna()]
+        raise UserError(
+            f"{root}: {len(odd)} file names do not begin with Training_, PublicTest_ or PrivateTest_ (first: "
+            f"{odd.iloc[0]}), so the official split is unknown; --dataset folder takes the split from the folders"
+        )
+    return make_manifest(
+        ids=_distinct(names, faces["emotion"]),
+        paths=absolute(root, faces["file"]),
+        emotions=faces["emotion"],
+        splits=splits,
+        source=_NAME,
+    )
+
+
+def _distinct(names: pd.Series, emotions: pd.Series) -> pd.Series:
+    """File names, with the emotion behind those that Kaggle's copy gives to two faces of different emotions."""
+    return names.where(~names.duplicated(keep=False), names + "_" + emotions)

@@ -1,0 +1,37 @@
+"""Any folder of class folders: <root>/<emotion>/... or <root>/{train,validation,test}/<emotion>/..."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from hierarchy.data.manifest import make_manifest
+from hierarchy.data.sources._listing import absolute, class_folders, emotion_word, list_faces
+
+IMAGE_SIZE = None
+LAYOUT = "<emotion>/<image>, or train/<emotion>/<image> beside validation/ (or val/, valid/) and test/"
+
+_NAME = "folder"
+
+
+def detect(path: Path) -> bool:
+    """Whether at least one folder in `path`, or in its split folders, names an emotion."""
+    return any(emotion_word(word) for _, word, _ in class_folders(path))
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read the manifest: emotions by folder name, splits by split folder if there are any, no subjects.
+
+    Args:
+        path: The folder that holds the class folders or the split folders.
+
+    Raises:
+        UserError: A folder names no emotion, or there is no image.
+    """
+    faces = list_faces(path)
+    return make_manifest(
+        ids=faces["file"],
+        paths=absolute(path, faces["file"]),
+        emotions=faces["emotion"],
+        splits=faces["split"],
+        source=_NAME,
+    )

@@ -1,0 +1,168 @@
+"""Which faces train, choose and judge: official splits honoured, missing ones cut by subject or by face."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from hierarchy.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+
+log = logging.getLogger("hierarchy")
+
+
+def assign(manifest: pd.DataFrame, *, seed: int, validation_fraction: float, test_fraction: float) -> pd.DataFrame:
+    """Fill the column `split` of every row.
+
+    Official splits stay as they are. Where only train and validation are official, the official validation rows become
+    the test split, so that nothing is ever chosen on the rows that judge. What is missing is cut from train:
+    stratified, seeded, and grouped by subject, or by identical pixels where no subjects are known.
+
+    Args:
+        manifest: Rows with `split`, `emotion`, `subject`, `source` and `pixel_hash`.
+        seed: Decides the cuts.
+        validation_fraction: Share of the train rows, in (0, 0.5].
+        test_fraction: Share of all rows, in (0, 0.5].
+
+    Returns:
+        A copy with `split` in train, validation, test.
+
+    Raises:
+        UserError: A class has too few rows or subjects to stand in every split.
+    """
+    manifest = manifest.copy()
+    manifest["split"] = manifest["split"].where(manifest["split"] != "", "train")
+    present = set(manifest["split"])
+    if "train" not in present:
+        raise UserError(
+            f"the data has no train rows, only {', '.join(sorted(present))}; name a folder that holds train"
+        )
+    if "test" not in present and "validation" in present:
+        manifest["split"] = manifest["split"].replace({"validation": "test"})
+        log.warning(
+            "No official test split in this copy: its %d validation rows are the test split here, "
+            "and validation is cut from train.",
+            int((manifest["split"] == "test").sum()),
+        )
+    elif "test" not in present:
+        _cut(manifest, "test", test_fraction, seed)
+    if "validation" not in set(manifest["split"]):
+        _cut(manifest, "validation", validation_fraction, seed + 1)
+    _require_every_class(manifest)
+    return manifest
+
+
+def _cut(manifest: pd.DataFrame, split: str, fraction: float, seed: int) -> None:
+    """Move a share of the train rows to `split`, in place."""
+    train = manifest[manifest["split"] == "train"]
+    has_subjects = bool((train["subject"] != "").any())
+    chosen = _by_subject(train, fraction, seed) if has_subjects else _by_face(train, fraction, seed)
+    manifest.loc[chosen, "split"] = split
+    how = "grouped by subject" if has_subjects else "identical faces kept together"
+    log.warning(
+        "%s split: %d rows cut from train (%s, stratified, seed %d).", split.capitalize(), len(chosen), how, seed
+    )
+
+
+def _by_subject(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
+    """Rows of whole subjects; the first fold that leaves every class on both sides."""
+    subjects = (train["source"] + "/" + train["subject"]).where(train["subject"] != "", train["pixel_hash"])
+    folds = max(2, round(1 / fraction))
+    if subjects.nunique() < folds:
+        raise UserError(
+            f"{subjects.nunique()} subjects are too few to cut {fraction:.0%} of them; at least {folds} needed"
+        )
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    emotions = train["emotion"].to_numpy()
+    for kept, held in splitter.split(emotions, emotions, subjects):
+        if set(emotions[kept]) == set(emotions) == set(emotions[held]):
+            return train.index[held]
+    per_class = subjects.groupby(train["emotion"]).nunique()
+    raise UserError(
+        f"class {per_class.idxmin()!r} has too few subjects ({per_class.min()}) to split by subject; "
+        f"add faces or use --exclude {per_class.idxmin()}"
+    )
+
+
+def _by_face(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
+    """Rows of whole groups of pixel-identical faces, stratified by the first label of each group."""
+    faces = train.drop_duplicates("pixel_hash")
+    counts = faces["emotion"].value_counts()
+    if counts.min() < 2 or len(faces) * fraction < len(counts):
+        raise UserError(
+            f"class {counts.idxmin()!r} has {counts.min()} different faces of {len(faces)} in train, too few to split; "
+            f"add faces or use --exclude {counts.idxmin()}"
+        )
+    _, held = train_test_split(faces["pixel_hash"], test_size=fraction, stratify=faces["emotion"], random_state=seed)
+    return train.index[train["pixel_hash"].isin(held)]
+
+
+def _require_every_class(manifest: pd.DataFrame) -> None:
+    counts = pd.crosstab(manifest["emotion"], manifest["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    for emotion, row in counts.iterrows():
+        if row["train"] < 2 or row["validation"] < 1:
+            raise UserError(
+                f"class {emotion!r} has {row['train']} train and {row['validation']} validation rows, too few to train "
+                f"and choose on; add faces or use --exclude {emotion}"
+            )
+        if row["test"] == 0:
+            log.warning("Class %s has no test row: it counts in no averaged score.", emotion)
+
+
+def drop_duplicates(manifest: pd.DataFrame, *, drop: bool) -> pd.DataFrame:
+    """Find train and validation faces whose exact pixels stand in a later split, and leave them out if `drop`.
+
+    Args:
+        manifest: Rows with `split` and `pixel_hash`.
+        drop: False only reports how many there are.
+
+    Returns:
+        The rows kept, with their index.
+    """
+    hashes = {split: set(manifest.loc[manifest["split"] == split, "pixel_hash"]) for split in SPLITS}
+    split = manifest["split"]
+    repeated = {
+        "train": (split == "train") & manifest["pixel_hash"].isin(hashes["test"] | hashes["validation"]),
+        "validation": (split == "validation") & manifest["pixel_hash"].isin(hashes["test"]),
+    }
+    counts = {name: int(mask.sum()) for name, mask in repeated.items()}
+    if not any(counts.values()):
+        return manifest
+    text = f"{counts['train']} train and {counts['validation']} validation faces also stand in a later split"
+    log.warning("%s (exact pixels)%s.", text, ", and were dropped" if drop else "; --drop-duplicates leaves them out")
+    return manifest[~(repeated["train"] | repeated["validation"])] if drop else manifest
+
+
+def limit_rows(manifest: pd.DataFrame, limit: int, *, seed: int) -> pd.DataFrame:
+    """A stratified sample of at most `limit` rows of each split, every class of the split in it.
+
+    Raises:
+        UserError: `limit` is smaller than the number of classes.
+    """
+    classes = manifest["emotion"].nunique()
+    if limit < 2 * classes:
+        raise UserError(f"--limit {limit} is too small for {classes} emotions; at least {2 * classes} are needed")
+    rng = np.random.default_rng(seed)
+    kept = []
+    for _, rows in manifest.groupby("split", sort=True):
+        quota = _quota(rows["emotion"].value_counts().sort_index(), limit)
+        for emotion, count in quota.items():
+            candidates = rows.index[rows["emotion"] == emotion].to_numpy()
+            kept.append(np.sort(rng.choice(candidates, size=count, replace=False)))
+    log.warning("Quick look: --limit %d kept a stratified sample of at most %d rows of each split.", limit, limit)
+    return manifest.loc[np.sort(np.concatenate(kept))]
+
+
+def _quota(counts: pd.Series, limit: int) -> pd.Series:
+    """Rows per class: proportional, at least two (or all) of each, `limit` in sum."""
+    if counts.sum() <= limit:
+        return counts
+    quota = np.minimum(counts, np.maximum(2, np.floor(counts * limit / counts.sum()).astype(int)))
+    while quota.sum() > limit:
+        quota[quota.idxmax()] -= 1
+    spare = (counts - quota).sort_values(ascending=False)
+    for emotion in spare.index[: limit - quota.sum()]:
+        quota[emotion] += int(spare[emotion] > 0)
+    return quota

@@ -1,0 +1,342 @@
+"""Tables to matplotlib axes: each plot draws on the `ax` it is given; `drawing` opens and saves a file."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+
+from hierarchy.paths import atomic_write
+
+DPI = 150
+
+_MARKERS = "osD^vPX*"
+
+INK = "#1f2933"
+MUTED = "#66727f"
+HAIRLINE = "#d9dee3"
+ACCENT = "#0072b2"
+SECOND = "#d55e00"
+THIRD = "#009e73"
+PALE = "#9fb3c4"
+
+# Okabe and Ito's colour-blind-safe set (2008) without yellow and black, which vanish or shout on white; two greys.
+EMOTION_COLOURS = {
+    "angry": "#d55e00",
+    "disgust": "#009e73",
+    "fear": "#cc79a7",
+    "happy": "#e69f00",
+    "sad": "#0072b2",
+    "surprise": "#56b4e9",
+    "neutral": "#a0a6ac",
+    "contempt": "#4a4f55",
+}
+
+MEASURES = {
+    "top1": ("Top-1 accuracy", ACCENT, "o"),
+    "balanced_accuracy": ("Balanced accuracy", SECOND, "s"),
+    "macro_f1": ("Macro F1", THIRD, "D"),
+}
+
+_STYLE = {
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": HAIRLINE,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+
+
+@contextmanager
+def drawing(
+    path: Path,
+    *,
+    title: str,
+    synthetic: bool,
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    sharex: bool = False,
+) -> Iterator[np.ndarray]:
+    """Yield a grid of axes to draw on; save it as PNG when the block ends without an error.
+
+    Args:
+        path: The PNG file, written whole or not at all.
+        title: Stands above the axes; a synthetic figure says so there.
+        synthetic: Whether the faces behind the numbers were drawn by the program.
+        width: Inches.
+        height: Inches.
+        rows: Rows of axes.
+        columns: Columns of axes.
+        sharex: Whether all axes have one x range.
+
+    Yields:
+        Array of axes, shape (rows, columns).
+    """
+    # The settings must hold while drawing and while saving: some texts are laid out only then.
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
+        yield axes
+        text = f"{title} (synthetic)" if synthetic else title
+        # About twelve and a half letters of this size stand on an inch.
+        figure.suptitle(fill(text, int(12.5 * width)), x=0.015, ha="left", fontsize=10.5, fontweight="bold")
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=DPI)
+
+
+def emotion_colour(name: str) -> str:
+    """The colour that `name` has in every figure; names that are no emotion (groups) share the accent."""
+    return EMOTION_COLOURS.get(name, ACCENT)
+
+
+def confusion_matrix(ax: Axes, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
+    """Shares of each true class by predicted class, with the counts below.
+
+    Args:
+        ax: Where to draw.
+        confusion: Counts, shape (classes, classes), rows = true.
+        classes: Names in the order of the rows.
+    """
+    counts = np.asarray(confusion, dtype=float)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    ticks = range(len(classes))
+    if len(classes) > 4:
+        ax.set_xticks(ticks, classes, rotation=40, ha="right", rotation_mode="anchor")
+    else:
+        ax.set_xticks(ticks, classes)
+    ax.set_yticks(ticks, classes)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("predicted", labelpad=5)
+    ax.set_ylabel("true", labelpad=5)
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.55 else INK
+        text = f"{100 * share:.0f} %" if totals[row, 0] else "-"
+        ax.text(column, row - 0.12, text, ha="center", va="center", color=colour, fontsize=8.5)
+        ax.text(column, row + 0.24, f"{counts[row, column]:,.0f}", ha="center", va="center", color=colour, fontsize=6.5)
+
+
+def reliability(ax: Axes, bins: Sequence[Mapping[str, float]], *, ece: float) -> None:
+    """Accuracy against stated confidence; a dot's area follows the number of faces in the bin.
+
+    Args:
+        ax: Where to draw.
+        bins: `lower`, `upper`, `count`, `confidence`, `accuracy` of each bin; empty bins are left out.
+        ece: Expected calibration error, 0 to 1.
+    """
+    filled = [b for b in bins if b["count"]]
+    confidence = np.array([b["confidence"] for b in filled])
+    accuracy = np.array([b["accuracy"] for b in filled])
+    counts = np.array([b["count"] for b in filled], dtype=float)
+    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    ax.vlines(confidence, np.minimum(confidence, accuracy), np.maximum(confidence, accuracy), color=PALE, linewidth=2)
+    ax.plot(confidence, accuracy, color=ACCENT, linewidth=1, zorder=2)
+    area = 14 + 110 * counts / counts.max() if len(filled) else counts
+    ax.scatter(confidence, accuracy, s=area, color=ACCENT, edgecolor="white", linewidth=0.8, zorder=3)
+    ax.text(0.03, 0.97, f"ECE {ece:.3f}", transform=ax.transAxes, va="top", fontweight="bold")
+    ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="stated confidence", ylabel="share that was right", aspect="equal")
+    ax.xaxis.set_major_formatter(_percent())
+    ax.yaxis.set_major_formatter(_percent())
+    ax.grid(True)
+
+
+def learning_curve(ax: Axes, history: pd.DataFrame, *, measure: str, best_epoch: int | None, ylabel: str) -> None:
+    """One measure by epoch for train and validation; the epoch that was kept is marked.
+
+    Args:
+        ax: Where to draw.
+        history: Columns `epoch` (from 1), `measure` and `val_<measure>`; a missing column is left out.
+        measure: `loss` or `accuracy`.
+        best_epoch: The epoch whose weights were kept, or None.
+        ylabel: What the measure is called.
+    """
+    marker = "o" if len(history) <= 12 else None
+    for column, name, colour in ((measure, "train", PALE), (f"val_{measure}", "validation", ACCENT)):
+        if column in history:
+            ax.plot(history["epoch"], history[column], color=colour, label=name, linewidth=1.8, marker=marker, ms=3.5)
+    if best_epoch is not None:
+        ax.axvline(best_epoch, color=SECOND, linewidth=1, linestyle=(0, (4, 3)), label=f"kept: epoch {best_epoch}")
+        row = history[history["epoch"] == best_epoch]
+        if f"val_{measure}" in history and len(row):
+            ax.plot(row["epoch"], row[f"val_{measure}"], "o", color=SECOND, ms=5.5, zorder=4)
+    ax.set_ylabel(ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    if measure != "loss":
+        ax.yaxis.set_major_formatter(_percent())
+    ax.grid(True, axis="y")
+
+
+def class_counts(ax: Axes, counts: Mapping[str, int], *, split: str) -> None:
+    """Faces of each emotion in one split, a bar each, with the count and the share written beside it."""
+    names = list(counts)
+    values = np.array([counts[name] for name in names], dtype=float)
+    total = max(values.sum(), 1)
+    ax.barh(names, values, color=[emotion_colour(name) for name in names], height=0.72)
+    for position, value in enumerate(values):
+        text = f" {value:,.0f}  ({100 * value / total:.1f} %)"
+        ax.text(value, position, text, va="center", fontsize=8, color=INK)
+    ax.invert_yaxis()
+    ax.set_xlim(0, max(values.max(initial=0), 1) * 1.34)
+    ax.set_title(f"{split}: {values.sum():,.0f} faces")
+    ax.xaxis.set_visible(False)
+    ax.spines[["bottom", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+
+
+def class_scores(ax: Axes, per_class: Sequence[Mapping[str, float]]) -> None:
+    """Precision (hollow) and recall (filled) of each class, joined by a line, in the class's colour."""
+    names = [f"{row['class']}  (n = {row['support']:,})" for row in per_class]
+    for position, row in enumerate(per_class):
+        colour = emotion_colour(row["class"])
+        precision, recall = _number(row["precision"]), _number(row["recall"])
+        ax.plot([precision, recall], [position, position], color=colour, linewidth=2, alpha=0.55, zorder=2)
+        ax.plot(precision, position, "o", color=colour, mfc="white", mew=1.6, ms=7, zorder=3)
+        ax.plot(recall, position, "o", color=colour, ms=7, zorder=3)
+    ax.plot([], [], "o", color=MUTED, mfc="white", mew=1.6, ms=7, label="precision")
+    ax.plot([], [], "o", color=MUTED, ms=7, label="recall")
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set_xlim(-0.02, 1.02)
+    ax.xaxis.set_major_formatter(_percent())
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(True)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, borderpad=0)
+
+
+def intervals(ax: Axes, rows: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+    """Top-1, balanced accuracy and macro F1 as dots with their 95 % intervals, one line of names each.
+
+    Args:
+        ax: Where to draw.
+        rows: (name, scores): `top1`, `balanced_accuracy`, `macro_f1` and `intervals` of each.
+    """
+    for position, (_, scores) in enumerate(rows):
+        for shift, (measure, (label, colour, marker)) in zip((-0.24, 0, 0.24), MEASURES.items(), strict=True):
+            value = _number(scores.get(measure))
+            bounds = (scores.get("intervals") or {}).get(measure)
+            if bounds is not None:
+                low, high = (_number(bound) for bound in bounds)
+                ax.plot([low, high], [position + shift] * 2, color=colour, linewidth=2.4, alpha=0.45)
+            ax.plot(value, position + shift, marker, color=colour, ms=5.5, label=label if position == 0 else None)
+        if position:
+            ax.axhline(position - 0.5, color=HAIRLINE, linewidth=0.8)
+    ax.set_yticks(range(len(rows)), [name for name, _ in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.xaxis.set_major_formatter(_percent())
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(True, axis="x")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, borderpad=0, handletextpad=0.2, columnspacing=1)
+
+
+def recall_deltas(ax: Axes, per_class: Sequence[Mapping[str, object]], *, a: str, b: str) -> None:
+    """Recall of run `b` minus recall of run `a` for each class, in percentage points, as bars around zero."""
+    names = [f"{row['class']}  (n = {row['support']:,})" for row in per_class]
+    deltas = np.array([100 * _number(row["recall_delta"]) for row in per_class])
+    ax.barh(names, deltas, color=[emotion_colour(row["class"]) for row in per_class], height=0.68)
+    ax.axvline(0, color=INK, linewidth=0.9)
+    reach = max(np.nanmax(np.abs(deltas), initial=0), 1) * 1.35
+    for position, delta in enumerate(deltas):
+        side = "right" if delta < 0 else "left"
+        ax.text(delta, position, f" {delta:+.1f} ", va="center", ha=side, fontsize=8)
+    ax.set_xlim(-reach, reach)
+    ax.invert_yaxis()
+    ax.set_xlabel(f"recall of {b}\nminus recall of {a}, percentage points")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(True, axis="x")
+
+
+def accuracy_against_cost(ax: Axes, rows: Sequence[Mapping[str, object]], *, cost: str, xlabel: str) -> None:
+    """Top-1 accuracy with its interval against a cost on a logarithmic axis; each run has a marker of its own.
+
+    Args:
+        ax: Where to draw.
+        rows: `name`, `top1`, `intervals` and the cost of each run.
+        cost: Key of the cost in a row, a positive number.
+        xlabel: What the cost is, with its unit.
+    """
+    values = np.array([float(row[cost]) for row in rows])
+    for row, value, marker in zip(rows, values, cycle(_MARKERS), strict=False):
+        low, high = (row.get("intervals") or {}).get("top1", (row["top1"], row["top1"]))
+        ax.plot([value, value], [low, high], color=ACCENT, linewidth=2.4, alpha=0.4)
+        ax.plot(value, row["top1"], marker, color=INK, ms=6.5, mec="white", mew=0.8, label=str(row["name"]), zorder=3)
+    ax.set_xscale("log")
+    ax.set_xlim(values.min() / 1.6, values.max() * 1.6)
+    ax.xaxis.set_major_locator(_log_ticks(values))
+    ax.xaxis.set_major_formatter(FuncFormatter(_large))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_major_formatter(_percent())
+    ax.set(xlabel=xlabel, ylabel="top-1 accuracy")
+    ax.grid(True)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2 if len(rows) > 3 else 1, handletextpad=0.2)
+
+
+def face(ax: Axes, pixels: np.ndarray, caption: str) -> None:
+    """One face with its caption below.
+
+    Args:
+        ax: Where to draw.
+        pixels: (height, width, channels) uint8; one channel is grey, of more the first three are colour.
+        caption: One or two short lines.
+    """
+    ax.imshow(displayable(pixels), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set_xlabel(caption, fontsize=7.5, labelpad=3)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+
+
+def displayable(pixels: np.ndarray) -> np.ndarray:
+    """What a viewer shows of (height, width, channels) uint8 pixels: (height, width) grey or (height, width, 3)."""
+    return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
+
+
+def _number(value: object) -> float:
+    """A number to plot; what is undefined (null in JSON) becomes NaN, which matplotlib leaves out."""
+    return float("nan") if value is None else float(value)
+
+
+def _percent() -> PercentFormatter:
+    return PercentFormatter(1, decimals=0, symbol=" %")
+
+
+def _large(value: float, _: int) -> str:
+    for size, unit in ((1e9, " G"), (1e6, " M")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _log_ticks(values: np.ndarray) -> Locator:
+    # Powers of ten alone leave a narrow range without any tick.
+    return LogLocator(subs=(1, 2, 5)) if values.max() > 4 * values.min() else MaxNLocator(nbins=4, steps=[1, 2, 5, 10])

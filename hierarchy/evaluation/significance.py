@@ -1,0 +1,206 @@
+"""Significance: bootstrap intervals, paired tests, and mean and deviation over seeds.
+
+Every figure here follows from a confusion matrix, so resampling faces comes down to drawing the counts of its cells:
+the multinomial draw has exactly the distribution of drawing n faces with replacement and costs next to nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_matrix
+from scipy.stats import binomtest
+
+from hierarchy.errors import UserError
+
+FIGURES = ("top1", "balanced_accuracy", "macro_f1")
+RESAMPLES = 1000
+_PERCENTILES = (2.5, 97.5)
+
+# Largest (resamples x clusters) block of drawn weights held at once: 32 MB of int64.
+_BLOCK = 4_000_000
+
+
+def confusion_counts(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> np.ndarray:
+    """(n,) true and answered class indices -> (classes, classes) int64 counts, rows are the true classes."""
+    return np.bincount(y_true * n_classes + y_pred, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def confusion_figures(confusion: ArrayLike) -> dict[str, np.ndarray]:
+    """Top-1 accuracy, balanced accuracy and macro F1 of one or many confusion matrices.
+
+    Args:
+        confusion: (..., classes, classes) counts, rows are the true classes; each holds at least one face.
+
+    Returns:
+        Figure -> (...) float64. A class without true faces is left out of balanced accuracy and macro F1.
+    """
+    counts = np.asarray(confusion, dtype=np.float64)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    support, answers = counts.sum(axis=-1), counts.sum(axis=-2)
+    present = support > 0
+    recall = hits / np.where(present, support, 1)
+    f1 = np.where(present, 2 * hits / np.maximum(support + answers, 1), 0)
+    held = present.sum(axis=-1)
+    return {
+        "top1": hits.sum(axis=-1) / support.sum(axis=-1),
+        "balanced_accuracy": recall.sum(axis=-1) / held,
+        "macro_f1": f1.sum(axis=-1) / held,
+    }
+
+
+def bootstrap_intervals(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    n_classes: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> dict[str, list[float]]:
+    """Percentile bootstrap 95 % intervals of the `FIGURES`.
+
+    Args:
+        y_true: (n,) class indices.
+        y_pred: (n,) class indices.
+        n_classes: Number of classes.
+        resamples: Number of bootstrap samples.
+        seed: Of the draw.
+        groups: (n,) subjects; whole subjects are drawn then, because frames of one person are no independent faces.
+            An empty or missing name is a subject of its own. None draws single faces.
+
+    Returns:
+        Figure -> [low, high].
+
+    Raises:
+        UserError: No faces, lengths that differ, or indices outside the classes.
+    """
+    labels = _checked([y_true, y_pred], n_classes)
+    matrices = [block[0] for block in _resampled(labels, n_classes, resamples, seed, groups)]
+    figures = confusion_figures(np.concatenate(matrices))
+    return {name: np.percentile(values, _PERCENTILES).tolist() for name, values in figures.items()}
+
+
+def paired_bootstrap(
+    y_true: ArrayLike,
+    pred_a: ArrayLike,
+    pred_b: ArrayLike,
+    n_classes: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> dict[str, dict[str, float]]:
+    """Differences b - a of the `FIGURES` on the same faces, with percentile bootstrap 95 % intervals.
+
+    Args:
+        y_true: (n,) class indices.
+        pred_a: (n,) answers of the first model.
+        pred_b: (n,) answers of the second model.
+        n_classes: Number of classes.
+        resamples: Number of bootstrap samples; each draws the same faces for both models.
+        seed: Of the draw.
+        groups: As for `bootstrap_intervals`.
+
+    Returns:
+        Figure -> {"difference", "low", "high"}, as fractions.
+
+    Raises:
+        UserError: As for `bootstrap_intervals`.
+    """
+    labels = _checked([y_true, pred_a, pred_b], n_classes)
+    blocks = list(_resampled(labels, n_classes, resamples, seed, groups))
+    drawn_a, drawn_b = (confusion_figures(np.concatenate([block[i] for block in blocks])) for i in (0, 1))
+    seen_a, seen_b = (confusion_figures(confusion_counts(labels[0], answers, n_classes)) for answers in labels[1:])
+    result = {}
+    for name in FIGURES:
+        low, high = np.percentile(drawn_b[name] - drawn_a[name], _PERCENTILES)
+        result[name] = {"difference": float(seen_b[name] - seen_a[name]), "low": float(low), "high": float(high)}
+    return result
+
+
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, float]:
+    """Exact two-sided McNemar test on the faces that only one of two models gets right.
+
+    It treats faces as independent: with several frames of one person its p is too small.
+
+    Args:
+        correct_a: (n,) whether the first model is right.
+        correct_b: (n,) whether the second model is right, on the same faces.
+
+    Returns:
+        {"a_only", "b_only"} counts and "p", which is 1 where the models never disagree.
+
+    Raises:
+        UserError: Lengths differ.
+    """
+    first, second = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise UserError(f"McNemar test: got shapes {first.shape} and {second.shape}; needed the same faces for both")
+    a_only, b_only = int((first & ~second).sum()), int((second & ~first).sum())
+    p = binomtest(a_only, a_only + b_only, 0.5).pvalue if a_only + b_only else 1.0
+    return {"a_only": a_only, "b_only": b_only, "p": float(p)}
+
+
+def mean_std(values: Sequence[float]) -> dict[str, float | int | None]:
+    """Mean and sample standard deviation (ddof=1) over seeds: {"mean", "std", "n"}; std is None for one value.
+
+    Raises:
+        UserError: No values.
+    """
+    if not len(values):
+        raise UserError("mean over seeds: got no values; needed at least one")
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": spread, "n": len(values)}
+
+
+def _checked(columns: Sequence[ArrayLike], n_classes: int) -> list[np.ndarray]:
+    labels = [np.asarray(column).astype(np.int64) for column in columns]
+    shapes = [label.shape for label in labels]
+    if any(shape != shapes[0] or len(shape) != 1 for shape in shapes) or shapes[0] == (0,):
+        raise UserError(f"bootstrap: got labels of shapes {shapes}; needed one class index a face, the same faces")
+    if min(label.min() for label in labels) < 0 or max(label.max() for label in labels) >= n_classes:
+        raise UserError(f"bootstrap: a class index lies outside 0 to {n_classes - 1}")
+    return labels
+
+
+def _resampled(
+    labels: list[np.ndarray], n_classes: int, resamples: int, seed: int, groups: ArrayLike | None
+) -> Iterator[list[np.ndarray]]:
+    """Yield blocks of resampled (resamples, classes, classes) confusion matrices, one for each column of answers."""
+    if resamples < 1:
+        raise UserError(f"bootstrap: got {resamples} resamples; needed at least 1")
+    # A cell is one combination of the true class and every model's answer: what its faces share is all that counts.
+    combinations, cell = np.unique(np.stack(labels, axis=1), axis=0, return_inverse=True)
+    pairs = combinations[:, :1] * n_classes + combinations[:, 1:]
+    gather = [np.eye(n_classes**2)[column] for column in pairs.T]
+    for counts in _drawn_counts(cell.reshape(-1), len(combinations), resamples, seed, groups):
+        yield [(counts @ table).reshape(-1, n_classes, n_classes) for table in gather]
+
+
+def _drawn_counts(
+    cell: np.ndarray, n_cells: int, resamples: int, seed: int, groups: ArrayLike | None
+) -> Iterator[np.ndarray]:
+    """Yield (block, cells) float64 counts of resampled faces in each cell."""
+    draw = np.random.default_rng(seed)
+    cluster = None if groups is None else _clusters(groups, len(cell))
+    if cluster is None or cluster.max() + 1 == len(cell):
+        yield draw.multinomial(len(cell), np.bincount(cell, minlength=n_cells) / len(cell), size=resamples).astype(
+            float
+        )
+        return
+    n_clusters = int(cluster.max()) + 1
+    members = csr_matrix((np.ones(len(cell)), (cluster, cell)), shape=(n_clusters, n_cells))
+    block = max(1, _BLOCK // n_clusters)
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        yield draw.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=size) @ members
+
+
+def _clusters(groups: ArrayLike, rows: int) -> np.ndarray:
+    names = ["" if name is None or name != name else str(name) for name in np.asarray(groups, dtype=object)]
+    if len(names) != rows:
+        raise UserError(f"bootstrap: got {len(names)} subjects for {rows} faces; needed one each")
+    own = [(name, -1) if name else ("", row) for row, name in enumerate(names)]
+    order: dict[tuple[str, int], int] = {}
+    return np.array([order.setdefault(key, len(order)) for key in own], dtype=np.int64)

@@ -1,0 +1,108 @@
+"""Numbers as readers see them: percentages, intervals, times and sizes, with one dash for what is not known."""
+
+import math
+from collections.abc import Mapping
+
+UNKNOWN = "-"
+
+ANSWERS = {
+    "soft": "soft composition",
+    "hard": "hard routing",
+    "oracle": "oracle (upper bound)",
+    "flat": "flat model",
+    "logit_adjusted": "logit-adjusted",
+}
+
+ANSWER_NOTES = {
+    "soft": "Soft composition: P(emotion) = P(group) P(emotion within the group); every stage has its say.",
+    "hard": "Hard routing: the gate's choice is final, so its errors cannot be mended; ECE and NLL suffer most.",
+    "oracle": "Oracle: the true group is given. An upper bound for any gate, not an answer that a user could get.",
+    "flat": "Flat model: one network over all emotions.",
+    "logit_adjusted": "Logit-adjusted: probabilities divided by a power of the train prior (Menon et al., 2021), which "
+    "trades accuracy for balanced accuracy.",
+}
+
+
+def known(value: object) -> bool:
+    """Whether `value` is there and no NaN."""
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
+
+
+def percent(value: float | None) -> str:
+    """0.634 -> 63.4 %."""
+    return f"{100 * value:.1f} %" if known(value) else UNKNOWN
+
+
+def points(value: float | None) -> str:
+    """0.634 -> 63.4, for columns whose heading has the unit."""
+    return f"{100 * value:.1f}" if known(value) else UNKNOWN
+
+
+def decimals(value: float | None) -> str:
+    """Three decimals."""
+    return f"{value:.3f}" if known(value) else UNKNOWN
+
+
+def whole(value: float | None) -> str:
+    """28709 -> 28,709."""
+    return f"{value:,.0f}" if known(value) else UNKNOWN
+
+
+def span(scores: Mapping, measure: str) -> str:
+    """The 95 % interval of a measure in percent, `61.8 to 65.0`, or nothing."""
+    bounds = (scores.get("intervals") or {}).get(measure)
+    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}" if bounds and all(map(known, bounds)) else ""
+
+
+def with_span(scores: Mapping, measure: str) -> str:
+    """A measure in percent with its interval, `63.4 (61.8 to 65.0)`."""
+    bounds = span(scores, measure)
+    return f"{points(scores.get(measure))} ({bounds})" if bounds else points(scores.get(measure))
+
+
+def millions(value: float | None) -> str:
+    """1100000 -> 1.10 M; below ten thousand the number itself."""
+    if not known(value):
+        return UNKNOWN
+    return f"{value / 1e6:.3g} M" if value >= 1e4 else f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the units that a person would use."""
+    if not known(seconds):
+        return UNKNOWN
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def chance(p: float | None) -> str:
+    """A p-value: three decimals, or that it is below 0.001."""
+    if not known(p):
+        return UNKNOWN
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def plain(value: object) -> str:
+    """Any JSON value as a short text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not known(value) or value in ("", [], {}):
+        return UNKNOWN
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {plain(item)}" for key, item in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def flatten(record: Mapping, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested JSON object as (dotted key, text) pairs."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in record.items():
+        if isinstance(value, Mapping) and value and key != "taxonomy":
+            pairs += flatten(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", plain(value)))
+    return pairs

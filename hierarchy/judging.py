@@ -1,0 +1,151 @@
+"""From trained stages to figures: every stage predicts every face, then the answers are composed and scored."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from hierarchy.config import EvaluationConfig
+from hierarchy.ensemble import HierarchicalClassifier
+from hierarchy.evaluation import metrics
+from hierarchy.evaluation.calibration import logit_adjust
+from hierarchy.stage import Stage
+from hierarchy.taxonomy import FLAT, Taxonomy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What all stages say of the same n faces.
+
+    Attributes:
+        taxonomy: The grouping, which gives every column order.
+        headline: "soft" or "flat": the answer that counts.
+        rows: The faces' manifest rows.
+        answer: (n, emotions) float64 P(emotion|x) of the headline.
+        gate: (n, groups) float64; implied by summing for a flat model.
+        specialists: Group -> (n, members) float64; implied by renormalising for a flat model.
+    """
+
+    taxonomy: Taxonomy
+    headline: str
+    rows: pd.DataFrame
+    answer: np.ndarray
+    gate: np.ndarray
+    specialists: Mapping[str, np.ndarray]
+
+    @property
+    def true_groups(self) -> np.ndarray:
+        """(n,) index of each face's true group."""
+        return np.array(self.taxonomy.stage_labels(self.taxonomy.gate, self.rows["emotion"]))
+
+    def routed(self, routing: str) -> np.ndarray:
+        """(n, emotions) answer under "soft", "hard" or "oracle" routing."""
+        groups = self.true_groups if routing == "oracle" else None
+        composer = HierarchicalClassifier(self.taxonomy)
+        return composer.compose(self.gate, self.specialists, routing, true_groups=groups)
+
+
+def predict(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray, rows: pd.DataFrame) -> Predictions:
+    """Ask every stage about every face of `rows`.
+
+    Args:
+        stages: All stages of a run by name.
+        taxonomy: The run's grouping.
+        pixels: (n, height, width, channels) uint8; the index of `rows` points into it.
+        rows: Manifest rows.
+    """
+    composer = HierarchicalClassifier(taxonomy)
+    said = {name: stage.predict_proba(pixels, rows.index.to_numpy()) for name, stage in stages.items()}
+    if FLAT in said:
+        answer = said[FLAT]
+        gate, specialists = composer.imply(answer)
+    else:
+        gate, specialists = said[taxonomy.gate], {g: said[g] for g in taxonomy.specialists}
+        answer = composer.compose(gate, specialists, "soft")
+    headline = FLAT if FLAT in said else "soft"
+    return Predictions(
+        taxonomy=taxonomy, headline=headline, rows=rows, answer=answer, gate=gate, specialists=specialists
+    )
+
+
+def judge(predictions: Predictions, prior: np.ndarray, config: EvaluationConfig, *, seed: int) -> dict:
+    """Scores of every answer and every stage, as metrics.json holds them.
+
+    Args:
+        predictions: On the test faces.
+        prior: (emotions,) share of each emotion among the train rows, for logit adjustment.
+        config: Resamples and the strength of the adjustment.
+        seed: Of the bootstrap.
+
+    Returns:
+        {"headline", "answers", "stages"}.
+    """
+    taxonomy, rows = predictions.taxonomy, predictions.rows
+    emotions = rows["emotion"].to_numpy(str)
+    draw = {"resamples": config.resamples, "seed": seed, "groups": _subjects(rows)}
+    routings = ("oracle",) if predictions.headline == FLAT else ("hard", "oracle")
+    answers = {predictions.headline: predictions.answer, **{name: predictions.routed(name) for name in routings}}
+    if config.logit_adjustment:
+        answers["logit_adjusted"] = logit_adjust(predictions.answer, prior, config.logit_adjustment)
+    gates = {predictions.headline: predictions.gate, "hard": predictions.gate}
+    return {
+        "headline": predictions.headline,
+        "answers": {
+            name: metrics.answer(emotions, table, taxonomy, gate=gates.get(name), **draw)
+            for name, table in answers.items()
+        },
+        "stages": metrics.stage_scores(emotions, predictions.gate, predictions.specialists, taxonomy, **draw),
+    }
+
+
+def prediction_table(predictions: Predictions) -> pd.DataFrame:
+    """predictions.csv: a row a face with true and predicted emotion, route and every probability (six digits)."""
+    taxonomy = predictions.taxonomy
+    given = HierarchicalClassifier(taxonomy).conditional(predictions.specialists, rows=len(predictions.rows))
+    emotions, groups = np.array(taxonomy.emotions), np.array(taxonomy.group_names)
+    table = pd.DataFrame(
+        {
+            "row": predictions.rows["id"].to_numpy(),
+            "true": predictions.rows["emotion"].to_numpy(),
+            "predicted": emotions[predictions.answer.argmax(axis=1)],
+            "route": groups[predictions.gate.argmax(axis=1)],
+        }
+    )
+    blocks = (("p_", emotions, predictions.answer), ("gate_", groups, predictions.gate), ("given_", emotions, given))
+    for prefix, names, values in blocks:
+        table[[prefix + name for name in names]] = values.round(6)
+    return table
+
+
+def single_face_latency(stages: Mapping[str, Stage], shape: tuple[int, ...], *, repeats: int = 50) -> dict[str, float]:
+    """Milliseconds from one face to all stages' outputs, compiled, after warm-up: median, 10th and 90th percentile.
+
+    Args:
+        stages: All stages of a run.
+        shape: (height, width, channels) of a face.
+        repeats: Timed calls.
+    """
+    models = [stage.model for stage in stages.values()]
+
+    @tf.function
+    def answer(face: tf.Tensor) -> list[tf.Tensor]:
+        return [model(face, training=False) for model in models]
+
+    face = tf.zeros((1, *shape))
+    times = []
+    for _ in range(repeats + 5):
+        start = time.perf_counter()
+        _ = [output.numpy() for output in answer(face)]
+        times.append(1000 * (time.perf_counter() - start))
+    low, median, high = np.percentile(times[5:], [10, 50, 90])
+    return {"median": float(median), "p10": float(low), "p90": float(high)}
+
+
+def _subjects(rows: pd.DataFrame) -> np.ndarray | None:
+    """Subject of each face, so that the bootstrap draws whole persons; None where no subject is known."""
+    if not (rows["subject"] != "").any():
+        return None
+    return (rows["source"] + "/" + rows["subject"]).where(rows["subject"] != "", rows["id"]).to_numpy(object)

@@ -1,0 +1,413 @@
+"""The straight line, one step a line: train a run, resume it, judge it, compare runs, audit a data set."""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import logging
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from hierarchy import runs, training
+from hierarchy.config import DataConfig, EvaluationConfig, RunConfig, StageConfig, apply_flags, differences
+from hierarchy.data.audit import audit
+from hierarchy.data.audit_report import write_audit
+from hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
+from hierarchy.data.images import load_images
+from hierarchy.data.sampling import class_prior
+from hierarchy.data.splits import SPLITS, limit_rows
+from hierarchy.errors import UserError
+from hierarchy.evaluation import comparison
+from hierarchy.evaluation.metrics import scores
+from hierarchy.evaluation.report import write_comparison, write_run_report
+from hierarchy.judging import Predictions, judge, predict, prediction_table, single_face_latency
+from hierarchy.progress import Progress
+from hierarchy.stage import RECORD, Stage, planned_work
+from hierarchy.taxonomy import Taxonomy
+
+EPOCHS = 24
+SYNTHETIC_EPOCHS = 6
+
+_FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+log = logging.getLogger("hierarchy")
+
+
+def train_run(config: RunConfig, *, results: Path, logs: Path, command: str) -> Path:
+    """Train, compose and judge a hierarchical or flat run.
+
+    Args:
+        config: What to do; name, epochs and data may be left open.
+        results: Folder of all runs.
+        logs: Folder of all logs.
+        command: The command line, for the record.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: Bad data, settings, or a place that cannot be written.
+        KeyboardInterrupt: With the words that say how to go on.
+    """
+    runs.check_writable(results)
+    runs.check_name(config.name, results)
+    with runs.collect_notes() as notes:
+        config = dataclasses.replace(config, data=resolve_data(config.data))
+        faces = read_faces(config)
+        config = _settle(config, faces, results)
+        with _resumable(config.mode, results / config.name):
+            folder = runs.create_folder(results, config.name)
+            runs.write_json(folder / runs.CONFIG, config.to_dict())
+            runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
+            runs.write_table(folder / runs.SPLITS, _split_table(faces))
+            return _train_and_judge(folder, config, faces, notes, logs=logs, command=command)
+
+
+def resume_run(run: str, *, flags: Mapping[str, Any], results: Path, logs: Path, command: str) -> Path:
+    """Go on with a run that was interrupted; a finished one is only judged and reported again.
+
+    Args:
+        run: Name or folder.
+        flags: What the user gave besides; it must equal what the run was started with.
+        results: Folder of all runs.
+        logs: Folder of all logs.
+        command: The command line.
+
+    Raises:
+        UserError: Other flags, other data, or damaged files.
+    """
+    folder = runs.find_run(run, results)
+    config = runs.read_config(folder)
+    changed = differences(config, apply_flags(config, flags))
+    if changed:
+        raise UserError(f"--resume {run}: it was started with other settings ({'; '.join(changed)}); leave them out")
+    with runs.collect_notes() as notes, _resumable(config.mode, folder):
+        faces = read_faces(config)
+        _check_same_faces(folder, faces)
+        first = runs.read_json(folder / runs.ENVIRONMENT)
+        return _train_and_judge(folder, config, faces, notes, logs=logs, command=first.get("command", command))
+
+
+def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
+    """Fill in what depends on the data: epochs, and a name that says *synthetic* where the faces are."""
+    known = faces.taxonomy.stages(config.mode)
+    for stage in config.stages:
+        if stage not in known:
+            raise UserError(f"stage {stage!r} is not trained on this data; its stages are {', '.join(known)}")
+    if any(config.for_stage(stage).soft_labels for stage in known) and not config.data.ferplus:
+        raise UserError("--soft-labels on needs the votes of --ferplus fer2013new.csv")
+    epochs = config.stage.epochs or (SYNTHETIC_EPOCHS if faces.synthetic else EPOCHS)
+    dataset = "+".join(sorted(set(faces.manifest["source"])))
+    name = config.name or runs.default_name(config, dataset, results)
+    if faces.synthetic and SYNTHETIC not in name:
+        name = f"{SYNTHETIC}-{name}"
+        runs.check_name(name, results)
+    return dataclasses.replace(config, name=name, stage=dataclasses.replace(config.stage, epochs=epochs))
+
+
+def _train_and_judge(
+    folder: Path, config: RunConfig, faces: Faces, notes: list[str], *, logs: Path, command: str
+) -> Path:
+    with runs.log_to(logs / folder.name):
+        log.info("%s in %s", command, folder)
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        stages = _train_stages(folder, config, faces, logs / folder.name)
+        record = _judge_run(folder, config, faces, stages, command=command)
+        runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
+        write_run_report(folder, faces=faces.pixels_of)
+        log.info("%s", headline(record))
+        print(headline(record))
+    return folder
+
+
+def _train_stages(folder: Path, config: RunConfig, faces: Faces, logs: Path) -> dict[str, Stage]:
+    """Train the stages that are not complete yet; load the others."""
+    names = faces.taxonomy.stages(config.mode)
+    work = {name: _stage_work(config.for_stage(name), faces, name) for name in names}
+    complete = [name for name in names if (folder / runs.STAGES / name / RECORD).is_file()]
+    progress = Progress(sum(work.values()), done=sum(work[name] for name in complete))
+    stages = {}
+    for name in names:
+        place = folder / runs.STAGES / name
+        stages[name] = (
+            Stage.load(place) if name in complete else _train_stage(place, name, config, faces, progress, logs)
+        )
+    return stages
+
+
+def _stage_work(config: StageConfig, faces: Faces, name: str) -> float:
+    labels = faces.stage_view(name, "train").labels
+    return planned_work(config, faces.images.pixels.shape[1:], len(faces.taxonomy.stage_classes(name)), labels)
+
+
+def _train_stage(place: Path, name: str, config: RunConfig, faces: Faces, progress: Progress, logs: Path) -> Stage:
+    settings = config.for_stage(name)
+    place.mkdir(parents=True, exist_ok=True)
+    train = faces.stage_view(name, "train", soft_labels=settings.soft_labels)
+    validation = faces.stage_view(name, "validation")
+    stage = Stage(name=name, classes=faces.taxonomy.stage_classes(name))
+    stage.fit(
+        train,
+        validation,
+        settings,
+        folder=place,
+        seed=zlib.crc32(f"{config.seed} {name}".encode()) % 2**31,
+        progress=progress,
+        callbacks=(keras.callbacks.TensorBoard(str(logs / name), write_graph=False),),
+    )
+    judging = config.evaluation
+    stage.calibrate(validation, train, temperature=judging.temperature, prior_correction=judging.prior_correction)
+    stage.save(place)
+    (place / training.CHECKPOINT).unlink(missing_ok=True)
+    return stage
+
+
+def _judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage], *, command: str) -> dict:
+    """Predict validation and test, write both tables, and return what metrics.json holds."""
+    said = {
+        split: predict(stages, faces.taxonomy, faces.images.pixels, faces.split(split))
+        for split in ("validation", "test")
+    }
+    runs.write_table(folder / "predictions_validation.csv", prediction_table(said["validation"]))
+    runs.write_table(folder / runs.PREDICTIONS, prediction_table(said["test"]))
+    labels = np.array([faces.taxonomy.emotions.index(e) for e in faces.split("train")["emotion"]])
+    prior = class_prior(labels, len(faces.taxonomy.emotions))
+    return {
+        **_facts(config, faces, command, mode=config.mode),
+        **judge(said["test"], prior, config.evaluation, seed=config.seed),
+        "validation": _validation_summary(said["validation"]),
+        "training": {name: stage.record for name, stage in stages.items()},
+        "cost": _cost(stages, faces.images.pixels.shape[1:]),
+    }
+
+
+def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[str, Any]:
+    """What was judged: data, taxonomy, seed and the fingerprint of the test rows."""
+    manifest, test = faces.manifest, faces.split("test")
+    counts = pd.crosstab(manifest["split"], manifest["emotion"])
+    lines = sorted(f"{row} {emotion}" for row, emotion in zip(test["id"], test["emotion"], strict=True))
+    return {
+        "format": 1,
+        "run": config.name,
+        "mode": mode,
+        "synthetic": faces.synthetic,
+        "command": command,
+        "seed": config.seed,
+        "split": "test",
+        "data": {
+            "dataset": "+".join(sorted(set(manifest["source"]))),
+            "path": config.data.data,
+            "fingerprint": faces.images.fingerprint,
+            "rows": {split: int((manifest["split"] == split).sum()) for split in SPLITS},
+            "counts": {split: {e: int(n) for e, n in row.items()} for split, row in counts.iterrows()},
+            "limit": config.data.limit,
+            "bad": len(faces.images.bad),
+        },
+        "test_fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
+        "taxonomy": faces.taxonomy.to_dict(),
+        "excluded": list(config.data.exclude),
+        "emotions": list(faces.taxonomy.emotions),
+    }
+
+
+def _validation_summary(predictions: Predictions) -> dict[str, Any]:
+    """The figures that choices may be made on."""
+    taxonomy = predictions.taxonomy
+    table = scores(predictions.rows["emotion"].to_numpy(str), predictions.answer, taxonomy.emotions, resamples=100)
+    return {name: table[name] for name in ("n", "top1", "balanced_accuracy", "macro_f1", "nll")}
+
+
+def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]:
+    def total(name: str) -> float:
+        return sum(stage.record[name] for stage in stages.values())
+
+    return {
+        "train_cpu_seconds": total("cpu_seconds"),
+        "train_wall_seconds": total("wall_seconds"),
+        "parameters": total("parameters"),
+        "multiply_adds": total("multiply_adds"),
+        "latency_ms": single_face_latency(stages, shape),
+    }
+
+
+def headline(record: Mapping[str, Any]) -> str:
+    """The result in one line, with n, intervals and seed."""
+    answer = record["answers"][record["headline"]]
+    figures = ", ".join(
+        f"{text} {answer[key]:.4f} [{answer['intervals'][key][0]:.4f}, {answer['intervals'][key][1]:.4f}]"
+        for key, text in (("top1", "top-1"), ("balanced_accuracy", "balanced"), ("macro_f1", "macro F1"))
+    )
+    origin = "SYNTHETIC faces, " if record["synthetic"] else ""
+    return f"{record['run']} ({record['headline']}): {figures}; {origin}n = {answer['n']}, seed {record['seed']}"
+
+
+def _split_table(faces: Faces) -> pd.DataFrame:
+    """splits.csv: which face stands in which split."""
+    table = faces.manifest[["id", "emotion", "split", "subject", "pixel_hash"]]
+    return table.rename(columns={"id": "row"}).sort_values(["split", "row"])
+
+
+def _check_same_faces(folder: Path, faces: Faces) -> None:
+    path = folder / runs.SPLITS
+    try:
+        saved = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}); start a new run") from error
+    now = _split_table(faces).astype(str).reset_index(drop=True)
+    if not saved.equals(now.astype(saved.dtypes.to_dict())):
+        raise UserError(f"the data has changed since {folder.name} was started ({path} differs); start a new run")
+
+
+@contextlib.contextmanager
+def _resumable(mode: str, folder: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C or a full disk."""
+    way = f"go on with: python tf_model.py --mode {mode} --resume {folder.name}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(way if (folder / runs.CONFIG).is_file() else "") from None
+    except OSError as error:
+        if error.errno not in _FULL_OR_LOCKED:
+            raise
+        raise UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}") from error
+
+
+def evaluate_run(
+    run: str, *, data: DataConfig, evaluation: EvaluationConfig, name: str | None, results: Path, command: str
+) -> Path:
+    """Judge a finished run on other data: on its test split, or on all faces where it has no splits.
+
+    Faces that the run trained on or chose by are left out. Nothing is fitted.
+
+    Raises:
+        UserError: No finished run, or data that shares no emotion with it.
+    """
+    runs.check_writable(results)
+    runs.check_name(name, results)
+    source = runs.find_run(run, results)
+    trained = runs.read_json(source / runs.METRICS)
+    config = runs.read_config(source)
+    taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
+    with runs.collect_notes() as notes:
+        data = dataclasses.replace(
+            resolve_data(data),
+            image_size=config.data.image_size,
+            channels=config.data.channels,
+            taxonomy=config.data.taxonomy,
+        )
+        faces = _foreign_faces(data, taxonomy, source, seed=config.seed)
+        stem = name or f"{source.name}-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
+        if faces.synthetic and SYNTHETIC not in stem:
+            stem = f"{SYNTHETIC}-{stem}"
+        config = dataclasses.replace(config, name=runs.free_name(stem, results), data=data, evaluation=evaluation)
+        stages = {s: Stage.load(source / runs.STAGES / s) for s in taxonomy.stages(config.mode)}
+        said = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
+        counts = trained["data"]["counts"]["train"]
+        prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
+        record = {
+            **_facts(config, faces, command, mode="evaluation"),
+            **judge(said, prior / prior.sum(), evaluation, seed=config.seed),
+            "trained_on": {"run": source.name, "data": trained["data"]},
+            "cost": trained["cost"],
+            "training": trained["training"],
+        }
+        with _resumable(config.mode, results / config.name):
+            return _write_evaluation(results, config, faces, said, {**record, "notes": notes}, command)
+
+
+def _write_evaluation(
+    results: Path, config: RunConfig, faces: Faces, said: Predictions, record: dict, command: str
+) -> Path:
+    folder = runs.create_folder(results, config.name)
+    runs.write_json(folder / runs.CONFIG, config.to_dict())
+    runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
+    runs.write_table(folder / runs.SPLITS, _split_table(faces))
+    runs.write_table(folder / runs.PREDICTIONS, prediction_table(said))
+    runs.write_json(folder / runs.METRICS, record)
+    write_run_report(folder, faces=faces.pixels_of)
+    print(headline(record))
+    return folder
+
+
+def _foreign_faces(data: DataConfig, taxonomy: Taxonomy, source: Path, *, seed: int) -> Faces:
+    """The faces of another data set that a run is judged on, all in the split "test"."""
+    manifest = read_manifest(data)
+    manifest = manifest[~manifest["emotion"].isin(data.exclude)]
+    known = manifest["emotion"].isin(taxonomy.emotions)
+    if not known.any():
+        raise UserError(f"{data.data}: none of its emotions is one of the run's: {', '.join(taxonomy.emotions)}")
+    if not known.all():
+        foreign = ", ".join(sorted(set(manifest["emotion"][~known])))
+        log.warning("%d faces of emotions that the run does not know (%s) were left out.", (~known).sum(), foreign)
+    images = load_images(
+        manifest[known].reset_index(drop=True), size=data.image_size, channels=data.channels, skip_bad=data.skip_bad
+    )
+    rows = _judging_rows(images.manifest)
+    seen = pd.read_csv(source / runs.SPLITS, dtype=str, keep_default_na=False)
+    seen = set(seen.loc[seen["split"] != "test", "pixel_hash"])
+    fresh = ~rows["pixel_hash"].isin(seen)
+    if not fresh.any():
+        raise UserError(f"{data.data}: the run has trained on every one of these faces; name other data")
+    if not fresh.all():
+        log.warning("%d faces that the run trained on or chose by were left out.", (~fresh).sum())
+    rows = rows[fresh].assign(split="test")
+    rows = limit_rows(rows, data.limit, seed=seed) if data.limit else rows
+    return Faces(images=images, manifest=rows, taxonomy=taxonomy)
+
+
+def _judging_rows(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The official test rows, else the official validation rows, else all."""
+    for split in ("test", "validation"):
+        if (manifest["split"] == split).any():
+            log.warning("Judged on the data's official %s split.", split)
+            return manifest[manifest["split"] == split]
+    return manifest
+
+
+def compare_runs(
+    names: Sequence[str], *, name: str | None, resamples: int, seed: int, results: Path, command: str
+) -> Path:
+    """Put finished runs side by side on the same test rows.
+
+    Raises:
+        UserError: A run is not finished, or the runs were judged on other rows or classes.
+    """
+    runs.check_writable(results)
+    runs.check_name(name, results)
+    records = [comparison.load_run(runs.find_run(run, results)) for run in names]
+    table = {**comparison.compare(records, resamples=resamples, seed=seed), "command": command}
+    stem = name or "compare-" + "-vs-".join(record["name"] for record in table["runs"])[:120]
+    if table["synthetic"] and SYNTHETIC not in stem:
+        stem = f"{SYNTHETIC}-{stem}"
+    with _resumable("compare", results / stem):
+        folder = runs.create_folder(results, runs.free_name(stem, results))
+        write_comparison(folder, table)
+    return folder
+
+
+def audit_data(data: DataConfig, *, name: str | None, results: Path, command: str) -> Path:
+    """Say what is wrong with a data set, before anybody trains on it.
+
+    Raises:
+        UserError: The data cannot be read at all.
+    """
+    runs.check_writable(results)
+    runs.check_name(name, results)
+    with runs.collect_notes() as notes:
+        data = resolve_data(data)
+        manifest = read_manifest(data)
+        images = load_images(manifest, size=data.image_size, channels=data.channels, skip_bad=True)
+        table = {**audit(images), "command": command, "notes": notes}
+        stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
+        with _resumable("audit", results / stem):
+            folder = runs.create_folder(results, runs.free_name(stem, results))
+            write_audit(folder, table, images)
+    return folder

@@ -1,0 +1,51 @@
+"""One line of progress with the time that is left, for anything that takes more than a few seconds."""
+
+import sys
+import time
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Counts work done against work planned and writes it to stderr.
+
+    A terminal sees one line that renews itself every second; a file sees a line only where `text` is final.
+
+    Args:
+        total: Planned work in any unit (images, multiply-adds).
+        done: Work that an earlier, interrupted run has finished; it does not count in the speed.
+    """
+
+    def __init__(self, total: float, *, done: float = 0.0) -> None:
+        self.total = total
+        self.done = done
+        self._earlier = done
+        self._start = time.monotonic()
+        self._shown = 0.0
+
+    def advance(self, work: float, text: str) -> None:
+        """Count `work` as done and renew the line at most once a second."""
+        self.done += work
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - self._shown >= 1:
+            self._shown = now
+            sys.stderr.write(f"\r\033[K{self.line(text)}")
+            sys.stderr.flush()
+
+    def settle(self, text: str) -> None:
+        """End the renewing line with one that stays."""
+        lead = "\r\033[K" if sys.stderr.isatty() else ""
+        sys.stderr.write(f"{lead}{self.line(text)}\n")
+        sys.stderr.flush()
+
+    def line(self, text: str) -> str:
+        """Share done, `text`, and the time left at the speed so far."""
+        spent = time.monotonic() - self._start
+        fresh = self.done - self._earlier
+        left = clock(spent / fresh * (self.total - self.done)) if fresh > 0 else "?"
+        return f"{self.done / self.total:4.0%}  {text}  [{clock(spent)} spent, {left} left]"

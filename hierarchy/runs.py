@@ -1,0 +1,232 @@
+"""The run folder: a free name, config, environment, splits, notes and logging."""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hierarchy.config import RunConfig, load_config
+from hierarchy.errors import UserError
+from hierarchy.paths import ROOT, atomic_write
+
+CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+SPLITS = "splits.csv"
+STAGES = "stages"
+
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "imbalanced-learn",
+    "opencv-python",
+    "matplotlib",
+)
+
+log = logging.getLogger("hierarchy")
+
+
+class _Notes(logging.Handler):
+    """Keeps the text of each warning, once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self.lines:
+            self.lines.append(text)
+
+
+@contextmanager
+def collect_notes() -> Iterator[list[str]]:
+    """Collect what the reader of a report must know: every warning of our logger while the block runs."""
+    handler = _Notes()
+    log.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        log.removeHandler(handler)
+
+
+@contextmanager
+def log_to(folder: Path) -> Iterator[None]:
+    """Append our log, with times, to `folder`/run.log while the block runs."""
+    _make_folder(folder)
+    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def default_name(config: RunConfig, dataset: str, results: Path) -> str:
+    """A free name made of data set, mode, model and seed; `-2`, `-3`, ... where it is taken."""
+    models = dict.fromkeys([config.stage.model, *(s["model"] for s in config.stages.values() if "model" in s)])
+    parts = [dataset, config.mode, "+".join(models), f"seed{config.seed}"]
+    if config.data.exclude:
+        parts.insert(2, "no-" + "-".join(config.data.exclude))
+    return free_name("-".join(parts), results)
+
+
+def free_name(stem: str, results: Path) -> str:
+    """`stem`, or with the first number behind it that names no folder in `results`."""
+    name, number = stem, 1
+    while (results / name).exists():
+        number += 1
+        name = f"{stem}-{number}"
+    return name
+
+
+def check_name(name: str | None, results: Path) -> None:
+    """Refuse a name that is taken or that would leave the results folder.
+
+    Raises:
+        UserError: With a way out.
+    """
+    if name is None:
+        return
+    if not name or name in (".", "..") or any(c in name for c in '/\\:*?"<>|') or name.startswith("."):
+        raise UserError(f"--name {name!r}: use letters, digits, '-', '_', '+' and '.', not starting with '.'")
+    if (results / name).exists():
+        raise UserError(f"--name {name!r}: {results / name} exists already; choose another name or --resume {name}")
+
+
+def create_folder(results: Path, name: str) -> Path:
+    """Make the new folder `results`/`name`.
+
+    Raises:
+        UserError: It exists, or the results folder cannot be written.
+    """
+    check_name(name, results)
+    folder = results / name
+    _make_folder(folder)
+    return folder
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} is not writable")
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error}; choose a writable folder") from error
+
+
+def check_writable(results: Path) -> None:
+    """Refuse a results folder that cannot be written, before any work.
+
+    Raises:
+        UserError: It cannot.
+    """
+    place = results
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UserError(f"cannot write results to {results}: {place} is not a writable folder; use --results DIR")
+
+
+def find_run(run: str, results: Path) -> Path:
+    """The folder of a run, given as a path or as a name below `results`.
+
+    Raises:
+        UserError: There is none, or the folder holds no run.
+    """
+    for folder in (Path(run), results / run):
+        if (folder / CONFIG).is_file():
+            return folder
+    for folder in (Path(run), results / run):
+        if folder.is_dir():
+            raise UserError(f"{folder} is not a run: it has no {CONFIG}; name a folder that a run made")
+    known = sorted(p.parent.name for p in results.glob(f"*/{CONFIG}"))
+    raise UserError(f"no run {run!r} here or in {results}; runs there: {', '.join(known) or 'none'}")
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The configuration that a run was started with."""
+    return load_config(folder / CONFIG)
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write `record` as indented JSON; NaN is refused, since it is no JSON."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        UserError: Missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is missing or damaged ({error})") from error
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a csv without the index."""
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def environment(command: str) -> dict[str, Any]:
+    """What a run was made with: versions, commit, processor, command."""
+    return {
+        "command": command,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", ""),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    """Commit of the checkout, with `+changes` where files differ from it; "unknown" outside a checkout."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _processor() -> str:
+    """The processor's model name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Keras builders, found by name in `models.registry`: they know shapes and class counts, never emotions."""

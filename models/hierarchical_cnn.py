@@ -1,0 +1,71 @@
+"""The six-convolution network that a public FER-2013 hierarchy uses for its gate, specialists and flat model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from models.layers import Standardize
+from models.registry import register_model
+
+
+# Two unpadded 3x3 convolutions and a pooling, three times: 36 pixels shrink to a map of exactly one.
+@register_model(smallest=36)
+def hierarchical_cnn(
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    widths: Sequence[Sequence[int]] = ((32, 64), (128, 128), (256, 256)),
+    dense_width: int = 256,
+    stage_dropout: float = 0.25,
+    dropout: float = 0.5,
+    batch_norm_momentum: float = 0.9,
+) -> keras.Model:
+    """Build three stages of two convolutions, a Dense layer and a linear head.
+
+    Args:
+        input_shape: (height, width, channels) in pixels.
+        num_classes: Number of logits.
+        widths: Channels of the two convolutions of each of the three stages.
+        dense_width: Units of the Dense layer, which are the features.
+        stage_dropout: Share of values dropped after each stage while training, in [0, 1).
+        dropout: Share of features dropped before the head while training, in [0, 1).
+        batch_norm_momentum: Share of the moving statistics that one step keeps.
+
+    Returns:
+        A flat functional model from float32 pixels in [0, 255] to logits.
+
+    Raises:
+        ValueError: A keyword has a value that makes no network.
+    """
+    _check(widths, {"stage_dropout": stage_dropout, "dropout": dropout})
+    pixels = keras.Input(input_shape, name="pixels")
+    x = Standardize(name="standardize")(pixels)
+    for stage, pair in enumerate(widths, start=1):
+        for number, width in enumerate(pair, start=1):
+            name = f"stage{stage}_conv{number}"
+            x = layers.Conv2D(width, 3, use_bias=False, kernel_initializer="he_normal", name=name)(x)
+            x = _normalised(x, batch_norm_momentum, name=name)
+        x = layers.MaxPooling2D(name=f"stage{stage}_pool")(x)
+        x = layers.Dropout(stage_dropout, name=f"stage{stage}_dropout")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(dense_width, use_bias=False, kernel_initializer="he_normal", name="features")(x)
+    x = _normalised(x, batch_norm_momentum, name="features")
+    x = layers.Dropout(dropout, name="dropout")(x)
+    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
+    return keras.Model(pixels, logits, name="hierarchical_cnn")
+
+
+def _normalised(x: Any, momentum: float, *, name: str) -> Any:
+    x = layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _check(widths: Sequence[Sequence[int]], shares: dict[str, float]) -> None:
+    pairs = [tuple(pair) if isinstance(pair, Sequence) else () for pair in widths]
+    if len(pairs) != 3 or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
+        raise ValueError(f"widths is {widths!r}; hierarchical_cnn needs three pairs of 1 or more channels")
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise ValueError(f"{name} is {share!r}; it must lie in [0, 1)")

@@ -1,0 +1,54 @@
+"""Any folder of class folders."""
+
+import pytest
+
+from hierarchy.data.sources import folder
+from hierarchy.errors import UserError
+
+
+def test_folder_words_become_canonical_emotions(place):
+    root = place(
+        "Anger/1.png", "HAPPINESS/2.JPG", "sad/deep/er/3.webp", ".hidden/x/4.png", "sad/notes.txt", "sad/._3.png"
+    )
+    manifest = folder.read(root)
+    assert manifest["id"].tolist() == ["Anger/1.png", "HAPPINESS/2.JPG", "sad/deep/er/3.webp"]
+    assert manifest["emotion"].tolist() == ["angry", "happy", "sad"]
+    assert manifest["path"].tolist() == [str(root / name) for name in manifest["id"]]
+    assert set(manifest["split"]) == {""}
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "Validation"])
+def test_split_folders_become_splits(place, validation):
+    root = place("Train/happy/1.png", f"{validation}/happy/2.png", "test/happy/3.png")
+    found = folder.read(root).set_index("id")["split"]
+    assert found["Train/happy/1.png"] == "train"
+    assert found[f"{validation}/happy/2.png"] == "validation"
+    assert found["test/happy/3.png"] == "test"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "PNG", "Jpg"])
+def test_images_are_known_by_suffix(place, suffix):
+    assert len(folder.read(place(f"happy/1.{suffix}", "happy/1.gif.txt"))) == 1
+
+
+def test_unknown_words_are_listed_with_the_known(place):
+    root = place("happy/1.png", "hungry/2.png")
+    with pytest.raises(UserError, match="class folder 'hungry' names no emotion; known: angry, disgust, fear, happy"):
+        folder.read(root)
+
+
+def test_class_folders_beside_split_folders_are_refused(place):
+    root = place("train/happy/1.png", "sad/2.png")
+    with pytest.raises(UserError, match="'sad' lies beside split folders"):
+        folder.read(root)
+
+
+def test_class_folders_without_images(place):
+    with pytest.raises(UserError, match=r"no image in its class folders; looked for \.png"):
+        folder.read(place("happy/readme.txt"))
+
+
+def test_a_link_that_leads_back_up_does_not_hang(place):
+    root = place("happy/1.png")
+    (root / "happy" / "loop").symlink_to(root, target_is_directory=True)
+    assert len(folder.read(root)) == 1

@@ -1,0 +1,156 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hierarchy.data.audit import audit
+from hierarchy.data.audit_report import write_audit
+from hierarchy.data.images import load_images
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
+
+
+def face(seed):
+    """48x48 smooth noise: two seeds hardly correlate, as two photographs."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 12), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((48, 48), Image.Resampling.BICUBIC))
+
+
+def image_set(tmp_path, rows, *, source="folder"):
+    """Rows of (pixels or None for a broken file, emotion, split, subject)."""
+    paths = [tmp_path / f"{i:02d}.png" for i in range(len(rows))]
+    for path, (pixels, *_) in zip(paths, rows, strict=True):
+        if pixels is None:
+            path.write_bytes(b"broken")
+        else:
+            Image.fromarray(pixels).save(path)
+    manifest = pd.DataFrame(
+        {
+            "id": [p.stem for p in paths],
+            "path": [str(p) for p in paths],
+            "row": -1,
+            "emotion": [row[1] for row in rows],
+            "split": [row[2] for row in rows],
+            "source": source,
+            "subject": [row[3] for row in rows],
+        }
+    )
+    return load_images(manifest, size=48, channels=1, skip_bad=True)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    near = face(0).copy()
+    near[44:46, 4:16] = 255  # a watermark
+    return image_set(
+        tmp_path_factory.mktemp("set"),
+        [
+            (face(0), "happy", "train", "a"),
+            (face(0), "happy", "test", "b"),  # exact, across splits
+            (near, "sad", "train", "a"),  # near both of them, other label
+            (face(1), "angry", "train", "a"),
+            (face(1), "fear", "train", "c"),  # exact, conflicting
+            (face(2), "happy", "train", "c"),
+            (face(3), "happy", "test", "c"),  # subject c in two splits
+            (np.full((48, 48), 7, np.uint8), "sad", "train", "d"),  # blank, twice
+            (np.full((48, 48), 7, np.uint8), "sad", "train", "d"),
+            (face(4)[:40, :30], "fear", "test", "e"),  # another size
+            (None, "sad", "test", "e"),
+        ],
+    )
+
+
+def test_counts_imbalance_sizes(images):
+    found = audit(images)
+    assert found["images"] == 10
+    assert found["counts"] == {
+        "train": {"angry": 1, "fear": 1, "happy": 2, "sad": 3},
+        "test": {"angry": 0, "fear": 1, "happy": 2, "sad": 0},
+    }
+    assert found["imbalance"] == {"train": 3.0, "test": 2.0}
+    assert found["sizes"] == [
+        {"height": 48, "width": 48, "images": 9},
+        {"height": 40, "width": 30, "images": 1},
+    ]
+
+
+def test_exact_copies_across_splits_and_conflicts(images):
+    exact = audit(images)["exact"]
+    listed = [(g["ids"], g["across_splits"], g["conflicting"]) for g in exact.pop("listed")]
+    assert listed == [(["00", "01"], True, False), (["03", "04"], False, True), (["07", "08"], False, False)]
+    assert exact == {"groups": 3, "images": 6, "across_splits": 1, "conflicting": 1, "conflicting_across_splits": 0}
+
+
+def test_near_copies_hold_exact_ones_but_no_blanks(images):
+    near = audit(images)["near"]
+    assert [g["ids"] for g in near["listed"]] == [["00", "01", "02"]]
+    assert near["listed"][0]["splits"] == ["train", "test", "train"]
+    assert near["conflicting_across_splits"] == 1
+    assert 0.9 < near["threshold"] < 1
+
+
+def test_blank_bad_and_subjects(images):
+    found = audit(images)
+    assert found["blank"]["ids"] == ["07", "08"]
+    assert [(row["id"], "not an image" in row["reason"]) for row in found["bad"]["listed"]] == [("10", True)]
+    listed = [(entry["subject"], entry["splits"]) for entry in found["subjects"]["listed"]]
+    assert listed == [("c", ["test", "train"])]
+    assert found["subjects"]["known"] == 5
+
+
+def test_near_copies_of_light_and_contrast_and_many_tiles(tmp_path, monkeypatch):
+    monkeypatch.setattr("hierarchy.data.duplicates._TILE", (4, 8))
+    monkeypatch.setattr("hierarchy.data.duplicates._VERIFIED_AT_ONCE", 2)
+    rows = [(face(i), "happy", "", "") for i in range(30)]
+    rows += [((face(i) * 0.7 + 30).astype(np.uint8), "happy", "", "") for i in (3, 17, 29)]
+    near = audit(image_set(tmp_path, rows))["near"]
+    assert [g["ids"] for g in near["listed"]] == [["03", "30"], ["17", "31"], ["29", "32"]]
+    assert near["across_splits"] == 0
+    assert set(near["listed"][0]["splits"]) == {"unassigned"}
+
+
+def test_files_are_written_and_the_page_is_self_contained(images, tmp_path):
+    found = audit(images)
+    folder = tmp_path / "results" / "audit"
+    write_audit(folder, found, images)
+    assert json.loads((folder / "audit.json").read_text()) == found
+    duplicates = pd.read_csv(folder / "duplicates.csv", dtype={"id": str})
+    assert len(duplicates) == found["exact"]["images"] + found["near"]["images"]
+    assert set(duplicates.loc[duplicates["kind"] == "near", "id"]) == {"00", "01", "02"}
+    assert pd.read_csv(folder / "bad.csv", dtype=str)["id"].tolist() == ["10"]
+    for name in ("counts", "duplicates", "near_duplicates"):
+        with Image.open(folder / "figures" / f"{name}.png") as figure:
+            assert min(figure.size) > 200
+    page = (folder / "report.html").read_text()
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    assert "1 group of equal images carries different labels" in page
+    assert "figures/duplicates.png" in (folder / "report.md").read_text()
+    assert "ynthetic" not in page
+
+
+def test_clean_synthetic_set_says_so(tmp_path):
+    clean = image_set(tmp_path, [(face(i), "happy", "train", "") for i in range(3)], source="synthetic")
+    write_audit(tmp_path / "out", audit(clean), clean)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "SYNTHETIC" in page
+    assert page.count("None found.") == 2
+    assert not (tmp_path / "out" / "bad.csv").exists()
+    assert sorted(p.name for p in (tmp_path / "out" / "figures").iterdir()) == ["counts.png"]
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not (REAL / "fer2013").is_dir(), reason=f"needs {REAL / 'fer2013'}")
+@pytest.mark.slow
+def test_fer2013_duplicates_and_conflicts_are_found():
+    from hierarchy.data.sources import read_source
+
+    manifest = read_source(REAL / "fer2013", dataset=None)
+    found = audit(load_images(manifest, size=48, channels=1, skip_bad=False))
+    # Counted independently: equal OpenCV-decoded bytes, grouped in a dictionary.
+    expected = {"groups": 1273, "images": 2805, "across_splits": 270, "conflicting": 47}
+    assert {key: found["exact"][key] for key in expected} == expected
+    assert found["blank"]["images"] == 12

@@ -1,0 +1,148 @@
+import time
+
+import numpy as np
+import pytest
+
+from hierarchy.data.augment import Augmentation, augment
+from hierarchy.errors import UserError
+
+NOTHING = {"shift": 0, "flip": False, "rotation": 0, "zoom": 0, "erase": 0, "brightness": 0, "contrast": 0}
+
+
+def only(**settings):
+    return Augmentation(**{**NOTHING, **settings})
+
+
+def batch_of(n=64, shape=(48, 48, 1), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def run(batch, settings, seed=1):
+    return augment(batch, np.random.default_rng(seed), settings)
+
+
+def dot_positions(images):
+    """(n, 2) centre of mass, y and x."""
+    weights = images[..., 0].astype(float)
+    grid = np.indices(weights.shape[1:])
+    return np.stack([(weights * axis).sum((1, 2)) / weights.sum((1, 2)) for axis in grid], axis=1)
+
+
+def test_nothing_on_changes_nothing_but_gives_a_new_array():
+    batch = batch_of()
+    result = run(batch, only())
+    assert (result == batch).all()
+    assert not np.shares_memory(result, batch)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_shape_type_and_input_are_kept(channels):
+    batch = batch_of(16, (40, 48, channels))
+    batch.setflags(write=False)  # as the memory map of the image cache
+    before = batch.copy()
+    result = run(batch, Augmentation(brightness=0.2, contrast=0.2))
+    assert result.shape == batch.shape
+    assert result.dtype == np.uint8
+    assert (batch == before).all()
+    assert (result != batch).any(axis=(1, 2, 3)).all()
+
+
+def test_seed_decides_everything():
+    batch, settings = batch_of(), Augmentation(brightness=0.1, contrast=0.1, erase=0.5)
+    assert (run(batch, settings, seed=3) == run(batch, settings, seed=3)).all()
+    assert (run(batch, settings, seed=3) != run(batch, settings, seed=4)).any()
+
+
+def test_flip_mirrors_half_of_the_images_exactly():
+    batch = batch_of(400)
+    result = run(batch, only(flip=True))
+    same = (result == batch).all(axis=(1, 2, 3))
+    mirrored = (result == batch[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert 150 < mirrored.sum() < 250
+
+
+def test_dot_moves_within_the_shift_and_images_keep_their_places():
+    batch = np.zeros((300, 48, 48, 1), np.uint8)
+    batch[:, 30:33, 20:23] = 255
+    batch[::2] = np.roll(batch[::2], -10, axis=2)
+    moved = dot_positions(run(batch, only(shift=0.1))) - dot_positions(batch)
+    assert np.abs(moved).max() < 4.8 + 0.3  # a tenth of 48 pixels, and the rounding of grey values
+    assert (moved.max(axis=0) > 3.5).all()
+    assert (moved.min(axis=0) < -3.5).all()
+
+
+def test_rotation_and_zoom_turn_about_the_centre():
+    batch = np.zeros((300, 49, 49, 1), np.uint8)
+    batch[:, 23:26, 38:41] = 255  # 15 pixels right of the centre
+    turned = dot_positions(run(batch, only(rotation=30))) - 24
+    assert np.allclose(np.hypot(*turned.T), 15, atol=0.3)
+    angles = np.rad2deg(np.arctan2(turned[:, 0], turned[:, 1]))
+    assert np.abs(angles).max() < 31
+    assert angles.max() > 25
+    assert angles.min() < -25
+    zoomed = dot_positions(run(batch, only(zoom=0.2))) - 24
+    assert np.allclose(zoomed[:, 0], 0, atol=0.1)
+    assert 11.7 < zoomed[:, 1].min() < 12.6
+    assert 17.4 < zoomed[:, 1].max() < 18.3
+
+
+def test_border_mirrors_the_face():
+    assert (run(np.full((50, 48, 48, 1), 90, np.uint8), Augmentation(erase=0)) == 90).all()
+
+
+def test_erasing_hits_as_many_as_asked_and_one_small_rectangle_each():
+    batch = np.full((400, 48, 48, 1), 90, np.uint8)
+    batch[:, 0] = 120  # the mean is 91: no filling goes unseen
+    changed = run(batch, only(erase=0.25)) != batch
+    hit = changed.any(axis=(1, 2, 3))
+    assert 70 < hit.sum() < 130
+    share = changed[hit].mean(axis=(1, 2, 3))
+    assert share.max() < 0.22
+    for mask in changed[hit][..., 0]:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.9
+
+
+def test_brightness_and_contrast_stay_in_range():
+    batch = batch_of(200)
+    bright = run(batch // 2 + 64, only(brightness=0.2)).mean((1, 2, 3)) - (batch // 2 + 64).mean((1, 2, 3))
+    assert 40 < bright.max() < 52
+    assert -52 < bright.min() < -40
+    spread = run(batch, only(contrast=0.5)).std((1, 2, 3)) / batch.std((1, 2, 3))
+    assert spread.min() < 0.6
+    assert spread.max() > 1.1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"shift": 0.6},
+        {"shift": -0.1},
+        {"rotation": 181},
+        {"zoom": 0.9},
+        {"erase": 1.5},
+        {"erase": float("nan")},
+        {"brightness": "dark"},
+        {"contrast": None},
+        {"flip": "no"},
+        {"zoom": True},
+    ],
+)
+def test_unusable_settings_name_themselves(settings):
+    with pytest.raises(UserError, match=f"augmentation: {next(iter(settings))} is .*right is"):
+        Augmentation(**settings)
+
+
+def test_empty_batch_and_wrong_batch():
+    assert run(batch_of(0), Augmentation()).shape == (0, 48, 48, 1)
+    with pytest.raises(ValueError, match="uint8"):
+        run(batch_of().astype(np.float32), Augmentation())
+
+
+def test_speed_is_printed():
+    batch = batch_of(512)
+    run(batch, Augmentation())
+    began = time.perf_counter()
+    run(batch, Augmentation())
+    print(f"augment: {(time.perf_counter() - began) / len(batch) * 1e6:.1f} us an image of 48x48x1")

@@ -1,0 +1,50 @@
+import keras
+import numpy as np
+import pytest
+
+from models.compact_resnet import compact_resnet, features
+from models.registry import create_model
+
+
+def test_head_sits_on_the_backbone_alone():
+    pixels = keras.Input((48, 48, 1))
+    out = features(pixels, widths=(8, 16), blocks=(1, 2), strides=(2, 2))
+    heads = [keras.layers.Dense(n, name=f"head{n}")(out) for n in (2, 4)]
+    assert out.shape == (None, 16)
+    assert [head.shape for head in keras.Model(pixels, heads).outputs] == [(None, 2), (None, 4)]
+
+
+def test_every_block_begins_as_its_shortcut():
+    model = create_model("compact_resnet")
+    last = [layer for layer in model.layers if layer.name.endswith("conv2_bn")]
+    assert last
+    assert not any(np.any(layer.gamma.numpy()) for layer in last)
+
+
+def test_keywords_shape_the_network():
+    model = create_model("compact_resnet", widths=[8, 16], blocks=[2, 1], strides=[1, 2], stem_stride=2, squeeze_from=2)
+    names = {layer.name for layer in model.layers}
+    assert {"stage1_block2_add", "stage2_block1_squeeze"} <= names
+    assert "stage1_block1_squeeze" not in names
+    assert model.get_layer("features").output.shape == (None, 16)
+    assert model.get_layer("stage2_block1_add").output.shape == (None, 12, 12, 16)
+
+
+def test_no_bias_stands_before_a_normalisation():
+    model = create_model("compact_resnet")
+    assert not any(layer.use_bias for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"widths": (8, 16)}, "widths has 2 entries, blocks"),
+        ({"widths": (0, 8, 8)}, "must be 1 or more"),
+        ({"strides": (1, 2, 3)}, "strides 1 or 2"),
+        ({"stem_stride": 3}, "stem_stride is 3"),
+        ({"dropout": -0.1}, "dropout is -0.1"),
+    ],
+)
+def test_impossible_keywords_are_refused(keywords, message):
+    with pytest.raises(ValueError, match=message):
+        compact_resnet(**{"input_shape": (48, 48, 1), "num_classes": 7, **keywords})

@@ -1,0 +1,455 @@
+"""The command line: parse the arguments into a configuration, check it, make one call.
+
+Only light modules are imported here. TensorFlow comes in with `hierarchy.pipeline`, once the arguments are valid.
+"""
+
+import argparse
+import difflib
+import errno
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hierarchy import runs
+from hierarchy.config import (
+    DataConfig,
+    EvaluationConfig,
+    RunConfig,
+    StageConfig,
+    apply_flags,
+    check_value,
+    differences,
+    fields_of,
+    load_config,
+)
+from hierarchy.data.download import KAGGLE_SLUGS, download
+from hierarchy.errors import UserError
+from hierarchy.paths import DEFAULT_DATA, LOGS, RESULTS, ROOT
+
+PROGRAM = "tf_model.py"
+Given = dict[str, Any]  # field name or other flag -> what the user gave
+_GROUPS = {DataConfig: "data", StageConfig: "training", EvaluationConfig: "evaluation", RunConfig: "run"}
+_STAGED = "Each takes VALUE for all stages, or STAGE=VALUE,STAGE=VALUE for some (--epochs valence=12,positive=20)."
+_OTHER_FLAGS = {
+    "config": ("FILE", "settings to start from, as results/<run>/config.json holds them; flags go over them"),
+    "resume": ("RUN", "go on with an interrupted run; no setting may differ from the run's own"),
+    "results": ("DIR", "where run folders are (default: results/)"),
+    "logs": ("DIR", "where run.log and TensorBoard files go (default: logs/)"),
+    "to": ("DIR", "folder to put the data in (default: data/<dataset>)"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """One thing that the program does, and the flags that belong to it.
+
+    Attributes:
+        summary: One line for the list of modes.
+        example: Arguments of a typical call.
+        call: What does it; takes the given flags and the command line, returns the folder to point at.
+        fields: Per section of the configuration, the fields that are flags of this mode.
+        others: Names in `_OTHER_FLAGS`.
+        runs: Fewest and most runs to name (None is no limit).
+        texts: Help texts that differ from the field's own.
+    """
+
+    summary: str
+    example: str
+    call: Callable[[Given, str], Path]
+    fields: Mapping[type, tuple[str, ...]]
+    others: tuple[str, ...] = ("results",)
+    runs: tuple[int, int | None] = (0, 0)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Every flag of this mode as it is typed, `--mode` and `--help` included."""
+        return tuple(o for action in _parser(self)._actions for o in action.option_strings)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without its two-line errors."""
+
+    def error(self, message: str) -> NoReturn:
+        message = re.sub(r"ignored explicit argument (.*)", r"takes no value, got \1", message)
+        raise UserError(re.sub(r"^argument (--[\w-]+).*?:", r"\1:", message))
+
+
+def _train(given: Given, command: str) -> Path:
+    places = {"results": given.pop("results"), "logs": given.pop("logs")}
+    if "resume" in given:
+        run = _check_resume(given, places["results"])
+        from hierarchy import pipeline
+
+        return pipeline.resume_run(run, flags=given, **places, command=command)
+    config = _training_config(given, places["results"])
+    from hierarchy import pipeline
+
+    return pipeline.train_run(config, **places, command=command)
+
+
+def _training_config(given: Given, results: Path) -> RunConfig:
+    """Defaults, then the file, then the flags, checked as far as no data is needed."""
+    config = RunConfig()
+    if file := given.pop("config", None):
+        if not Path(file).is_file():
+            raise UserError(f"--config: {file} is no file; expected a config.json as a run folder holds it")
+        config = load_config(Path(file))
+        if config.name and (results / config.name).exists() and "name" not in given:
+            given["name"] = None  # a run repeated from its own record gets a folder of its own
+    config = apply_flags(config, given)
+    _check_models(config)
+    _check_data(config.data)
+    runs.check_name(config.name, results)
+    return config
+
+
+def _check_resume(given: Given, results: Path) -> str:
+    if "config" in given:
+        raise UserError("--config does not go with --resume: a resumed run keeps its own settings")
+    run = given.pop("resume")
+    saved = runs.read_config(runs.find_run(run, results))
+    if changed := differences(saved, apply_flags(saved, given)):
+        raise UserError(f"--resume {run} keeps the run's own settings; leave out what differs: {'; '.join(changed)}")
+    return run
+
+
+def _evaluate(given: Given, command: str) -> Path:
+    (run,), results = given["runs"], given["results"]
+    runs.find_run(run, results)
+    data = _section(DataConfig, given)
+    evaluation = _section(EvaluationConfig, given)
+    name = _new_name(given)
+    _require_data(data)
+    from hierarchy import pipeline
+
+    return pipeline.evaluate_run(run, data=data, evaluation=evaluation, name=name, results=results, command=command)
+
+
+def _compare(given: Given, command: str) -> Path:
+    names, results = given["runs"], given["results"]
+    folders = [runs.find_run(name, results).resolve() for name in names]
+    twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
+    if twice:
+        raise UserError(f"run {twice!r} is named twice; compare needs different runs")
+    resamples = _section(EvaluationConfig, given).resamples
+    seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
+    name = _new_name(given)
+    from hierarchy import pipeline
+
+    return pipeline.compare_runs(names, name=name, resamples=resamples, seed=seed, results=results, command=command)
+
+
+def _audit(given: Given, command: str) -> Path:
+    data = _section(DataConfig, given)
+    name = _new_name(given)
+    _require_data(data)
+    from hierarchy import pipeline
+
+    return pipeline.audit_data(data, name=name, results=given["results"], command=command)
+
+
+def _download(given: Given, _command: str) -> Path:
+    dataset = given.get("dataset")
+    if dataset is None:
+        raise UserError("--mode download needs --dataset NAME, for example --dataset fer2013")
+    return download(dataset, Path(given.get("to") or ROOT / "data" / dataset))
+
+
+_ALL_STAGE = tuple(fields_of(StageConfig))
+_TRAIN_FIELDS = {
+    DataConfig: tuple(fields_of(DataConfig)),
+    StageConfig: _ALL_STAGE,
+    EvaluationConfig: tuple(fields_of(EvaluationConfig)),
+    RunConfig: ("name", "seed", "deterministic"),
+}
+_TRAIN_OTHERS = ("config", "resume", "results", "logs")
+
+MODES = {
+    "hierarchical": Mode(
+        summary="train a gate and one specialist per group, compose and judge them (the default)",
+        example="--mode hierarchical --data data/fer2013 --name first",
+        call=_train,
+        fields=_TRAIN_FIELDS,
+        others=_TRAIN_OTHERS,
+    ),
+    "flat": Mode(
+        summary="train one classifier of all emotions on the same faces",
+        example="--mode flat --data data/fer2013 --name flat",
+        call=_train,
+        fields=_TRAIN_FIELDS,
+        others=_TRAIN_OTHERS,
+    ),
+    "compare": Mode(
+        summary="put runs side by side on the same test faces, with paired tests",
+        example="--mode compare first flat",
+        call=_compare,
+        fields={EvaluationConfig: ("resamples",), RunConfig: ("name", "seed")},
+        runs=(2, None),
+        texts={"name": "folder below results/ (default: made of the runs' names)", "seed": "seed of the bootstrap"},
+    ),
+    "evaluate": Mode(
+        summary="judge a finished run on other data",
+        example="--mode evaluate first --data data/ck48",
+        call=_evaluate,
+        fields={
+            DataConfig: ("data", "dataset", "ferplus", "exclude", "limit", "skip_bad"),
+            EvaluationConfig: ("logit_adjustment", "resamples"),
+            RunConfig: ("name",),
+        },
+        runs=(1, 1),
+        texts={
+            "data": "folder, csv or zip to judge the run on",
+            "exclude": "emotions of this data to leave out, separated by commas",
+            "limit": "a stratified N of the judged faces, for a quick look",
+            "name": "folder below results/ (default: made of the run and the data set)",
+        },
+    ),
+    "audit": Mode(
+        summary="say what is wrong with a data set before anybody trains on it",
+        example="--mode audit --data data/fer2013",
+        call=_audit,
+        fields={DataConfig: ("data", "dataset", "ferplus"), RunConfig: ("name",)},
+        texts={"data": "folder, csv or zip to audit", "name": "folder below results/ (default: made of the data set)"},
+    ),
+    "download": Mode(
+        summary="fetch a public data set with kagglehub (optional), or say how to get it by hand",
+        example="--mode download --dataset fer2013",
+        call=_download,
+        fields={DataConfig: ("dataset",)},
+        others=("to",),
+        texts={"dataset": f"which data set to fetch: {', '.join(KAGGLE_SLUGS)}"},
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        Exit code: 0 done, 2 bad input, 130 interrupted.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(argv)
+    except UserError as error:
+        return _fail(str(error))
+    except MemoryError:
+        return _fail("out of memory; try a smaller --batch-size, --image-size or --limit")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}")
+    except KeyboardInterrupt as error:
+        print(f"interrupted; {str(error) or 'nothing was left behind'}", file=sys.stderr)
+        return 130
+
+
+def _fail(message: str) -> int:
+    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _run(argv: list[str]) -> int:
+    name = _mode_named(argv)
+    if name is None and ("--help" in argv or "-h" in argv):
+        print(_overview())
+        return 0
+    mode = MODES[name or "hierarchical"]
+    _check_flags(argv, name or "hierarchical")
+    parser = _parser(mode)
+    if "--help" in argv or "-h" in argv:
+        print(parser.format_help(), end="")
+        return 0
+    given = _given(parser, mode, argv)
+    with _notes_on_screen():
+        folder = mode.call(given, shlex.join(["python", PROGRAM, *argv]))
+    print(f"data: {folder}" if mode.call is _download else f"report: {folder / 'report.html'}")
+    return 0
+
+
+@contextmanager
+def _notes_on_screen() -> Iterator[None]:
+    """Show every warning of ours as one line on stderr; run.log gets the finer messages as well."""
+    log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
+    screen.setLevel(logging.WARNING)
+    screen.setFormatter(logging.Formatter("note: %(message)s"))
+    before = log.level, log.propagate
+    log.addHandler(screen)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # TensorFlow gives the root logger a handler of its own, which would say all of it twice
+    try:
+        yield
+    finally:
+        log.removeHandler(screen)
+        log.setLevel(before[0])
+        log.propagate = before[1]
+
+
+def _mode_named(argv: list[str]) -> str | None:
+    first = _Parser(add_help=False, allow_abbrev=False)
+    first.add_argument("--mode")
+    name = first.parse_known_args(argv)[0].mode
+    if name is not None and name not in MODES:
+        raise UserError(f"--mode: expected one of {', '.join(MODES)}, got {name!r}{_did_you_mean(name, MODES)}")
+    return name
+
+
+def _check_flags(argv: list[str], name: str) -> None:
+    """Refuse flags that the mode has not, before argparse takes their values for something else."""
+    known = MODES[name].flags
+    end = argv.index("--") if "--" in argv else len(argv)
+    for word in argv[:end]:
+        flag = word.partition("=")[0]
+        if not re.match(r"--?[A-Za-z]", flag) or flag in known:
+            continue
+        owners = [other for other, mode in MODES.items() if flag in mode.flags]
+        if owners:
+            raise UserError(f"{flag} does not belong to --mode {name}; it belongs to {', '.join(owners)}")
+        raise UserError(f"unknown flag {flag}{_did_you_mean(flag, known)}; --mode {name} --help lists all")
+
+
+def _did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Given:
+    arguments, extra = parser.parse_known_intermixed_args(argv)
+    given = vars(arguments)
+    words = [*given.pop("runs", []), *extra]
+    low, high = mode.runs
+    if words and high == 0:
+        hint = f"; write --mode {words[0]}" if words[0] in MODES else "; every setting is a flag"
+        raise UserError(f"unexpected argument {words[0]!r}{hint}")
+    if len(words) < low or (high is not None and len(words) > high):
+        wanted = "one run" if high == 1 else f"at least {low} runs"
+        raise UserError(f"expected {wanted}, got {len(words)}; for example: python {PROGRAM} {mode.example}")
+    defaults = {"results": RESULTS, "logs": LOGS}
+    places = {key: Path(given.get(key, defaults[key])) for key in mode.others if key in defaults}
+    for folder in places.values():
+        runs.check_writable(folder)
+    return {**given, **places, **({"runs": words} if low else {})}
+
+
+def _section(part: type, given: Given) -> Any:
+    values = {n: check_value(part, n, given[n], _flag(n)) for n in fields_of(part) if n in given}
+    return part(**values)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _new_name(given: Given) -> str | None:
+    name = check_value(RunConfig, "name", given.get("name"), "--name")
+    runs.check_name(name, given["results"])
+    return name
+
+
+def _check_models(config: RunConfig) -> None:
+    from models.registry import list_models
+
+    known = list_models()
+    for model in (config.stage.model, *(values["model"] for values in config.stages.values() if "model" in values)):
+        if model not in known:
+            raise UserError(f"--model: no model {model!r}; known: {', '.join(known)}{_did_you_mean(model, known)}")
+
+
+def _check_dataset(dataset: str) -> None:
+    from hierarchy.data.sources import source_names
+
+    known = source_names()
+    if dataset not in known:
+        raise UserError(f"--dataset: no kind {dataset!r}; known: {', '.join(known)}{_did_you_mean(dataset, known)}")
+
+
+def _check_data(data: DataConfig) -> None:
+    if data.dataset is not None:
+        _check_dataset(data.dataset)
+    if data.data is not None and data.dataset == "synthetic":
+        raise UserError("--dataset synthetic makes its own faces; leave out --data")
+    own = data.dataset == "fer2013" and DEFAULT_DATA.exists()
+    if data.data is None and data.dataset not in (None, "synthetic") and not own:
+        raise UserError(f"--dataset {data.dataset} needs --data PATH")
+    if data.data is not None and not Path(data.data).exists():
+        raise UserError(f"--data: {data.data} does not exist; expected a folder, csv or zip")
+    if data.ferplus is not None and not Path(data.ferplus).is_file():
+        raise UserError(f"--ferplus: {data.ferplus} is no file; expected FER+'s fer2013new.csv")
+
+
+def _require_data(data: DataConfig) -> None:
+    _check_data(data)
+    if data.data is None and data.dataset != "synthetic":
+        raise UserError("--data PATH is needed (or --dataset synthetic for the embedded faces)")
+
+
+def _parser(mode: Mode) -> argparse.ArgumentParser:
+    name = next(name for name, known in MODES.items() if known is mode)
+    parser = _Parser(
+        prog=f"python {PROGRAM}",
+        usage=f"python {PROGRAM} --mode {name}{_runs_usage(mode)} [flags]",
+        description=f"{mode.summary[0].upper()}{mode.summary[1:]}.",
+        epilog=f"example: python {PROGRAM} {mode.example}",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),
+    )
+    if mode.runs[1] != 0:
+        parser.add_argument("runs", nargs="*", metavar="RUN", help="name of a run below results/, or its folder")
+    for part, names in mode.fields.items():
+        group = parser.add_argument_group(_GROUPS[part], _STAGED if part is StageConfig else None)
+        for field_name in names:
+            _add_field(group, part, field_name, mode.texts.get(field_name))
+    places = parser.add_argument_group("program")
+    places.add_argument("--mode", choices=list(MODES), help="what to do (default: hierarchical)")
+    for other in mode.others:
+        metavar, text = _OTHER_FLAGS[other]
+        places.add_argument(_flag(other), metavar=metavar, help=text)
+    return parser
+
+
+def _runs_usage(mode: Mode) -> str:
+    return {(0, 0): "", (1, 1): " RUN"}.get(mode.runs, " RUN RUN [RUN ...]")
+
+
+def _add_field(group: Any, part: type, name: str, text: str | None) -> None:
+    spec = fields_of(part)[name]
+    text = (text or spec.metadata["help"]) + _default_text(spec.default)
+    if isinstance(spec.default, bool) and part is not StageConfig:
+        group.add_argument(_flag(name), action=argparse.BooleanOptionalAction, help=text)
+        return
+    choices = ("on", "off") if isinstance(spec.default, bool) else spec.metadata["choices"]
+    kind = "N" if isinstance(spec.default, int) or name in ("epochs", "limit") else "X"
+    plain = name.upper() if isinstance(spec.default, str) else {"data": "PATH", "ferplus": "FILE"}.get(name, kind)
+    group.add_argument(_flag(name), metavar=spec.metadata["metavar"] or "|".join(choices) or plain, help=text)
+
+
+def _default_text(default: Any) -> str:
+    if default is None or default == ():
+        return ""
+    return f" (default: {('off', 'on')[default] if isinstance(default, bool) else default})"
+
+
+def _overview() -> str:
+    modes = "\n".join(f"  {name:<13} {mode.summary}" for name, mode in MODES.items())
+    examples = "\n".join(f"  python {PROGRAM} {mode.example}" for mode in MODES.values())
+    return (
+        f"usage: python {PROGRAM} [--mode MODE] [flags]\n\n"
+        "Train, compose and judge a hierarchy of emotion classifiers.\n\n"
+        f"modes:\n{modes}\n\nexamples:\n{examples}\n\n"
+        f"python {PROGRAM} --mode MODE --help shows the flags of a mode."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

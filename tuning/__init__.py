@@ -1,0 +1,1 @@
+"""Hyperparameter searches over the models belong here; nothing is implemented yet."""
