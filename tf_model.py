@@ -103,6 +103,8 @@ def _training_config(given: Given, results: Path) -> RunConfig:
         config = load_config(Path(file))
         if config.name and (results / config.name).exists() and "name" not in given:
             given["name"] = None  # a run repeated from its own record gets a folder of its own
+        if "data" in given:
+            given.setdefault("dataset", None)  # what the file says of the kind was said of other data
     config = apply_flags(config, given)
     _check_models(config)
     _check_data(config.data)

@@ -71,7 +71,10 @@ class StageConfig:
     weight_decay: float = option(5e-4, "decoupled weight decay", low=0)
     label_smoothing: float = option(0.1, "share of each label spread over the classes", low=0, high=0.9)
     ema: float = option(
-        0.995, "decay of the weight average that is validated and saved; 0 turns it off", low=0, high=0.9999
+        0.05,
+        "span of the weight average that is validated and saved, as a share of all steps; 0 turns it off",
+        low=0,
+        high=0.5,
     )
     balance: str = option("none", "imbalance handling on train rows", choices=("none", "oversample", "class-weight"))
     patience: int = option(0, "stop after N epochs without a better validation score; 0 never stops early", low=0)

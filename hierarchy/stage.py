@@ -100,6 +100,7 @@ class Stage:
                 steps_per_epoch=batches.steps_per_epoch,
                 class_weight=class_weights(train.labels, config.balance),
                 callbacks=[end, *callbacks],
+                shuffle=False,  # the batches are a function of seed and step already
                 verbose=0,
             )
         self.model = load_model(folder / training.MODEL)

@@ -74,11 +74,12 @@ def build_optimizer(config: StageConfig, steps_per_epoch: int) -> keras.optimize
     rate = WarmupDecay(
         peak_rate(config), round(config.warmup * steps_per_epoch), config.epochs * steps_per_epoch, config.schedule
     )
+    span = max(2.0, config.ema * config.epochs * steps_per_epoch)  # steps; a share, so that short trainings catch up
     common = {
         "learning_rate": rate,
         "weight_decay": config.weight_decay or None,
         "use_ema": config.ema > 0,
-        "ema_momentum": config.ema or 0.99,
+        "ema_momentum": 1 - 1 / span,
     }
     if config.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(**common | {"weight_decay": config.weight_decay})

@@ -262,6 +262,14 @@ def test_flags_go_over_the_file_and_its_mode_holds(capsys, calls, tmp_path):
     assert hierarchical.mode == "hierarchical"
 
 
+def test_other_data_than_the_files_are_recognised_anew(capsys, calls, tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"data": {"dataset": "synthetic"}}), encoding="utf-8")
+    code, _, _ = run(capsys, "--config", file, "--data", tmp_path)
+    data = calls[0][1][0].data
+    assert (code, data.data, data.dataset) == (0, str(tmp_path), None)
+
+
 def test_resume_passes_the_run_and_what_was_given(capsys, calls, results):
     code, _, _ = run(capsys, "--mode", "hierarchical", "--resume", "first", "--seed", "5", "--results", results)
     ((name, arguments, keywords),) = calls

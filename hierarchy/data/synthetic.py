@@ -52,9 +52,9 @@ _BLENDS = {
     "disgust": ("angry", 0.45, 0.5),
     "fear": ("surprise", 0.45, 0.55),
     "happy": ("surprise", 0.10, 0.35),
-    "sad": ("neutral", 0.30, 0.40),
-    "surprise": ("fear", 0.35, 0.5),
-    "neutral": ("sad", 0.25, 0.35),
+    "sad": ("neutral", 0.20, 0.35),
+    "surprise": ("fear", 0.40, 0.5),
+    "neutral": ("sad", 0.20, 0.30),
 }
 
 # Faces of each emotion in any hundred: FER-2013's shares (3995, 436, 4097, 7215, 4830, 3171, 4965 of 28,709), but
