@@ -84,6 +84,7 @@ def resume_run(run: str, *, flags: Mapping[str, Any], results: Path, logs: Path,
         UserError: Other flags, other data, or damaged files.
     """
     folder = runs.find_run(run, results)
+    _refuse_evaluation(folder)
     config = runs.read_config(folder)
     changed = differences(config, apply_flags(config, flags))
     if changed:
@@ -93,6 +94,14 @@ def resume_run(run: str, *, flags: Mapping[str, Any], results: Path, logs: Path,
         _check_same_faces(folder, faces)
         first = runs.read_json(folder / runs.ENVIRONMENT)
         return _train_and_judge(folder, config, faces, notes, logs=logs, command=first.get("command", command))
+
+
+def _refuse_evaluation(folder: Path) -> None:
+    """Only a run that trained has stages; an evaluation of it has none."""
+    if (folder / runs.METRICS).is_file():
+        record = runs.read_json(folder / runs.METRICS)
+        if record.get("mode") == "evaluation":
+            raise UserError(f"{folder.name} is an evaluation; name the run that it judged: {record['trained_on']['run']}")
 
 
 def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
@@ -293,6 +302,7 @@ def evaluate_run(
     runs.check_writable(results)
     runs.check_name(name, results)
     source = runs.find_run(run, results)
+    _refuse_evaluation(source)
     trained = runs.read_json(source / runs.METRICS)
     config = runs.read_config(source)
     taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")

@@ -18,19 +18,21 @@ class Progress:
 
     Args:
         total: Planned work in any unit (images, multiply-adds).
-        done: Work that an earlier, interrupted run has finished; it does not count in the speed.
+        done: Work that an earlier, interrupted run has finished; it does not count in the speed, nor does what is added
+            to the attribute `done` later.
     """
 
     def __init__(self, total: float, *, done: float = 0.0) -> None:
         self.total = total
         self.done = done
-        self._earlier = done
+        self._fresh = 0.0
         self._start = time.monotonic()
         self._shown = 0.0
 
     def advance(self, work: float, text: str) -> None:
         """Count `work` as done and renew the line at most once a second."""
         self.done += work
+        self._fresh += work
         now = time.monotonic()
         if sys.stderr.isatty() and now - self._shown >= 1:
             self._shown = now
@@ -46,6 +48,5 @@ class Progress:
     def line(self, text: str) -> str:
         """Share done, `text`, and the time left at the speed so far."""
         spent = time.monotonic() - self._start
-        fresh = self.done - self._earlier
-        left = clock(spent / fresh * (self.total - self.done)) if fresh > 0 else "?"
+        left = clock(spent / self._fresh * max(self.total - self.done, 0)) if self._fresh > 0 else "?"
         return f"{self.done / self.total:4.0%}  {text}  [{clock(spent)} spent, {left} left]"

@@ -4,18 +4,20 @@ import json
 import logging
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from hierarchy.config import RunConfig, load_config
 from hierarchy.errors import UserError
 from hierarchy.paths import ROOT, atomic_write
+
+if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
+    import pandas as pd
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
@@ -34,6 +36,8 @@ _PACKAGES = (
     "opencv-python",
     "matplotlib",
 )
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, and the program may set words before and behind
 
 log = logging.getLogger("hierarchy")
 
@@ -102,8 +106,11 @@ def check_name(name: str | None, results: Path) -> None:
     """
     if name is None:
         return
-    if not name or name in (".", "..") or any(c in name for c in '/\\:*?"<>|') or name.startswith("."):
-        raise UserError(f"--name {name!r}: use letters, digits, '-', '_', '+' and '.', not starting with '.'")
+    if not re.fullmatch(r"\w[\w.+-]*", name) or len(name.encode()) > _LONGEST_NAME:
+        raise UserError(
+            f"--name {name!r}: use up to {_LONGEST_NAME} letters, digits, '_', '-', '+' and '.', "
+            f"not starting with '-', '+' or '.'"
+        )
     if (results / name).exists():
         raise UserError(f"--name {name!r}: {results / name} exists already; choose another name or --resume {name}")
 
@@ -136,8 +143,11 @@ def check_writable(results: Path) -> None:
         UserError: It cannot.
     """
     place = results
-    while not place.exists():
-        place = place.parent
+    try:
+        while not place.exists():
+            place = place.parent
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise UserError(f"cannot write results to {results}: {error.strerror}; use --results DIR") from error
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise UserError(f"cannot write results to {results}: {place} is not a writable folder; use --results DIR")
 
@@ -148,12 +158,16 @@ def find_run(run: str, results: Path) -> Path:
     Raises:
         UserError: There is none, or the folder holds no run.
     """
-    for folder in (Path(run), results / run):
-        if (folder / CONFIG).is_file():
-            return folder
-    for folder in (Path(run), results / run):
-        if folder.is_dir():
-            raise UserError(f"{folder} is not a run: it has no {CONFIG}; name a folder that a run made")
+    places = (Path(run), results / run)
+    try:
+        found = [folder for folder in places if (folder / CONFIG).is_file()]
+        folders = [folder for folder in places if folder.is_dir()]
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise UserError(f"run {run!r} cannot be read: {error.strerror}; name a run in {results}") from error
+    if found:
+        return found[0]
+    if folders:
+        raise UserError(f"{folders[0]} is not a run: it has no {CONFIG}; name a folder that a run made")
     known = sorted(p.parent.name for p in results.glob(f"*/{CONFIG}"))
     raise UserError(f"no run {run!r} here or in {results}; runs there: {', '.join(known) or 'none'}")
 
@@ -181,7 +195,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing or damaged ({error})") from error
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a csv without the index."""
     with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False)

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation.calibration import fit_temperature, prior_shift, probabilities
 from hierarchy.paths import atomic_write
 from hierarchy.progress import Progress
+from models import layers as _registered_layers  # noqa: F401 - registers our layers, so that saved models load
 from models.cost import multiply_adds, parameters
 from models.registry import create_model
 
@@ -139,7 +140,7 @@ class Stage:
 
     def save(self, folder: Path) -> None:
         """Write stage.json beside the model; its presence says that the stage is complete."""
-        facts = {k: v for k, v in asdict_shallow(self).items() if k != "model"}
+        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
         with atomic_write(folder / RECORD) as temporary:
             temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
@@ -166,11 +167,6 @@ class Stage:
             raise UserError(
                 f"stage record {path} is missing or damaged ({error}); --resume the run to remake it"
             ) from error
-
-
-def asdict_shallow(stage: Stage) -> dict[str, Any]:
-    """The fields of a stage without copying its model."""
-    return {name: getattr(stage, name) for name in stage.__dataclass_fields__}
 
 
 def build_model(name: str, shape: tuple[int, ...], num_classes: int) -> keras.Model:

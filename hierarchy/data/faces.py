@@ -66,7 +66,7 @@ class Faces:
         Args:
             stage: Name of a stage of the taxonomy.
             split: "train", "validation" or "test".
-            soft_labels: Use vote shares as targets where the manifest has them.
+            soft_labels: Use vote shares as targets; the manifest must hold them.
         """
         rows = self.split(split)
         labels = np.array(self.taxonomy.stage_labels(stage, rows["emotion"]), dtype=np.int64)
@@ -98,11 +98,9 @@ def resolve_data(config: DataConfig) -> DataConfig:
         return config
     if DEFAULT_DATA.exists() and config.dataset in (None, "fer2013"):
         return dataclasses.replace(config, data=str(DEFAULT_DATA))
-    log.warning(
-        "SYNTHETIC faces: no --data was given and %s does not exist. These faces are drawn by a program; "
-        "scores on them say nothing about real people.",
-        "data/fer2013",
-    )
+    if config.dataset is not None:  # reading it says what is missing; other faces are not what was asked for
+        return config
+    log.warning("No --data was given and data/fer2013 does not exist: the embedded synthetic faces take its place.")
     return dataclasses.replace(config, dataset=SYNTHETIC)
 
 
@@ -110,7 +108,10 @@ def read_manifest(config: DataConfig) -> pd.DataFrame:
     """The manifest of the data that `config` (resolved) names."""
     path = None if config.data is None else Path(config.data)
     ferplus = None if config.ferplus is None else Path(config.ferplus)
-    return read_source(path, dataset=config.dataset, ferplus=ferplus)
+    manifest = read_source(path, dataset=config.dataset, ferplus=ferplus)
+    if (manifest["source"] == SYNTHETIC).any():
+        log.warning("SYNTHETIC faces: drawn by a program; scores on them say nothing about real people.")
+    return manifest
 
 
 def read_faces(config: RunConfig) -> Faces:
@@ -121,14 +122,11 @@ def read_faces(config: RunConfig) -> Faces:
     """
     data = config.data
     manifest = read_manifest(data)
-    asked = config.grouping()
-    present = set(manifest["emotion"]) - set(data.exclude)
     manifest = manifest[~manifest["emotion"].isin(data.exclude)].reset_index(drop=True)
-    taxonomy = asked.restrict(present)
-    absent = [e for e in asked.emotions if e not in present and e != "contempt"]
-    if absent:
-        log.warning("The data holds no %s: the taxonomy goes on without.", ", ".join(absent))
+    asked = config.grouping()
+    asked.restrict(manifest["emotion"])  # data that does not fit is refused before the long decoding
     images = load_images(manifest, size=data.image_size, channels=data.channels, skip_bad=data.skip_bad)
+    taxonomy = _restricted(asked, images.manifest["emotion"])
     rows = assign(
         images.manifest,
         seed=config.seed,
@@ -139,3 +137,12 @@ def read_faces(config: RunConfig) -> Faces:
     if data.limit:
         rows = limit_rows(rows, data.limit, seed=config.seed)
     return Faces(images=images, manifest=rows, taxonomy=taxonomy)
+
+
+def _restricted(asked: Taxonomy, emotions: pd.Series) -> Taxonomy:
+    """The taxonomy over the emotions of the usable faces; says which others are missing."""
+    present = set(emotions)
+    absent = [e for e in asked.emotions if e not in present and e != "contempt"]
+    if absent:
+        log.warning("The data holds no %s: the taxonomy goes on without.", ", ".join(absent))
+    return asked.restrict(present)

@@ -1,9 +1,12 @@
 """Which faces train, choose and judge: official splits honoured, missing ones cut by subject or by face."""
 
 import logging
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from hierarchy.errors import UserError
@@ -67,23 +70,46 @@ def _cut(manifest: pd.DataFrame, split: str, fraction: float, seed: int) -> None
 
 
 def _by_subject(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
-    """Rows of whole subjects; the first fold that leaves every class on both sides."""
-    subjects = (train["source"] + "/" + train["subject"]).where(train["subject"] != "", train["pixel_hash"])
-    folds = max(2, round(1 / fraction))
-    if subjects.nunique() < folds:
-        raise UserError(
-            f"{subjects.nunique()} subjects are too few to cut {fraction:.0%} of them; at least {folds} needed"
-        )
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    emotions = train["emotion"].to_numpy()
-    for kept, held in splitter.split(emotions, emotions, subjects):
-        if set(emotions[kept]) == set(emotions) == set(emotions[held]):
-            return train.index[held]
-    per_class = subjects.groupby(train["emotion"]).nunique()
+    """Rows of whole subjects; the first folds that leave every class on both sides."""
+    emotions, persons = train["emotion"].to_numpy(), _persons(train)
+    share = _share(fraction, persons.nunique())
+    per_class = persons.groupby(train["emotion"]).nunique().sort_values()
+    rarest = per_class.index[0]
+    # scikit-learn refuses to make more folds than the commonest class has rows.
+    if per_class.iloc[0] >= 2 and train["emotion"].value_counts().max() >= share.denominator:
+        splitter = StratifiedGroupKFold(n_splits=share.denominator, shuffle=True, random_state=seed)
+        folds = [held for _, held in splitter.split(emotions, emotions, persons)]
+        for first in range(len(folds)):
+            is_held = np.zeros(len(train), dtype=bool)
+            is_held[np.concatenate((folds + folds)[first : first + share.numerator])] = True
+            if set(emotions[is_held]) == set(emotions) == set(emotions[~is_held]):
+                return train.index[is_held]
     raise UserError(
-        f"class {per_class.idxmin()!r} has too few subjects ({per_class.min()}) to split by subject; "
-        f"add faces or use --exclude {per_class.idxmin()}"
+        f"class {rarest!r} has too few subjects ({per_class.iloc[0]}) to split by subject; "
+        f"add faces or use --exclude {rarest}"
     )
+
+
+def _persons(train: pd.DataFrame) -> pd.Series:
+    """Who is on each face; subjects who share a picture count as one, so that neither is ever divided."""
+    subjects = (train["source"] + "/" + train["subject"]).where(train["subject"] != "", train["pixel_hash"])
+    subject, names = pd.factorize(subjects)
+    face, hashes = pd.factorize(train["pixel_hash"])
+    nodes = len(names) + len(hashes)
+    links = coo_array((np.ones(len(train)), (subject, len(names) + face)), shape=(nodes, nodes))
+    _, component = connected_components(links, directed=False)
+    return subjects.groupby(component[subject]).transform("first")
+
+
+def _share(fraction: float, subjects: int) -> Fraction:
+    """The held folds of all folds that come closest to `fraction`, with no more folds than subjects."""
+    share = Fraction(fraction).limit_denominator(max(1, min(subjects, max(10, round(1 / fraction)))))
+    if not 0 < share < 1:
+        raise UserError(
+            f"{subjects} subject(s) are too few to cut {fraction:.0%} of the faces by subject "
+            f"(subjects who share a picture count as one); add faces of other people"
+        )
+    return share
 
 
 def _by_face(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
@@ -95,20 +121,30 @@ def _by_face(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
             f"class {counts.idxmin()!r} has {counts.min()} different faces of {len(faces)} in train, too few to split; "
             f"add faces or use --exclude {counts.idxmin()}"
         )
-    _, held = train_test_split(faces["pixel_hash"], test_size=fraction, stratify=faces["emotion"], random_state=seed)
-    return train.index[train["pixel_hash"].isin(held)]
+    _, held = train_test_split(faces, test_size=fraction, stratify=faces["emotion"], random_state=seed)
+    # Stratifying rounds the share of a rare class down to nothing.
+    missed = faces[~faces["emotion"].isin(held["emotion"])]
+    held = pd.concat([held, missed.groupby("emotion").sample(1, random_state=seed)])
+    return train.index[train["pixel_hash"].isin(held["pixel_hash"])]
 
 
 def _require_every_class(manifest: pd.DataFrame) -> None:
-    counts = pd.crosstab(manifest["emotion"], manifest["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    counts = _require_trainable(manifest, manifest["emotion"])
+    for emotion in counts.index[counts["test"] == 0]:
+        log.warning("Class %s has no test row: it counts in no averaged score.", emotion)
+
+
+def _require_trainable(manifest: pd.DataFrame, emotions: pd.Series, when: str = "") -> pd.DataFrame:
+    """Rows per emotion and split, refused where a class cannot be trained or chosen on."""
+    counts = pd.crosstab(manifest["emotion"], manifest["split"])
+    counts = counts.reindex(index=sorted(set(emotions)), columns=list(SPLITS), fill_value=0)
     for emotion, row in counts.iterrows():
         if row["train"] < 2 or row["validation"] < 1:
             raise UserError(
-                f"class {emotion!r} has {row['train']} train and {row['validation']} validation rows, too few to train "
-                f"and choose on; add faces or use --exclude {emotion}"
+                f"class {emotion!r} has {row['train']} train and {row['validation']} validation rows{when}, too few to "
+                f"train and choose on; add faces or use --exclude {emotion}"
             )
-        if row["test"] == 0:
-            log.warning("Class %s has no test row: it counts in no averaged score.", emotion)
+    return counts
 
 
 def drop_duplicates(manifest: pd.DataFrame, *, drop: bool) -> pd.DataFrame:
@@ -120,6 +156,9 @@ def drop_duplicates(manifest: pd.DataFrame, *, drop: bool) -> pd.DataFrame:
 
     Returns:
         The rows kept, with their index.
+
+    Raises:
+        UserError: Dropping leaves a class without enough train or validation rows.
     """
     hashes = {split: set(manifest.loc[manifest["split"] == split, "pixel_hash"]) for split in SPLITS}
     split = manifest["split"]
@@ -132,7 +171,11 @@ def drop_duplicates(manifest: pd.DataFrame, *, drop: bool) -> pd.DataFrame:
         return manifest
     text = f"{counts['train']} train and {counts['validation']} validation faces also stand in a later split"
     log.warning("%s (exact pixels)%s.", text, ", and were dropped" if drop else "; --drop-duplicates leaves them out")
-    return manifest[~(repeated["train"] | repeated["validation"])] if drop else manifest
+    if not drop:
+        return manifest
+    kept = manifest[~(repeated["train"] | repeated["validation"])]
+    _require_trainable(kept, manifest["emotion"], " without duplicates")
+    return kept
 
 
 def limit_rows(manifest: pd.DataFrame, limit: int, *, seed: int) -> pd.DataFrame:

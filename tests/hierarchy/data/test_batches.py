@@ -1,0 +1,135 @@
+"""Training batches as functions of (seed, step) alone, and evaluation batches that touch nothing."""
+
+import numpy as np
+import pytest
+
+from hierarchy.data.augment import Augmentation
+from hierarchy.data.batches import TrainBatches, evaluation_batches
+from hierarchy.data.sampling import draw_rows
+
+STILL = Augmentation(shift=0, flip=False, rotation=0, zoom=0, erase=0)
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 1), dtype=np.uint8)
+PIXELS[:, 0, 0, 0] = np.arange(40)  # tells which face it is
+ROWS = np.arange(3, 26)  # 23 rows, so that batches of 5 leave a rest
+
+
+def batches(*, rows=ROWS, targets=None, batch_size=5, seed=1, augmentation=STILL, pixels=PIXELS):
+    targets = np.eye(40, dtype=np.float32)[rows] if targets is None else targets
+    return TrainBatches(
+        pixels=pixels, rows=rows, targets=targets, batch_size=batch_size, seed=seed, augmentation=augmentation
+    )
+
+
+def listed(dataset):
+    return [tuple(np.asarray(part) for part in batch) for batch in dataset]
+
+
+def which(faces):
+    return faces[:, 0, 0, 0].astype(int).tolist()
+
+
+@pytest.mark.parametrize("augmentation", [STILL, Augmentation(brightness=0.2)], ids=["still", "augmented"])
+def test_starting_at_a_later_epoch_gives_the_very_same_batches(augmentation):
+    made = batches(augmentation=augmentation)
+    whole = listed(made.dataset(0, 3))
+    assert len(whole) == 3 * made.steps_per_epoch == 12
+    later = listed(batches(augmentation=augmentation).dataset(1, 3))
+    assert len(later) == 8
+    for (faces, targets), (faces_again, targets_again) in zip(whole[4:], later, strict=True):
+        np.testing.assert_array_equal(faces, faces_again)
+        np.testing.assert_array_equal(targets, targets_again)
+
+
+def test_another_seed_gives_another_order_and_other_variants():
+    first, again, other = (batches(seed=seed).batch(0) for seed in (1, 1, 2))
+    assert which(first[0]) == which(again[0])
+    assert which(first[0]) != which(other[0])
+    settings = Augmentation()
+    same_face = [
+        batches(rows=np.array([7]), targets=np.ones((1, 1), np.float32), seed=seed, augmentation=settings).batch(0)[0]
+        for seed in (1, 1, 2)
+    ]
+    np.testing.assert_array_equal(same_face[0], same_face[1])
+    assert (same_face[0] != same_face[2]).any()
+
+
+def test_steps_can_be_asked_for_in_any_order():
+    made = batches(augmentation=Augmentation())
+    forward = [made.batch(step)[0] for step in range(8)]
+    backward = [made.batch(step)[0] for step in reversed(range(8))][::-1]
+    np.testing.assert_array_equal(forward, backward)
+
+
+def test_an_epoch_passes_every_row_at_most_once_and_each_epoch_in_its_own_order():
+    made = batches()
+    epochs = [[face for i in range(4) for face in which(made.batch(4 * epoch + i)[0])] for epoch in range(12)]
+    for seen in epochs:
+        assert len(seen) == len(set(seen)) == 20
+        assert set(seen) <= set(ROWS)
+    assert len({tuple(seen) for seen in epochs}) == 12
+    assert set().union(*epochs) == set(ROWS), "the rest that an epoch leaves out is another one each time"
+
+
+def test_targets_stay_with_their_faces():
+    made = batches()
+    for step in range(12):
+        faces, targets = made.batch(step)
+        assert targets.argmax(axis=1).tolist() == which(faces)
+
+
+def test_oversampled_rows_come_as_often_as_they_were_drawn_with_their_targets():
+    labels = np.array([0] * 15 + [1] * 8)
+    drawn = draw_rows(labels, "oversample", seed=0)
+    made = batches(rows=ROWS[drawn], targets=np.eye(2, dtype=np.float32)[labels[drawn]], batch_size=5)
+    seen = [made.batch(step) for step in range(made.steps_per_epoch)]
+    faces = which(np.concatenate([f for f, _ in seen]))
+    targets = np.concatenate([t for _, t in seen]).argmax(axis=1)
+    assert np.bincount(targets).tolist() == [15, 15]
+    assert sorted(faces) == sorted(ROWS[drawn].tolist())
+    assert targets.tolist() == [labels[row - 3] for row in faces]
+
+
+def test_training_faces_are_float_pixels_from_0_to_255_of_one_shape():
+    for faces, targets in listed(batches(augmentation=Augmentation(brightness=0.5)).dataset(0, 1)):
+        assert faces.dtype == targets.dtype == np.float32
+        assert faces.shape == (5, 6, 5, 1)
+        assert targets.shape == (5, 40)
+        assert faces.min() >= 0
+        assert faces.max() <= 255
+        assert faces.max() > 1
+
+
+def test_without_augmentation_training_pixels_equal_the_stored_bytes():
+    faces, _ = next(iter(listed(batches().dataset(0, 1))))
+    np.testing.assert_array_equal(faces, PIXELS[which(faces)].astype(np.float32))
+
+
+def test_augmentation_leaves_the_stored_pixels_alone():
+    stored = PIXELS.copy()
+    stored.flags.writeable = False  # as the memory map of the image cache is
+    before = stored.copy()
+    changed = batches(pixels=stored, augmentation=Augmentation(erase=1.0, brightness=0.3)).batch(0)[0]
+    np.testing.assert_array_equal(stored, before)
+    assert not any((changed[0] == face).all() for face in stored)
+
+
+def test_fewer_rows_than_a_batch_make_one_smaller_batch():
+    made = batches(rows=np.array([4, 9, 2]), batch_size=128)
+    assert (made.faces_per_step, made.steps_per_epoch) == (3, 1)
+    ((faces, _),) = listed(made.dataset(0, 1))
+    assert sorted(which(faces)) == [2, 4, 9]
+
+
+def test_evaluation_pixels_equal_the_stored_bytes_in_the_asked_order():
+    rows = np.array([30, 2, 2, 17, 39, 0, 5])
+    got = [np.asarray(batch) for batch in evaluation_batches(PIXELS, rows, batch_size=3)]
+    assert [len(batch) for batch in got] == [3, 3, 1]
+    assert all(batch.dtype == np.float32 for batch in got)
+    np.testing.assert_array_equal(np.concatenate(got).astype(np.uint8), PIXELS[rows])
+    np.testing.assert_array_equal(np.concatenate(got), np.concatenate(got).astype(np.uint8))
+
+
+def test_evaluation_is_the_same_every_time():
+    dataset = evaluation_batches(PIXELS, ROWS, batch_size=4)
+    first, second = (np.concatenate([np.asarray(b) for b in dataset]) for _ in range(2))
+    np.testing.assert_array_equal(first, second)

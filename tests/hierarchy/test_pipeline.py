@@ -1,0 +1,195 @@
+"""The whole program on tiny generated data: train, compose, judge, compare, evaluate, audit, kill and resume."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import CHECKOUT, QUICK, run_program, write_fer_folder
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
+    """A results folder with a hierarchical and a flat run, their comparison, an evaluation and an audit."""
+    results = tmp_path_factory.mktemp("results")
+    other = write_fer_folder(results / "other-data", per_split={"Training": 3, "PrivateTest": 3}, seed=9)
+    at = ("--results", results, "--logs", results / "logs")
+    data = ("--data", fer_folder, *QUICK, "--epochs", "3", *at)
+    outcomes = run_program(
+        ("--mode", "hierarchical", *data, "--name", "tree", "--balance", "negative=oversample"),
+        ("--mode", "flat", *data, "--name", "flat", "--logit-adjustment", "1"),
+        ("--mode", "compare", "tree", "flat", "--name", "pair", "--results", results),
+        ("--mode", "evaluate", "tree", "--data", other, "--name", "elsewhere", "--results", results),
+        ("--mode", "audit", "--data", fer_folder, "--name", "audit", "--results", results),
+        ("--mode", "evaluate", "elsewhere", "--data", other, "--results", results),
+        ("--mode", "hierarchical", "--resume", "tree", *at),
+        ("--mode", "hierarchical", *data, "--exclude", "disgust", "--name", "six"),
+        ("--mode", "compare", "tree", "six", "--results", results),
+        ("--mode", "hierarchical", "--config", results / "tree" / "config.json", "--name", "again", *at),
+    )
+    (results / "outcomes.json").write_text(json.dumps(outcomes))
+    return results
+
+
+@pytest.fixture(scope="module")
+def outcomes(place: Path) -> list[tuple[int, str]]:
+    """Exit code and output of each command of `place`."""
+    return [tuple(pair) for pair in _json(place / "outcomes.json")]
+
+
+def test_every_step_ends_well_and_names_its_report(outcomes: list) -> None:
+    for code, text in (outcomes[i] for i in (0, 1, 2, 3, 4, 6, 7, 9)):
+        assert code == 0, text
+        assert text.rstrip().splitlines()[-1].endswith("report.html"), text
+
+
+def test_a_run_leaves_everything_that_repeats_and_explains_it(place: Path) -> None:
+    run = place / "tree"
+    files = ("config.json", "environment.json", "splits.csv", "predictions.csv", "metrics.json", "report.md")
+    for name in (*files, "report.html", "predictions_validation.csv"):
+        assert (run / name).stat().st_size > 0, name
+    assert sorted(p.name for p in (run / "stages").iterdir()) == ["negative", "positive", "valence"]
+    for stage in (run / "stages").iterdir():
+        assert {"model.keras", "history.csv", "stage.json"} == {p.name for p in stage.iterdir()}
+        assert len(pd.read_csv(stage / "history.csv")) == 3
+    assert (place / "logs" / "tree" / "run.log").stat().st_size > 0
+    assert list((run / "figures").glob("*.png"))
+
+
+def test_predictions_hold_every_test_face_and_compose_softly(place: Path, fer_folder: Path) -> None:
+    table = pd.read_csv(place / "tree" / "predictions.csv")
+    expected = {p.stem for p in fer_folder.glob("test/*/PrivateTest_*.png")}
+    assert set(table["row"]) == expected
+    answer = table[[f"p_{e}" for e in EMOTIONS]].to_numpy()
+    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-4)
+    group = {e: "positive" if e in ("happy", "surprise", "neutral") else "negative" for e in EMOTIONS}
+    for column, emotion in enumerate(EMOTIONS):
+        product = table[f"gate_{group[emotion]}"] * table[f"given_{emotion}"]
+        np.testing.assert_allclose(answer[:, column], product, atol=1e-5)
+    assert (table["predicted"] == np.array(EMOTIONS)[answer.argmax(axis=1)]).all()
+
+
+def test_metrics_agree_with_predictions(place: Path) -> None:
+    metrics, table = _json(place / "tree" / "metrics.json"), pd.read_csv(place / "tree" / "predictions.csv")
+    soft = metrics["answers"]["soft"]
+    assert soft["top1"] == pytest.approx((table["true"] == table["predicted"]).mean())
+    assert soft["n"] == metrics["data"]["rows"]["test"] == len(table) == 42
+    assert metrics["stages"]["positive"]["n"] == 18, "a specialist is judged on every face of its group"
+    assert metrics["answers"]["oracle"]["group"]["top1"] == 1
+
+
+def test_the_flat_run_is_judged_on_what_it_implies(place: Path) -> None:
+    metrics = _json(place / "flat" / "metrics.json")
+    assert set(metrics["stages"]) == {"valence", "positive", "negative"}
+    assert set(metrics["answers"]) == {"flat", "oracle", "logit_adjusted"}
+
+
+def test_rebalancing_touches_train_rows_of_its_stage_only(place: Path) -> None:
+    record = _json(place / "tree" / "metrics.json")
+    assert record["training"]["negative"]["balance"] == "oversample"
+    assert record["training"]["valence"]["balance"] == "none"
+    assert record["data"]["rows"] == {"train": 112, "validation": 42, "test": 42}
+
+
+def test_compare_pairs_the_same_faces(place: Path) -> None:
+    record = _json(place / "pair" / "comparison.json")
+    assert record["test"]["n"] == 42
+    assert {record["pairs"][0]["a"], record["pairs"][0]["b"]} == {"tree", "flat"}
+    assert (place / "pair" / "report.html").stat().st_size > 0
+
+
+def test_evaluate_judges_other_data_and_cannot_itself_be_evaluated(place: Path, outcomes: list) -> None:
+    record = _json(place / "elsewhere" / "metrics.json")
+    assert record["mode"] == "evaluation"
+    assert record["answers"]["soft"]["n"] == 21
+    code, text = outcomes[5]
+    assert code == 2
+    assert "is an evaluation" in text
+
+
+def test_an_excluded_emotion_is_absent_everywhere_and_not_compared(place: Path, outcomes: list) -> None:
+    record = _json(place / "six" / "metrics.json")
+    assert "disgust" not in record["emotions"]
+    assert "disgust" not in pd.read_csv(place / "six" / "splits.csv")["emotion"].to_numpy()
+    assert not [c for c in pd.read_csv(place / "six" / "predictions.csv").columns if "disgust" in c]
+    code, text = outcomes[8]
+    assert code == 2
+    assert "differ" in text or "same" in text
+
+
+def _weights(run: Path) -> dict[str, list[np.ndarray]]:
+    import models.layers  # noqa: F401 - registers the layers of the saved models
+
+    stages = sorted((run / "stages").iterdir())
+    return {s.name: keras.saving.load_model(s / "model.keras", compile=False).get_weights() for s in stages}
+
+
+def _assert_same_weights(left: Path, right: Path) -> None:
+    a, b = _weights(left), _weights(right)
+    assert a.keys() == b.keys()
+    for stage in a:
+        for x, y in zip(a[stage], b[stage], strict=True):
+            np.testing.assert_array_equal(x, y, err_msg=stage)
+
+
+def test_a_run_repeats_bit_for_bit_from_its_own_record(place: Path) -> None:
+    _assert_same_weights(place / "tree", place / "again")
+    first, again = (pd.read_csv(place / run / "predictions.csv") for run in ("tree", "again"))
+    pd.testing.assert_frame_equal(first, again, rtol=0, atol=2e-6)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(place: Path, fer_folder: Path) -> None:
+    """SIGKILL in the gate's training, then in a specialist's; the end is that of the uninterrupted run."""
+    at = ("--results", str(place), "--logs", str(place / "logs"))
+    start = ("--mode", "hierarchical", "--data", str(fer_folder), *QUICK, "--epochs", "3", "--name", "killed", *at)
+    resume = ("--mode", "hierarchical", "--resume", "killed", *at)
+    _kill_when((*start, "--balance", "negative=oversample"), place / "killed" / "stages" / "valence" / "checkpoint.npz")
+    assert not (place / "killed" / "stages" / "valence" / "stage.json").exists(), "killed too late to prove anything"
+    _kill_when(resume, place / "killed" / "stages" / "negative" / "checkpoint.npz")
+    ((code, text),) = run_program(resume)
+    assert code == 0, text
+    _assert_same_weights(place / "tree", place / "killed")
+
+
+def _kill_when(command: tuple[str, ...], file: Path) -> None:
+    """Start the program and kill it the moment `file` appears."""
+    child = subprocess.Popen(
+        [sys.executable, "tf_model.py", *command], cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while not file.exists():
+        assert child.poll() is None, "the program ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def test_resume_refuses_other_settings_and_changed_data(place: Path, tmp_path: Path) -> None:
+    at = ("--results", place, "--logs", place / "logs")
+    data = write_fer_folder(tmp_path / "data", per_split={"Training": 4, "PublicTest": 2, "PrivateTest": 2})
+    first, other = run_program(
+        ("--mode", "flat", "--data", data, *QUICK, "--epochs", "1", "--name", "small", *at),
+        ("--mode", "flat", "--resume", "small", "--epochs", "2", *at),
+    )
+    assert first[0] == 0, first[1]
+    assert other[0] == 2
+    assert "epochs" in other[1]
+    next((data / "train" / "happy").iterdir()).unlink()
+    ((code, text),) = run_program(("--mode", "flat", "--resume", "small", *at))
+    assert code == 2
+    assert "changed" in text
