@@ -248,17 +248,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory; try a smaller --batch-size, --image-size or --limit")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         return _fail(f"{error.filename or 'a file'}: {error.strerror}")
     except KeyboardInterrupt as error:
-        print(f"interrupted; {str(error) or 'nothing was left behind'}", file=sys.stderr)
+        _say(f"interrupted; {str(error) or 'nothing was left behind'}")
         return 130
 
 
 def _fail(message: str) -> int:
-    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    _say(f"{PROGRAM}: error: {' '.join(message.split())}")
     return 2
+
+
+def _say(line: str) -> None:
+    """Write the last line, over a line of progress that may stand there unfinished."""
+    print("\r\033[K" * sys.stderr.isatty() + line, file=sys.stderr)
 
 
 def _run(argv: list[str]) -> int:

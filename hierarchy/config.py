@@ -65,7 +65,7 @@ class StageConfig:
     epochs: int | None = option(None, "passes over the drawn train rows (default: 24, or 6 on synthetic faces)", low=1)
     batch_size: int = option(128, "faces in a training step", low=1)
     optimizer: str = option("sgd", "sgd is Nesterov with momentum 0.9", choices=("sgd", "adamw"))
-    learning_rate: float | None = option(None, "peak rate (default: 0.1 for sgd, 0.001 for adamw)", above=0)
+    learning_rate: float | None = option(None, "peak rate (default: 0.05 for sgd, 0.001 for adamw)", above=0)
     schedule: str = option("cosine", "course of the rate after the warm-up", choices=("cosine", "linear", "constant"))
     warmup: float = option(1.0, "epochs of linear warm-up", low=0)
     weight_decay: float = option(5e-4, "decoupled weight decay", low=0)
@@ -333,7 +333,9 @@ def load_config(path: Path) -> RunConfig:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"config {path}: not readable as JSON ({error})") from error
+        raise UserError(
+            f"config {path}: not readable as JSON ({error}); expected what a run's config.json holds"
+        ) from error
     return RunConfig.from_dict(record, source=f"config {path}")
 
 

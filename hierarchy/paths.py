@@ -32,5 +32,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a failed write names no file, or the temporary one
+        raise
     finally:
         temporary.unlink(missing_ok=True)

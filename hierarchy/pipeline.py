@@ -5,6 +5,9 @@ import dataclasses
 import errno
 import hashlib
 import logging
+import re
+import shlex
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +31,7 @@ from hierarchy.evaluation import comparison
 from hierarchy.evaluation.metrics import scores
 from hierarchy.evaluation.report import write_comparison, write_run_report
 from hierarchy.judging import Predictions, judge, predict, prediction_table, single_face_latency
+from hierarchy.paths import LOGS, RESULTS
 from hierarchy.progress import Progress
 from hierarchy.stage import RECORD, Stage, planned_work
 from hierarchy.taxonomy import Taxonomy
@@ -35,6 +39,7 @@ from hierarchy.taxonomy import Taxonomy
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 6
 
+_SPLIT_COLUMNS = ("row", "emotion", "split", "subject", "pixel_hash")  # of splits.csv; row is the manifest id
 _FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 log = logging.getLogger("hierarchy")
@@ -62,11 +67,9 @@ def train_run(config: RunConfig, *, results: Path, logs: Path, command: str) -> 
         config = dataclasses.replace(config, data=resolve_data(config.data))
         faces = read_faces(config)
         config = _settle(config, faces, results)
-        with _resumable(config.mode, results / config.name):
-            folder = runs.create_folder(results, config.name)
-            runs.write_json(folder / runs.CONFIG, config.to_dict())
-            runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
-            runs.write_table(folder / runs.SPLITS, _split_table(faces))
+        with _new_folder(results, config.name) as folder:
+            _write_start(folder, config, faces, command)
+        with _resumable(config.mode, folder, logs):
             return _train_and_judge(folder, config, faces, notes, logs=logs, command=command)
 
 
@@ -89,7 +92,7 @@ def resume_run(run: str, *, flags: Mapping[str, Any], results: Path, logs: Path,
     changed = differences(config, apply_flags(config, flags))
     if changed:
         raise UserError(f"--resume {run}: it was started with other settings ({'; '.join(changed)}); leave them out")
-    with runs.collect_notes() as notes, _resumable(config.mode, folder):
+    with runs.collect_notes() as notes, _resumable(config.mode, folder, logs):
         faces = read_faces(config)
         _check_same_faces(folder, faces)
         first = runs.read_json(folder / runs.ENVIRONMENT)
@@ -98,10 +101,38 @@ def resume_run(run: str, *, flags: Mapping[str, Any], results: Path, logs: Path,
 
 def _refuse_evaluation(folder: Path) -> None:
     """Only a run that trained has stages; an evaluation of it has none."""
-    if (folder / runs.METRICS).is_file():
-        record = runs.read_json(folder / runs.METRICS)
-        if record.get("mode") == "evaluation":
-            raise UserError(f"{folder.name} is an evaluation; name the run that it judged: {record['trained_on']['run']}")
+    if (folder / runs.METRICS).is_file() and not (folder / runs.STAGES).is_dir():
+        record = _read_metrics(folder)
+        if record["mode"] == "evaluation":
+            judged = record["trained_on"]["run"]
+            raise UserError(f"{folder.name} is an evaluation; name the run that it judged: {judged}")
+
+
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    """What a finished run's metrics.json holds.
+
+    Raises:
+        UserError: There is none yet, or it is damaged.
+    """
+    path = folder / runs.METRICS
+    if not path.is_file():
+        raise UserError(f"{folder.name} is not finished: it has no {path.name}; {_way_on(folder)}")
+    try:
+        record = runs.read_json(path)
+        if not {"mode", "taxonomy", "data", "cost", "training"} <= record.keys():
+            raise UserError(f"{path} is damaged: parts of it are missing")
+    except UserError as error:
+        raise UserError(f"{error}; {_way_on(folder)}") from error
+    return record
+
+
+def _write_start(folder: Path, config: RunConfig, faces: Faces, command: str) -> None:
+    """What a run is about; config.json comes last, because it is what makes a folder a run."""
+    runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
+    runs.write_table(folder / runs.SPLITS, _split_table(faces))
+    if len(faces.images.bad):
+        runs.write_table(folder / runs.BAD, faces.images.bad)
+    runs.write_json(folder / runs.CONFIG, config.to_dict())
 
 
 def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
@@ -260,33 +291,72 @@ def headline(record: Mapping[str, Any]) -> str:
 
 def _split_table(faces: Faces) -> pd.DataFrame:
     """splits.csv: which face stands in which split."""
-    table = faces.manifest[["id", "emotion", "split", "subject", "pixel_hash"]]
+    table = faces.manifest[["id", *_SPLIT_COLUMNS[1:]]]
     return table.rename(columns={"id": "row"}).sort_values(["split", "row"])
 
 
 def _check_same_faces(folder: Path, faces: Faces) -> None:
-    path = folder / runs.SPLITS
-    try:
-        saved = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or damaged ({error}); start a new run") from error
+    saved = _read_splits(folder)
     now = _split_table(faces).astype(str).reset_index(drop=True)
     if not saved.equals(now.astype(saved.dtypes.to_dict())):
-        raise UserError(f"the data has changed since {folder.name} was started ({path} differs); start a new run")
+        raise UserError(
+            f"the data has changed since {folder.name} was started ({folder / runs.SPLITS} differs); start a new run"
+        )
+
+
+def _read_splits(folder: Path) -> pd.DataFrame:
+    """splits.csv of a run, as text.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    path = folder / runs.SPLITS
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return table[list(_SPLIT_COLUMNS)]
+    except (OSError, ValueError, KeyError) as error:
+        needed = ", ".join(_SPLIT_COLUMNS)
+        raise UserError(f"{path} is missing or damaged: it needs the columns {needed}; start a new run") from error
 
 
 @contextlib.contextmanager
-def _resumable(mode: str, folder: Path) -> Iterator[None]:
-    """Say how to go on after Ctrl-C or a full disk."""
-    way = f"go on with: python tf_model.py --mode {mode} --resume {folder.name}"
+def _resumable(mode: str, folder: Path, logs: Path) -> Iterator[None]:
+    """Say how to go on with a training after Ctrl-C, a full disk or a lack of memory."""
+    way = _way_on(folder, "--mode", mode, *([] if logs == LOGS else ["--logs", str(logs)]))
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(way if (folder / runs.CONFIG).is_file() else "") from None
+        raise KeyboardInterrupt(way) from None
     except OSError as error:
         if error.errno not in _FULL_OR_LOCKED:
             raise
-        raise UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}") from error
+        raise _unwritable(error, folder, way) from error
+    except tf.errors.ResourceExhaustedError as error:  # a tensor, or TensorBoard's file
+        reason = re.sub(r"{{.*?}} *", "", error.message.splitlines()[0])
+        raise UserError(f"no room on the disk or in memory ({reason}); make some, then {way}") from error
+
+
+def _way_on(folder: Path, *flags: str) -> str:
+    """The command that goes on with a run, as it can be pasted."""
+    run = folder.name if folder.parent == RESULTS else str(folder)
+    return "go on with: " + shlex.join(["python", "tf_model.py", *flags, "--resume", run])
+
+
+@contextlib.contextmanager
+def _new_folder(results: Path, name: str) -> Iterator[Path]:
+    """Yield the new folder `results`/`name` for what cannot be resumed; it goes away when the block fails."""
+    folder = runs.create_folder(results, name)
+    try:
+        yield folder
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, OSError) or error.errno not in _FULL_OR_LOCKED:
+            raise
+        raise _unwritable(error, folder, "give the command again") from error
+
+
+def _unwritable(error: OSError, folder: Path, way: str) -> UserError:
+    return UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}")
 
 
 def evaluate_run(
@@ -303,7 +373,7 @@ def evaluate_run(
     runs.check_name(name, results)
     source = runs.find_run(run, results)
     _refuse_evaluation(source)
-    trained = runs.read_json(source / runs.METRICS)
+    trained = _read_metrics(source)
     config = runs.read_config(source)
     taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
     with runs.collect_notes() as notes:
@@ -329,20 +399,11 @@ def evaluate_run(
             "cost": trained["cost"],
             "training": trained["training"],
         }
-        with _resumable(config.mode, results / config.name):
-            return _write_evaluation(results, config, faces, said, {**record, "notes": notes}, command)
-
-
-def _write_evaluation(
-    results: Path, config: RunConfig, faces: Faces, said: Predictions, record: dict, command: str
-) -> Path:
-    folder = runs.create_folder(results, config.name)
-    runs.write_json(folder / runs.CONFIG, config.to_dict())
-    runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
-    runs.write_table(folder / runs.SPLITS, _split_table(faces))
-    runs.write_table(folder / runs.PREDICTIONS, prediction_table(said))
-    runs.write_json(folder / runs.METRICS, record)
-    write_run_report(folder, faces=faces.pixels_of)
+        with _new_folder(results, config.name) as folder:
+            _write_start(folder, config, faces, command)
+            runs.write_table(folder / runs.PREDICTIONS, prediction_table(said))
+            runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
+            write_run_report(folder, faces=faces.pixels_of)
     print(headline(record))
     return folder
 
@@ -361,7 +422,7 @@ def _foreign_faces(data: DataConfig, taxonomy: Taxonomy, source: Path, *, seed: 
         manifest[known].reset_index(drop=True), size=data.image_size, channels=data.channels, skip_bad=data.skip_bad
     )
     rows = _judging_rows(images.manifest)
-    seen = pd.read_csv(source / runs.SPLITS, dtype=str, keep_default_na=False)
+    seen = _read_splits(source)
     seen = set(seen.loc[seen["split"] != "test", "pixel_hash"])
     fresh = ~rows["pixel_hash"].isin(seen)
     if not fresh.any():
@@ -397,8 +458,7 @@ def compare_runs(
     stem = name or "compare-" + "-vs-".join(record["name"] for record in table["runs"])[:120]
     if table["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    with _resumable("compare", results / stem):
-        folder = runs.create_folder(results, runs.free_name(stem, results))
+    with _new_folder(results, runs.free_name(stem, results)) as folder:
         write_comparison(folder, table)
     return folder
 
@@ -417,7 +477,6 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
         images = load_images(manifest, size=data.image_size, channels=data.channels, skip_bad=True)
         table = {**audit(images), "command": command, "notes": notes}
         stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
-        with _resumable("audit", results / stem):
-            folder = runs.create_folder(results, runs.free_name(stem, results))
+        with _new_folder(results, runs.free_name(stem, results)) as folder:
             write_audit(folder, table, images)
     return folder

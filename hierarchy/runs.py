@@ -6,8 +6,9 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 SPLITS = "splits.csv"
+BAD = "bad.csv"
 STAGES = "stages"
 
 _PACKAGES = (
@@ -66,18 +68,29 @@ def collect_notes() -> Iterator[list[str]]:
         log.removeHandler(handler)
 
 
+class _LogFile(logging.FileHandler):
+    """Ends the run like any other failed write, where logging would print a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - logging's signature
+        error = sys.exception()
+        if isinstance(error, OSError):
+            error.filename = self.baseFilename
+        raise
+
+
 @contextmanager
 def log_to(folder: Path) -> Iterator[None]:
     """Append our log, with times, to `folder`/run.log while the block runs."""
     _make_folder(folder)
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler = _LogFile(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what could not be written has been said already
+            handler.close()
 
 
 def default_name(config: RunConfig, dataset: str, results: Path) -> str:
@@ -183,16 +196,19 @@ def write_json(path: Path, record: Any) -> None:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
 
     Raises:
         UserError: Missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged ({error})") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path} is damaged: expected a JSON object, got {type(record).__name__}")
+    return record
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

@@ -164,9 +164,7 @@ class Stage:
                 record=facts["record"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"stage record {path} is missing or damaged ({error}); --resume the run to remake it"
-            ) from error
+            raise UserError(f"stage record {path} is missing or damaged ({error}); {_remedy(folder)}") from error
 
 
 def build_model(name: str, shape: tuple[int, ...], num_classes: int) -> keras.Model:
@@ -188,12 +186,18 @@ def load_model(path: Path) -> keras.Model:
         UserError: The file is missing or damaged.
     """
     if not path.is_file():
-        raise UserError(f"model {path} is missing; --resume the run to train it again")
+        raise UserError(f"model {path} is missing; {_remedy(path.parent)}")
+    if not zipfile.is_zipfile(path):  # of which Keras says that it is not there
+        raise UserError(f"model {path} is damaged: it is no complete .keras file; {_remedy(path.parent)}")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"model {path} is damaged or no Keras model ({reason}); --resume cannot mend it") from error
+        raise UserError(f"model {path} is damaged or no Keras model ({reason}); {_remedy(path.parent)}") from error
+
+
+def _remedy(folder: Path) -> str:
+    return f"delete the folder {folder}, then --resume trains this stage again"
 
 
 def predict_logits(model: keras.Model, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:

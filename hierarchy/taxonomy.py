@@ -84,7 +84,9 @@ class Taxonomy:
                 if canonical_emotion(emotion) != emotion:
                     raise UserError(f"taxonomy {self.name!r}: write {emotion!r} as {canonical_emotion(emotion)!r}")
                 if emotion in seen:
-                    raise UserError(f"taxonomy {self.name!r}: {emotion!r} stands in {seen[emotion]!r} and in {group!r}")
+                    raise UserError(
+                        f"taxonomy {self.name!r}: {emotion!r} stands in {seen[emotion]!r} and in {group!r}; keep one"
+                    )
                 seen[emotion] = group
 
     @property

@@ -7,6 +7,8 @@ same weights as an uninterrupted one.
 import io
 import json
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ HISTORY = "history.csv"
 MODEL = "model.keras"
 MONITOR = "val_macro_f1"
 
-_PEAK_RATES = {"sgd": 0.1, "adamw": 1e-3}
+_PEAK_RATES = {"sgd": 0.05, "adamw": 1e-3}
 
 
 def peak_rate(config: StageConfig) -> float:
@@ -139,15 +141,13 @@ class EpochEnd(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Validate, then write model, history and checkpoint, in this order: the checkpoint makes the epoch count."""
         logs = logs or {}
-        if not np.isfinite(logs["loss"]):
-            raise UserError(
-                f"{self.label}: the loss became {logs['loss']} in epoch {epoch + 1}; "
-                f"lower --learning-rate (now {peak_rate(self.config)})"
-            )
+        self._require_finite(logs["loss"], epoch)
         raw = [np.array(v) for v in self.model.trainable_variables]
         if self.config.ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        self._record(epoch, logs, self.validate(self.model))
+        scores = self.validate(self.model)
+        self._require_finite(scores["val_loss"], epoch)
+        self._record(epoch, logs, scores)
         if best_epoch(self.history) == epoch + 1:
             save_model(self.model, self.folder / MODEL)
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):
@@ -156,6 +156,13 @@ class EpochEnd(keras.callbacks.Callback):
         save_checkpoint(self.folder, self.model, self.history)
         if stopped_early(self.history, self.config.patience):
             self.model.stop_training = True
+
+    def _require_finite(self, loss: float, epoch: int) -> None:
+        if not np.isfinite(loss):
+            raise UserError(
+                f"{self.label}: the loss became {loss} in epoch {epoch + 1}; start a new run under another --name "
+                f"with a lower --learning-rate (here {peak_rate(self.config)})"
+            )
 
     def _record(self, epoch: int, logs: dict, scores: dict[str, float]) -> None:
         row = {"epoch": epoch + 1, "loss": float(logs["loss"]), "accuracy": float(logs["accuracy"]), **scores}
@@ -183,15 +190,13 @@ def save_model(model: keras.Model, path: Path) -> None:
     """Write the architecture and weights, without the optimiser.
 
     Raises:
-        UserError: The disk is full or the folder cannot be written.
+        OSError: The disk is full or the folder cannot be written.
     """
-    copy = keras.models.clone_model(model)
+    # Not clone_model: the clone of a compiled model is compiled too, and its optimiser would be saved with it.
+    copy = keras.Model.from_config(model.get_config())
     copy.set_weights(model.get_weights())
-    try:
-        with atomic_write(path) as temporary:
-            copy.save(temporary)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write {path}: {error}; free some space and go on with --resume") from error
+    with atomic_write(path) as temporary:
+        copy.save(temporary)
 
 
 def write_history(folder: Path, history: list[dict]) -> None:
@@ -232,6 +237,9 @@ def load_checkpoint(folder: Path, model: keras.Model) -> dict[str, Any]:
             history = json.loads(str(stored["history"]))
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"checkpoint {path} is damaged or of another model ({error}); delete it to retrain") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # numpy's own words would advise to trust the file.
+        raise UserError(
+            f"checkpoint {path} is damaged or of another model; delete it, then --resume trains this stage anew"
+        ) from error
     return {"history": history}

@@ -126,8 +126,9 @@ def _block(x: Any, width: int, *, stride: int, squeeze: bool, name: str) -> Any:
     shortcut = _shortcut(x, width, stride=stride, name=name)
     x = _convolution(x, width, 3, stride=stride, name=f"{name}_conv1")
     x = layers.ReLU(name=f"{name}_relu1")(x)
-    # A last scale of zero lets every block begin as its shortcut, which makes large learning rates safe early on.
-    x = _convolution(x, width, 3, scale="zeros", name=f"{name}_conv2")
+    # Scales begin at one, not at zero as in very deep nets: with four blocks the shortcuts alone see too little of the
+    # face, and training stalls for many epochs.
+    x = _convolution(x, width, 3, name=f"{name}_conv2")
     if squeeze:
         x = _squeeze(x, width, name=f"{name}_squeeze")
     x = layers.Add(name=f"{name}_add")([shortcut, x])
@@ -142,7 +143,7 @@ def _shortcut(x: Any, width: int, *, stride: int, name: str) -> Any:
     return x
 
 
-def _convolution(x: Any, width: int, size: int, *, stride: int = 1, scale: str = "ones", name: str) -> Any:
+def _convolution(x: Any, width: int, size: int, *, stride: int = 1, name: str) -> Any:
     """Convolve without bias, which the normalisation after it would cancel, and normalise."""
     x = layers.Conv2D(
         width,
@@ -153,7 +154,7 @@ def _convolution(x: Any, width: int, size: int, *, stride: int = 1, scale: str =
         kernel_initializer="he_normal",
         name=name,
     )(x)
-    return layers.BatchNormalization(momentum=_BN_MOMENTUM, gamma_initializer=scale, name=f"{name}_bn")(x)
+    return layers.BatchNormalization(momentum=_BN_MOMENTUM, name=f"{name}_bn")(x)
 
 
 def _squeeze(x: Any, width: int, *, name: str) -> Any:

@@ -98,7 +98,7 @@ def _locate(root: Path, dataset: str | None, given: Path) -> tuple[str, Path]:
         # Even where nothing fits: the reader of csv files says best what is wrong with one.
         return dataset or _recognise(root) or _CSV_SOURCES[0], root
     if root.is_dir() and not any(root.iterdir()):
-        raise UserError(f"{given}: the folder is empty")
+        raise UserError(f"{given}: the folder is empty; give a folder with faces, a csv or a zip")
     places = [root] if root.is_file() else [root, *_visible_folders(root)]
     return _find_forced(places, dataset, given) if dataset else _find_any(places, given)
 
