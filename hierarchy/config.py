@@ -63,8 +63,8 @@ class StageConfig:
 
     model: str = option("compact_resnet", "model of the registry")
     epochs: int | None = option(None, "passes over the drawn train rows (default: 24, or 6 on synthetic faces)", low=1)
-    batch_size: int = option(128, "faces in a training step", low=1)
-    optimizer: str = option("sgd", "sgd is Nesterov with momentum 0.9", choices=("sgd", "adamw"))
+    batch_size: int = option(64, "faces in a training step", low=1)
+    optimizer: str = option("adamw", "sgd is Nesterov with momentum 0.9", choices=("sgd", "adamw"))
     learning_rate: float | None = option(None, "peak rate (default: 0.05 for sgd, 0.001 for adamw)", above=0)
     schedule: str = option("cosine", "course of the rate after the warm-up", choices=("cosine", "linear", "constant"))
     warmup: float = option(1.0, "epochs of linear warm-up", low=0)

@@ -73,7 +73,7 @@ class Stage:
             UserError: The loss became NaN, the model cannot be built, or a file cannot be written or read.
         """
         keras.utils.set_random_seed(seed)
-        batches = _train_batches(train, config, seed)
+        batches = train_batches(train, config, seed)
         model = build_model(config.model, train.pixels.shape[1:], len(self.classes))
         model.compile(
             optimizer=training.build_optimizer(config, batches.steps_per_epoch),
@@ -223,7 +223,8 @@ def planned_work(config: StageConfig, shape: tuple[int, ...], num_classes: int, 
     return multiply_adds(build_model(config.model, shape, num_classes)) * (rows // size) * size * config.epochs
 
 
-def _train_batches(train: StageFaces, config: StageConfig, seed: int) -> TrainBatches:
+def train_batches(train: StageFaces, config: StageConfig, seed: int) -> TrainBatches:
+    """The rebalanced, shuffled and augmented batches that a stage trains on."""
     drawn = draw_rows(train.labels, config.balance, seed=seed)
     settings = Augmentation(
         shift=config.shift, flip=config.flip, rotation=config.rotation, zoom=config.zoom, erase=config.erase

@@ -142,5 +142,5 @@ def test_differences_name_the_setting_and_both_values():
 
 
 def test_staged_values_keep_their_types():
-    assert parse_staged("ema", "0.9,valence=0", "--ema") == {None: 0.9, "valence": 0.0}
+    assert parse_staged("ema", "0.2,valence=0", "--ema") == {None: 0.2, "valence": 0.0}
     assert parse_staged("flip", "on,valence=off", "--flip") == {None: True, "valence": False}

@@ -1,0 +1,93 @@
+"""What the pipeline costs beside the network itself; run by hand on an otherwise idle machine.
+
+    python tests/benchmarks/bench_pipeline.py --data data/fer2013
+
+Two tables: the time from the data on disk to the first training batch, without and with the cache; and the training
+throughput of the whole pipeline (reading, shuffling, augmentation) beside `model.fit` on one batch in memory, the two
+in turn in one process.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import hierarchy  # noqa: F401 - sets TensorFlow's environment before it is imported
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="FER-2013 folder, csv or zip")
+    parser.add_argument("--steps", type=int, default=30, help="training steps of each measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each of the two")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["FER_CACHE"] = cache
+        batches = _time_first_batches(args.data)
+        _time_training(batches, args.steps, args.rounds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"peak memory of this process: {peak:.2f} GB")
+
+
+def _time_first_batches(data: Path):
+    """Time from the path to the first augmented batch, twice."""
+    import logging
+
+    import tensorflow as tf
+
+    from hierarchy.config import RunConfig, apply_flags
+    from hierarchy.data.faces import read_faces
+    from hierarchy.stage import train_batches
+
+    tf.constant(0)  # the start of TensorFlow itself is no part of the data's time
+    logging.getLogger("hierarchy").setLevel(logging.ERROR)
+    config = apply_flags(RunConfig(), {"data": str(data)})
+    for label in ("first time", "from the cache"):
+        start = time.perf_counter()
+        faces = read_faces(config)
+        batches = train_batches(faces.stage_view("flat", "train"), config.stage, seed=0)
+        next(iter(batches.dataset(0, 1)))
+        print(f"path to first batch, {label}: {time.perf_counter() - start:.2f} s ({len(faces.manifest)} faces)")
+    return batches
+
+
+def _time_training(batches, steps: int, rounds: int) -> None:
+    """Images per second of pipeline and bare fit, in turn, and the median of the ratios of neighbours."""
+    import keras
+    import tensorflow as tf
+
+    from hierarchy.config import StageConfig
+    from hierarchy.training import build_loss, build_optimizer
+    from models.registry import create_model
+
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(0)
+    config = StageConfig(epochs=1)
+    model = create_model(config.model, input_shape=batches.pixels.shape[1:], num_classes=batches.targets.shape[1])
+    model.compile(build_optimizer(config, batches.steps_per_epoch), build_loss(config), metrics=["accuracy"])
+    bare = tf.data.Dataset.from_tensors(next(iter(batches.dataset(0, 1)))).cache().repeat()
+    epochs = 1 + steps * (rounds + 1) // batches.steps_per_epoch
+
+    def speed(data: tf.data.Dataset) -> float:
+        start = time.perf_counter()
+        model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+        return steps * batches.faces_per_step / (time.perf_counter() - start)
+
+    speed(bare)  # compiles the training step
+    ratios = []
+    for number in range(rounds):
+        whole, alone = speed(batches.dataset(0, epochs)), speed(bare)
+        ratios.append(whole / alone)
+        print(f"round {number + 1}: pipeline {whole:.0f} images/s, bare fit {alone:.0f} images/s, {ratios[-1]:.1%}")
+    print(f"pipeline / bare fit: median {statistics.median(ratios):.1%}, {min(ratios):.1%} to {max(ratios):.1%}")
+
+
+if __name__ == "__main__":
+    main()
