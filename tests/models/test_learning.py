@@ -8,7 +8,7 @@ from models.registry import create_model
 
 
 def curved_lines(count: int, size: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy pictures of a short curve, somewhere, bent up or down: (count, size, size, 1) float32 and one-hot labels."""
+    """Noisy pictures of a short curve bent up or down: (count, size, size, 1) float32, and one-hot labels."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, count)
     rows, columns = np.mgrid[:size, :size]
