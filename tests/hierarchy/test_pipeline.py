@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import CHECKOUT, QUICK, run_program, write_fer_folder
+from tests.conftest import CHECKOUT, QUICK, draw_face, run_program, write_fer_folder
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -22,16 +22,37 @@ def _json(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
+def _write_ferplus(folder: Path) -> tuple[Path, Path]:
+    """A tiny fer2013.csv and the FER+ votes of the same rows; every fifth face is voted contempt by all."""
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    usages = ["Training"] * 20 + ["PublicTest"] * 10 + ["PrivateTest"] * 10
+    order = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
+    faces, votes = [], []
+    for number, (usage, emotion) in enumerate((u, e) for e in range(7) for u in usages):
+        faces.append((emotion, " ".join(map(str, draw_face(emotion, rng).ravel())), usage))
+        chosen = "contempt" if number % 5 == 0 else EMOTIONS[emotion]
+        shares = [8 if name == chosen else 0 for name in order]
+        shares[0] += 2
+        votes.append((usage, f"fer{number:07d}.png", *shares, 0, 0))
+    pd.DataFrame(faces, columns=["emotion", "pixels", "Usage"]).to_csv(folder / "fer2013.csv", index=False)
+    names = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+    pd.DataFrame(votes, columns=["Usage", "Image name", *names]).to_csv(folder / "fer2013new.csv", index=False)
+    return folder / "fer2013.csv", folder / "fer2013new.csv"
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
     """A results folder with a hierarchical and a flat run, their comparison, an evaluation and an audit."""
     results = tmp_path_factory.mktemp("results")
     other = write_fer_folder(results / "other-data", per_split={"Training": 3, "PrivateTest": 3}, seed=9)
     at = ("--results", results, "--logs", results / "logs")
+    table, votes = _write_ferplus(results / "votes")
+    ferplus = ("--data", table, "--ferplus", votes, *QUICK)
     data = ("--data", fer_folder, *QUICK, "--epochs", "3", *at)
     outcomes = run_program(
         ("--mode", "hierarchical", *data, "--name", "tree", "--balance", "negative=oversample"),
-        ("--mode", "flat", *data, "--name", "flat", "--logit-adjustment", "1"),
+        ("--mode", "flat", *data, "--name", "flat", "--logit-adjustment", "1", "--balance", "class-weight"),
         ("--mode", "compare", "tree", "flat", "--name", "pair", "--results", results),
         ("--mode", "evaluate", "tree", "--data", other, "--name", "elsewhere", "--results", results),
         ("--mode", "audit", "--data", fer_folder, "--name", "audit", "--results", results),
@@ -40,6 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
         ("--mode", "hierarchical", *data, "--exclude", "disgust", "--name", "six"),
         ("--mode", "compare", "tree", "six", "--results", results),
         ("--mode", "hierarchical", "--config", results / "tree" / "config.json", "--name", "again", *at),
+        ("--mode", "hierarchical", *ferplus, "--soft-labels", "on", "--epochs", "1", "--name", "voted", *at),
     )
     (results / "outcomes.json").write_text(json.dumps(outcomes))
     return results
@@ -52,7 +74,7 @@ def outcomes(place: Path) -> list[tuple[int, str]]:
 
 
 def test_every_step_ends_well_and_names_its_report(outcomes: list) -> None:
-    for code, text in (outcomes[i] for i in (0, 1, 2, 3, 4, 6, 7, 9)):
+    for code, text in (outcomes[i] for i in (0, 1, 2, 3, 4, 6, 7, 9, 10)):
         assert code == 0, text
         assert text.rstrip().splitlines()[-1].endswith("report.html"), text
 
@@ -103,6 +125,13 @@ def test_rebalancing_touches_train_rows_of_its_stage_only(place: Path) -> None:
     assert record["training"]["negative"]["balance"] == "oversample"
     assert record["training"]["valence"]["balance"] == "none"
     assert record["data"]["rows"] == {"train": 112, "validation": 42, "test": 42}
+
+
+def test_ferplus_votes_replace_the_labels(place: Path) -> None:
+    record = _json(place / "voted" / "metrics.json")
+    assert record["emotions"][-1] == "contempt"
+    assert record["data"]["counts"]["test"]["contempt"] == 14
+    assert record["training"]["positive"]["soft_labels"] is True
 
 
 def test_compare_pairs_the_same_faces(place: Path) -> None:
