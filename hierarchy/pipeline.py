@@ -224,7 +224,10 @@ def _judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[st
         **_facts(config, faces, command, mode=config.mode),
         **judge(said["test"], prior, config.evaluation, seed=config.seed),
         "validation": _validation_summary(said["validation"]),
-        "training": {name: stage.record for name, stage in stages.items()},
+        "training": {
+            name: {**stage.record, **stage.calibration_errors(faces.stage_view(name, "validation"))}
+            for name, stage in stages.items()
+        },
         "cost": _cost(stages, faces.images.pixels.shape[1:]),
     }
 

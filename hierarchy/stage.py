@@ -17,7 +17,7 @@ from hierarchy.data.batches import TrainBatches, evaluation_batches
 from hierarchy.data.faces import StageFaces
 from hierarchy.data.sampling import class_prior, class_weights, draw_rows, trained_prior
 from hierarchy.errors import UserError
-from hierarchy.evaluation.calibration import fit_temperature, prior_shift, probabilities
+from hierarchy.evaluation.calibration import expected_calibration_error, fit_temperature, prior_shift, probabilities
 from hierarchy.paths import atomic_write
 from hierarchy.progress import Progress
 from models import layers as _registered_layers  # noqa: F401 - registers our layers, so that saved models load
@@ -129,14 +129,26 @@ class Stage:
         self.temperature = fit_temperature(logits, validation.labels, shift) if temperature else 1.0
         self.record |= {"temperature": self.temperature, "prior_correction": shift is not None}
 
+    def calibration_errors(self, faces: StageFaces) -> dict[str, float]:
+        """Expected calibration error on `faces` before and after the temperature: {"ece_before", "ece_after"}."""
+        logits, shift = self.logits(faces.pixels, faces.rows), self._shift
+        temperatures = {"ece_before": 1.0, "ece_after": self.temperature}
+        return {
+            name: expected_calibration_error(faces.labels, probabilities(logits, temperature, shift))
+            for name, temperature in temperatures.items()
+        }
+
+    @property
+    def _shift(self) -> np.ndarray | None:
+        return None if self.log_prior_shift is None else np.array(self.log_prior_shift)
+
     def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Raw model outputs of `rows` of `pixels` (uint8), float32 (m, classes)."""
         return predict_logits(self.model, pixels, rows)
 
     def predict_proba(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Calibrated class probabilities of `rows` of `pixels` (uint8), float64 (m, classes)."""
-        shift = None if self.log_prior_shift is None else np.array(self.log_prior_shift)
-        return probabilities(self.logits(pixels, rows), self.temperature, shift)
+        return probabilities(self.logits(pixels, rows), self.temperature, self._shift)
 
     def save(self, folder: Path) -> None:
         """Write stage.json beside the model; its presence says that the stage is complete."""

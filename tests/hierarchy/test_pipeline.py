@@ -127,6 +127,13 @@ def test_rebalancing_touches_train_rows_of_its_stage_only(place: Path) -> None:
     assert record["data"]["rows"] == {"train": 112, "validation": 42, "test": 42}
 
 
+def test_the_temperature_is_shown_with_what_it_gains(place: Path) -> None:
+    for stage in _json(place / "tree" / "metrics.json")["training"].values():
+        assert stage["temperature"] > 0
+        assert 0 <= stage["ece_before"] <= 1
+        assert 0 <= stage["ece_after"] <= 1
+
+
 def test_ferplus_votes_replace_the_labels(place: Path) -> None:
     record = _json(place / "voted" / "metrics.json")
     assert record["emotions"][-1] == "contempt"
