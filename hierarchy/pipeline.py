@@ -141,8 +141,6 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     for stage in config.stages:
         if stage not in known:
             raise UserError(f"stage {stage!r} is not trained on this data; its stages are {', '.join(known)}")
-    if any(config.for_stage(stage).soft_labels for stage in known) and not config.data.ferplus:
-        raise UserError("--soft-labels on needs the votes of --ferplus fer2013new.csv")
     epochs = config.stage.epochs or (SYNTHETIC_EPOCHS if faces.synthetic else EPOCHS)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or runs.default_name(config, dataset, results)
