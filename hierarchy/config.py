@@ -70,9 +70,10 @@ class StageConfig:
     warmup: float = option(1.0, "epochs of linear warm-up", low=0)
     weight_decay: float = option(5e-4, "decoupled weight decay", low=0)
     label_smoothing: float = option(0.1, "share of each label spread over the classes", low=0, high=0.9)
+    # Off by default: while the rate is high the averaged weights do not fit the latest batch statistics.
     ema: float = option(
-        0.05,
-        "span of the weight average that is validated and saved, as a share of all steps; 0 turns it off",
+        0.0,
+        "span of an average of the weights, validated and saved in their place, as a share of all steps",
         low=0,
         high=0.5,
     )

@@ -20,7 +20,7 @@ import hierarchy  # noqa: F401 - sets TensorFlow's environment before any test i
 CHECKOUT = Path(__file__).resolve().parent.parent
 FER_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 # The smallest model and faces that the program takes, so that a whole run takes seconds.
-QUICK = ("--image-size", "16", "--batch-size", "16", "--resamples", "100")
+QUICK = ("--image-size", "16", "--batch-size", "16", "--resamples", "100", "--ema", "0.1")
 
 
 def draw_face(emotion: int, rng: np.random.Generator) -> np.ndarray:
