@@ -87,7 +87,7 @@ def test_help_shows_defaults(capsys):
     _, out, _ = run(capsys, "--mode", "hierarchical", "--help")
     words = " ".join(out.split())
     assert "model of the registry (default: compact_resnet)" in words
-    assert "faces in a training step (default: 128)" in words
+    assert "faces in a training step (default: 64)" in words
     assert "mirror half of the faces (default: on)" in words
     assert "of the 95 % intervals (default: 1000)" in words
 

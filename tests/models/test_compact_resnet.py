@@ -14,13 +14,6 @@ def test_head_sits_on_the_backbone_alone():
     assert [head.shape for head in keras.Model(pixels, heads).outputs] == [(None, 2), (None, 4)]
 
 
-def test_every_block_begins_as_its_shortcut():
-    model = create_model("compact_resnet")
-    last = [layer for layer in model.layers if layer.name.endswith("conv2_bn")]
-    assert last
-    assert not any(np.any(layer.gamma.numpy()) for layer in last)
-
-
 def test_keywords_shape_the_network():
     model = create_model("compact_resnet", widths=[8, 16], blocks=[2, 1], strides=[1, 2], stem_stride=2, squeeze_from=2)
     names = {layer.name for layer in model.layers}
