@@ -1,5 +1,4 @@
 import keras
-import numpy as np
 import pytest
 
 from models.compact_resnet import compact_resnet, features
