@@ -62,7 +62,7 @@ class StageConfig:
     """How one stage is trained; every field can be set for all stages or for one (`stage=value`)."""
 
     model: str = option("compact_resnet", "model of the registry")
-    epochs: int | None = option(None, "passes over the drawn train rows (default: 24, or 6 on synthetic faces)", low=1)
+    epochs: int | None = option(None, "passes over the drawn train rows (default: 24, or 4 on synthetic faces)", low=1)
     batch_size: int = option(64, "faces in a training step", low=1)
     optimizer: str = option("adamw", "sgd is Nesterov with momentum 0.9", choices=("sgd", "adamw"))
     learning_rate: float | None = option(None, "peak rate (default: 0.05 for sgd, 0.001 for adamw)", above=0)

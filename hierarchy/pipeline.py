@@ -37,7 +37,7 @@ from hierarchy.stage import RECORD, Stage, planned_work
 from hierarchy.taxonomy import Taxonomy
 
 EPOCHS = 24
-SYNTHETIC_EPOCHS = 6
+SYNTHETIC_EPOCHS = 4
 
 _SPLIT_COLUMNS = ("row", "emotion", "split", "subject", "pixel_hash")  # of splits.csv; row is the manifest id
 _FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
