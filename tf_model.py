@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hierarchy import runs
+from hierarchy import grid, runs
 from hierarchy.config import (
     DataConfig,
     EvaluationConfig,
@@ -31,6 +31,7 @@ from hierarchy.config import (
 from hierarchy.data.download import KAGGLE_SLUGS, download
 from hierarchy.errors import UserError
 from hierarchy.paths import DEFAULT_DATA, LOGS, RESULTS, ROOT
+from hierarchy.transfer import resolve_weights
 
 PROGRAM = "tf_model.py"
 Given = dict[str, Any]  # field name or other flag -> what the user gave
@@ -41,6 +42,8 @@ _OTHER_FLAGS = {
     "resume": ("RUN", "go on with an interrupted run; no setting may differ from the run's own"),
     "results": ("DIR", "where run folders are (default: results/)"),
     "logs": ("DIR", "where run.log and TensorBoard files go (default: logs/)"),
+    "axis": ("NAME=VALUE,...", "a setting (any flag, or mode) and the values that it takes; give one for each axis"),
+    "train": ("flat|hierarchical", "what the cells are, where mode is no axis (default: flat)"),
     "to": ("DIR", "folder to put the data in (default: data/<dataset>)"),
 }
 
@@ -52,16 +55,16 @@ class Mode:
     Attributes:
         summary: One line for the list of modes.
         example: Arguments of a typical call.
-        call: What does it; takes the given flags and the command line, returns the folder to point at.
+        call: What does it; takes the given flags and the command line, returns the folder to point at, if any.
         fields: Per section of the configuration, the fields that are flags of this mode.
         others: Names in `_OTHER_FLAGS`.
         runs: Fewest and most runs to name (None is no limit).
-        texts: Help texts that differ from the field's own.
+        texts: Help texts that differ from the usual ones.
     """
 
     summary: str
     example: str
-    call: Callable[[Given, str], Path]
+    call: Callable[[Given, str], Path | None]
     fields: Mapping[type, tuple[str, ...]]
     others: tuple[str, ...] = ("results",)
     runs: tuple[int, int | None] = (0, 0)
@@ -86,16 +89,25 @@ def _train(given: Given, command: str) -> Path:
     if "resume" in given:
         run = _check_resume(given, places["results"])
         from hierarchy import pipeline
+        from hierarchy.keras_stage import KerasStage
 
-        return pipeline.resume_run(run, flags=given, **places, command=command)
+        return pipeline.resume_run(run, KerasStage, flags=given, **places, command=command)
     config = _training_config(given, places["results"])
     from hierarchy import pipeline
+    from hierarchy.keras_stage import KerasStage
 
-    return pipeline.train_run(config, **places, command=command)
+    return pipeline.train_run(config, KerasStage, **places, command=command)
 
 
 def _training_config(given: Given, results: Path) -> RunConfig:
     """Defaults, then the file, then the flags, checked as far as no data is needed."""
+    config = apply_flags(_start(given, results), given)
+    runs.check_name(config.name, results)
+    return _checked(config, results)
+
+
+def _start(given: Given, results: Path) -> RunConfig:
+    """Defaults, or what the file holds; adds to `given` what then must not hold any more."""
     config = RunConfig()
     if file := given.pop("config", None):
         if not Path(file).is_file():
@@ -105,11 +117,13 @@ def _training_config(given: Given, results: Path) -> RunConfig:
             given["name"] = None  # a run repeated from its own record gets a folder of its own
         if "data" in given:
             given.setdefault("dataset", None)  # what the file says of the kind was said of other data
-    config = apply_flags(config, given)
+    return config
+
+
+def _checked(config: RunConfig, results: Path) -> RunConfig:
     _check_models(config)
     _check_data(config.data)
-    runs.check_name(config.name, results)
-    return config
+    return resolve_weights(config, results)
 
 
 def _check_resume(given: Given, results: Path) -> str:
@@ -122,6 +136,44 @@ def _check_resume(given: Given, results: Path) -> str:
     return run
 
 
+def _grid(given: Given, command: str) -> Path:
+    results, logs, axes = given.pop("results"), given.pop("logs"), given.pop("axis", [])
+    del given["mode"]  # each cell has one of its own
+    if "train" in given:
+        given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
+    if "resume" in given:
+        folder = _check_grid_resume(given, axes, results)
+        from hierarchy import grid_training
+        from hierarchy.keras_stage import KerasStage
+
+        return grid_training.resume_grid(folder, KerasStage, logs=logs)
+    name = _new_name({**given, "results": results})
+    planned = _planned_grid(given, axes, results, command)
+    from hierarchy import grid_training
+    from hierarchy.keras_stage import KerasStage
+
+    return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs)
+
+
+def _planned_grid(given: Given, texts: Sequence[str], results: Path, command: str) -> grid.Grid:
+    axes = grid.parse_axes(texts)
+    if "config" not in given and "mode" not in axes:
+        given.setdefault("mode", "flat")
+    start = _start(given, results)
+    flags = {**given, "name": None}
+    return grid.plan(start, flags, axes, check=lambda config: _checked(config, results), command=command)
+
+
+def _check_grid_resume(given: Given, axes: Sequence[str], results: Path) -> Path:
+    if "config" in given:
+        raise UserError("--config does not go with --resume: a resumed grid keeps its own settings")
+    folder = grid.find_grid(given.pop("resume"), results)
+    if given.pop("name", folder.name) != folder.name:
+        raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
+    grid.refuse_changes(folder, given, axes)
+    return folder
+
+
 def _evaluate(given: Given, command: str) -> Path:
     (run,), results = given["runs"], given["results"]
     runs.find_run(run, results)
@@ -130,8 +182,11 @@ def _evaluate(given: Given, command: str) -> Path:
     name = _new_name(given)
     _require_data(data)
     from hierarchy import pipeline
+    from hierarchy.keras_stage import KerasStage
 
-    return pipeline.evaluate_run(run, data=data, evaluation=evaluation, name=name, results=results, command=command)
+    return pipeline.evaluate_run(
+        run, KerasStage, data=data, evaluation=evaluation, name=name, results=results, command=command
+    )
 
 
 def _compare(given: Given, command: str) -> Path:
@@ -164,6 +219,12 @@ def _download(given: Given, _command: str) -> Path:
     return download(dataset, Path(given.get("to") or ROOT / "data" / dataset))
 
 
+def _models(_given: Given, _command: str) -> None:
+    from hierarchy.model_table import print_models
+
+    print_models()
+
+
 _ALL_STAGE = tuple(fields_of(StageConfig))
 _TRAIN_FIELDS = {
     DataConfig: tuple(fields_of(DataConfig)),
@@ -187,6 +248,17 @@ MODES = {
         call=_train,
         fields=_TRAIN_FIELDS,
         others=_TRAIN_OTHERS,
+    ),
+    "grid": Mode(
+        summary="train every combination of some settings, each as a run, and show them in one table",
+        example="--mode grid --axis model=shallow_cnn,deep_cnn --axis augment=on,off --data data/fer2013",
+        call=_grid,
+        fields=_TRAIN_FIELDS,
+        others=("axis", "train", *_TRAIN_OTHERS),
+        texts={
+            "name": "folder of the grid below results/ (default: made of data set and axes)",
+            "resume": "go on with a grid; finished cells stay as they are, no setting may differ from the grid's own",
+        },
     ),
     "compare": Mode(
         summary="put runs side by side on the same test faces, with paired tests",
@@ -219,6 +291,13 @@ MODES = {
         call=_audit,
         fields={DataConfig: ("data", "dataset", "ferplus"), RunConfig: ("name",)},
         texts={"data": "folder, csv or zip to audit", "name": "folder below results/ (default: made of the data set)"},
+    ),
+    "models": Mode(
+        summary="list the models with their input, parameters, multiply-adds and source",
+        example="--mode models",
+        call=_models,
+        fields={},
+        others=(),
     ),
     "download": Mode(
         summary="fetch a public data set with kagglehub (optional), or say how to get it by hand",
@@ -280,7 +359,8 @@ def _run(argv: list[str]) -> int:
     given = _given(parser, mode, argv)
     with _notes_on_screen():
         folder = mode.call(given, shlex.join(["python", PROGRAM, *argv]))
-    print(f"data: {folder}" if mode.call is _download else f"report: {folder / 'report.html'}")
+    if folder is not None:
+        print(f"data: {folder}" if mode.call is _download else f"report: {folder / 'report.html'}")
     return 0
 
 
@@ -290,6 +370,7 @@ def _notes_on_screen() -> Iterator[None]:
     log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
     screen.setLevel(logging.WARNING)
     screen.setFormatter(logging.Formatter("note: %(message)s"))
+    screen.addFilter(_Once())
     before = log.level, log.propagate
     log.addHandler(screen)
     log.setLevel(logging.INFO)
@@ -300,6 +381,20 @@ def _notes_on_screen() -> Iterator[None]:
         log.removeHandler(screen)
         log.setLevel(before[0])
         log.propagate = before[1]
+
+
+class _Once(logging.Filter):
+    """Lets each text pass once: the runs of a grid say the same of the same data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        fresh = text not in self.seen
+        self.seen.add(text)
+        return fresh
 
 
 def _mode_named(argv: list[str]) -> str | None:
@@ -364,10 +459,14 @@ def _new_name(given: Given) -> str | None:
 
 
 def _check_models(config: RunConfig) -> None:
-    from models.registry import list_models
+    from models.registry import list_models, parse_spec
 
     known = list_models()
-    for model in (config.stage.model, *(values["model"] for values in config.stages.values() if "model" in values)):
+    for spec in (config.stage.model, *(values["model"] for values in config.stages.values() if "model" in values)):
+        try:
+            model, _ = parse_spec(spec)
+        except ValueError as error:
+            raise UserError(f"--model: {error}") from error
         if model not in known:
             raise UserError(f"--model: no model {model!r}; known: {', '.join(known)}{_did_you_mean(model, known)}")
 
@@ -390,6 +489,8 @@ def _check_data(data: DataConfig) -> None:
         raise UserError(f"--dataset {data.dataset} needs --data PATH")
     if data.data is not None and not Path(data.data).exists():
         raise UserError(f"--data: {data.data} does not exist; expected a folder, csv or zip")
+    if data.generated is not None and not Path(data.generated).is_dir():
+        raise UserError(f"--generated: {data.generated} is no folder; expected one that pt_files.gan made")
     if data.ferplus is not None and not Path(data.ferplus).is_file():
         raise UserError(f"--ferplus: {data.ferplus} is no file; expected FER+'s fer2013new.csv")
 
@@ -421,7 +522,8 @@ def _parser(mode: Mode) -> argparse.ArgumentParser:
     places.add_argument("--mode", choices=list(MODES), help="what to do (default: hierarchical)")
     for other in mode.others:
         metavar, text = _OTHER_FLAGS[other]
-        places.add_argument(_flag(other), metavar=metavar, help=text)
+        action = "append" if other == "axis" else "store"
+        places.add_argument(_flag(other), metavar=metavar, action=action, help=mode.texts.get(other, text))
     return parser
 
 
@@ -436,7 +538,7 @@ def _add_field(group: Any, part: type, name: str, text: str | None) -> None:
         group.add_argument(_flag(name), action=argparse.BooleanOptionalAction, help=text)
         return
     choices = ("on", "off") if isinstance(spec.default, bool) else spec.metadata["choices"]
-    kind = "N" if isinstance(spec.default, int) or name in ("epochs", "limit") else "X"
+    kind = "N" if isinstance(spec.default, int) or name in ("epochs", "limit", "image_size") else "X"
     plain = name.upper() if isinstance(spec.default, str) else {"data": "PATH", "ferplus": "FILE"}.get(name, kind)
     group.add_argument(_flag(name), metavar=spec.metadata["metavar"] or "|".join(choices) or plain, help=text)
 

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from hierarchy.errors import UserError
-from hierarchy.taxonomy import TAXONOMIES, Taxonomy, canonical_emotion, load_taxonomy
+from hierarchy.taxonomy import EMOTIONS, TAXONOMIES, Taxonomy, canonical_emotion, load_taxonomy
 
 FORMAT = 1
 TRAINING_MODES = ("hierarchical", "flat")
+FRAMEWORKS = ("keras", "pytorch")
+FEATURE_LOSSES = ("center", "island")
+LOSSES = ("ce", "weighted", "focal", *FEATURE_LOSSES, "balanced-softmax")
 _TAXONOMY_HELP = f"grouping of the emotions: {', '.join(TAXONOMIES)}, or a JSON file"
 
 
@@ -46,29 +49,58 @@ class DataConfig:
     ferplus: str | None = option(None, "fer2013new.csv with the FER+ votes: majority label and soft labels")
     taxonomy: str | dict = option("valence", _TAXONOMY_HELP)
     exclude: tuple[str, ...] = option((), "emotions to leave out everywhere, separated by commas", metavar="EMOTIONS")
+    emotions: tuple[str, ...] = option((), "keep these emotions and leave out all others", metavar="EMOTIONS")
+    generated: str | None = option(
+        None, "folder of faces made by pt_files.gan, which join the train rows only", metavar="FOLDER"
+    )
     limit: int | None = option(None, "a stratified N rows of each split, for a quick look", low=1)
     drop_duplicates: bool = option(False, "drop train and validation faces that also stand in a later split")
     skip_bad: bool = option(False, "leave unreadable images out and record them, instead of stopping")
-    image_size: int = option(48, "height and width in pixels that the models see", low=16, high=512)
+    image_size: int | None = option(
+        None, "height and width in pixels that the models see (default: what the model was made for)", low=16, high=512
+    )
     channels: int = option(1, "1 for grey, 3 for colour", choices=("1", "3"))
     validation_fraction: float = option(
         0.1, "share of train cut off where there is no validation split", above=0, high=0.5
     )
     test_fraction: float = option(0.2, "share of all rows cut off where there is no test split", above=0, high=0.5)
+    split_by: str = option(
+        "subject", "what a cut keeps together; sample lets a person stand on both sides", choices=("subject", "sample")
+    )
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Every emotion that the run leaves out, by exclusion or because others were asked for."""
+        others = [e for e in EMOTIONS if self.emotions and e not in self.emotions]
+        return tuple(dict.fromkeys([*self.exclude, *others]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
     """How one stage is trained; every field can be set for all stages or for one (`stage=value`)."""
 
-    model: str = option("compact_resnet", "model of the registry")
+    model: str = option("compact_resnet", "NAME or NAME:key=value:..., see --mode models", metavar="NAME")
+    weights: str = option("none", "first weights: none, imagenet, or RUN/STAGE of another run", metavar="FROM")
+    freeze: int = option(0, "train only the last layer for the first N epochs", low=0)
+    thaw_rate: float = option(0.1, "share of the learning rate that the thawed model goes on with", above=0, high=1)
     epochs: int | None = option(None, "passes over the drawn train rows (default: 24, or 4 on synthetic faces)", low=1)
     batch_size: int = option(64, "faces in a training step", low=1)
     optimizer: str = option("adamw", "sgd is Nesterov with momentum 0.9", choices=("sgd", "adamw"))
     learning_rate: float | None = option(None, "peak rate (default: 0.05 for sgd, 0.001 for adamw)", above=0)
-    schedule: str = option("cosine", "course of the rate after the warm-up", choices=("cosine", "linear", "constant"))
+    schedule: str = option(
+        "cosine", "course of the rate after the warm-up", choices=("cosine", "linear", "constant", "plateau")
+    )
+    plateau_factor: float = option(
+        0.5, "what a plateau of the validation score multiplies the rate by", above=0, high=1
+    )
+    plateau_patience: int = option(3, "epochs without a better validation score that make a plateau", low=1)
     warmup: float = option(1.0, "epochs of linear warm-up", low=0)
     weight_decay: float = option(5e-4, "decoupled weight decay", low=0)
+    loss: str = option("ce", "what training minimises", choices=LOSSES)
+    focal_gamma: float = option(2.0, "how much the focal loss ignores easy faces", low=0, high=10)
+    center_weight: float = option(0.01, "weight of the centre or island penalty beside cross-entropy", low=0, high=10)
+    island_weight: float = option(10.0, "weight of the island part within that penalty", low=0, high=1000)
+    center_rate: float = option(0.5, "how far a step moves the centres", above=0, high=1)
     label_smoothing: float = option(0.1, "share of each label spread over the classes", low=0, high=0.9)
     # Off by default: while the rate is high the averaged weights do not fit the latest batch statistics.
     ema: float = option(
@@ -77,14 +109,36 @@ class StageConfig:
         low=0,
         high=0.5,
     )
-    balance: str = option("none", "imbalance handling on train rows", choices=("none", "oversample", "class-weight"))
+    balance: str = option(
+        "none",
+        "imbalance handling on train rows; sampler draws every class alike, anew each epoch",
+        choices=("none", "oversample", "class-weight", "sampler"),
+    )
     patience: int = option(0, "stop after N epochs without a better validation score; 0 never stops early", low=0)
     soft_labels: bool = option(False, "train on FER+ vote shares instead of the majority label")
+    augment: bool = option(True, "augmentation as a whole")
     shift: float = option(0.1, "augmentation: largest shift as a fraction of the size", low=0, high=0.5)
     flip: bool = option(True, "augmentation: mirror half of the faces")
     rotation: float = option(10.0, "augmentation: largest rotation in degrees", low=0, high=180)
     zoom: float = option(0.1, "augmentation: largest zoom as a fraction", low=0, high=0.5)
+    shear: float = option(0.0, "augmentation: largest shear as a fraction", low=0, high=0.5)
+    brightness: float = option(0.0, "augmentation: largest change of brightness as a fraction", low=0, high=1)
+    contrast: float = option(0.0, "augmentation: largest change of contrast as a fraction", low=0, high=1)
     erase: float = option(0.25, "augmentation: probability of erasing a rectangle", low=0, high=1)
+    mixup: float = option(
+        0.0, "blend faces and labels by shares from Beta(ALPHA, ALPHA)", low=0, high=1, metavar="ALPHA"
+    )
+    cutmix: float = option(0.0, "paste faces into faces by such shares", low=0, high=1, metavar="ALPHA")
+
+    @property
+    def weighs_classes(self) -> bool:
+        """Whether the loss weighs each face by its class."""
+        return self.loss == "weighted" or self.balance == "class-weight"
+
+    @property
+    def levels_prior(self) -> bool:
+        """Whether training makes the stage expect all classes alike."""
+        return self.balance != "none" or self.loss in ("weighted", "balanced-softmax")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +163,7 @@ class RunConfig:
     """
 
     mode: str = option("hierarchical", "what to train", choices=TRAINING_MODES)
+    framework: str = option("keras", "what trains the stages", choices=FRAMEWORKS)
     name: str | None = option(None, "folder below results/ (default: made of data set, mode, model and seed)")
     seed: int = option(
         0, "seed of splits, sampling, initial weights, shuffling and augmentation", low=0, high=2**31 - 1
@@ -127,12 +182,14 @@ class RunConfig:
         """The taxonomy with the exclusions taken out."""
         value = self.data.taxonomy
         taxonomy = Taxonomy.from_dict(value, name="custom") if isinstance(value, dict) else load_taxonomy(value)
-        return taxonomy.exclude(self.data.exclude) if self.data.exclude else taxonomy
+        dropped = [e for e in self.data.left_out if e in self.data.exclude or e in taxonomy.emotions]
+        return taxonomy.exclude(dropped) if dropped else taxonomy
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; a taxonomy file is written out in full, so the record stands alone."""
         record = {"format": FORMAT, **dataclasses.asdict(self)}
         record["data"]["exclude"] = list(self.data.exclude)
+        record["data"]["emotions"] = list(self.data.emotions)
         if isinstance(self.data.taxonomy, str) and self.data.taxonomy not in TAXONOMIES:
             record["data"]["taxonomy"] = load_taxonomy(self.data.taxonomy).to_dict()
         return record
@@ -163,8 +220,8 @@ class RunConfig:
         """This configuration, after the checks that span several fields.
 
         Raises:
-            UserError: An unknown exclusion, a group left empty, settings for a stage that the run has not, or soft
-                labels without votes.
+            UserError: An unknown exclusion, a group left empty, settings for a stage that the run has not, soft
+                labels without votes, or classes that are rebalanced twice.
         """
         taxonomy = self.grouping()
         known = taxonomy.stages(self.mode)
@@ -173,6 +230,16 @@ class RunConfig:
                 raise UserError(f"stage {name!r} is not part of this run; its stages are {', '.join(known)}")
         if self.data.ferplus is None and any(self.for_stage(stage).soft_labels for stage in known):
             raise UserError("--soft-labels trains on FER+ votes; give them with --ferplus fer2013new.csv")
+        for stage in known:
+            settings = self.for_stage(stage)
+            if settings.loss in ("weighted", "balanced-softmax") and settings.balance != "none":
+                raise UserError(
+                    f"--loss {settings.loss} with --balance {settings.balance} rebalances stage {stage} twice; "
+                    "leave one of them out"
+                )
+        both = sorted(set(self.data.emotions) & set(self.data.exclude))
+        if both:
+            raise UserError(f"{both[0]} stands in --emotions and in --exclude; leave it out of one of them")
         return self
 
 
@@ -285,6 +352,7 @@ def parse_staged(name: str, text: str, flag: str) -> dict[str | None, Any]:
     values: dict[str | None, Any] = {}
     for item in text.split(","):
         stage, equals, value = item.partition("=")
+        equals = equals and ":" not in stage  # NAME:key=value is a model with its own settings
         key = stage.strip() if equals else None
         if key in values:
             raise UserError(f"{flag}: {key or 'the common value'} is given twice in {text!r}")

@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """Bad input: the message is one line that names the thing, what was received and what would be right."""
+
+
+class NoRoomError(Exception):
+    """Disk or memory ran out while a stage was trained; the message says what did not fit."""

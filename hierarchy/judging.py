@@ -1,12 +1,10 @@
 """From trained stages to figures: every stage predicts every face, then the answers are composed and scored."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from hierarchy.config import EvaluationConfig
 from hierarchy.ensemble import HierarchicalClassifier
@@ -118,30 +116,6 @@ def prediction_table(predictions: Predictions) -> pd.DataFrame:
     for prefix, names, values in blocks:
         table[[prefix + name for name in names]] = values.round(6)
     return table
-
-
-def single_face_latency(stages: Mapping[str, Stage], shape: tuple[int, ...], *, repeats: int = 50) -> dict[str, float]:
-    """Milliseconds from one face to all stages' outputs, compiled, after warm-up: median, 10th and 90th percentile.
-
-    Args:
-        stages: All stages of a run.
-        shape: (height, width, channels) of a face.
-        repeats: Timed calls.
-    """
-    models = [stage.model for stage in stages.values()]
-
-    @tf.function
-    def answer(face: tf.Tensor) -> list[tf.Tensor]:
-        return [model(face, training=False) for model in models]
-
-    face = tf.zeros((1, *shape))
-    times = []
-    for _ in range(repeats + 5):
-        start = time.perf_counter()
-        _ = [output.numpy() for output in answer(face)]
-        times.append(1000 * (time.perf_counter() - start))
-    low, median, high = np.percentile(times[5:], [10, 50, 90])
-    return {"median": float(median), "p10": float(low), "p90": float(high)}
 
 
 def _subjects(rows: pd.DataFrame) -> np.ndarray | None:

@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import hashlib
 import logging
-import re
 import shlex
 import shutil
 import zlib
@@ -13,31 +12,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
-from hierarchy import runs, training
-from hierarchy.config import DataConfig, EvaluationConfig, RunConfig, StageConfig, apply_flags, differences
+from hierarchy import runs
+from hierarchy.config import FEATURE_LOSSES, DataConfig, EvaluationConfig, RunConfig, apply_flags, differences
 from hierarchy.data.audit import audit
 from hierarchy.data.audit_report import write_audit
 from hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
 from hierarchy.data.images import load_images
 from hierarchy.data.sampling import class_prior
 from hierarchy.data.splits import SPLITS, limit_rows
-from hierarchy.errors import UserError
+from hierarchy.errors import NoRoomError, UserError
 from hierarchy.evaluation import comparison
+from hierarchy.evaluation.features import FEATURES, feature_map
 from hierarchy.evaluation.metrics import scores
 from hierarchy.evaluation.report import write_comparison, write_run_report
-from hierarchy.judging import Predictions, judge, predict, prediction_table, single_face_latency
+from hierarchy.judging import Predictions, judge, predict, prediction_table
 from hierarchy.paths import LOGS, RESULTS
 from hierarchy.progress import Progress
-from hierarchy.stage import RECORD, Stage, planned_work
+from hierarchy.stage import RECORD, Stage, single_face_latency
 from hierarchy.taxonomy import Taxonomy
+from hierarchy.transfer import check_unseen
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
+AUDIT_SIZE = 48  # pixels of the pictures that an audit shows
 
 _SPLIT_COLUMNS = ("row", "emotion", "split", "subject", "pixel_hash")  # of splits.csv; row is the manifest id
 _FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -45,11 +45,12 @@ _FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.E
 log = logging.getLogger("hierarchy")
 
 
-def train_run(config: RunConfig, *, results: Path, logs: Path, command: str) -> Path:
+def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs: Path, command: str) -> Path:
     """Train, compose and judge a hierarchical or flat run.
 
     Args:
-        config: What to do; name, epochs and data may be left open.
+        config: What to do; name, epochs, image size and data may be left open.
+        stage_type: What trains the stages.
         results: Folder of all runs.
         logs: Folder of all logs.
         command: The command line, for the record.
@@ -64,39 +65,56 @@ def train_run(config: RunConfig, *, results: Path, logs: Path, command: str) -> 
     runs.check_writable(results)
     runs.check_name(config.name, results)
     with runs.collect_notes() as notes:
-        config = dataclasses.replace(config, data=resolve_data(config.data))
+        config = _before_data(config, stage_type)
         faces = read_faces(config)
         config = _settle(config, faces, results)
         with _new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
-        with _resumable(config.mode, folder, logs):
-            return _train_and_judge(folder, config, faces, notes, logs=logs, command=command)
+        with _resumable(config, folder, logs):
+            return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
 
 
-def resume_run(run: str, *, flags: Mapping[str, Any], results: Path, logs: Path, command: str) -> Path:
+def resume_run(
+    run: str, stage_type: type[Stage], *, flags: Mapping[str, Any], results: Path, logs: Path, command: str
+) -> Path:
     """Go on with a run that was interrupted; a finished one is only judged and reported again.
 
     Args:
         run: Name or folder.
+        stage_type: What trains the stages.
         flags: What the user gave besides; it must equal what the run was started with.
         results: Folder of all runs.
         logs: Folder of all logs.
         command: The command line.
 
     Raises:
-        UserError: Other flags, other data, or damaged files.
+        UserError: Other flags, other data, another framework, or damaged files.
     """
     folder = runs.find_run(run, results)
     _refuse_evaluation(folder)
     config = runs.read_config(folder)
+    if config.framework != stage_type.framework:
+        raise UserError(f"--resume {run}: it was started with {config.framework}; {_way_on(folder, config.framework)}")
     changed = differences(config, apply_flags(config, flags))
     if changed:
         raise UserError(f"--resume {run}: it was started with other settings ({'; '.join(changed)}); leave them out")
-    with runs.collect_notes() as notes, _resumable(config.mode, folder, logs):
+    with runs.collect_notes() as notes, _resumable(config, folder, logs):
         faces = read_faces(config)
         _check_same_faces(folder, faces)
         first = runs.read_json(folder / runs.ENVIRONMENT)
-        return _train_and_judge(folder, config, faces, notes, logs=logs, command=first.get("command", command))
+        command = first.get("command", command)
+        return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
+
+
+def _before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
+    """Settle what needs no face, and refuse what cannot be trained before any face is read."""
+    config = dataclasses.replace(config, data=resolve_data(config.data), framework=stage_type.framework)
+    settings = {name: config.for_stage(name) for name in config.grouping().stages(config.mode)}
+    size = config.data.image_size or max(stage_type.native_size(own) for own in settings.values())
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=size))
+    for own in {(own.model, own.weights, own.loss): own for own in settings.values()}.values():
+        stage_type.check(own, (size, size, config.data.channels))
+    return config
 
 
 def _refuse_evaluation(folder: Path) -> None:
@@ -141,6 +159,9 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     for stage in config.stages:
         if stage not in known:
             raise UserError(f"stage {stage!r} is not trained on this data; its stages are {', '.join(known)}")
+    test_hashes = set(faces.split("test")["pixel_hash"])
+    for name in known:
+        check_unseen(config.for_stage(name).weights, test_hashes)
     epochs = config.stage.epochs or (SYNTHETIC_EPOCHS if faces.synthetic else EPOCHS)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or runs.default_name(config, dataset, results)
@@ -151,13 +172,19 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
 
 
 def _train_and_judge(
-    folder: Path, config: RunConfig, faces: Faces, notes: list[str], *, logs: Path, command: str
+    folder: Path,
+    config: RunConfig,
+    stage_type: type[Stage],
+    faces: Faces,
+    notes: list[str],
+    *,
+    logs: Path,
+    command: str,
 ) -> Path:
     with runs.log_to(logs / folder.name):
         log.info("%s in %s", command, folder)
-        if config.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        stages = _train_stages(folder, config, faces, logs / folder.name)
+        stage_type.prepare(config)
+        stages = _train_stages(folder, config, stage_type, faces, logs / folder.name)
         record = _judge_run(folder, config, faces, stages, command=command)
         runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
         write_run_report(folder, faces=faces.pixels_of)
@@ -166,45 +193,48 @@ def _train_and_judge(
     return folder
 
 
-def _train_stages(folder: Path, config: RunConfig, faces: Faces, logs: Path) -> dict[str, Stage]:
+def _train_stages(
+    folder: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, logs: Path
+) -> dict[str, Stage]:
     """Train the stages that are not complete yet; load the others."""
     names = faces.taxonomy.stages(config.mode)
-    work = {name: _stage_work(config.for_stage(name), faces, name) for name in names}
+    work = {name: _stage_work(name, config, stage_type, faces) for name in names}
     complete = [name for name in names if (folder / runs.STAGES / name / RECORD).is_file()]
     progress = Progress(sum(work.values()), done=sum(work[name] for name in complete))
     stages = {}
     for name in names:
         place = folder / runs.STAGES / name
-        stages[name] = (
-            Stage.load(place) if name in complete else _train_stage(place, name, config, faces, progress, logs)
-        )
+        if name in complete:
+            stages[name] = stage_type.load(place)
+        else:
+            stage = stage_type(name=name, classes=faces.taxonomy.stage_classes(name))
+            stages[name] = _train_stage(stage, place, config, faces, progress, logs)
     return stages
 
 
-def _stage_work(config: StageConfig, faces: Faces, name: str) -> float:
-    labels = faces.stage_view(name, "train").labels
-    return planned_work(config, faces.images.pixels.shape[1:], len(faces.taxonomy.stage_classes(name)), labels)
+def _stage_work(name: str, config: RunConfig, stage_type: type[Stage], faces: Faces) -> float:
+    labels, classes = faces.stage_view(name, "train").labels, faces.taxonomy.stage_classes(name)
+    return stage_type.planned_work(config.for_stage(name), faces.images.pixels.shape[1:], len(classes), labels)
 
 
-def _train_stage(place: Path, name: str, config: RunConfig, faces: Faces, progress: Progress, logs: Path) -> Stage:
-    settings = config.for_stage(name)
+def _train_stage(stage: Stage, place: Path, config: RunConfig, faces: Faces, progress: Progress, logs: Path) -> Stage:
+    settings = config.for_stage(stage.name)
     place.mkdir(parents=True, exist_ok=True)
-    train = faces.stage_view(name, "train", soft_labels=settings.soft_labels)
-    validation = faces.stage_view(name, "validation")
-    stage = Stage(name=name, classes=faces.taxonomy.stage_classes(name))
+    train = faces.stage_view(stage.name, "train", soft_labels=settings.soft_labels)
+    validation = faces.stage_view(stage.name, "validation")
     stage.fit(
         train,
         validation,
         settings,
         folder=place,
-        seed=zlib.crc32(f"{config.seed} {name}".encode()) % 2**31,
+        logs=logs / stage.name,
+        seed=zlib.crc32(f"{config.seed} {stage.name}".encode()) % 2**31,
         progress=progress,
-        callbacks=(keras.callbacks.TensorBoard(str(logs / name), write_graph=False),),
     )
     judging = config.evaluation
     stage.calibrate(validation, train, temperature=judging.temperature, prior_correction=judging.prior_correction)
     stage.save(place)
-    (place / training.CHECKPOINT).unlink(missing_ok=True)
+    (place / stage.checkpoint).unlink(missing_ok=True)
     return stage
 
 
@@ -216,6 +246,7 @@ def _judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[st
     }
     runs.write_table(folder / "predictions_validation.csv", prediction_table(said["validation"]))
     runs.write_table(folder / runs.PREDICTIONS, prediction_table(said["test"]))
+    _write_feature_maps(folder, config, faces, stages)
     labels = np.array([faces.taxonomy.emotions.index(e) for e in faces.split("train")["emotion"]])
     prior = class_prior(labels, len(faces.taxonomy.emotions))
     return {
@@ -228,6 +259,17 @@ def _judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[st
         },
         "cost": _cost(stages, faces.images.pixels.shape[1:]),
     }
+
+
+def _write_feature_maps(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage]) -> None:
+    """Where t-SNE puts the test faces by the features of each stage whose loss shaped them."""
+    for name, stage in stages.items():
+        if config.for_stage(name).loss in FEATURE_LOSSES:
+            rows = faces.split("test")
+            rows = rows[[label >= 0 for label in faces.taxonomy.stage_labels(name, rows["emotion"])]]
+            features = stage.features(faces.images.pixels, rows.index.to_numpy())
+            table = feature_map(rows["id"].tolist(), rows["emotion"].tolist(), features, seed=config.seed)
+            runs.write_table(folder / runs.STAGES / name / FEATURES, table)
 
 
 def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[str, Any]:
@@ -254,7 +296,7 @@ def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[
         },
         "test_fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
         "taxonomy": faces.taxonomy.to_dict(),
-        "excluded": list(config.data.exclude),
+        "excluded": list(config.data.left_out),
         "emotions": list(faces.taxonomy.emotions),
     }
 
@@ -275,7 +317,7 @@ def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]
         "train_wall_seconds": total("wall_seconds"),
         "parameters": total("parameters"),
         "multiply_adds": total("multiply_adds"),
-        "latency_ms": single_face_latency(stages, shape),
+        "latency_ms": single_face_latency(next(iter(stages.values())).answerer(stages, shape)),
     }
 
 
@@ -321,9 +363,9 @@ def _read_splits(folder: Path) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def _resumable(mode: str, folder: Path, logs: Path) -> Iterator[None]:
+def _resumable(config: RunConfig, folder: Path, logs: Path) -> Iterator[None]:
     """Say how to go on with a training after Ctrl-C, a full disk or a lack of memory."""
-    way = _way_on(folder, "--mode", mode, *([] if logs == LOGS else ["--logs", str(logs)]))
+    way = _way_on(folder, config.framework, "--mode", config.mode, *([] if logs == LOGS else ["--logs", str(logs)]))
     try:
         yield
     except KeyboardInterrupt:
@@ -332,15 +374,15 @@ def _resumable(mode: str, folder: Path, logs: Path) -> Iterator[None]:
         if error.errno not in _FULL_OR_LOCKED:
             raise
         raise _unwritable(error, folder, way) from error
-    except tf.errors.ResourceExhaustedError as error:  # a tensor, or TensorBoard's file
-        reason = re.sub(r"{{.*?}} *", "", error.message.splitlines()[0])
-        raise UserError(f"no room on the disk or in memory ({reason}); make some, then {way}") from error
+    except NoRoomError as error:
+        raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
 
 
-def _way_on(folder: Path, *flags: str) -> str:
+def _way_on(folder: Path, framework: str = "keras", *flags: str) -> str:
     """The command that goes on with a run, as it can be pasted."""
     run = folder.name if folder.parent == RESULTS else str(folder)
-    return "go on with: " + shlex.join(["python", "tf_model.py", *flags, "--resume", run])
+    program = ["python", "tf_model.py"] if framework == "keras" else ["python", "-m", "pt_files.train"]
+    return "go on with: " + shlex.join([*program, *flags, "--resume", run])
 
 
 @contextlib.contextmanager
@@ -361,7 +403,14 @@ def _unwritable(error: OSError, folder: Path, way: str) -> UserError:
 
 
 def evaluate_run(
-    run: str, *, data: DataConfig, evaluation: EvaluationConfig, name: str | None, results: Path, command: str
+    run: str,
+    stage_type: type[Stage],
+    *,
+    data: DataConfig,
+    evaluation: EvaluationConfig,
+    name: str | None,
+    results: Path,
+    command: str,
 ) -> Path:
     """Judge a finished run on other data: on its test split, or on all faces where it has no splits.
 
@@ -389,7 +438,7 @@ def evaluate_run(
         if faces.synthetic and SYNTHETIC not in stem:
             stem = f"{SYNTHETIC}-{stem}"
         config = dataclasses.replace(config, name=runs.free_name(stem, results), data=data, evaluation=evaluation)
-        stages = {s: Stage.load(source / runs.STAGES / s) for s in taxonomy.stages(config.mode)}
+        stages = {s: stage_type.load(source / runs.STAGES / s) for s in taxonomy.stages(config.mode)}
         said = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
         counts = trained["data"]["counts"]["train"]
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
@@ -412,7 +461,7 @@ def evaluate_run(
 def _foreign_faces(data: DataConfig, taxonomy: Taxonomy, source: Path, *, seed: int) -> Faces:
     """The faces of another data set that a run is judged on, all in the split "test"."""
     manifest = read_manifest(data)
-    manifest = manifest[~manifest["emotion"].isin(data.exclude)]
+    manifest = manifest[~manifest["emotion"].isin(data.left_out)]
     known = manifest["emotion"].isin(taxonomy.emotions)
     if not known.any():
         raise UserError(f"{data.data}: none of its emotions is one of the run's: {', '.join(taxonomy.emotions)}")
@@ -475,7 +524,7 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
     with runs.collect_notes() as notes:
         data = resolve_data(data)
         manifest = read_manifest(data)
-        images = load_images(manifest, size=data.image_size, channels=data.channels, skip_bad=True)
+        images = load_images(manifest, size=AUDIT_SIZE, channels=data.channels, skip_bad=True)
         table = {**audit(images), "command": command, "notes": notes}
         stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
         with _new_folder(results, runs.free_name(stem, results)) as folder:

@@ -96,10 +96,14 @@ def log_to(folder: Path) -> Iterator[None]:
 def default_name(config: RunConfig, dataset: str, results: Path) -> str:
     """A free name made of data set, mode, model and seed; `-2`, `-3`, ... where it is taken."""
     models = dict.fromkeys([config.stage.model, *(s["model"] for s in config.stages.values() if "model" in s)])
-    parts = [dataset, config.mode, "+".join(models), f"seed{config.seed}"]
+    parts = [dataset, config.mode, re.sub(r"[^\w.+-]+", "-", "+".join(models)), f"seed{config.seed}"]
     if config.data.exclude:
         parts.insert(2, "no-" + "-".join(config.data.exclude))
-    return free_name("-".join(parts), results)
+    if config.data.emotions:
+        parts.insert(2, "-".join(config.data.emotions))
+    if config.framework != "keras":
+        parts.insert(2, config.framework)
+    return free_name("-".join(parts)[:_LONGEST_NAME], results)
 
 
 def free_name(stem: str, results: Path) -> str:

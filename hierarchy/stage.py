@@ -1,52 +1,90 @@
-"""Stage: a name, its classes and a model; gate, specialist and flat classifier are all the same thing."""
+"""Stage: a name, its classes and a network; gate, specialist and flat classifier are all the same thing.
+
+Free of any framework: `hierarchy.keras_stage` and `pt_files.stage` say how one learns and answers.
+"""
 
 import json
-import zipfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-import keras
 import numpy as np
 from sklearn.metrics import f1_score
 
-from hierarchy import training
-from hierarchy.config import StageConfig
+from hierarchy.config import RunConfig, StageConfig
 from hierarchy.data.augment import Augmentation
-from hierarchy.data.batches import TrainBatches, evaluation_batches
+from hierarchy.data.batches import TrainBatches
 from hierarchy.data.faces import StageFaces
-from hierarchy.data.sampling import class_prior, class_weights, draw_rows, trained_prior
+from hierarchy.data.sampling import class_prior, draw_rows, draw_shares
 from hierarchy.errors import UserError
 from hierarchy.evaluation.calibration import expected_calibration_error, fit_temperature, prior_shift, probabilities
 from hierarchy.paths import atomic_write
 from hierarchy.progress import Progress
-from models import layers as _registered_layers  # noqa: F401 - registers our layers, so that saved models load
-from models.cost import multiply_adds, parameters
-from models.registry import create_model
 
 RECORD = "stage.json"
+HISTORY = "history.csv"
 
 
 @dataclass(kw_only=True)
-class Stage:
+class Stage(ABC):
     """One classifier of the hierarchy.
 
     Attributes:
         name: `valence`, `positive`, `flat`, ...
         classes: Class order of the outputs.
-        model: float32 [0, 255] faces in, logits out; None before `fit` or `load`.
+        network: uint8 faces in, logits out; None before `fit` or `load`.
         temperature: Divides the logits; fitted on validation.
         log_prior_shift: Added to the scaled logits; undoes the class prior of a rebalanced training.
         record: Facts of the training: rows, epochs, cost, settings.
     """
 
+    framework: ClassVar[str]
+    checkpoint: ClassVar[str]  # file that an unfinished training leaves
+
     name: str
     classes: tuple[str, ...]
-    model: keras.Model | None = None
+    network: Any = None
     temperature: float = 1.0
     log_prior_shift: tuple[float, ...] | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    @abstractmethod
+    def prepare(cls, config: RunConfig) -> None:
+        """Set up the framework for a run, before any stage is made."""
+
+    @classmethod
+    @abstractmethod
+    def native_size(cls, config: StageConfig) -> int:
+        """Image side in pixels that the settings' model was made for.
+
+        Raises:
+            UserError: There is no such model.
+        """
+
+    @classmethod
+    @abstractmethod
+    def check(cls, config: StageConfig, shape: tuple[int, int, int]) -> None:
+        """Refuse, before any data is read, settings that cannot be trained on faces of `shape`.
+
+        Raises:
+            UserError: With what would be right.
+        """
+
+    @classmethod
+    @abstractmethod
+    def planned_work(cls, config: StageConfig, shape: tuple[int, ...], num_classes: int, labels: np.ndarray) -> float:
+        """Work that training the stage takes, in the unit that `fit` adds to the run's progress."""
+
+    @classmethod
+    @abstractmethod
+    def answerer(cls, stages: Mapping[str, "Stage"], shape: tuple[int, ...]) -> Callable[[], None]:
+        """What makes all stages answer one blank face of `shape`, for timing."""
+
+    @abstractmethod
     def fit(
         self,
         train: StageFaces,
@@ -54,59 +92,41 @@ class Stage:
         config: StageConfig,
         *,
         folder: Path,
+        logs: Path,
         seed: int,
         progress: Progress,
-        callbacks: tuple[keras.callbacks.Callback, ...] = (),
-    ) -> "Stage":
+    ) -> Self:
         """Train on `train`, choose the epoch on `validation`, go on from a checkpoint in `folder` if there is one.
 
         Args:
             train: Training faces; only these are rebalanced and augmented.
             validation: Faces that choose the epoch.
             config: Settings with `epochs` given.
-            folder: Where model.keras, history.csv and the checkpoint go.
+            folder: Where the model, history.csv and the checkpoint go.
+            logs: Where TensorBoard's files go.
             seed: Decides initial weights, order, sampling and augmentation.
-            progress: The whole run's progress, counted in multiply-adds.
-            callbacks: More Keras callbacks.
+            progress: The whole run's progress.
 
         Raises:
             UserError: The loss became NaN, the model cannot be built, or a file cannot be written or read.
         """
-        keras.utils.set_random_seed(seed)
-        batches = train_batches(train, config, seed)
-        model = build_model(config.model, train.pixels.shape[1:], len(self.classes))
-        model.compile(
-            optimizer=training.build_optimizer(config, batches.steps_per_epoch),
-            loss=training.build_loss(config),
-            metrics=["accuracy"],
-        )
-        state = training.load_checkpoint(folder, model)
-        epochs_done = len(state["history"])
-        work = multiply_adds(model) * batches.faces_per_step
-        progress.done += work * batches.steps_per_epoch * epochs_done
-        end = training.EpochEnd(
-            folder,
-            validate=lambda m: validation_scores(m, validation, config),
-            config=config,
-            state=state,
-            progress=progress,
-            work_per_step=work,
-            label=self.name,
-        )
-        if epochs_done < config.epochs and not training.stopped_early(end.history, config.patience):
-            model.fit(
-                batches.dataset(epochs_done, config.epochs),
-                initial_epoch=epochs_done,
-                epochs=config.epochs,
-                steps_per_epoch=batches.steps_per_epoch,
-                class_weight=class_weights(train.labels, config.balance),
-                callbacks=[end, *callbacks],
-                shuffle=False,  # the batches are a function of seed and step already
-                verbose=0,
-            )
-        self.model = load_model(folder / training.MODEL)
-        self.record = _training_record(self.model, end.history, config, train, batches)
-        return self
+
+    @abstractmethod
+    def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Raw outputs for `rows` of `pixels` (uint8), float32 (m, classes)."""
+
+    @abstractmethod
+    def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """What goes into the last layer for `rows` of `pixels` (uint8), float32 (m, features)."""
+
+    @classmethod
+    @abstractmethod
+    def load_network(cls, folder: Path) -> Any:
+        """The network that `fit` left in `folder`.
+
+        Raises:
+            UserError: It is missing, damaged, or of another framework.
+        """
 
     def calibrate(
         self, validation: StageFaces, train: StageFaces, *, temperature: bool, prior_correction: bool
@@ -120,11 +140,10 @@ class Stage:
             prior_correction: Whether to undo the rebalanced prior.
         """
         logits = self.logits(validation.pixels, validation.rows)
-        natural = class_prior(train.labels, len(self.classes))
-        balance = self.record["balance"]
         shift = None
-        if prior_correction and balance != "none":
-            shift = prior_shift(trained_prior(train.labels, balance, len(self.classes)), natural)
+        if prior_correction and self.record["levels_prior"]:
+            natural = class_prior(train.labels, len(self.classes))
+            shift = prior_shift(np.full(len(self.classes), 1 / len(self.classes)), natural)
         self.log_prior_shift = None if shift is None else tuple(float(s) for s in shift)
         self.temperature = fit_temperature(logits, validation.labels, shift) if temperature else 1.0
         self.record |= {"temperature": self.temperature, "prior_correction": shift is not None}
@@ -142,22 +161,18 @@ class Stage:
     def _shift(self) -> np.ndarray | None:
         return None if self.log_prior_shift is None else np.array(self.log_prior_shift)
 
-    def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Raw model outputs of `rows` of `pixels` (uint8), float32 (m, classes)."""
-        return predict_logits(self.model, pixels, rows)
-
     def predict_proba(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Calibrated class probabilities of `rows` of `pixels` (uint8), float64 (m, classes)."""
         return probabilities(self.logits(pixels, rows), self.temperature, self._shift)
 
     def save(self, folder: Path) -> None:
         """Write stage.json beside the model; its presence says that the stage is complete."""
-        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
+        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "network"}
         with atomic_write(folder / RECORD) as temporary:
             temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> "Stage":
+    def load(cls, folder: Path) -> Self:
         """Read a complete stage.
 
         Raises:
@@ -170,98 +185,93 @@ class Stage:
             return cls(
                 name=facts["name"],
                 classes=tuple(facts["classes"]),
-                model=load_model(folder / training.MODEL),
+                network=cls.load_network(folder),
                 temperature=float(facts["temperature"]),
                 log_prior_shift=None if shift is None else tuple(shift),
                 record=facts["record"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"stage record {path} is missing or damaged ({error}); {_remedy(folder)}") from error
+            raise UserError(f"stage record {path} is missing or damaged ({error}); {remedy(folder)}") from error
 
 
-def build_model(name: str, shape: tuple[int, ...], num_classes: int) -> keras.Model:
-    """A fresh model of the registry.
-
-    Raises:
-        UserError: The registry refuses the name or the shape.
-    """
-    try:
-        return create_model(name, input_shape=tuple(shape), num_classes=num_classes)
-    except ValueError as error:
-        raise UserError(f"model {name!r}: {error}") from error
-
-
-def load_model(path: Path) -> keras.Model:
-    """Read a .keras file in safe mode: nothing in it is executed.
-
-    Raises:
-        UserError: The file is missing or damaged.
-    """
-    if not path.is_file():
-        raise UserError(f"model {path} is missing; {_remedy(path.parent)}")
-    if not zipfile.is_zipfile(path):  # of which Keras says that it is not there
-        raise UserError(f"model {path} is damaged: it is no complete .keras file; {_remedy(path.parent)}")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"model {path} is damaged or no Keras model ({reason}); {_remedy(path.parent)}") from error
-
-
-def _remedy(folder: Path) -> str:
+def remedy(folder: Path) -> str:
+    """What to do about a damaged stage folder."""
     return f"delete the folder {folder}, then --resume trains this stage again"
-
-
-def predict_logits(model: keras.Model, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Outputs of `model` for `rows` of `pixels` (uint8), float32 (m, classes)."""
-    return model.predict(evaluation_batches(pixels, rows), verbose=0)
-
-
-def validation_scores(model: keras.Model, faces: StageFaces, config: StageConfig) -> dict[str, float]:
-    """Loss (as in training), accuracy and macro F1 of `model` on validation faces."""
-    logits = predict_logits(model, faces.pixels, faces.rows)
-    predicted = logits.argmax(axis=1)
-    return {
-        "val_loss": float(training.build_loss(config)(faces.targets, logits)),
-        "val_accuracy": float((predicted == faces.labels).mean()),
-        "val_macro_f1": float(f1_score(faces.labels, predicted, average="macro", zero_division=0)),
-    }
-
-
-def planned_work(config: StageConfig, shape: tuple[int, ...], num_classes: int, labels: np.ndarray) -> float:
-    """Multiply-adds of all forward passes that training the stage takes, for the run's progress."""
-    rows = len(draw_rows(labels, config.balance, seed=0))
-    size = min(config.batch_size, rows)
-    return multiply_adds(build_model(config.model, shape, num_classes)) * (rows // size) * size * config.epochs
 
 
 def train_batches(train: StageFaces, config: StageConfig, seed: int) -> TrainBatches:
     """The rebalanced, shuffled and augmented batches that a stage trains on."""
     drawn = draw_rows(train.labels, config.balance, seed=seed)
-    settings = Augmentation(
-        shift=config.shift, flip=config.flip, rotation=config.rotation, zoom=config.zoom, erase=config.erase
-    )
     return TrainBatches(
         pixels=train.pixels,
         rows=train.rows[drawn],
         targets=train.targets[drawn],
         batch_size=config.batch_size,
         seed=seed,
-        augmentation=settings,
+        augmentation=_augmentation(config),
+        shares=draw_shares(train.labels[drawn], config.balance),
+        mixup=config.mixup,
+        cutmix=config.cutmix,
     )
 
 
-def _training_record(
-    model: keras.Model, history: list[dict], config: StageConfig, train: StageFaces, batches: TrainBatches
+def _augmentation(config: StageConfig) -> Augmentation:
+    names = [f.name for f in fields(Augmentation)]
+    if config.augment:
+        return Augmentation(**{name: getattr(config, name) for name in names})
+    return Augmentation(**{name: False if name == "flip" else 0.0 for name in names})
+
+
+def scored_logits(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy and macro F1 of a stage on validation faces, as history.csv names them.
+
+    Args:
+        logits: (n, classes).
+        labels: (n,) class indices.
+    """
+    predicted = logits.argmax(axis=1)
+    return {
+        "val_accuracy": float((predicted == labels).mean()),
+        "val_macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+    }
+
+
+def training_record(
+    history: list[dict],
+    config: StageConfig,
+    train: StageFaces,
+    batches: TrainBatches,
+    *,
+    best_epoch: int,
+    parameters: int,
+    multiply_adds: int,
 ) -> dict[str, Any]:
+    """Facts of a finished training, as stage.json and metrics.json hold them."""
     return {
         **asdict(config),
+        "levels_prior": config.levels_prior,
         "epochs_run": len(history),
-        "best_epoch": training.best_epoch(history),
+        "best_epoch": best_epoch,
         "rows": len(train.rows),
         "drawn_rows": len(batches.rows),
-        "parameters": parameters(model),
-        "multiply_adds": multiply_adds(model),
+        "parameters": parameters,
+        "multiply_adds": multiply_adds,
         "cpu_seconds": sum(row["cpu_seconds"] for row in history),
         "wall_seconds": sum(row["seconds"] for row in history),
     }
+
+
+def single_face_latency(answer: Callable[[], None], *, repeats: int = 50) -> dict[str, float]:
+    """Milliseconds of one call after warm-up: median, 10th and 90th percentile.
+
+    Args:
+        answer: What `Stage.answerer` returns.
+        repeats: Timed calls.
+    """
+    times = []
+    for _ in range(repeats + 5):
+        start = time.perf_counter()
+        answer()
+        times.append(1000 * (time.perf_counter() - start))
+    low, median, high = np.percentile(times[5:], [10, 50, 90])
+    return {"median": float(median), "p10": float(low), "p90": float(high)}

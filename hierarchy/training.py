@@ -9,41 +9,59 @@ import json
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 
 from hierarchy.config import StageConfig
+from hierarchy.data.sampling import class_weights
 from hierarchy.errors import UserError
 from hierarchy.paths import atomic_write
 from hierarchy.progress import Progress
+from hierarchy.schedule import MONITOR as MONITOR
+from hierarchy.schedule import (
+    Phase,
+    best_epoch,
+    epoch_line,
+    plateau_scale,
+    require_finite,
+    stopped_early,
+    write_history,
+)
+from hierarchy.schedule import phases as phases
+from hierarchy.transfer import HEAD, MODEL
+from models import losses
 
 CHECKPOINT = "checkpoint.npz"
-HISTORY = "history.csv"
-MODEL = "model.keras"
-MONITOR = "val_macro_f1"
-
-_PEAK_RATES = {"sgd": 0.05, "adamw": 1e-3}
 
 
-def peak_rate(config: StageConfig) -> float:
-    """The learning rate at the end of the warm-up."""
-    return config.learning_rate or _PEAK_RATES[config.optimizer]
+@contextmanager
+def frozen_backbone(network: keras.Model, *, frozen: bool) -> Iterator[None]:
+    """Keep every layer but the head as it is while the block runs; batch normalisation then uses its statistics."""
+    held = [layer for layer in network.layers if layer.trainable and layer.name != HEAD] if frozen else []
+    for layer in held:
+        layer.trainable = False
+    try:
+        yield
+    finally:
+        for layer in held:
+            layer.trainable = True
 
 
 @keras.saving.register_keras_serializable(package="fer")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to `peak`, then cosine or linear decay to zero, or a constant rate.
+    """Linear warm-up to `peak`, then cosine or linear decay to zero, a constant rate, or one that plateaus lower.
 
     Args:
         peak: Highest learning rate.
         warmup_steps: Steps of linear rise.
         total_steps: Step at which the decay ends.
-        kind: "cosine", "linear" or "constant".
+        kind: "cosine", "linear", "constant" or "plateau": constant, times `scale`, which an epoch's end may set.
     """
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int, kind: str) -> None:
@@ -51,6 +69,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
         self.kind = kind
+        self.scale = keras.Variable(1.0, trainable=False, name="plateau_scale")
 
     def __call__(self, step: Any) -> Any:
         """Learning rate at `step`."""
@@ -62,6 +81,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             "cosine": lambda: (1 + keras.ops.cos(np.pi * part)) / 2,
             "linear": lambda: 1 - part,
             "constant": lambda: keras.ops.ones_like(part),
+            "plateau": lambda: self.scale * keras.ops.ones_like(part),
         }[self.kind]()
         return self.peak * keras.ops.where(step < self.warmup_steps, rise, decay)
 
@@ -71,12 +91,13 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
-def build_optimizer(config: StageConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The stage's optimiser with its schedule, decoupled weight decay and weight average."""
-    rate = WarmupDecay(
-        peak_rate(config), round(config.warmup * steps_per_epoch), config.epochs * steps_per_epoch, config.schedule
-    )
-    span = max(2.0, config.ema * config.epochs * steps_per_epoch)  # steps; a share, so that short trainings catch up
+def build_optimizer(config: StageConfig, phase: Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The phase's optimiser with its schedule, decoupled weight decay and weight average."""
+    steps = (phase.last - phase.first) * steps_per_epoch
+    # A head on a frozen backbone learns at one rate: its few epochs are no schedule's whole course.
+    kind = "constant" if phase.frozen else config.schedule
+    rate = WarmupDecay(phase.rate, round(config.warmup * steps_per_epoch), steps, kind)
+    span = max(2.0, config.ema * steps)  # steps; a share, so that short trainings catch up
     common = {
         "learning_rate": rate,
         "weight_decay": config.weight_decay or None,
@@ -91,9 +112,73 @@ def build_optimizer(config: StageConfig, steps_per_epoch: int) -> keras.optimize
     return optimizer
 
 
-def build_loss(config: StageConfig) -> keras.losses.Loss:
-    """Cross-entropy on logits with label smoothing."""
-    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
+def build_loss(config: StageConfig, labels: np.ndarray, num_classes: int) -> keras.losses.Loss:
+    """What training minimises on logits; centre and island penalties come on top of it.
+
+    Args:
+        config: The stage's settings.
+        labels: (n,) class index of each train row, before rebalancing.
+        num_classes: Number of classes.
+
+    Raises:
+        UserError: A class that the loss needs has no row.
+    """
+    smoothing = config.label_smoothing
+    if config.loss == "balanced-softmax":
+        counts = np.bincount(labels, minlength=num_classes).tolist()
+        if not all(counts):
+            raise UserError(f"--loss balanced-softmax: class {counts.index(0)} has no train row; use another --loss")
+        return losses.BalancedSoftmax(counts, label_smoothing=smoothing)
+    weights = class_weights(labels, num_classes) if config.weighs_classes else None
+    if config.loss == "focal":
+        return losses.Focal(gamma=config.focal_gamma, label_smoothing=smoothing, class_weights=weights)
+    return losses.CrossEntropy(label_smoothing=smoothing, class_weights=weights)
+
+
+class PenalisedTrainer(keras.Model):
+    """A network, and a penalty on its features that joins the loss while training.
+
+    Args:
+        network: Ends in the head, whose input are the features.
+        penalty: Layer from (features, targets) to a scalar; its class centres are part of the training state.
+        weight: Of the penalty in the loss.
+    """
+
+    def __init__(self, network: keras.Model, penalty: keras.layers.Layer, weight: float) -> None:
+        super().__init__()
+        head = network.get_layer(HEAD)
+        self.inner = keras.Model(network.input, [head.output, head.input])
+        self.penalty = penalty
+        self.penalty.build([head.input.shape, head.output.shape])
+        self.weight = weight
+        self.built = True
+
+    def call(self, faces: Any, training: bool = False) -> list[Any]:
+        """Logits and features of (batch, height, width, channels) faces."""
+        return self.inner(faces, training=training)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The loss on the logits and the weighted penalty on the features."""
+        logits, features = y_pred
+        loss = super().compute_loss(x, y, logits, sample_weight, training=training)
+        return loss + self.weight * self.penalty((features, y), training=training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Accuracy of the logits."""
+        return super().compute_metrics(x, y, y_pred[0], sample_weight)
+
+
+def build_trainer(network: keras.Model, config: StageConfig, seed: int) -> keras.Model:
+    """What is fitted: the network itself, or the network with a penalty on its features."""
+    common = {"num_classes": network.output_shape[-1], "rate": config.center_rate, "seed": seed}
+    if config.loss == "center":
+        return PenalisedTrainer(network, losses.CenterLoss(**common), config.center_weight)
+    if config.loss == "island":
+        penalty = losses.IslandLoss(**common, island_weight=config.island_weight)
+        return PenalisedTrainer(network, penalty, config.center_weight)
+    return network
 
 
 class EpochEnd(keras.callbacks.Callback):
@@ -101,9 +186,10 @@ class EpochEnd(keras.callbacks.Callback):
 
     Args:
         folder: The stage's folder.
-        validate: Takes the model, returns `val_*` scores on validation faces.
+        network: What is validated and saved.
+        validate: Returns the network's `val_*` scores on validation faces.
         config: The stage's settings.
-        state: What `load_checkpoint` returned, or the empty state.
+        history: Rows of the finished epochs, which this adds to.
         progress: The whole run's progress.
         work_per_step: What a step adds to it.
         label: What progress lines call the stage.
@@ -113,26 +199,35 @@ class EpochEnd(keras.callbacks.Callback):
         self,
         folder: Path,
         *,
-        validate: Callable[[keras.Model], dict[str, float]],
+        network: keras.Model,
+        validate: Callable[[], dict[str, float]],
         config: StageConfig,
-        state: dict[str, Any],
+        history: list[dict],
         progress: Progress,
         work_per_step: float,
         label: str,
     ) -> None:
         super().__init__()
         self.folder = folder
+        self.network = network
         self.validate = validate
         self.config = config
-        self.history = state["history"]
+        self.history = history
+        self.phase: Phase | None = None
         self.progress = progress
         self.work_per_step = work_per_step
         self.label = label
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:  # noqa: ARG002 - Keras's signature
-        """Start the epoch's clocks."""
+        """Start the epoch's clocks, and lower the rate where the validation score has stopped rising."""
         self._wall, self._cpu = time.monotonic(), time.process_time()
         self._epoch = epoch
+        if self.config.schedule == "plateau" and not self.phase.frozen:
+            self._schedule.scale.assign(plateau_scale(self.history[self.phase.first :], self.config))
+
+    @property
+    def _schedule(self) -> WarmupDecay:
+        return self.model.optimizer._learning_rate  # the public name gives the rate of the moment
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Count the step."""
@@ -141,28 +236,21 @@ class EpochEnd(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Validate, then write model, history and checkpoint, in this order: the checkpoint makes the epoch count."""
         logs = logs or {}
-        self._require_finite(logs["loss"], epoch)
+        require_finite(logs["loss"], self.config, stage=self.label, epoch=epoch + 1)
         raw = [np.array(v) for v in self.model.trainable_variables]
         if self.config.ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        scores = self.validate(self.model)
-        self._require_finite(scores["val_loss"], epoch)
+        scores = self.validate()
+        require_finite(scores["val_loss"], self.config, stage=self.label, epoch=epoch + 1)
         self._record(epoch, logs, scores)
         if best_epoch(self.history) == epoch + 1:
-            save_model(self.model, self.folder / MODEL)
+            save_model(self.network, self.folder / MODEL)
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):
             variable.assign(value)
         write_history(self.folder, self.history)
         save_checkpoint(self.folder, self.model, self.history)
-        if stopped_early(self.history, self.config.patience):
+        if stopped_early(self.history, self.phase.patience):
             self.model.stop_training = True
-
-    def _require_finite(self, loss: float, epoch: int) -> None:
-        if not np.isfinite(loss):
-            raise UserError(
-                f"{self.label}: the loss became {loss} in epoch {epoch + 1}; start a new run under another --name "
-                f"with a lower --learning-rate (here {peak_rate(self.config)})"
-            )
 
     def _record(self, epoch: int, logs: dict, scores: dict[str, float]) -> None:
         row = {"epoch": epoch + 1, "loss": float(logs["loss"]), "accuracy": float(logs["accuracy"]), **scores}
@@ -170,20 +258,7 @@ class EpochEnd(keras.callbacks.Callback):
         row["seconds"] = time.monotonic() - self._wall
         row["cpu_seconds"] = time.process_time() - self._cpu
         self.history.append(row)
-        self.progress.settle(
-            f"{self.label}, epoch {epoch + 1} of {self.config.epochs}: loss {row['loss']:.3f}, "
-            f"validation accuracy {row['val_accuracy']:.3f}, macro F1 {row['val_macro_f1']:.3f}"
-        )
-
-
-def best_epoch(history: list[dict]) -> int:
-    """The first epoch (1-based) with the highest validation macro F1."""
-    return 1 + int(np.argmax([row[MONITOR] for row in history]))
-
-
-def stopped_early(history: list[dict], patience: int) -> bool:
-    """Whether `patience` epochs have passed without a better one."""
-    return bool(patience and history) and len(history) - best_epoch(history) >= patience
+        self.progress.settle(epoch_line(row, self.config, stage=self.label))
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -195,51 +270,82 @@ def save_model(model: keras.Model, path: Path) -> None:
     # Not clone_model: the clone of a compiled model is compiled too, and its optimiser would be saved with it.
     copy = keras.Model.from_config(model.get_config())
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        layer.trainable = True  # what is frozen is for the next training to decide anew
     with atomic_write(path) as temporary:
         copy.save(temporary)
 
 
-def write_history(folder: Path, history: list[dict]) -> None:
-    """Write history.csv, a row an epoch."""
-    with atomic_write(folder / HISTORY) as temporary:
-        pd.DataFrame(history).to_csv(temporary, index=False)
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What an interrupted training left.
 
+    Attributes:
+        history: Rows of the finished epochs.
+        model: Weights, statistics, dropout seeds, centres.
+        optimizer: Slots, weight average, step.
+    """
 
-def _training_state(model: keras.Model) -> list[Any]:
-    """All that training changes: weights, statistics, dropout seeds, optimiser slots, weight average, step."""
-    return [*model.variables, *model.optimizer.variables]
+    history: list[dict]
+    model: list[np.ndarray]
+    optimizer: list[np.ndarray]
 
 
 def save_checkpoint(folder: Path, model: keras.Model, history: list[dict]) -> None:
     """Write the training state and the history as arrays, in one atomic file."""
-    arrays = {f"v{i}": np.array(v) for i, v in enumerate(_training_state(model))}
+    arrays = {f"m{i}": np.array(v) for i, v in enumerate(model.variables)}
+    arrays |= {f"o{i}": np.array(v) for i, v in enumerate(model.optimizer.variables)}
     with atomic_write(folder / CHECKPOINT) as temporary:
         np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
 
 
-def load_checkpoint(folder: Path, model: keras.Model) -> dict[str, Any]:
-    """Restore `model` (compiled) from its folder's checkpoint.
-
-    Returns:
-        {"history": rows of the finished epochs}; no rows where there is no checkpoint yet.
+def read_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint in `folder`, None where there is none yet.
 
     Raises:
-        UserError: The checkpoint is damaged or of another model.
+        UserError: It is damaged.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
-        return {"history": []}
-    model.optimizer.build(model.trainable_variables)
-    variables = _training_state(model)
+        return None
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            values = [stored[f"v{i}"] for i in range(len(stored.files) - 1)]
-            history = json.loads(str(stored["history"]))
+            parts = {
+                key: [
+                    stored[f"{key}{i}"]
+                    for i in range(sum(name.startswith(key) for name in stored.files if name != "history"))
+                ]
+                for key in ("m", "o")
+            }
+            return Checkpoint(history=json.loads(str(stored["history"])), model=parts["m"], optimizer=parts["o"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path) from error  # numpy's own words would advise to trust the file
+
+
+def restore(saved: Checkpoint, model: keras.Model, phase: Phase, folder: Path) -> None:
+    """Bring a compiled model to the state of its checkpoint.
+
+    A checkpoint from the end of an earlier phase holds that phase's optimiser, which the next one does not go on with.
+    One from before this phase's turn in the same training has been used up already.
+
+    Raises:
+        UserError: The checkpoint is of another model.
+    """
+    done = len(saved.history)
+    if done < phase.first:
+        return
+    variables, values = list(model.variables), list(saved.model)
+    if done > phase.first:
+        model.optimizer.build(model.trainable_variables)
+        variables, values = variables + model.optimizer.variables, values + saved.optimizer
+    try:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        # numpy's own words would advise to trust the file.
-        raise UserError(
-            f"checkpoint {path} is damaged or of another model; delete it, then --resume trains this stage anew"
-        ) from error
-    return {"history": history}
+    except ValueError as error:
+        raise _damaged(folder / CHECKPOINT) from error
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(
+        f"checkpoint {path} is damaged or of another model; delete it, then --resume trains this stage anew"
+    )

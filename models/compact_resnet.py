@@ -15,6 +15,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from models.checks import check_choice, check_counts, check_shares, check_stages
 from models.layers import Standardize
 from models.registry import register_model
 
@@ -23,7 +24,7 @@ _BN_MOMENTUM = 0.9
 _SQUEEZE_RATIO = 8
 
 
-@register_model(smallest=16)
+@register_model(smallest=16, source="this project, after He et al., 2016")
 def compact_resnet(
     *,
     input_shape: tuple[int, int, int],
@@ -55,8 +56,7 @@ def compact_resnet(
     Raises:
         ValueError: A keyword has a value that makes no network.
     """
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout!r}; it must lie in [0, 1)")
+    check_shares(dropout=dropout)
     pixels = keras.Input(input_shape, name="pixels")
     x = features(
         pixels,
@@ -96,9 +96,11 @@ def features(
     Returns:
         (batch, widths[-1]) symbolic tensor.
     """
-    _check_stages(widths, blocks, strides)
-    if stem_stride not in (1, 2):
-        raise ValueError(f"stem_stride is {stem_stride!r}; it must be 1 or 2")
+    check_stages(widths=widths, blocks=blocks, strides=strides)
+    check_counts(stem_width=stem_width, widths=widths, blocks=blocks)
+    check_choice("stem_stride", stem_stride, (1, 2))
+    for stride in strides:
+        check_choice("each of strides", stride, (1, 2))
     x = Standardize(name="standardize")(pixels)
     x = _convolution(x, stem_width, 3, stride=stem_stride, name="stem")
     x = layers.ReLU(name="stem_relu")(x)
@@ -107,19 +109,6 @@ def features(
         for block in range(1, count + 1):
             x = _block(x, width, stride=stride if block == 1 else 1, squeeze=squeeze, name=f"stage{stage}_block{block}")
     return layers.GlobalAveragePooling2D(name="features")(x)
-
-
-def _check_stages(widths: Sequence[int], blocks: Sequence[int], strides: Sequence[int]) -> None:
-    if not len(widths) == len(blocks) == len(strides) >= 1:
-        raise ValueError(
-            f"widths has {len(widths)} entries, blocks {len(blocks)}, strides {len(strides)}; "
-            "each needs one entry for each stage"
-        )
-    if min(*widths, *blocks) < 1 or not set(strides) <= {1, 2}:
-        raise ValueError(
-            f"widths {tuple(widths)}, blocks {tuple(blocks)}, strides {tuple(strides)}: "
-            "widths and blocks must be 1 or more, strides 1 or 2"
-        )
 
 
 def _block(x: Any, width: int, *, stride: int, squeeze: bool, name: str) -> Any:

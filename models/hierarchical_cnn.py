@@ -6,12 +6,13 @@ from typing import Any
 import keras
 from keras import layers
 
+from models.checks import check_counts, check_shares
 from models.layers import Standardize
 from models.registry import register_model
 
 
 # Two unpadded 3x3 convolutions and a pooling, three times: 36 pixels shrink to a map of exactly one.
-@register_model(smallest=36)
+@register_model(smallest=36, source="a public FER-2013 hierarchy")
 def hierarchical_cnn(
     *,
     input_shape: tuple[int, int, int],
@@ -39,7 +40,9 @@ def hierarchical_cnn(
     Raises:
         ValueError: A keyword has a value that makes no network.
     """
-    _check(widths, {"stage_dropout": stage_dropout, "dropout": dropout})
+    _check_pairs(widths)
+    check_counts(dense_width=dense_width)
+    check_shares(stage_dropout=stage_dropout, dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     pixels = keras.Input(input_shape, name="pixels")
     x = Standardize(name="standardize")(pixels)
     for stage, pair in enumerate(widths, start=1):
@@ -62,10 +65,8 @@ def _normalised(x: Any, momentum: float, *, name: str) -> Any:
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _check(widths: Sequence[Sequence[int]], shares: dict[str, float]) -> None:
-    pairs = [tuple(pair) if isinstance(pair, Sequence) else () for pair in widths]
-    if len(pairs) != 3 or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
-        raise ValueError(f"widths is {widths!r}; hierarchical_cnn needs three pairs of 1 or more channels")
-    for name, share in shares.items():
-        if not 0 <= share < 1:
-            raise ValueError(f"{name} is {share!r}; it must lie in [0, 1)")
+def _check_pairs(widths: Sequence[Sequence[int]]) -> None:
+    if len(widths) != 3 or any(len(pair) != 2 for pair in widths):
+        raise ValueError(f"widths is {widths!r}; hierarchical_cnn needs three pairs of channels")
+    for pair in widths:
+        check_counts(widths=pair)

@@ -1,13 +1,14 @@
-"""Models by name: `list_models`, `create_model`, and `@register_model` for builders of one's own."""
+"""Models by name: `list_models`, `model_info`, `create_model`, and `@register_model` for builders of one's own."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from models.spec import checked_keywords, parse_spec
 
 if TYPE_CHECKING:  # listing names must not cost a Keras import
     import keras
@@ -15,21 +16,56 @@ if TYPE_CHECKING:  # listing names must not cost a Keras import
 # Name -> module whose function of that name builds it. The module is imported when the model is first asked for.
 _BUILT_IN = {
     "compact_resnet": "models.compact_resnet",
+    "convnet": "models.convnet",
+    "deep_cnn": "models.plain_cnn",
+    "efficientnet_b0": "models.efficientnet",
+    "googlenet": "models.googlenet",
     "hierarchical_cnn": "models.hierarchical_cnn",
+    "mini_xception": "models.mini_xception",
+    "mobilenet": "models.mobilenet",
+    "resnet18": "models.resnet",
+    "shallow_cnn": "models.plain_cnn",
+    "vgg13": "models.vgg",
+    "vgg16": "models.vgg",
+    "vgg16_bn": "models.vgg",
+    "vit_b16": "models.vit",
+    "vit_small_patch": "models.vit",
 }
 _CHANNELS = (1, 3)
+_WEIGHTS = ("none", "imagenet")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the listing says of a model; building it tells the rest.
+
+    Attributes:
+        name: The name that `create_model` takes.
+        size: Image side in pixels that the model was made for.
+        smallest: Least height and width in pixels that it can work with.
+        source: Paper or origin.
+        imagenet: Whether it can start from ImageNet weights.
+    """
+
+    name: str
+    size: int
+    smallest: int
+    source: str
+    imagenet: bool
 
 
 @dataclass(frozen=True)
 class _Entry:
     build: Callable[..., keras.Model]
-    smallest: int  # pixels, of height and of width
+    info: ModelInfo
 
 
 _entries: dict[str, _Entry] = {}
 
 
-def register_model(*, smallest: int) -> Callable[[Callable[..., keras.Model]], Callable[..., keras.Model]]:
+def register_model(
+    *, smallest: int = 16, size: int = 48, source: str = "", imagenet: bool = False
+) -> Callable[[Callable[..., keras.Model]], Callable[..., keras.Model]]:
     """Make a builder available to `create_model` under its function name.
 
     The builder takes the keywords `input_shape` and `num_classes`, and plain keywords of its own with defaults. It
@@ -38,9 +74,12 @@ def register_model(*, smallest: int) -> Callable[[Callable[..., keras.Model]], C
 
     Args:
         smallest: Least height and width in pixels that the builder can work with.
+        size: Height and width in pixels that the model was made for; its default.
+        source: Paper or origin, for the listing.
+        imagenet: Whether the builder takes the keyword `weights`, "none" or "imagenet".
 
     Raises:
-        ValueError: The name is taken by another builder.
+        ValueError: The name is taken by another builder, or the default size is too small.
     """
 
     def register(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
@@ -48,7 +87,9 @@ def register_model(*, smallest: int) -> Callable[[Callable[..., keras.Model]], C
         owner = _entries[name].build.__module__ if name in _entries else _BUILT_IN.get(name, build.__module__)
         if owner != build.__module__:
             raise ValueError(f"model name {name!r} is taken by {owner}; choose another function name")
-        _entries[name] = _Entry(build, smallest)
+        if size < smallest:
+            raise ValueError(f"model {name!r}: its size of {size} pixels is less than its smallest, {smallest}")
+        _entries[name] = _Entry(build, ModelInfo(name, size, smallest, source, imagenet))
         return build
 
     return register
@@ -59,30 +100,54 @@ def list_models() -> tuple[str, ...]:
     return tuple(sorted({*_BUILT_IN, *_entries}))
 
 
+def model_info(name: str) -> ModelInfo:
+    """What a model was made for; imports its module.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    return _find(name).info
+
+
 def create_model(
-    name: str, *, input_shape: tuple[int, int, int] = (48, 48, 1), num_classes: int = 7, **keywords: Any
+    spec: str,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    num_classes: int = 7,
+    weights: str = "none",
+    **keywords: Any,
 ) -> keras.Model:
     """Build a model by name.
 
     Args:
-        name: One of `list_models()`.
-        input_shape: (height, width, channels) in pixels; 1 or 3 channels.
+        spec: One of `list_models()`, alone or with settings as in `vgg16:batch_norm=on:head_widths=1024+512`.
+        input_shape: (height, width, channels) in pixels; 1 or 3 channels. None for grey at the model's own size.
         num_classes: Number of logits, 2 or more.
-        **keywords: The builder's own settings, such as `dropout`.
+        weights: "none" to begin at random, or as the spec says; "imagenet" where the model has such weights.
+        **keywords: The builder's own settings, such as `dropout`; they go over those of the spec.
 
     Returns:
         A flat functional model from float32 pixels in [0, 255] to float32 logits. Its last layer is the Dense layer
         `predictions`; what goes into that layer are the features.
 
     Raises:
-        ValueError: Unknown name or keyword, or a shape, class count or value that the builder cannot use.
+        ValueError: Unknown name or keyword, or a shape, class count or value that the builder cannot use, or weights
+            that cannot be had.
     """
+    name, settings = parse_spec(spec)
     entry = _find(name)
-    shape = _checked_shape(name, input_shape, entry.smallest)
+    of_spec = settings.pop("weights", None)  # parse_spec reads none as None
+    if weights == "none" and of_spec is not None:
+        weights = of_spec
+    size = entry.info.size
+    shape = _checked_shape(name, (size, size, 1) if input_shape is None else input_shape, entry.info.smallest)
     if not _is_whole(num_classes) or num_classes < 2:
         raise ValueError(f"num_classes is {num_classes!r}; {name} needs a whole number of 2 or more")
-    _check_keywords(name, entry.build, keywords)
-    model = entry.build(input_shape=shape, num_classes=num_classes, **keywords)
+    settings = checked_keywords(name, entry.build, settings | keywords)
+    _check_weights(entry.info, weights)
+    if entry.info.imagenet:
+        settings["weights"] = weights
+    model = entry.build(input_shape=shape, num_classes=num_classes, **settings)
     _check_contract(name, model, num_classes)
     return model
 
@@ -118,14 +183,12 @@ def _checked_shape(name: str, shape: object, smallest: int) -> tuple[int, int, i
     return tuple(shape)
 
 
-def _check_keywords(name: str, build: Callable[..., keras.Model], keywords: dict[str, Any]) -> None:
-    parameters = inspect.signature(build).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    accepted = sorted(set(parameters) - {"input_shape", "num_classes"})
-    unknown = sorted(set(keywords) - set(accepted))
-    if unknown:
-        raise ValueError(f"{name} has no keyword {', '.join(unknown)}; accepted: {', '.join(accepted) or 'none'}")
+def _check_weights(info: ModelInfo, weights: object) -> None:
+    if weights not in _WEIGHTS:
+        raise ValueError(f"weights is {weights!r}; {info.name} takes {' or '.join(_WEIGHTS)}")
+    if weights == "imagenet" and not info.imagenet:
+        having = ", ".join(name for name in list_models() if model_info(name).imagenet)
+        raise ValueError(f"{info.name} has no ImageNet weights (use weights none); models that have: {having}")
 
 
 def _check_contract(name: str, model: keras.Model, num_classes: int) -> None:

@@ -1,6 +1,7 @@
 """Imports go one way: tf_model -> inference, tuning -> hierarchy -> models."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ MAY_IMPORT = {
     "hierarchy": {"models"},
     "inference": {"hierarchy", "models"},
     "tuning": {"hierarchy", "models"},
-    "pt_files": {"hierarchy"},
+    "pt_files": {"hierarchy", "models"},
 }
-PT_FILES_MAY_READ = {"hierarchy.data", "hierarchy.taxonomy", "hierarchy.config", "hierarchy.evaluation"}
+KERAS = {"keras", "tensorflow"}
+READS_KERAS_FILES = "pt_files/convert.py"
 # What the command line loads before it knows whether its arguments are valid.
 LIGHT = (
     "tf_model.py",
@@ -30,8 +32,11 @@ LIGHT = (
     "hierarchy/data/sources/__init__.py",
     "models/__init__.py",
     "models/registry.py",
+    "pt_files/__init__.py",
+    "pt_files/limits.py",
+    "pt_files/train.py",
 )
-HEAVY = {"tensorflow", "keras", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "cv2", "PIL", "imblearn"}
+HEAVY = {"tensorflow", "keras", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "cv2", "PIL", "imblearn", "torch"}
 
 
 def sources(package):
@@ -40,6 +45,10 @@ def sources(package):
 
 def parsed(path):
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
 
 
 def module_of(path):
@@ -62,10 +71,33 @@ def imports(path, tree):
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def top_level_imports(path):
     """Imports that run when the module is loaded: not those inside functions or under TYPE_CHECKING."""
     body = [node for node in parsed(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
     return set(imports(path, ast.Module(body=body, type_ignores=[])))
+
+
+def run_time_imports(path):
+    """Imports of a whole file but those that only the type checker sees."""
+    tree = parsed(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    return set(imports(path, tree))
+
+
+def loaded_by(name):
+    """Dotted names of all that importing a module loads, as far as our own files tell."""
+    loaded, left = set(), [name]
+    while left:
+        name = left.pop()
+        if name and name not in loaded:
+            loaded.add(name)
+            place = ROOT.joinpath(*name.split("."))
+            files = [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]
+            left += [name.rpartition(".")[0], *(further for path in files for further in top_level_imports(path))]
+    return loaded
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -80,14 +112,22 @@ def test_arrows_go_one_way(package):
     assert not wrong
 
 
-def test_pt_files_read_the_domain_only():
-    wrong = {
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in sources("pt_files")
-        for name in imports(path, parsed(path))
-        if name.startswith("hierarchy.") and ".".join(name.split(".")[:2]) not in PT_FILES_MAY_READ
+@pytest.mark.parametrize("path", sources("pt_files"), ids=lambda path: path.name)
+def test_pytorch_works_without_keras(path):
+    """What pt_files imports loads no Keras; the converter may ask for it, within its functions."""
+    names = top_level_imports(path) if relative(path) == READS_KERAS_FILES else run_time_imports(path)
+    names |= {name for name in run_time_imports(path) if name.partition(".")[0] == "hierarchy"}
+    assert not {name for name in names if loaded_by(name) & KERAS}
+
+
+def test_pytorch_stays_in_its_own_package():
+    files = [
+        ROOT / "tf_model.py",
+        *(path for package in PACKAGES if package != "pt_files" for path in sources(package)),
+    ]
+    assert not {
+        relative(path) for path in files for name in imports(path, parsed(path)) if name.partition(".")[0] == "torch"
     }
-    assert not wrong
 
 
 @pytest.mark.parametrize("file", LIGHT)

@@ -9,12 +9,20 @@ import numpy as np
 from hierarchy.errors import UserError
 
 # Largest setting of each kind that still leaves a face to learn from.
-_LIMITS = {"shift": 0.5, "rotation": 180.0, "zoom": 0.5, "erase": 1.0, "brightness": 1.0, "contrast": 1.0}
+_LIMITS = {
+    "shift": 0.5,
+    "rotation": 180.0,
+    "zoom": 0.5,
+    "shear": 0.5,
+    "erase": 1.0,
+    "brightness": 1.0,
+    "contrast": 1.0,
+}
 # Share of the image and height / width of an erased rectangle: Zhong et al., "Random Erasing Data Augmentation",
 # AAAI 2020, with the largest area halved, because a face of 48 pixels has little to spare.
 _ERASED_AREA = (0.02, 0.2)
 _ERASED_ASPECT = (0.3, 1 / 0.3)
-_DRAWS = 13  # uniform numbers that each image consumes, whatever is switched on
+_DRAWS = 13  # uniform numbers that each image consumes, whatever is switched on; shear takes one more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +34,7 @@ class Augmentation:
         flip: Mirror left and right in half of the images.
         rotation: Largest turn either way, degrees, 0..180.
         zoom: Largest change of scale either way, fraction, 0..0.5.
+        shear: Largest slant of upright lines either way, the tangent of its angle, 0..0.5.
         erase: Probability that a rectangle is erased, 0..1.
         brightness: Largest change of brightness either way, fraction of the full range, 0..1.
         contrast: Largest change of contrast either way, fraction, 0..1.
@@ -38,6 +47,7 @@ class Augmentation:
     flip: bool = True
     rotation: float = 10.0
     zoom: float = 0.1
+    shear: float = 0.0
     erase: float = 0.25
     brightness: float = 0.0
     contrast: float = 0.0
@@ -54,7 +64,7 @@ class Augmentation:
     @property
     def warps(self) -> bool:
         """Whether anything moves pixels."""
-        return bool(self.shift or self.flip or self.rotation or self.zoom)
+        return bool(self.shift or self.flip or self.rotation or self.zoom or self.shear)
 
 
 def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation) -> np.ndarray:
@@ -62,7 +72,8 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
 
     Args:
         batch: (n, h, w, c) uint8 with 1 to 4 channels; not modified.
-        rng: Source of all randomness. Image i consumes the same draws for whatever settings, erased noise aside.
+        rng: Source of all randomness. Image i consumes the same draws for whatever settings, shear and erased noise
+            aside.
         settings: What may happen.
 
     Returns:
@@ -74,7 +85,10 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
     if batch.ndim != 4 or batch.dtype != np.uint8 or not 1 <= batch.shape[-1] <= 4:
         raise ValueError(f"batch of shape {batch.shape}, {batch.dtype}; right is (n, h, w, 1 to 4) uint8")
     draws = rng.random((len(batch), _DRAWS))
-    result = _warped(batch, draws[:, :5], settings) if settings.warps else batch.copy()
+    # Drawn last, and only where it is needed: trainings without shear see what they saw before there was any.
+    slants = rng.random((len(batch), 1)) if settings.shear else np.full((len(batch), 1), 0.5)
+    moves = np.concatenate([draws[:, :5], slants], axis=1)
+    result = _warped(batch, moves, settings) if settings.warps else batch.copy()
     if settings.brightness or settings.contrast:
         result = _relit(result, draws[:, 5:7], settings)
     for i in np.flatnonzero(draws[:, 7] < settings.erase):
@@ -96,10 +110,10 @@ def _warped(batch: np.ndarray, draws: np.ndarray, settings: Augmentation) -> np.
 
 
 def _matrices(draws: np.ndarray, size: tuple[int, int], settings: Augmentation) -> np.ndarray:
-    """(n, 2, 3) float64 maps from result to source pixels (x, y): shift, flip, rotation and zoom about the centre.
+    """(n, 2, 3) float64 maps from result to source pixels (x, y): shift; and turns, zoom and shear about the centre.
 
     Args:
-        draws: (n, 5) uniform in 0..1: shift along x and y, flip, rotation, zoom.
+        draws: (n, 6) uniform in 0..1: shift along x and y, flip, rotation, zoom, shear.
         size: Height and width in pixels.
         settings: Their ranges.
     """
@@ -110,6 +124,7 @@ def _matrices(draws: np.ndarray, size: tuple[int, int], settings: Augmentation) 
     mirror = np.where(settings.flip & (draws[:, 2] < 0.5), -1.0, 1.0)
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
     turn = np.stack([np.stack([mirror * cosine, -sine], 1), np.stack([mirror * sine, cosine], 1)], 1)  # (n, 2, 2)
+    turn[:, :, 1] += settings.shear * signed[:, 5, None] * turn[:, :, 0]
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     moved = centre + settings.shift * signed[:, :2] * [width, height]
     offset = centre - np.einsum("nij,nj->ni", turn, moved)

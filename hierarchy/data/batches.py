@@ -1,15 +1,19 @@
-"""Manifest rows -> tf.data batches of float32 pixels in [0, 255] and stage targets.
+"""Manifest rows -> training batches, and tf.data batches of float32 pixels in [0, 255] and stage targets.
 
 Every training batch is a function of (seed, step) alone: a run that was killed and resumed sees the very batches that
-the uninterrupted run would have seen.
+the uninterrupted run would have seen. TensorFlow is imported only where a tf.data pipeline is asked for.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from hierarchy.data.augment import Augmentation, augment
+from hierarchy.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +25,15 @@ class TrainBatches:
         rows: (m,) int64, rows of `pixels` that an epoch passes over; oversampled rows stand in it more than once.
         targets: (m, classes) float32, one-hot labels or label shares, aligned with `rows`.
         batch_size: Faces in a step.
-        seed: Decides order and augmentation.
+        seed: Decides order, augmentation and mixing.
         augmentation: What is done to each training face.
+        shares: (m,) probabilities, sum 1, with which each of an epoch's m draws takes a row, with replacement and anew
+            in each epoch; None passes over each row once.
+        mixup: Alpha of mixup in `dataset`, 0 to 1; 0 is off.
+        cutmix: Alpha of CutMix in `dataset`, 0 to 1; 0 is off. With both on, each has about half of the batches.
+
+    Raises:
+        UserError: An alpha is outside its range.
     """
 
     pixels: np.ndarray
@@ -31,6 +42,14 @@ class TrainBatches:
     batch_size: int
     seed: int
     augmentation: Augmentation
+    shares: np.ndarray | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) <= 1:  # the range of keras.layers.MixUp and CutMix
+                raise UserError(f"{name} is {getattr(self, name)!r}; right is an alpha from 0 (off) to 1")
 
     @property
     def faces_per_step(self) -> int:
@@ -43,27 +62,37 @@ class TrainBatches:
         return len(self.rows) // self.faces_per_step
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Faces uint8 (b, height, width, channels) and targets float32 (b, classes) of one global step."""
+        """Faces uint8 (b, height, width, channels) and targets float32 (b, classes) of one global step, never mixed."""
         epoch, position = divmod(int(step), self.steps_per_epoch)
-        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.rows))
-        chosen = order[position * self.faces_per_step : (position + 1) * self.faces_per_step]
+        chosen = self._order(epoch)[position * self.faces_per_step : (position + 1) * self.faces_per_step]
         rng = np.random.default_rng((self.seed, 1, int(step)))
         return augment(self.pixels[self.rows[chosen]], rng, self.augmentation), self.targets[chosen]
 
-    def dataset(self, first_epoch: int, epochs: int) -> tf.data.Dataset:
+    def _order(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, 0, epoch))
+        if self.shares is None:
+            return rng.permutation(len(self.rows))
+        return rng.choice(len(self.rows), len(self.rows), p=self.shares)
+
+    def dataset(self, first_epoch: int, epochs: int) -> "tf.data.Dataset":
         """Batches of the epochs from `first_epoch` (0-based) up to `epochs`, as float32 faces and targets."""
+        import tensorflow as tf
+
+        from hierarchy.data.mixing import Mixing
+
         first, last = first_epoch * self.steps_per_epoch, epochs * self.steps_per_epoch
         face_shape = self.pixels.shape[1:]
+        mixing = Mixing(mixup=self.mixup, cutmix=self.cutmix, seed=self.seed)
 
         def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             faces, targets = tf.numpy_function(self.batch, [step], [tf.uint8, tf.float32])
-            faces = tf.ensure_shape(faces, (self.faces_per_step, *face_shape))
-            return tf.cast(faces, tf.float32), tf.ensure_shape(targets, (self.faces_per_step, self.targets.shape[1]))
+            faces = tf.cast(tf.ensure_shape(faces, (self.faces_per_step, *face_shape)), tf.float32)
+            return mixing(faces, tf.ensure_shape(targets, (self.faces_per_step, self.targets.shape[1])), step)
 
         return tf.data.Dataset.range(first, last).map(load).prefetch(4)
 
 
-def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int = 256) -> tf.data.Dataset:
+def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int = 256) -> "tf.data.Dataset":
     """Faces as float32 (b, height, width, channels) in the order of `rows`, untouched.
 
     Args:
@@ -71,6 +100,8 @@ def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int 
         rows: (m,) rows of `pixels`.
         batch_size: Faces in a batch; the last one may be smaller.
     """
+    import tensorflow as tf
+
     starts = tf.data.Dataset.range(0, len(rows), batch_size)
     face_shape = pixels.shape[1:]
 

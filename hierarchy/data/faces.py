@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from hierarchy.config import DataConfig, RunConfig
+from hierarchy.data.generated import GENERATED, append_generated, check_makers, join_train, refuse_as_data
 from hierarchy.data.images import ImageSet, load_images
 from hierarchy.data.sources import read_source
-from hierarchy.data.splits import assign, drop_duplicates, limit_rows
+from hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
 from hierarchy.paths import DEFAULT_DATA
 from hierarchy.taxonomy import Taxonomy
 
@@ -105,10 +106,15 @@ def resolve_data(config: DataConfig) -> DataConfig:
 
 
 def read_manifest(config: DataConfig) -> pd.DataFrame:
-    """The manifest of the data that `config` (resolved) names."""
+    """The manifest of the data that `config` (resolved) names, generated faces not included.
+
+    Raises:
+        UserError: It cannot be read, or nothing in it is real.
+    """
     path = None if config.data is None else Path(config.data)
     ferplus = None if config.ferplus is None else Path(config.ferplus)
     manifest = read_source(path, dataset=config.dataset, ferplus=ferplus)
+    refuse_as_data(manifest)
     if (manifest["source"] == SYNTHETIC).any():
         log.warning("SYNTHETIC faces: drawn by a program; scores on them say nothing about real people.")
     return manifest
@@ -122,21 +128,35 @@ def read_faces(config: RunConfig) -> Faces:
     """
     data = config.data
     manifest = read_manifest(data)
-    manifest = manifest[~manifest["emotion"].isin(data.exclude)].reset_index(drop=True)
+    manifest = manifest[~manifest["emotion"].isin(data.left_out)].reset_index(drop=True)
     asked = config.grouping()
     asked.restrict(manifest["emotion"])  # data that does not fit is refused before the long decoding
+    if data.generated:
+        manifest = append_generated(manifest, Path(data.generated))
     images = load_images(manifest, size=data.image_size, channels=data.channels, skip_bad=data.skip_bad)
-    taxonomy = _restricted(asked, images.manifest["emotion"])
+    is_made = images.manifest["source"] == GENERATED
+    real, made = images.manifest[~is_made], images.manifest[is_made]
+    taxonomy = _restricted(asked, real["emotion"])
+    rows = _split(real, config)
+    kept = limit_rows(rows, data.limit, seed=config.seed) if data.limit else rows
+    note_shared_subjects(kept)
+    if data.generated:
+        check_makers(made, rows, Path(data.generated))
+        share = (kept["split"] == "train").sum() / (rows["split"] == "train").sum()
+        kept = join_train(kept, made, emotions=taxonomy.emotions, share=share, seed=config.seed)
+    return Faces(images=images, manifest=kept, taxonomy=taxonomy)
+
+
+def _split(manifest: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """The rows with their splits, without what `--drop-duplicates` drops."""
     rows = assign(
-        images.manifest,
+        manifest,
         seed=config.seed,
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
+        validation_fraction=config.data.validation_fraction,
+        test_fraction=config.data.test_fraction,
+        by=config.data.split_by,
     )
-    rows = drop_duplicates(rows, drop=data.drop_duplicates)
-    if data.limit:
-        rows = limit_rows(rows, data.limit, seed=config.seed)
-    return Faces(images=images, manifest=rows, taxonomy=taxonomy)
+    return drop_duplicates(rows, drop=config.data.drop_duplicates)
 
 
 def _restricted(asked: Taxonomy, emotions: pd.Series) -> Taxonomy:

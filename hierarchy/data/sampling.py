@@ -1,4 +1,4 @@
-"""Imbalance: which train rows are drawn, how often, and what class prior a stage therefore sees."""
+"""Imbalance: which train rows are drawn, how often, and how much a class weighs."""
 
 import numpy as np
 from imblearn.over_sampling import RandomOverSampler
@@ -23,27 +23,35 @@ def draw_rows(labels: np.ndarray, balance: str, *, seed: int) -> np.ndarray:
     return drawn[:, 0]
 
 
-def class_weights(labels: np.ndarray, balance: str) -> dict[int, float] | None:
-    """Loss weight n / (K n_k) of each class for balance "class-weight", else None.
+def draw_shares(labels: np.ndarray, balance: str) -> np.ndarray | None:
+    """Probability of each drawn row in every single draw of an epoch, for `TrainBatches.shares`.
+
+    Args:
+        labels: Class index of each drawn row, int (m,).
+        balance: "sampler" makes every class that has rows equally likely, and the rows of a class alike.
+
+    Returns:
+        float64 (m,), sum 1; None where an epoch passes over each drawn row once.
+    """
+    if balance != "sampler":
+        return None
+    _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return 1 / (len(counts) * counts[place])
+
+
+def class_weights(labels: np.ndarray, num_classes: int) -> list[float]:
+    """Loss weight n / (K n_k) of each class; 0 for one without rows.
 
     Args:
         labels: Class index of each train row, int (n,).
-        balance: The stage's imbalance handling.
+        num_classes: K.
     """
-    if balance != "class-weight":
-        return None
     classes = np.unique(labels)
-    weights = compute_class_weight("balanced", classes=classes, y=labels)
-    return {int(c): float(w) for c, w in zip(classes, weights, strict=True)}
+    weights = np.zeros(num_classes)
+    weights[classes] = compute_class_weight("balanced", classes=classes, y=labels)
+    return weights.tolist()
 
 
 def class_prior(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Relative frequency of each class, float64 (num_classes,)."""
     return np.bincount(labels, minlength=num_classes) / len(labels)
-
-
-def trained_prior(labels: np.ndarray, balance: str, num_classes: int) -> np.ndarray:
-    """The class prior that training with `balance` presents, float64 (num_classes,): uniform where it rebalances."""
-    if balance == "none":
-        return class_prior(labels, num_classes)
-    return np.full(num_classes, 1 / num_classes)

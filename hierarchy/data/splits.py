@@ -16,7 +16,9 @@ SPLITS = ("train", "validation", "test")
 log = logging.getLogger("hierarchy")
 
 
-def assign(manifest: pd.DataFrame, *, seed: int, validation_fraction: float, test_fraction: float) -> pd.DataFrame:
+def assign(
+    manifest: pd.DataFrame, *, seed: int, validation_fraction: float, test_fraction: float, by: str = "subject"
+) -> pd.DataFrame:
     """Fill the column `split` of every row.
 
     Official splits stay as they are. Where only train and validation are official, the official validation rows become
@@ -28,6 +30,8 @@ def assign(manifest: pd.DataFrame, *, seed: int, validation_fraction: float, tes
         seed: Decides the cuts.
         validation_fraction: Share of the train rows, in (0, 0.5].
         test_fraction: Share of all rows, in (0, 0.5].
+        by: "subject", or "sample" to cut as if nobody were known: a person may then stand on both sides, as in
+            published figures that split at random. Identical faces stay together either way.
 
     Returns:
         A copy with `split` in train, validation, test.
@@ -50,20 +54,22 @@ def assign(manifest: pd.DataFrame, *, seed: int, validation_fraction: float, tes
             int((manifest["split"] == "test").sum()),
         )
     elif "test" not in present:
-        _cut(manifest, "test", test_fraction, seed)
+        _cut(manifest, "test", test_fraction, seed, by)
     if "validation" not in set(manifest["split"]):
-        _cut(manifest, "validation", validation_fraction, seed + 1)
+        _cut(manifest, "validation", validation_fraction, seed + 1, by)
     _require_every_class(manifest)
     return manifest
 
 
-def _cut(manifest: pd.DataFrame, split: str, fraction: float, seed: int) -> None:
+def _cut(manifest: pd.DataFrame, split: str, fraction: float, seed: int, by: str) -> None:
     """Move a share of the train rows to `split`, in place."""
     train = manifest[manifest["split"] == "train"]
     has_subjects = bool((train["subject"] != "").any())
-    chosen = _by_subject(train, fraction, seed) if has_subjects else _by_face(train, fraction, seed)
+    grouped = has_subjects and by == "subject"
+    chosen = _by_subject(train, fraction, seed) if grouped else _by_face(train, fraction, seed)
     manifest.loc[chosen, "split"] = split
-    how = "grouped by subject" if has_subjects else "identical faces kept together"
+    how = "grouped by subject" if grouped else "identical faces kept together"
+    how += ", subjects ignored" if has_subjects and not grouped else ""
     log.warning(
         "%s split: %d rows cut from train (%s, stratified, seed %d).", split.capitalize(), len(chosen), how, seed
     )
@@ -145,6 +151,21 @@ def _require_trainable(manifest: pd.DataFrame, emotions: pd.Series, when: str = 
                 f"train and choose on; add faces or use --exclude {emotion}"
             )
     return counts
+
+
+def note_shared_subjects(manifest: pd.DataFrame) -> None:
+    """Warn where test faces show a person whom training shows too: a known face is easier to read than a stranger's.
+
+    Args:
+        manifest: Rows with `split`, `source` and `subject`.
+    """
+    persons = (manifest["source"] + "/" + manifest["subject"])[manifest["subject"] != ""]
+    is_test = manifest["split"] == "test"
+    trained_on = persons[manifest.loc[persons.index, "split"] == "train"]
+    shared = int((persons.isin(trained_on) & is_test[persons.index]).sum())
+    if shared:
+        text = "%d of %d test faces show a person of the train split: scores are inflated by that."
+        log.warning(text, shared, int(is_test.sum()))
 
 
 def drop_duplicates(manifest: pd.DataFrame, *, drop: bool) -> pd.DataFrame:

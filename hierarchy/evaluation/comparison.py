@@ -14,7 +14,8 @@ import pandas as pd
 from hierarchy.ensemble import as_probabilities
 from hierarchy.errors import UserError
 from hierarchy.evaluation.calibration import expected_calibration_error
-from hierarchy.evaluation.metrics import class_indices, per_class
+from hierarchy.evaluation.metrics import class_indices, per_class, top_shares
+from hierarchy.evaluation.side_by_side import Opinion, sample
 from hierarchy.evaluation.significance import (
     FIGURES,
     RESAMPLES,
@@ -87,10 +88,14 @@ class _Judged:
         return {name: float(value) for name, value in confusion_figures(confusion).items()}
 
     @property
-    def ece(self) -> float:
+    def probabilities(self) -> np.ndarray:
+        """(n, classes) float64."""
         columns = [f"p_{emotion}" for emotion in self.record.classes]
-        table = as_probabilities(self.rows[columns], len(columns), f"{PREDICTIONS} of {self.name}")
-        return expected_calibration_error(self.labels, table)
+        return as_probabilities(self.rows[columns], len(columns), f"{PREDICTIONS} of {self.name}")
+
+    @property
+    def ece(self) -> float:
+        return expected_calibration_error(self.labels, self.probabilities)
 
     @property
     def group_top1(self) -> float:
@@ -134,7 +139,9 @@ def load_run(folder: Path) -> RunRecord:
     )
 
 
-def compare(runs: Sequence[RunRecord], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
+def compare(
+    runs: Sequence[RunRecord], *, resamples: int = RESAMPLES, seed: int = 0, with_first: bool = False
+) -> dict[str, Any]:
     """Put finished runs side by side.
 
     Figures are those of each run's headline answer. Differences are paired: b - a on the same faces. Where subjects
@@ -143,10 +150,12 @@ def compare(runs: Sequence[RunRecord], *, resamples: int = RESAMPLES, seed: int 
     Args:
         runs: At least two, judged on the same rows, labels and classes.
         resamples: Bootstrap samples of every interval.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap, and of the choice of faces to show.
+        with_first: Pair each run with the first only, as is done for more than four runs in any case.
 
     Returns:
-        format, synthetic, test, classes, runs, routings, repeats, pairs, stages, omitted (what is left out, and why).
+        format, synthetic, test, classes, runs, routings, repeats, pairs, stages, side_by_side (what each run says of a
+        few faces), omitted (what is left out, and why).
 
     Raises:
         UserError: Fewer than two runs, a run twice, or runs whose classes, test rows or true labels differ.
@@ -157,6 +166,7 @@ def compare(runs: Sequence[RunRecord], *, resamples: int = RESAMPLES, seed: int 
     draw = {"resamples": resamples, "seed": seed, "groups": subjects}
     same_groups = len({_grouping(run.record.taxonomy) for run in judged}) == 1
     repeats = _repeats(judged)
+    all_pairs = len(judged) <= _ALL_PAIRS and not with_first
     return {
         "format": FORMAT,
         "synthetic": any(bool(run.record.metrics.get("synthetic")) for run in judged),
@@ -169,10 +179,24 @@ def compare(runs: Sequence[RunRecord], *, resamples: int = RESAMPLES, seed: int 
         "runs": [_run_row(run, same_groups, draw) for run in judged],
         "routings": [row for run in judged for row in _routing_rows(run)] if same_groups else [],
         "repeats": repeats,
-        "pairs": [_pair(a, b, draw) for a, b in _pairs(judged)],
+        "pairs": [_pair(a, b, draw) for a, b in _pairs(judged, all_pairs)],
         "stages": _stage_rows(judged) if same_groups else [],
-        "omitted": _omitted(judged, same_groups, bool(repeats)),
+        "side_by_side": sample([_opinion(run) for run in judged], first.classes, seed=seed),
+        "omitted": _omitted(judged, same_groups, bool(repeats), all_pairs),
     }
+
+
+def opinions(runs: Sequence[RunRecord]) -> list[Opinion]:
+    """What the runs say of each test face, in the first one's order of faces.
+
+    Raises:
+        UserError: As for `compare`.
+    """
+    return [_opinion(run) for run in _aligned(runs)]
+
+
+def _opinion(run: _Judged) -> Opinion:
+    return Opinion(name=run.name, rows=run.rows)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -306,6 +330,7 @@ def _run_row(run: _Judged, same_groups: bool, draw: dict[str, Any]) -> dict[str,
         "rows": (metrics.get("data") or {}).get("rows"),
         "n": len(run.labels),
         **run.figures,
+        **top_shares(run.labels, run.probabilities),
         "intervals": bootstrap_intervals(run.labels, run.answers, len(run.record.classes), **draw),
         "ece": run.ece,
         "group_top1": run.group_top1 if same_groups else None,
@@ -317,7 +342,9 @@ def _run_row(run: _Judged, same_groups: bool, draw: dict[str, Any]) -> dict[str,
 
 
 def _score_row(scores: dict[str, Any]) -> dict[str, Any]:
-    return {key: scores[key] for key in ("n", *FIGURES, "intervals")}
+    # A record of an older version lacks the younger figures; its confusion matrix has them all.
+    figures = {name: float(value) for name, value in confusion_figures(scores["confusion"]).items()}
+    return {"n": scores["n"], **figures, "intervals": scores["intervals"]}
 
 
 def _routing_rows(run: _Judged) -> list[dict[str, Any]]:
@@ -336,8 +363,8 @@ def _stage_rows(judged: list[_Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def _pairs(judged: list[_Judged]) -> list[tuple[_Judged, _Judged]]:
-    if len(judged) <= _ALL_PAIRS:
+def _pairs(judged: list[_Judged], all_pairs: bool) -> list[tuple[_Judged, _Judged]]:
+    if all_pairs:
         return list(combinations(judged, 2))
     return [(judged[0], other) for other in judged[1:]]
 
@@ -399,7 +426,7 @@ def _configuration(record: RunRecord) -> str:
     return ", ".join(parts)
 
 
-def _omitted(judged: list[_Judged], same_groups: bool, has_repeats: bool) -> list[dict[str, str]]:
+def _omitted(judged: list[_Judged], same_groups: bool, has_repeats: bool, all_pairs: bool) -> list[dict[str, str]]:
     first = judged[0].name
     groupings = "; ".join(f"{run.name}: {_describe(run.record.taxonomy)}" for run in judged)
     processors = {run.name: run.record.environment.get("processor") or "not recorded" for run in judged}
@@ -413,9 +440,9 @@ def _omitted(judged: list[_Judged], same_groups: bool, has_repeats: bool) -> lis
         ),
         (not has_repeats, "mean and deviation over seeds", "no configuration was run with more than one seed"),
         (
-            len(judged) > _ALL_PAIRS,
+            not all_pairs and len(judged) > 2,
             f"pairs without {first}",
-            f"of more than {_ALL_PAIRS} runs each is paired with it only",
+            "each run is paired with it only, which keeps the number of tests small",
         ),
         (
             not one_processor,

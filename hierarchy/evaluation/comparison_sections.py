@@ -10,6 +10,7 @@ import numpy as np
 from hierarchy.evaluation import figures
 from hierarchy.evaluation.page import Beside, Block, Code, Image, Images, Items, Page, Section, Table, Text, Warn
 from hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from hierarchy.evaluation.side_by_side_sections import FacesOf, side_by_side_section
 from hierarchy.evaluation.wording import (
     chance,
     decimals,
@@ -19,12 +20,15 @@ from hierarchy.evaluation.wording import (
     percent,
     plain,
     points,
+    signed,
+    spread,
     whole,
     with_span,
 )
 
 _MEASURES = {"top1": "Top-1 accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1"}
 _COLUMNS = ("Top-1 %", "Balanced %", "Macro F1 %")
+SIDE_BY_SIDE = "side_by_side.csv"
 _COSTS = {
     "train_cpu_seconds": ("cost_training", "Accuracy and training", "CPU-seconds of training"),
     "multiply_adds": ("cost_inference", "Accuracy and size", "multiply-adds of one face"),
@@ -64,12 +68,13 @@ class ComparisonRecord:
         return figures.drawing(self.figure(name), title=title, synthetic=synthetic, width=width, height=height)
 
 
-def comparison_page(folder: Path, comparison: Mapping) -> Page:
+def comparison_page(folder: Path, comparison: Mapping, faces: FacesOf | None = None) -> Page:
     """Draw the figures of a comparison below `folder`/figures and put its report together.
 
     Args:
         folder: The comparison's folder; `figures` below it exists.
         comparison: What `hierarchy.evaluation.comparison` returns.
+        faces: Gives test faces by id, or None; without it only ids are shown.
     """
     labels = short_names([run["name"] for run in comparison["runs"]])
     record = ComparisonRecord(folder, comparison, labels)
@@ -80,6 +85,15 @@ def comparison_page(folder: Path, comparison: Mapping) -> Page:
         _repeats(comparison),
         _levels(record),
         _cost(record),
+        side_by_side_section(
+            comparison.get("side_by_side") or (),
+            classes=comparison["classes"],
+            labels=labels,
+            folder=folder,
+            synthetic=bool(comparison.get("synthetic")),
+            faces=faces,
+            table=SIDE_BY_SIDE if (folder / SIDE_BY_SIDE).is_file() else "",
+        ),
         _omitted(comparison),
         _repeat(comparison),
     ]
@@ -185,28 +199,33 @@ def _verdict(record: ComparisonRecord) -> Section:
 
 
 def _runs(record: ComparisonRecord) -> Section:
-    rows = [
-        (
-            record.labels[run["name"]],
-            *(with_span(run, measure) for measure in _MEASURES),
-            decimals(run.get("ece")),
-            points(run.get("group_top1")),
-        )
-        for run in record.runs
-    ]
+    rows = [(record.labels[run["name"]], *(with_span(run, measure) for measure in _MEASURES)) for run in record.runs]
     with record.drawing("runs", "Runs with 95 % intervals", 5.6, 1.2 + 0.56 * len(rows)) as axes:
         figures.intervals(axes[0, 0], [(record.labels[run["name"]], run) for run in record.runs])
     caption = f"n = {record.comparison['test']['n']:,} test faces; 95 % bootstrap intervals in brackets"
     return Section(
         "Runs",
         "Overlapping intervals do not prove a tie, nor do separate ones alone prove a difference: "
-        "all runs answered the same faces, so the paired sections below are sharper.",
+        "all runs answered the same faces, so the paired sections below are sharper. Lower is better for ECE alone.",
         [
-            Table(("Run", *_COLUMNS, "ECE", "Right group %"), rows, caption=caption),
+            Table(("Run", *_COLUMNS), rows, caption=caption),
+            _further_table(record),
             Images((Image(record.figure("runs"), "Top-1, balanced accuracy and macro F1 with intervals", 5.6),)),
             _settings_table(record),
         ],
     )
+
+
+def _further_table(record: ComparisonRecord) -> Table:
+    rows = [
+        (
+            record.labels[run["name"]],
+            *(points(run.get(key)) for key in ("top2", "top3", "weighted_f1", "group_top1")),
+            decimals(run.get("ece")),
+        )
+        for run in record.runs
+    ]
+    return Table(("Run", "Top-2 %", "Top-3 %", "Weighted F1 %", "Right group %", "ECE"), rows)
 
 
 def _settings_table(record: ComparisonRecord) -> Table:
@@ -262,9 +281,9 @@ def _pair_classes(record: ComparisonRecord, number: int, pair: Mapping, *, a: st
         (
             row["class"],
             *(points(row[key]) for key in ("recall_a", "recall_b")),
-            _signed(row["recall_delta"]),
+            signed(row["recall_delta"]),
             *(points(row[key]) for key in ("f1_a", "f1_b")),
-            _signed(row["f1_delta"]),
+            signed(row["f1_delta"]),
         )
         for row in per_class
     ]
@@ -283,7 +302,7 @@ def _repeats(comparison: Mapping) -> Section:
             plain(repeat.get("configuration")),
             plain(repeat.get("seeds")),
             whole(len(repeat["runs"])),
-            *(_mean_and_spread(repeat.get(measure)) for measure in _MEASURES),
+            *(spread(repeat.get(measure)) for measure in _MEASURES),
         )
         for repeat in comparison.get("repeats") or ()
     ]
@@ -365,16 +384,6 @@ def _repeat(comparison: Mapping) -> Section:
     fingerprint = f"Fingerprint of the test rows: {plain(comparison['test'].get('fingerprint'))}."
     command = [Code(str(comparison["command"]))] if comparison.get("command") else []
     return Section("How to repeat this", "", [*command, Text(fingerprint)])
-
-
-def _mean_and_spread(figure: Mapping | None) -> str:
-    if not figure or not known(figure.get("mean")):
-        return points(None)
-    return f"{points(figure['mean'])} ± {points(figure.get('std'))}"
-
-
-def _signed(value: float | None) -> str:
-    return f"{100 * value:+.1f}" if known(value) else points(None)
 
 
 def _latency(value: object) -> str:

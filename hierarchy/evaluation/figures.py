@@ -80,6 +80,7 @@ def drawing(
     rows: int = 1,
     columns: int = 1,
     sharex: bool = False,
+    shares: Sequence[float] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield a grid of axes to draw on; save it as PNG when the block ends without an error.
 
@@ -92,6 +93,7 @@ def drawing(
         rows: Rows of axes.
         columns: Columns of axes.
         sharex: Whether all axes have one x range.
+        shares: Relative width of each column of axes; alike by default.
 
     Yields:
         Array of axes, shape (rows, columns).
@@ -100,7 +102,7 @@ def drawing(
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, width_ratios=shares)
         yield axes
         text = f"{title} (synthetic)" if synthetic else title
         # About twelve and a half letters of this size stand on an inch.
@@ -301,6 +303,30 @@ def accuracy_against_cost(ax: Axes, rows: Sequence[Mapping[str, object]], *, cos
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2 if len(rows) > 3 else 1, handletextpad=0.2)
 
 
+def feature_map(ax: Axes, points: pd.DataFrame, *, note: str) -> None:
+    """Faces where t-SNE puts them, each emotion with a colour and a marker of its own, rare emotions on top.
+
+    Args:
+        ax: Where to draw.
+        points: Columns `emotion`, `x`, `y`.
+        note: Stands below, in small letters.
+    """
+    counts = points["emotion"].value_counts()
+    size = float(np.clip(9000 / max(len(points), 1), 9, 40))  # square points; smaller where there are many
+    for name in sorted(counts.index, key=_place):
+        held = points[points["emotion"] == name]
+        style = {"color": emotion_colour(name), "marker": _MARKERS[_place(name) % len(_MARKERS)], "alpha": 0.8}
+        style |= {"edgecolor": "white", "linewidth": 0.25, "label": f"{name}  (n = {len(held):,})"}
+        ax.scatter(held["x"], held["y"], s=size, zorder=2 + counts.index.get_loc(name), **style)
+    ax.set_xlabel(note, fontsize=8, color=MUTED, loc="left", labelpad=5)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set(visible=True, color=HAIRLINE)
+    ax.set_aspect("equal", adjustable="datalim")
+    larger = float(np.sqrt(40 / size))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=larger, handletextpad=0.2)
+
+
 def face(ax: Axes, pixels: np.ndarray, caption: str) -> None:
     """One face with its caption below.
 
@@ -319,6 +345,12 @@ def face(ax: Axes, pixels: np.ndarray, caption: str) -> None:
 def displayable(pixels: np.ndarray) -> np.ndarray:
     """What a viewer shows of (height, width, channels) uint8 pixels: (height, width) grey or (height, width, 3)."""
     return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
+
+
+def _place(emotion: str) -> int:
+    """Where an emotion stands in legends: in the order of the colours, others last."""
+    names = list(EMOTION_COLOURS)
+    return names.index(emotion) if emotion in names else len(names)
 
 
 def _number(value: object) -> float:

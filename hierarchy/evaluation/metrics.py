@@ -59,8 +59,9 @@ def scores(
         groups: (n,) subjects to draw as wholes, None to draw single faces.
 
     Returns:
-        n, classes, top1, top2 (None for a single class), balanced_accuracy, macro_f1, nll (nats, probabilities
-        clipped from below at 2.2e-16), ece, intervals, per_class, confusion (rows are true), reliability.
+        n, classes, top1, top2 and top3 (None for fewer classes than that), balanced_accuracy, macro_f1, weighted_f1,
+        nll (nats, probabilities clipped from below at 2.2e-16), ece, intervals, per_class, confusion (rows are true),
+        reliability.
 
     Raises:
         UserError: No faces, a label outside the classes, or rows that are no probabilities.
@@ -75,7 +76,7 @@ def scores(
     return {
         "n": len(labels),
         "classes": list(classes),
-        "top2": _top2(table, labels),
+        **top_shares(labels, table),
         **{name: float(value) for name, value in confusion_figures(confusion).items()},
         "nll": float(-np.log(np.maximum(chosen, _LEAST_PROBABILITY)).mean()),
         "ece": float(expected_calibration_error(labels, table)),
@@ -221,9 +222,17 @@ def hierarchical_scores(y_true: ArrayLike, y_pred: ArrayLike, taxonomy: Taxonomy
     return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
 
 
-def _top2(table: np.ndarray, labels: np.ndarray) -> float | None:
-    if table.shape[1] < 2:
-        return None
+def top_shares(y_true: ArrayLike, probabilities: ArrayLike) -> dict[str, float | None]:
+    """Share of faces whose true class is among the two, or three, likeliest ones.
+
+    Args:
+        y_true: (n,) class indices.
+        probabilities: (n, classes).
+
+    Returns:
+        {"top2", "top3"}; None where there are fewer classes than that.
+    """
+    table, labels = np.asarray(probabilities), np.asarray(y_true)
     # A stable sort keeps equal probabilities in class order, as argmax does.
-    best = np.argsort(-table, axis=1, kind="stable")[:, :2]
-    return float((best == labels[:, None]).any(axis=1).mean())
+    hits = np.argsort(-table, axis=1, kind="stable") == labels[:, None]
+    return {f"top{k}": float(hits[:, :k].any(axis=1).mean()) if table.shape[1] >= k else None for k in (2, 3)}

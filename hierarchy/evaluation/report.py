@@ -1,4 +1,4 @@
-"""A run, or a comparison of runs, to figures, report.md and one self-contained report.html."""
+"""A run, a comparison of runs, or a grid of them, to figures, report.md and one self-contained report.html."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,10 +8,19 @@ import numpy as np
 import pandas as pd
 
 from hierarchy.errors import UserError
-from hierarchy.evaluation.comparison_sections import comparison_page
+from hierarchy.evaluation import comparison as several
+from hierarchy.evaluation.comparison_sections import SIDE_BY_SIDE, comparison_page
+from hierarchy.evaluation.features import FEATURES
+from hierarchy.evaluation.grid_sections import FacesIn, GridBlock, GridRecord, grid_page
+from hierarchy.evaluation.grid_table import Block as CellBlock
+from hierarchy.evaluation.grid_table import GridCell, blocks
 from hierarchy.evaluation.page import write_page
 from hierarchy.evaluation.run_sections import RunRecord, run_page
+from hierarchy.evaluation.side_by_side import side_by_side
+from hierarchy.evaluation.side_by_side_sections import FacesOf
+from hierarchy.grid import Grid
 from hierarchy.paths import atomic_write
+from hierarchy.runs import read_config, write_table
 
 
 def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarray]) -> None:
@@ -19,7 +28,7 @@ def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarra
 
     Args:
         folder: A run folder with metrics.json and predictions.csv; config.json, environment.json and
-            stages/<stage>/history.csv are shown where they are there.
+            stages/<stage>/history.csv and features.csv are shown where they are there.
         faces: Ids of n faces -> (n, height, width, channels) uint8 pixels, for the gallery of mistakes.
 
     Raises:
@@ -30,24 +39,87 @@ def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarra
     write_page(run_page(record, faces), folder)
 
 
-def write_comparison(folder: Path, comparison: dict) -> None:
+def write_comparison(
+    folder: Path,
+    comparison: dict,
+    runs: Sequence[several.RunRecord] = (),
+    *,
+    faces: FacesOf | None = None,
+) -> None:
     """Write comparison.json, figures/*.png, report.md and report.html of runs side by side.
 
     Args:
         folder: Where to write; made if it is not there.
         comparison: What `hierarchy.evaluation.comparison` returns.
+        runs: The compared runs, for side_by_side.csv: all test faces with every run's probabilities.
+        faces: Gives test faces by id, or None; without it only ids are shown.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "comparison.json") as temporary:
-        temporary.write_text(json.dumps(comparison, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_page(comparison_page(folder, comparison), folder)
+    _write_json(folder / "comparison.json", comparison)
+    if runs:
+        write_table(folder / SIDE_BY_SIDE, side_by_side(several.opinions(runs), comparison["classes"]))
+    write_page(comparison_page(folder, comparison, faces), folder)
+
+
+def _write_json(path: Path, record: dict) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_grid_report(folder: Path, grid: Grid, cells: Sequence[GridCell], *, faces: FacesIn | None = None) -> None:
+    """Write figures/*.png, report.md and report.html of a grid, and for each set of test faces what compares its cells.
+
+    Cells on the same test faces are put side by side in comparison.json and side_by_side.csv; where not all cells share
+    theirs, the next set has comparison-2.json, and so on.
+
+    Args:
+        folder: The grid's folder.
+        grid: Axes, cells and command.
+        cells: What became of the cells.
+        faces: Gives test faces of a run by id, or None; without it only ids are shown.
+    """
+    (folder / "figures").mkdir(exist_ok=True)
+    found = blocks(cells)
+    shown = [
+        GridBlock(
+            block,
+            _write_paired(folder, block, stem := f"-{number}" * (number > 1)),
+            name=_block_name(block, found, grid) if len(found) > 1 else "",
+            stem=stem,
+        )
+        for number, block in enumerate(found, 1)
+    ]
+    write_page(grid_page(GridRecord(folder, grid, cells, shown), faces), folder)
+
+
+def _write_paired(folder: Path, block: CellBlock, stem: str) -> dict | None:
+    """Compare the chosen cell of a block with all others on its test faces; None where there is no other."""
+    runs = [cell.run for cell in block.paired]
+    if len(runs) < 2:
+        return None
+    settings = read_config(block.chosen.run.folder)
+    compared = several.compare(runs, resamples=settings.evaluation.resamples, seed=settings.seed, with_first=True)
+    _write_json(folder / f"comparison{stem}.json", compared)
+    write_table(folder / f"side_by_side{stem}.csv", side_by_side(several.opinions(runs), compared["classes"]))
+    return compared
+
+
+def _block_name(block: CellBlock, found: Sequence[CellBlock], grid: Grid) -> str:
+    """What sets the test faces of a block apart: a letter, and the values of axes that do not all occur in it."""
+    held = {axis: dict.fromkeys(cell.point[axis] for cell in block.cells) for axis in grid.axes}
+    own = [
+        f"{axis.replace('_', ' ')} {' or '.join(values)}"
+        for axis, values in held.items()
+        if len(values) < len(grid.axes[axis])
+    ]
+    return f"test faces {chr(ord('A') + found.index(block))}" + (f" ({', '.join(own)})" if own else "")
 
 
 def read_run(folder: Path) -> RunRecord:
     """Everything that a report needs of a run folder.
 
     Raises:
-        UserError: metrics.json or predictions.csv is missing or cannot be read.
+        UserError: metrics.json or predictions.csv is missing or cannot be read, or a features.csv cannot be read.
     """
     stages = sorted(path.parent for path in folder.glob("stages/*/history.csv"))
     return RunRecord(
@@ -58,6 +130,7 @@ def read_run(folder: Path) -> RunRecord:
         predictions=_read_predictions(folder / "predictions.csv"),
         histories={stage.name: pd.read_csv(stage / "history.csv") for stage in stages},
         stages={stage.name: _read_optional(stage / "stage.json") for stage in stages},
+        features={path.parent.name: _read_features(path) for path in sorted(folder.glob(f"stages/*/{FEATURES}"))},
     )
 
 
@@ -78,3 +151,12 @@ def _read_predictions(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, converters=dict.fromkeys(("row", "true", "predicted", "route"), str))
     except (OSError, ValueError) as error:
         raise UserError(f"run folder {path.parent}: {path.name} is not readable as a table ({error})") from error
+
+
+def _read_features(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, converters={"row": str, "emotion": str}, dtype={"x": float, "y": float})
+        return table[["row", "emotion", "x", "y"]]
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"features {path} are not readable as a table of row, emotion, x, y ({reason})") from error

@@ -66,6 +66,7 @@ class RunRecord:
         predictions: predictions.csv, one row a test face.
         histories: Stage -> history.csv.
         stages: Stage -> stage.json.
+        features: Stage -> features.csv, where there is one.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class RunRecord:
     predictions: pd.DataFrame
     histories: Mapping[str, pd.DataFrame]
     stages: Mapping[str, Mapping]
+    features: Mapping[str, pd.DataFrame]
 
     @property
     def headline(self) -> dict:
@@ -118,6 +120,7 @@ def run_page(record: RunRecord, faces: Callable[[Sequence[str]], np.ndarray]) ->
         _calibration(record),
         _mistakes(record, faces),
         _training(record),
+        _features(record),
         _data(record),
         _cost(record),
         _configuration(record),
@@ -204,29 +207,28 @@ def _summary_words(record: RunRecord) -> str:
 
 def _answers(record: RunRecord) -> Section:
     answers = record.metrics["answers"]
-    columns = ("Answer", "Top-1 %", "Top-2 %", "Balanced %", "Macro F1 %", "ECE", "NLL")
-    rows = [
+    names = {name: ANSWERS.get(name, name) for name in answers}
+    measures = ("top1", "balanced_accuracy", "macro_f1")
+    rows = [(names[name], *(with_span(scores, m) for m in measures)) for name, scores in answers.items()]
+    further = [
         (
-            ANSWERS.get(name, name),
-            with_span(scores, "top1"),
-            points(scores.get("top2")),
-            with_span(scores, "balanced_accuracy"),
-            with_span(scores, "macro_f1"),
-            decimals(scores.get("ece")),
-            decimals(scores.get("nll")),
+            names[name],
+            *(points(scores.get(key)) for key in ("top2", "top3", "weighted_f1")),
+            *(decimals(scores.get(key)) for key in ("ece", "nll")),
         )
         for name, scores in answers.items()
     ]
     with record.drawing("answers", "Answers with 95 % intervals", 5.4, 1.2 + 0.56 * len(answers)) as axes:
-        figures.intervals(axes[0, 0], [(ANSWERS.get(name, name), scores) for name, scores in answers.items()])
+        figures.intervals(axes[0, 0], [(names[name], scores) for name, scores in answers.items()])
     strong = (list(answers).index(record.metrics["headline"]),)
     caption = f"n = {record.headline['n']:,} test faces; 95 % bootstrap intervals in brackets"
     return Section(
         "Answers",
-        "Higher is better for the first four columns, lower for ECE (how far stated confidence is from the truth) and "
-        "NLL (how surprised the model was by the true emotion). The bold row is the headline.",
+        "Higher is better, but for ECE (how far stated confidence is from the truth) and NLL (how surprised the model "
+        "was by the true emotion). The bold row is the headline.",
         [
-            Table(columns, rows, caption=caption, strong=strong),
+            Table(("Answer", "Top-1 %", "Balanced %", "Macro F1 %"), rows, caption=caption, strong=strong),
+            Table(("Answer", "Top-2 %", "Top-3 %", "Weighted F1 %", "ECE", "NLL"), further, strong=strong),
             Items(tuple(ANSWER_NOTES[name] for name in answers if name in ANSWER_NOTES)),
             Images((Image(record.figure("answers"), "Top-1, balanced accuracy and macro F1 of each answer", 5.4),)),
         ],
@@ -438,9 +440,7 @@ def _png(pixels: np.ndarray) -> bytes:
 def _training(record: RunRecord) -> Section:
     training = record.metrics.get("training") or {}
     images = []
-    # In training order: the gate first.
-    for stage in sorted(record.histories, key=[*training, *record.histories].index):
-        history = record.histories[stage]
+    for stage, history in _in_training_order(record, record.histories):
         if history.empty:
             continue
         best = (training.get(stage) or record.stages.get(stage) or {}).get("best_epoch")
@@ -468,6 +468,37 @@ def _training(record: RunRecord) -> Section:
         "Training figures are taken on augmented faces while the weights still change, so they may lie below "
         "validation. The kept epoch was chosen on validation faces; the test faces had no part in it.",
         blocks,
+    )
+
+
+def _in_training_order(record: RunRecord, tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
+    """Stages and their tables, the gate first."""
+    names = [*(record.metrics.get("training") or {}), *tables]
+    return sorted(tables.items(), key=lambda item: names.index(item[0]))
+
+
+def _features(record: RunRecord) -> Section:
+    images = []
+    for stage, table in _in_training_order(record, record.features):
+        title = f"Learned features. {_stage_title(record, stage)}"
+        with record.drawing(f"features_{stage}", title, 4.9, 3.7) as axes:
+            note = f"{_shown(record, table)}\nt-SNE keeps neighbours, not distances."
+            figures.feature_map(axes[0, 0], table, note=note)
+        images.append(Image(record.figure(f"features_{stage}"), f"t-SNE of the features of {stage}, by emotion", 4.9))
+    return Section(
+        "Learned features",
+        "What each stage gives to its last layer, in two dimensions (t-SNE, van der Maaten and Hinton, 2008): faces "
+        "side by side have similar features. How large a cluster is, and how far from another, means nothing.",
+        [Images(tuple(images))] if images else [],
+    )
+
+
+def _shown(record: RunRecord, table: pd.DataFrame) -> str:
+    total = int(record.predictions["true"].isin(table["emotion"].unique()).sum())
+    choice = f" of {total:,}" if len(table) < total else ""
+    how = ", chosen in proportion to the emotions" if choice else ""
+    return (
+        f"n = {len(table):,}{choice} {record.metrics.get('split', 'test')} faces{how}; seed {record.metrics['seed']}."
     )
 
 

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from hierarchy.errors import UserError
 
-FIGURES = ("top1", "balanced_accuracy", "macro_f1")
+FIGURES = ("top1", "balanced_accuracy", "macro_f1", "weighted_f1")
 RESAMPLES = 1000
 _PERCENTILES = (2.5, 97.5)
 
@@ -27,13 +27,13 @@ def confusion_counts(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> 
 
 
 def confusion_figures(confusion: ArrayLike) -> dict[str, np.ndarray]:
-    """Top-1 accuracy, balanced accuracy and macro F1 of one or many confusion matrices.
+    """Top-1 accuracy, balanced accuracy, macro F1 and F1 weighted by support, of one or many confusion matrices.
 
     Args:
         confusion: (..., classes, classes) counts, rows are the true classes; each holds at least one face.
 
     Returns:
-        Figure -> (...) float64. A class without true faces is left out of balanced accuracy and macro F1.
+        Figure -> (...) float64. A class without true faces is left out of balanced accuracy and both F1.
     """
     counts = np.asarray(confusion, dtype=np.float64)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
@@ -46,6 +46,7 @@ def confusion_figures(confusion: ArrayLike) -> dict[str, np.ndarray]:
         "top1": hits.sum(axis=-1) / support.sum(axis=-1),
         "balanced_accuracy": recall.sum(axis=-1) / held,
         "macro_f1": f1.sum(axis=-1) / held,
+        "weighted_f1": (f1 * support).sum(axis=-1) / support.sum(axis=-1),
     }
 
 

@@ -38,6 +38,18 @@ def points(value: float | None) -> str:
     return f"{100 * value:.1f}" if known(value) else UNKNOWN
 
 
+def signed(value: float | None) -> str:
+    """0.012 -> +1.2, for columns whose heading has the unit."""
+    return f"{100 * value:+.1f}" if known(value) else UNKNOWN
+
+
+def spread(figure: Mapping | None) -> str:
+    """A mean and its standard deviation in percent, `63.4 ± 0.6`."""
+    if not figure or not known(figure.get("mean")):
+        return UNKNOWN
+    return f"{points(figure['mean'])} ± {points(figure.get('std'))}"
+
+
 def decimals(value: float | None) -> str:
     """Three decimals."""
     return f"{value:.3f}" if known(value) else UNKNOWN

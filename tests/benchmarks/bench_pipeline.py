@@ -48,7 +48,7 @@ def _time_first_batches(data: Path):
 
     tf.constant(0)  # the start of TensorFlow itself is no part of the data's time
     logging.getLogger("hierarchy").setLevel(logging.ERROR)
-    config = apply_flags(RunConfig(), {"data": str(data)})
+    config = apply_flags(RunConfig(), {"data": str(data), "image_size": 48})
     for label in ("first time", "from the cache"):
         start = time.perf_counter()
         faces = read_faces(config)
@@ -64,14 +64,16 @@ def _time_training(batches, steps: int, rounds: int) -> None:
     import tensorflow as tf
 
     from hierarchy.config import StageConfig
-    from hierarchy.training import build_loss, build_optimizer
+    from hierarchy.training import build_loss, build_optimizer, phases
     from models.registry import create_model
 
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     config = StageConfig(epochs=1)
     model = create_model(config.model, input_shape=batches.pixels.shape[1:], num_classes=batches.targets.shape[1])
-    model.compile(build_optimizer(config, batches.steps_per_epoch), build_loss(config), metrics=["accuracy"])
+    (phase,) = phases(config)
+    loss = build_loss(config, batches.targets.argmax(axis=1), batches.targets.shape[1])
+    model.compile(build_optimizer(config, phase, batches.steps_per_epoch), loss, metrics=["accuracy"])
     bare = tf.data.Dataset.from_tensors(next(iter(batches.dataset(0, 1)))).cache().repeat()
     epochs = 1 + steps * (rounds + 1) // batches.steps_per_epoch
 

@@ -79,7 +79,7 @@ def test_settings_are_frozen():
         ({"seed": "-1"}, "--seed: expected at least 0"),
         ({"learning_rate": "nan"}, "--learning-rate: expected a number"),
         ({"learning_rate": "0"}, "--learning-rate: expected above 0"),
-        ({"balance": "smote"}, "--balance: expected one of none, oversample, class-weight, got 'smote'"),
+        ({"balance": "smote"}, "--balance: expected one of none, oversample, class-weight, sampler, got 'smote'"),
         ({"flip": "maybe"}, "--flip: expected on or off"),
         ({"channels": "2"}, "--channels: expected one of 1, 3"),
         ({"test_fraction": "0.9"}, "--test-fraction: expected above 0 and at most 0.5"),
@@ -144,3 +144,26 @@ def test_differences_name_the_setting_and_both_values():
 def test_staged_values_keep_their_types():
     assert parse_staged("ema", "0.2,valence=0", "--ema") == {None: 0.2, "valence": 0.0}
     assert parse_staged("flip", "on,valence=off", "--flip") == {None: True, "valence": False}
+
+
+def test_emotions_keep_their_own_and_leave_out_the_rest():
+    config = apply_flags(RunConfig(), {"emotions": "fear,Happiness,neutral,sad"})
+    assert config.grouping().emotions == ("fear", "happy", "sad", "neutral")
+    assert set(config.data.left_out) == {"angry", "disgust", "surprise", "contempt"}
+    assert RunConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(UserError, match="fear stands in --emotions and in --exclude"):
+        apply_flags(config, {"exclude": "fear"})
+    with pytest.raises(UserError, match="leaves group 'negative'"):
+        apply_flags(RunConfig(), {"emotions": "happy,neutral"})
+
+
+@pytest.mark.parametrize("loss", ["weighted", "balanced-softmax"])
+def test_rebalancing_twice_is_refused(loss):
+    with pytest.raises(UserError, match=f"--loss {loss} with --balance oversample rebalances stage negative twice"):
+        apply_flags(RunConfig(), {"loss": f"negative={loss}", "balance": "oversample"})
+
+
+def test_a_model_with_settings_of_its_own_is_no_stage():
+    config = apply_flags(RunConfig(), {"model": "vgg13:batch_norm=on,negative=resnet18:stem=imagenet"})
+    assert config.for_stage("valence").model == "vgg13:batch_norm=on"
+    assert config.for_stage("negative").model == "resnet18:stem=imagenet"

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pytest
 
 from hierarchy.config import EvaluationConfig
 from hierarchy.errors import UserError
-from hierarchy.judging import judge, predict, prediction_table, single_face_latency
+from hierarchy.judging import judge, predict, prediction_table
 from hierarchy.taxonomy import TAXONOMIES, Taxonomy
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -234,16 +233,3 @@ def test_a_stage_that_gives_no_probabilities_is_refused():
     made["valence"].table *= 100
     with pytest.raises(UserError, match="sums to 100"):
         predict(made, SEVEN, PIXELS, rows_of(SEVEN))
-
-
-def test_latency_is_in_order_and_asks_every_stage_for_one_face():
-    shapes = []
-
-    def model(face, training):
-        shapes.append((tuple(face.shape), training))
-        return face[:, 0, 0, :]
-
-    timed = single_face_latency({n: SimpleNamespace(model=model) for n in ("a", "b")}, (48, 48, 1), repeats=3)
-    assert 0 < timed["p10"] <= timed["median"] <= timed["p90"]
-    assert set(shapes) == {((1, 48, 48, 1), False)}
-    assert len(shapes) == 2, "compiled once, not traced again for each face"

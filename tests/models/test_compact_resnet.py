@@ -30,9 +30,9 @@ def test_no_bias_stands_before_a_normalisation():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"widths": (8, 16)}, "widths has 2 entries, blocks"),
-        ({"widths": (0, 8, 8)}, "must be 1 or more"),
-        ({"strides": (1, 2, 3)}, "strides 1 or 2"),
+        ({"widths": (8, 16)}, "widths has 2, blocks has 3, strides has 3 entries"),
+        ({"widths": (0, 8, 8)}, "widths is .* must be 1 or more"),
+        ({"strides": (1, 2, 3)}, "strides is 3; it must be 1 or 2"),
         ({"stem_stride": 3}, "stem_stride is 3"),
         ({"dropout": -0.1}, "dropout is -0.1"),
     ],

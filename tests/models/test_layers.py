@@ -1,7 +1,8 @@
 import keras
 import numpy as np
+import pytest
 
-from models.layers import Standardize
+from models.layers import AdaptiveMean, Standardize
 
 
 def test_each_image_gets_zero_mean_and_unit_variance():
@@ -25,3 +26,19 @@ def test_settings_survive_serialisation():
     layer = Standardize(epsilon=4.0, name="normal")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert (again.epsilon, again.name) == (4.0, "normal")
+
+
+@pytest.mark.parametrize(("shape", "size"), [((1, 1), 7), ((1, 3), 2), ((14, 7), 7), ((5, 9), 3), ((4, 4), 1)])
+def test_maps_are_averaged_in_windows_that_leave_nothing_out(shape, size):
+    maps = np.random.default_rng(0).uniform(0, 1, (2, *shape, 3)).astype("float32")
+    bounds = [[(i * n // size, -(-(i + 1) * n // size)) for i in range(size)] for n in shape]
+    expected = [[maps[:, a:b, c:d].mean(axis=(1, 2)) for c, d in bounds[1]] for a, b in bounds[0]]
+    pixels = keras.Input(maps.shape[1:])
+    found = keras.Model(pixels, AdaptiveMean(size=size)(pixels)).predict(maps, verbose=0)
+    np.testing.assert_allclose(found, np.moveaxis(expected, 2, 0), rtol=1e-5)
+
+
+def test_size_survives_serialisation():
+    layer = AdaptiveMean(size=3, name="pooled")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert (again.size, again.name) == (3, "pooled")

@@ -6,7 +6,7 @@ import pytest
 from hierarchy.data.augment import Augmentation, augment
 from hierarchy.errors import UserError
 
-NOTHING = {"shift": 0, "flip": False, "rotation": 0, "zoom": 0, "erase": 0, "brightness": 0, "contrast": 0}
+NOTHING = {"shift": 0, "flip": False, "rotation": 0, "zoom": 0, "shear": 0, "erase": 0, "brightness": 0, "contrast": 0}
 
 
 def only(**settings):
@@ -40,7 +40,7 @@ def test_shape_type_and_input_are_kept(channels):
     batch = batch_of(16, (40, 48, channels))
     batch.setflags(write=False)  # as the memory map of the image cache
     before = batch.copy()
-    result = run(batch, Augmentation(brightness=0.2, contrast=0.2))
+    result = run(batch, Augmentation(shear=0.2, brightness=0.2, contrast=0.2))
     assert result.shape == batch.shape
     assert result.dtype == np.uint8
     assert (batch == before).all()
@@ -87,6 +87,29 @@ def test_rotation_and_zoom_turn_about_the_centre():
     assert 17.4 < zoomed[:, 1].max() < 18.3
 
 
+def test_shear_slants_upright_lines_about_the_centre_and_leaves_level_ones():
+    batch = np.zeros((300, 49, 49, 1), np.uint8)
+    batch[:, 8:11, 23:26] = 255  # 15 pixels above the centre
+    batch[::2] = batch[::2].transpose(0, 2, 1, 3)[:, :, ::-1]  # or 15 to the right of it
+    slanted = dot_positions(run(batch, only(shear=0.4))) - 24
+    np.testing.assert_allclose(slanted[::2], [[0, 15]] * 150, atol=0.1)
+    np.testing.assert_allclose(slanted[1::2, 0], -15, atol=0.1)
+    assert 5.5 < slanted[1::2, 1].max() < 6.1
+    assert -6.1 < slanted[1::2, 1].min() < -5.5
+
+
+def test_without_shear_results_are_those_from_before_there_was_any():
+    """Means of each variant as the program gave them then; any number drawn more or less would change them all."""
+    batch = np.random.default_rng(0).integers(0, 256, (4, 24, 20, 1), dtype=np.uint8)
+    settings = Augmentation(erase=1.0, brightness=0.2, contrast=0.2, rotation=30)
+    np.testing.assert_allclose(
+        run(batch, settings, seed=3).mean(axis=(1, 2, 3)), [115.2104, 143.2292, 80.1208, 119.4563], atol=0.05
+    )
+    rng = np.random.default_rng(3)
+    augment(batch, rng, settings)
+    assert rng.random() == pytest.approx(0.2753743769480771, abs=1e-12)
+
+
 def test_border_mirrors_the_face():
     assert (run(np.full((50, 48, 48, 1), 90, np.uint8), Augmentation(erase=0)) == 90).all()
 
@@ -121,6 +144,7 @@ def test_brightness_and_contrast_stay_in_range():
         {"shift": -0.1},
         {"rotation": 181},
         {"zoom": 0.9},
+        {"shear": 0.6},
         {"erase": 1.5},
         {"erase": float("nan")},
         {"brightness": "dark"},

@@ -1,23 +1,28 @@
 """Training batches as functions of (seed, step) alone, and evaluation batches that touch nothing."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from hierarchy.data.augment import Augmentation
 from hierarchy.data.batches import TrainBatches, evaluation_batches
-from hierarchy.data.sampling import draw_rows
+from hierarchy.data.sampling import draw_rows, draw_shares
+from hierarchy.errors import UserError
 
 STILL = Augmentation(shift=0, flip=False, rotation=0, zoom=0, erase=0)
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 1), dtype=np.uint8)
 PIXELS[:, 0, 0, 0] = np.arange(40)  # tells which face it is
 ROWS = np.arange(3, 26)  # 23 rows, so that batches of 5 leave a rest
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
-def batches(*, rows=ROWS, targets=None, batch_size=5, seed=1, augmentation=STILL, pixels=PIXELS):
+def batches(*, rows=ROWS, targets=None, batch_size=5, seed=1, augmentation=STILL, pixels=PIXELS, **more):
     targets = np.eye(40, dtype=np.float32)[rows] if targets is None else targets
-    return TrainBatches(
-        pixels=pixels, rows=rows, targets=targets, batch_size=batch_size, seed=seed, augmentation=augmentation
-    )
+    settings = {"batch_size": batch_size, "seed": seed, "augmentation": augmentation}
+    return TrainBatches(pixels=pixels, rows=rows, targets=targets, **settings, **more)
 
 
 def listed(dataset):
@@ -133,3 +138,117 @@ def test_evaluation_is_the_same_every_time():
     dataset = evaluation_batches(PIXELS, ROWS, batch_size=4)
     first, second = (np.concatenate([np.asarray(b) for b in dataset]) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+# Each face is of one grey of its own, so that mixed pixels tell the shares.
+FLAT = np.repeat(np.arange(40, dtype=np.uint8), 16 * 12).reshape(40, 16, 12, 1) * 6
+MIXED = [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}]
+
+
+def mixing(**settings):
+    return batches(pixels=FLAT, **settings)
+
+
+@pytest.mark.parametrize("settings", MIXED, ids=["mixup", "cutmix", "both"])
+def test_mixed_batches_are_the_same_whatever_came_before(settings):
+    whole = listed(mixing(**settings).dataset(0, 3))
+    later = listed(mixing(**settings).dataset(2, 3))
+    other = listed(mixing(**settings, seed=2).dataset(2, 3))
+    for (faces, targets), (faces_again, targets_again) in zip(whole[8:], later, strict=True):
+        np.testing.assert_array_equal(faces, faces_again)
+        np.testing.assert_array_equal(targets, targets_again)
+    assert any((one[1] != two[1]).any() for one, two in zip(later, other, strict=True))
+
+
+@pytest.mark.parametrize("settings", MIXED, ids=["mixup", "cutmix", "both"])
+def test_targets_are_mixed_by_the_shares_of_the_pixels(settings):
+    seen = listed(mixing(**settings).dataset(0, 4))
+    for faces, targets in seen:
+        np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(faces.mean(axis=(1, 2, 3)), targets @ (np.arange(40) * 6.0), rtol=1e-4)
+    targets = np.concatenate([targets for _, targets in seen])
+    assert (targets.max(axis=1) < 0.99).mean() > 0.3, "few faces are mixed at all"
+    assert (np.count_nonzero(targets, axis=1) <= 2).all()
+
+
+def test_mixup_blends_whole_faces_and_cutmix_pastes_rectangles_anywhere():
+    assert all((faces == faces[:, :1, :1]).all() for faces, _ in listed(mixing(mixup=0.4).dataset(0, 2)))
+    corners = []
+    for step, (faces, _) in enumerate(listed(mixing(cutmix=1.0).dataset(0, 8))):
+        assert set(np.unique(faces)) <= set(np.unique(FLAT)), "no new greys"
+        for pasted in (faces != mixing().batch(step)[0])[..., 0]:
+            if pasted.any():
+                rows, columns = np.flatnonzero(pasted.any(axis=1)), np.flatnonzero(pasted.any(axis=0))
+                assert pasted[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+                corners.append((rows[0] / 16, columns[0] / 12))
+    assert np.abs(np.corrcoef(np.array(corners).T)[0, 1]) < 0.9, "top and left edges are drawn apart"
+
+
+def test_with_both_on_each_has_its_share_of_the_batches():
+    blended = [bool((faces == faces[:, :1, :1]).all()) for faces, _ in listed(mixing(**MIXED[2]).dataset(0, 10))]
+    assert 10 <= sum(blended) <= 30
+
+
+def test_batches_as_arrays_are_never_mixed():
+    for step in range(8):
+        for one, two in zip(mixing(mixup=1.0, cutmix=1.0).batch(step), mixing().batch(step), strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_without_mixing_a_dataset_holds_the_very_arrays():
+    for step, (faces, targets) in enumerate(listed(batches(augmentation=Augmentation()).dataset(0, 2))):
+        expected = batches(augmentation=Augmentation()).batch(step)
+        np.testing.assert_array_equal(faces, expected[0].astype(np.float32))
+        np.testing.assert_array_equal(targets, expected[1])
+
+
+@pytest.mark.parametrize("settings", [{"mixup": 1.5}, {"cutmix": -0.1}, {"mixup": float("nan")}])
+def test_an_alpha_out_of_range_names_itself(settings):
+    with pytest.raises(UserError, match=f"{next(iter(settings))} is .*right is an alpha from 0"):
+        batches(**settings)
+
+
+def test_sampler_draws_every_class_alike_and_anew_in_each_epoch():
+    labels = np.array([0] * 18 + [1] * 5)
+    made = batches(targets=np.eye(2, dtype=np.float32)[labels], shares=draw_shares(labels, "sampler"))
+    epochs = [
+        np.concatenate([which(made.batch(4 * epoch + i)[0]) for i in range(made.steps_per_epoch)])
+        for epoch in range(100)
+    ]
+    assert all(len(seen) == 20 for seen in epochs)
+    assert len({tuple(sorted(seen)) for seen in epochs}) > 90, "each epoch draws rows of its own"
+    assert any(len(set(seen)) < len(seen) for seen in epochs)
+    rare = np.mean([np.mean(labels[seen - 3] == 1) for seen in epochs])
+    assert rare == pytest.approx(0.5, abs=0.04)
+    drawn = np.bincount(np.concatenate(epochs), minlength=40)[3:26]
+    assert drawn[labels == 1].min() > 120, "no row of a class is preferred"
+    assert drawn[labels == 0].max() < 100
+
+
+def test_sampled_batches_are_functions_of_seed_and_step():
+    labels = np.array([0] * 18 + [1] * 5)
+
+    def sampled(seed=1):
+        return batches(seed=seed, shares=draw_shares(labels, "sampler"))
+
+    whole, later = listed(sampled().dataset(0, 3)), listed(sampled().dataset(2, 3))
+    for (faces, targets), (faces_again, targets_again) in zip(whole[8:], later, strict=True):
+        np.testing.assert_array_equal(faces, faces_again)
+        np.testing.assert_array_equal(targets, targets_again)
+        assert targets.argmax(axis=1).tolist() == which(faces)
+    assert which(sampled().batch(0)[0]) != which(sampled(seed=2).batch(0)[0])
+
+
+def test_batches_as_arrays_need_no_tensorflow():
+    script = (
+        "import sys; import numpy as np\n"
+        "from hierarchy.data.augment import Augmentation\n"
+        "from hierarchy.data.batches import TrainBatches\n"
+        "from hierarchy.data.sampling import draw_rows, draw_shares\n"
+        "made = TrainBatches(pixels=np.zeros((4, 8, 8, 1), np.uint8), rows=np.arange(4), batch_size=2, seed=0,\n"
+        "    targets=np.eye(4, dtype=np.float32), augmentation=Augmentation(), mixup=0.2)\n"
+        "assert made.batch(3)[0].shape == (2, 8, 8, 1)\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'tensorflow', 'keras'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr[-2000:]

@@ -221,3 +221,21 @@ def test_a_named_data_set_is_never_replaced_by_synthetic_faces(tmp_path, monkeyp
     assert data.dataset == dataset
     with pytest.raises(UserError, match="--data PATH"):
         read_faces(RunConfig(data=data, stage=StageConfig()))
+
+
+def test_a_split_by_sample_is_asked_for_in_the_settings(tmp_path, caplog):
+    """Two people only: by subject there is nothing to cut, by sample there is."""
+    rng = np.random.default_rng(3)
+    for sequence, emotion in enumerate(("happy", "fear", "sadness"), start=1):
+        place = tmp_path / emotion
+        place.mkdir()
+        for person in ("S010", "S011"):
+            for i in range(15):
+                name = f"{person}_{sequence:03d}_{i:08d}.png"
+                Image.fromarray(rng.integers(0, 256, (48, 48), dtype=np.uint8)).save(place / name)
+    with pytest.raises(UserError, match="too few"):
+        read_faces(config(tmp_path))
+    faces = read_faces(config(tmp_path, split_by="sample"))
+    assert set(faces.manifest["source"]) == {"ck48"}
+    count = len(faces.split("test"))
+    assert f"{count} of {count} test faces show a person of the train split" in caplog.text

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hierarchy.data.sampling import class_prior, class_weights, draw_rows, trained_prior
+from hierarchy.data.sampling import class_prior, class_weights, draw_rows, draw_shares
 
 LABELS = np.repeat([0, 1, 2], [60, 25, 3])[np.random.default_rng(0).permutation(88)]
 
@@ -27,21 +27,24 @@ def test_oversampling_follows_the_seed():
 
 
 def test_class_weights_are_n_over_k_n_k():
-    weights = class_weights(LABELS, "class-weight")
-    assert weights == pytest.approx({0: 88 / (3 * 60), 1: 88 / (3 * 25), 2: 88 / (3 * 3)})
+    weights = class_weights(LABELS, 3)
+    assert weights == pytest.approx([88 / (3 * 60), 88 / (3 * 25), 88 / (3 * 3)])
     assert sum(weights[label] for label in LABELS) == pytest.approx(len(LABELS))
+    assert class_weights(LABELS, 4)[3] == 0, "a class without rows"
 
 
-@pytest.mark.parametrize("balance", ["none", "oversample"])
-def test_no_weights_without_class_weight(balance):
-    assert class_weights(LABELS, balance) is None
+def test_sampler_makes_classes_alike_and_rows_of_a_class_alike():
+    shares = draw_shares(LABELS, "sampler")
+    np.testing.assert_allclose(np.bincount(LABELS, weights=shares), [1 / 3] * 3)
+    assert len(np.unique(shares)) == 3
+    np.testing.assert_allclose(draw_shares(np.array([0, 2, 2]), "sampler"), [1 / 2, 1 / 4, 1 / 4])
+    np.testing.assert_array_equal(draw_rows(LABELS, "sampler", seed=0), np.arange(88))
+
+
+@pytest.mark.parametrize("balance", ["none", "oversample", "class-weight"])
+def test_no_shares_without_the_sampler(balance):
+    assert draw_shares(LABELS, balance) is None
 
 
 def test_the_prior_counts_every_class_that_the_stage_knows():
     np.testing.assert_allclose(class_prior(LABELS, 4), [60 / 88, 25 / 88, 3 / 88, 0])
-
-
-@pytest.mark.parametrize("balance", ["oversample", "class-weight"])
-def test_rebalanced_training_sees_a_uniform_prior(balance):
-    np.testing.assert_allclose(trained_prior(LABELS, balance, 3), [1 / 3] * 3)
-    np.testing.assert_allclose(trained_prior(LABELS, "none", 3), class_prior(LABELS, 3))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.data.splits import assign, drop_duplicates, limit_rows
+from hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
 from hierarchy.errors import UserError
 
 FRACTIONS = {"validation_fraction": 0.1, "test_fraction": 0.2}
@@ -201,6 +201,50 @@ def test_an_official_test_split_without_a_class_is_said(caplog):
     )
     assign(faces, seed=0, **FRACTIONS)
     assert "Class sad has no test row" in caplog.text
+
+
+def test_a_cut_by_sample_lets_a_person_stand_on_both_sides_and_says_so(caplog):
+    done = assign(by_subject(), seed=0, by="sample", **FRACTIONS)
+    assert (sides(done, "subject").str.len() > 1).any()
+    assert "identical faces kept together, subjects ignored" in caplog.text
+    known = set(done.loc[done["split"] == "train", "subject"])
+    test = done[done["split"] == "test"]
+    shared = test["subject"].isin(known).sum()
+    note_shared_subjects(done)
+    assert shared > 0
+    assert f"{shared} of {len(test)} test faces show a person of the train split: scores are inflated" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_identical_faces_stay_together_in_a_cut_by_sample(seed):
+    faces = by_subject(people=40)
+    faces["pixel_hash"] = [f"pixels{i // 2}" for i in range(len(faces))]
+    done = assign(faces, seed=seed, by="sample", **FRACTIONS)
+    assert (sides(done, "pixel_hash").str.len() == 1).all()
+
+
+def test_a_cut_by_sample_needs_no_second_person():
+    faces = by_subject(people=1, frames=60)
+    assert set(assign(faces, seed=0, by="sample", **FRACTIONS)["split"]) == {"train", "validation", "test"}
+    with pytest.raises(UserError, match="too few"):
+        assign(faces, seed=0, **FRACTIONS)
+
+
+def test_official_splits_that_share_people_are_said_too(caplog):
+    faces = by_subject(people=4)
+    faces["split"] = np.where(faces["subject"] == "S003", "test", "train")
+    faces.loc[[27, 28], "subject"] = "S001"
+    note_shared_subjects(faces)
+    assert "2 of 9 test faces show a person of the train split" in caplog.text
+
+
+def test_nothing_is_said_of_people_who_stand_in_one_split(caplog):
+    faces = by_subject()
+    faces.loc[faces.index[:9], "subject"] = ""  # unknown people are nobody in particular
+    faces.loc[faces.index[:3], "split"] = "test"
+    faces.loc[faces.index[3:], "split"] = "train"
+    note_shared_subjects(faces)
+    assert not caplog.records
 
 
 def test_a_class_with_too_few_subjects_is_one_clear_line():

@@ -173,6 +173,37 @@ def test_four_runs_give_every_pair_and_more_only_those_with_the_first(tmp_path):
     assert "pairs without run0" in omissions(table)
 
 
+def test_a_reference_is_paired_with_each_and_no_other_pair_is_tested(tmp_path):
+    runs = [load_run(write_run(tmp_path / f"run{i}", seed=i)) for i in range(3)]
+    table = compare(runs, resamples=20, with_first=True)
+    assert [(pair["a"], pair["b"]) for pair in table["pairs"]] == [("run0", "run1"), ("run0", "run2")]
+    assert "pairs without run0" in omissions(table)
+    assert "pairs without run0" not in omissions(compare(runs[:2], resamples=20, with_first=True))
+
+
+def test_runs_of_an_older_version_are_compared_with_all_figures(flat, composed):
+    new = compare_folders(flat, composed)
+    for folder in (flat, composed):
+        record = json.loads((folder / "metrics.json").read_text())
+        for scores in (*record["answers"].values(), *record["stages"].values()):
+            del scores["weighted_f1"], scores["top3"], scores["intervals"]["weighted_f1"]
+        write_json(folder / "metrics.json", record)
+    old = compare_folders(flat, composed)
+    assert old["runs"] == new["runs"]
+    for key in ("routings", "stages"):
+        assert [row["weighted_f1"] for row in old[key]] == pytest.approx([row["weighted_f1"] for row in new[key]])
+
+
+def test_each_run_has_weighted_f1_and_the_likeliest_two_and_three(flat, composed):
+    rows = compare_folders(flat, composed)["runs"]
+    for row, folder in zip(rows, (flat, composed), strict=True):
+        record = json.loads((folder / "metrics.json").read_text())
+        headline = record["answers"][record["headline"]]
+        for figure in ("weighted_f1", "top2", "top3"):
+            assert row[figure] == pytest.approx(headline[figure])
+        assert row["top1"] < row["top2"] < row["top3"]
+
+
 def test_other_processors_are_named(flat, composed):
     assert "a comparison of CPU-seconds and latency" not in omissions(compare_folders(flat, composed))
     write_json(composed / "environment.json", {"processor": "Abacus 2"})

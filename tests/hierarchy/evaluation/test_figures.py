@@ -117,6 +117,23 @@ def test_cost_axis_has_ticks_at_any_range(tmp_path, values):
         assert any(low <= tick <= high for tick in axes[0, 0].get_xticks())
 
 
+def test_feature_map_has_a_legend_in_the_emotions_order_and_rare_emotions_on_top(ax):
+    points = pd.DataFrame({"emotion": ["happy"] * 3 + ["angry"] * 2 + ["odd"], "x": range(6), "y": range(6)})
+    figures.feature_map(ax, points, note="n = 6")
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["angry  (n = 2)", "happy  (n = 3)", "odd  (n = 1)"]
+    layers = {dots.get_label().split()[0]: dots.get_zorder() for dots in ax.collections}
+    assert layers["happy"] < layers["angry"] < layers["odd"]
+    assert ax.get_xlabel() == "n = 6"
+
+
+def test_feature_map_tells_emotions_apart_without_colour(ax):
+    points = pd.DataFrame({"emotion": EMOTIONS, "x": range(len(EMOTIONS)), "y": 0})
+    figures.feature_map(ax, points, note="")
+    shapes = {dots.get_paths()[0].vertices.tobytes() for dots in ax.collections}
+    assert len(shapes) == len(EMOTIONS)
+
+
 @pytest.mark.parametrize(("channels", "shape"), [(1, (4, 5)), (3, (4, 5, 3)), (4, (4, 5, 3))])
 def test_displayable_pixels(channels, shape):
     assert figures.displayable(np.zeros((4, 5, channels), np.uint8)).shape == shape

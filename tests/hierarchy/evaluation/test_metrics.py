@@ -4,17 +4,17 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss, top_k_accuracy_score
+from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 
 from hierarchy.ensemble import HierarchicalClassifier
 from hierarchy.errors import UserError
-from hierarchy.evaluation.metrics import answer, class_indices, hierarchical_scores, scores, stage_scores
+from hierarchy.evaluation.metrics import answer, class_indices, hierarchical_scores, scores, stage_scores, top_shares
 from hierarchy.taxonomy import TAXONOMIES
 
 VALENCE = TAXONOMIES["valence"].exclude(["contempt"])
 APART = TAXONOMIES["valence-neutral-apart"].exclude(["contempt"])
 SCORE_KEYS = {
-    *("n", "classes", "top1", "top2", "balanced_accuracy", "macro_f1", "nll", "ece"),
+    *("n", "classes", "top1", "top2", "top3", "balanced_accuracy", "macro_f1", "weighted_f1", "nll", "ece"),
     *("intervals", "per_class", "confusion", "reliability"),
 }
 
@@ -33,6 +33,8 @@ def test_scores_agree_with_scikit_learn_and_go_into_json():
     assert set(result) == SCORE_KEYS
     assert result["n"] == 300
     assert result["top2"] == pytest.approx(top_k_accuracy_score(labels, table, k=2))
+    assert result["top3"] == pytest.approx(top_k_accuracy_score(labels, table, k=3))
+    assert result["weighted_f1"] == pytest.approx(f1_score(labels, table.argmax(axis=1), average="weighted"))
     assert result["nll"] == pytest.approx(log_loss(labels, table))
     assert np.sum(result["confusion"]) == 300
     assert np.trace(result["confusion"]) / 300 == pytest.approx(result["top1"])
@@ -61,9 +63,14 @@ def test_a_class_never_answered_has_recall_and_f1_zero():
     assert result["per_class"][1] == {"class": "b", "precision": None, "recall": 0, "f1": 0, "support": 1}
 
 
-def test_top2_of_two_classes_is_one_and_of_one_class_none():
-    assert scores([0, 1], [[0.1, 0.9], [0.9, 0.1]], ("a", "b"), resamples=5)["top2"] == 1
+def test_top2_and_top3_need_as_many_classes():
+    two = scores([0, 1], [[0.1, 0.9], [0.9, 0.1]], ("a", "b"), resamples=5)
+    assert (two["top2"], two["top3"]) == (1, None)
     assert scores([0], [[1.0]], ("a",), resamples=5)["top2"] is None
+
+
+def test_equal_probabilities_count_in_class_order():
+    assert top_shares([2, 3], [[0.25] * 4, [0.25] * 4]) == {"top2": 0.0, "top3": 0.5}
 
 
 def test_a_ruled_out_true_class_keeps_the_likelihood_finite():

@@ -340,6 +340,34 @@ def test_gallery_asks_for_the_surest_mistakes_by_their_exact_ids(tmp_path):
     assert all(re.fullmatch(r"\d{6}", name) for name in asked)
 
 
+def test_learned_features_are_shown_where_a_stage_has_them(tmp_path, whole_report):
+    assert "Learned features" not in whole_report[2] + whole_report[3]
+    make_run(tmp_path / "run")
+    true = pd.read_csv(tmp_path / "run/predictions.csv", dtype=str)
+    held = true[true["true"].isin(TAXONOMY.members("negative"))]
+    for stage, part in (("valence", true), ("negative", held.drop_duplicates("true"))):
+        table = pd.DataFrame({"row": part["row"], "emotion": part["true"], "x": range(len(part)), "y": 1.5})
+        table.to_csv(tmp_path / f"run/stages/{stage}/features.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        notes = []
+        patch.setattr(figures, "feature_map", lambda ax, points, note: notes.append(note.splitlines()[0]))
+        write_run_report(tmp_path / "run", faces=faces)
+    few = f"n = {len(TAXONOMY.members('negative'))} of {len(held)} test faces, chosen in proportion to the emotions"
+    assert notes == ["n = 300 test faces; seed 0.", f"{few}; seed 0."]
+    markdown = (tmp_path / "run/report.md").read_text()
+    assert "\n## Learned features\n" in markdown
+    assert "(figures/features_valence.png)" in markdown
+    assert "(figures/features_negative.png)" in markdown
+
+
+def test_a_damaged_features_table_is_one_clear_line(tmp_path):
+    make_run(tmp_path / "run")
+    (tmp_path / "run/stages/valence/features.csv").write_text("row,emotion\n1,sad\n")
+    with pytest.raises(UserError, match=r"features.csv are not readable as a table of row, emotion, x, y") as raised:
+        write_run_report(tmp_path / "run", faces=faces)
+    assert "\n" not in str(raised.value)
+
+
 def test_confident_mistakes_are_sorted_and_wrong():
     table = pd.DataFrame(
         {"row": ["a", "b", "c"], "true": ["sad", "sad", "sad"], "predicted": ["happy", "sad", "happy"]}

@@ -34,12 +34,14 @@ def test_figures_agree_with_scikit_learn():
     assert figures["top1"] == pytest.approx(accuracy_score(truth, answers))
     assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, answers))
     assert figures["macro_f1"] == pytest.approx(f1_score(truth, answers, average="macro"))
+    assert figures["weighted_f1"] == pytest.approx(f1_score(truth, answers, average="weighted"))
 
 
 def test_a_class_without_faces_is_left_out_of_the_averages():
     figures = confusion_figures([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
     assert figures["balanced_accuracy"] == pytest.approx((0.75 + 1) / 2)
     assert figures["macro_f1"] == pytest.approx((6 / 7 + 8 / 9) / 2)
+    assert figures["weighted_f1"] == pytest.approx((6 / 7 + 8 / 9) / 2), "both have four faces"
 
 
 def test_drawing_cells_has_the_spread_of_drawing_faces():
@@ -47,7 +49,7 @@ def test_drawing_cells_has_the_spread_of_drawing_faces():
     drawn = bootstrap_intervals(truth, answers, 4)
     plain = plain_bootstrap(truth, answers, balanced_accuracy_score)
     np.testing.assert_allclose(drawn["balanced_accuracy"], plain, atol=0.008)
-    assert set(drawn) == {"top1", "balanced_accuracy", "macro_f1"}
+    assert set(drawn) == {"top1", "balanced_accuracy", "macro_f1", "weighted_f1"}
 
 
 def test_interval_covers_the_figure_and_repeats_by_seed():

@@ -1,0 +1,113 @@
+"""Generated faces join a run: in its train split only, and only if no face that judges had a part in making them."""
+
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hierarchy.data.manifest import SOFT_PREFIX, check_manifest
+from hierarchy.data.sources import generated
+from hierarchy.data.sources._listing import subfolders
+from hierarchy.errors import UserError
+
+GENERATED = "generated"
+
+log = logging.getLogger("hierarchy")
+
+
+def refuse_as_data(manifest: pd.DataFrame) -> None:
+    """Refuse generated faces in the place of real ones, also where they were read as an ordinary folder.
+
+    Raises:
+        UserError: The manifest holds some.
+    """
+    parents = {os.path.dirname(os.path.dirname(path)) for path in manifest["path"]}  # noqa: PTH120 - tens of thousands
+    for folder in sorted(parents):
+        if generated.detect(Path(folder)):
+            raise UserError(
+                f"{folder} holds generated faces, and nothing can be judged on those; "
+                f"give real faces as --data and these as --generated {folder}"
+            )
+
+
+def append_generated(manifest: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The manifest of a run with the faces of `--generated` behind its own, not split yet.
+
+    Args:
+        manifest: Real faces, with `soft_<emotion>` columns or without.
+        path: A folder that pt_files.gan wrote, or a folder of such folders.
+
+    Raises:
+        UserError: There are none, or they are damaged.
+    """
+    made = pd.concat([generated.read(folder) for folder in _folders(path)], ignore_index=True)
+    soft = [column for column in manifest.columns if column.startswith(SOFT_PREFIX)]
+    for column in soft:  # nobody voted on a generated face: its emotion has every vote
+        made[column] = (made["emotion"] == column.removeprefix(SOFT_PREFIX)).astype("float32")
+    joined = pd.concat([manifest, made], ignore_index=True)
+    check_manifest(joined)
+    return joined
+
+
+def check_makers(made: pd.DataFrame, rows: pd.DataFrame, path: Path) -> None:
+    """Refuse generated faces that know validation or test faces of the run.
+
+    Args:
+        made: Generated rows with `pixel_hash`.
+        rows: Real rows with `pixel_hash` and their final `split`.
+        path: What `--generated` named.
+
+    Raises:
+        UserError: A face that chooses or judges was among those that they were made from, or stands among them.
+    """
+    known = set(made["pixel_hash"]).union(*(generated.read_seen(folder) for folder in _folders(path)))
+    judging = known.intersection(rows.loc[rows["split"] != "train", "pixel_hash"])
+    if judging:
+        raise UserError(
+            f"--generated {path}: it was made from {len(judging)} faces of this run's validation or test split; make "
+            f"it anew with this run's --data, --seed and split settings"
+        )
+
+
+def join_train(
+    rows: pd.DataFrame, made: pd.DataFrame, *, emotions: Collection[str], share: float, seed: int
+) -> pd.DataFrame:
+    """`rows` with generated faces in the train split behind them.
+
+    Args:
+        rows: Real rows, split.
+        made: Generated rows.
+        emotions: Those of the run; faces of others are left out.
+        share: Share of the generated faces to take, in (0, 1]: what a quick look kept of the real train rows.
+        seed: Decides which are taken.
+
+    Returns:
+        The rows with their index in the decoded images.
+    """
+    foreign = ~made["emotion"].isin(list(emotions))
+    if foreign.any():
+        names = ", ".join(sorted(set(made.loc[foreign, "emotion"])))
+        log.warning("%d generated faces of %s were left out: the run has no such emotion.", foreign.sum(), names)
+    made = made[~foreign]
+    if share < 1:
+        made = made.sample(int(np.ceil(share * len(made))), random_state=seed).sort_index()
+    for emotion, count in made["emotion"].value_counts().items():
+        real = int(((rows["emotion"] == emotion) & (rows["split"] == "train")).sum())
+        log.warning(
+            "%d generated faces of %s joined %d real ones in train; validation and test hold real faces only.",
+            count,
+            emotion,
+            real,
+        )
+    return pd.concat([rows, made.assign(split="train")])
+
+
+def _folders(path: Path) -> list[Path]:
+    places = [path] if generated.detect(path) else [path / name for name in subfolders(path)]
+    found = [place for place in places if generated.detect(place)]
+    if not found:
+        raise UserError(f"--generated {path}: no {generated.RECORD} there; give a folder that pt_files.gan wrote")
+    return found

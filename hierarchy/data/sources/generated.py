@@ -1,0 +1,78 @@
+"""Faces that a generative network drew (`python -m pt_files.gan`), with the record of the faces that it learnt from."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hierarchy.data.manifest import make_manifest
+from hierarchy.data.sources._listing import absolute, list_faces
+from hierarchy.errors import UserError
+
+IMAGE_SIZE = None
+LAYOUT = "what pt_files.gan writes: <emotion>/generated_<number>.png, generated.json and seen.csv"
+RECORD = "generated.json"
+SEEN = "seen.csv"
+FORMAT = 1
+
+_NAME = "generated"
+
+
+def detect(path: Path) -> bool:
+    """Whether `path` holds the record that the generator leaves."""
+    return (path / RECORD).is_file()
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read the manifest: train rows only, whatever is asked of them later.
+
+    Args:
+        path: A folder that `pt_files.gan` wrote. Faces may have been taken out of it by hand.
+
+    Raises:
+        UserError: The record is damaged, a face is of another emotion than the record says, or no face is left.
+    """
+    emotion = _read_record(path)["emotion"]
+    faces = list_faces(path)
+    if foreign := sorted(set(faces["emotion"]) - {emotion}):
+        raise UserError(f"{path}: {RECORD} speaks of {emotion}, but there are faces of {', '.join(foreign)} too")
+    return make_manifest(
+        ids=[f"{_NAME}/{file}" for file in faces["file"]],
+        paths=absolute(path, faces["file"]),
+        emotions=faces["emotion"],
+        splits="train",
+        source=_NAME,
+    )
+
+
+def read_seen(path: Path) -> frozenset[str]:
+    """Pixel hashes of the faces that the generator learnt from.
+
+    Raises:
+        UserError: They are missing, or not those that the record was written about.
+    """
+    try:
+        hashes = frozenset(pd.read_csv(path / SEEN, dtype=str, keep_default_na=False)["pixel_hash"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path / SEEN} is missing or damaged; which faces it was made from is unknown") from error
+    if seen_fingerprint(hashes) != _read_record(path)["seen"]:
+        raise UserError(f"{path / SEEN} does not belong to {RECORD}; which faces it was made from is unknown")
+    return hashes
+
+
+def seen_fingerprint(hashes: Iterable[str]) -> str:
+    """16 hex digits over different pixel hashes, whatever their order."""
+    return hashlib.blake2b("\n".join(sorted(set(hashes))).encode(), digest_size=8).hexdigest()
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise UserError(f"{path / RECORD}: format {record['format']!r} is not the {FORMAT} that this version reads")
+        return {"emotion": record["emotion"], "seen": record["seen"]["fingerprint"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path / RECORD} is missing or damaged; make the faces anew with pt_files.gan") from error

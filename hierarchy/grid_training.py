@@ -1,0 +1,221 @@
+"""Training a grid: every cell one after the other as an ordinary run, then one report of all; it can be interrupted."""
+
+import dataclasses
+import errno
+import gc
+import logging
+import shlex
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hierarchy import pipeline, runs
+from hierarchy.config import RunConfig
+from hierarchy.data.faces import SYNTHETIC, read_faces, resolve_data
+from hierarchy.data.shown_faces import faces_of_run
+from hierarchy.errors import UserError
+from hierarchy.evaluation.comparison import load_run
+from hierarchy.evaluation.grid_table import GridCell, grid_table
+from hierarchy.evaluation.report import write_grid_report
+from hierarchy.grid import Cell, Grid, read_grid, read_states, write_grid
+from hierarchy.paths import LOGS, RESULTS, ROOT
+from hierarchy.progress import clock
+from hierarchy.stage import Stage
+from hierarchy.transfer import check_unseen
+
+TABLE = "table.csv"
+REPORT = "report.html"  # the last file that a run writes
+States = dict[str, dict[str, str]]  # cell -> `fingerprint` of its faces, and `error` where it failed
+_FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+_LONGEST_AXES = 80  # letters of a grid's own name
+
+log = logging.getLogger("hierarchy")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look at the faces of a cell tells."""
+
+    dataset: str
+    fingerprint: str
+    test_hashes: frozenset[str]
+
+
+def train_grid(grid: Grid, stage_type: type[Stage], *, name: str | None, results: Path, logs: Path) -> Path:
+    """Train every cell of a new grid and report on all of them.
+
+    Args:
+        grid: Axes and cells.
+        stage_type: What trains the stages.
+        name: Folder below `results`; None for one made of data set and axes.
+        results: Folder of all runs and grids.
+        logs: Folder of all logs.
+
+    Returns:
+        The grid's folder.
+
+    Raises:
+        UserError: Bad data or settings, before anything is trained; or, at the end, that cells failed.
+        KeyboardInterrupt: With the words that say how to go on.
+    """
+    runs.check_writable(results)
+    runs.check_name(name, results)
+    looks = _look_over(grid, stage_type)
+    dataset = "+".join(dict.fromkeys(look.dataset for look in looks))
+    stem = name or f"{dataset}-grid-{'-'.join(grid.axes)[:_LONGEST_AXES]}"
+    if SYNTHETIC in dataset:
+        stem = stem if SYNTHETIC in stem else f"{SYNTHETIC}-{stem}"
+        cells = (dataclasses.replace(cell, name=f"{SYNTHETIC}-{cell.name}") for cell in grid.cells)
+        grid = dataclasses.replace(grid, cells=tuple(cells))
+    folder = runs.create_folder(results, stem if name else runs.free_name(stem, results))
+    states = {cell.name: {"fingerprint": look.fingerprint} for cell, look in zip(grid.cells, looks, strict=True)}
+    write_grid(folder, grid, states)
+    return _train_cells(folder, grid, stage_type, states, logs=logs)
+
+
+def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path) -> Path:
+    """Go on with a grid: finished cells are kept, the half-done one goes on, failed ones are tried again.
+
+    Args:
+        folder: The grid's folder.
+        stage_type: What trains the stages.
+        logs: Folder of all logs.
+
+    Raises:
+        UserError: The data has changed, a file is damaged, or, at the end, that cells failed.
+        KeyboardInterrupt: With the words that say how to go on.
+    """
+    grid, states = read_grid(folder), read_states(folder)
+    with _resumable(folder, logs):
+        looks = _look_over(grid, stage_type)
+    for cell, look in zip(grid.cells, looks, strict=True):
+        if states[cell.name].get("fingerprint") != look.fingerprint:
+            raise UserError(f"the data has changed since grid {folder.name} was started; start a new grid")
+    return _train_cells(folder, grid, stage_type, states, logs=logs)
+
+
+def _look_over(grid: Grid, stage_type: type[Stage]) -> list[_Look]:
+    """Build every model once and read every set of faces once: what is bad ends a grid before anything is trained.
+
+    Returns:
+        What is known of the faces of each cell.
+    """
+    checked: set[tuple] = set()
+    configs = [_before_data(cell.config, stage_type, checked) for cell in grid.cells]
+    read: dict[str, _Look] = {}
+    looks = []
+    for config in configs:
+        key = repr((config.data, config.seed))  # nothing else decides which faces there are and where they stand
+        if key not in read:
+            read[key] = _look(config)
+        for stage in config.grouping().stages(config.mode):
+            check_unseen(config.for_stage(stage).weights, set(read[key].test_hashes))
+        looks.append(read[key])
+    return looks
+
+
+def _before_data(config: RunConfig, stage_type: type[Stage], checked: set[tuple]) -> RunConfig:
+    """Settle data and image size, and check each kind of stage that is not yet in `checked`."""
+    stages = [config.for_stage(name) for name in config.grouping().stages(config.mode)]
+    size = config.data.image_size or max(stage_type.native_size(stage) for stage in stages)
+    for stage in stages:
+        kind = (stage.model, stage.weights, stage.loss, size, config.data.channels)
+        if kind not in checked:
+            stage_type.check(stage, (size, size, config.data.channels))
+            checked.add(kind)
+    return dataclasses.replace(config, data=dataclasses.replace(resolve_data(config.data), image_size=size))
+
+
+def _look(config: RunConfig) -> _Look:
+    faces = read_faces(config)
+    dataset = "+".join(sorted(set(faces.manifest["source"])))
+    return _Look(dataset, faces.images.fingerprint, frozenset(faces.split("test")["pixel_hash"]))
+
+
+def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], states: States, *, logs: Path) -> Path:
+    """Train the cells that are not finished, write the table after each and the report after all."""
+    print(f"grid {folder.name}, {grid.product}", flush=True)
+    cells: list[GridCell] = []
+    began, trained, total = time.monotonic(), 0, len(grid.cells)
+    with _resumable(folder, logs):
+        for number, cell in enumerate(grid.cells, 1):
+            line = f"cell {number} of {total}: {cell.text}"
+            if _finished(folder / cell.name):
+                print(f"{line}, finished already", flush=True)
+            else:
+                print(line + _pace(time.monotonic() - began, trained, total - number + 1), flush=True)
+                _train_and_note(folder, cell, stage_type, states[cell.name], logs=logs)
+                write_grid(folder, grid, states)
+                trained += 1
+            cells.append(_outcome(folder, cell, states[cell.name]))
+            runs.write_table(folder / TABLE, grid_table(cells))
+            gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
+        write_grid_report(folder, grid, cells, faces=faces_of_run)
+    failed = [cell.name for cell in cells if cell.run is None]
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {total} cells failed: {', '.join(failed)}; {folder / REPORT} says why and has the others"
+        )
+    return folder
+
+
+def _finished(place: Path) -> bool:
+    return (place / runs.METRICS).is_file() and (place / REPORT).is_file()
+
+
+def _pace(spent: float, trained: int, left: int) -> str:
+    """How long the cells from this one on take, judged by those before."""
+    return f" [{clock(spent)} spent, about {clock(spent / trained * left)} left]" if trained else ""
+
+
+def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], state: dict[str, str], *, logs: Path) -> None:
+    """Train one cell; that it failed is noted in its state and does not end the grid."""
+    state.pop("error", None)
+    try:
+        _train(folder / cell.name, cell, stage_type, logs=logs / folder.name)
+    except UserError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _FULL_OR_LOCKED:
+            where = f"cannot write {cause.filename or folder}: {cause.strerror}"
+            raise UserError(f"{where}; mend that, then {_way_on(folder, logs)}") from cause
+        if not (folder / cell.name / runs.CONFIG).is_file():  # nothing was trained: bad data or settings
+            raise
+        state["error"] = str(error)
+        log.warning("cell %s failed: %s", cell.name, error)
+
+
+def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> None:
+    config = dataclasses.replace(cell.config, name=cell.name)
+    shown = place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
+    command = shlex.join(["python", "tf_model.py", "--config", str(shown / runs.CONFIG)])
+    if (place / runs.CONFIG).is_file():
+        pipeline.resume_run(str(place), stage_type, flags={}, results=place.parent, logs=logs, command=command)
+        return
+    if place.exists():  # killed before its configuration was written: there is nothing to go on with
+        shutil.rmtree(place)
+    pipeline.train_run(config, stage_type, results=place.parent, logs=logs, command=command)
+
+
+def _outcome(folder: Path, cell: Cell, state: dict[str, str]) -> GridCell:
+    place = folder / cell.name
+    run = load_run(place) if _finished(place) else None
+    return GridCell(name=cell.name, point=cell.point, run=run, error=state.get("error", ""))
+
+
+@contextmanager
+def _resumable(folder: Path, logs: Path) -> Iterator[None]:
+    """Say how to go on with the grid, where the interrupted run would speak of itself alone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_way_on(folder, logs)) from None
+
+
+def _way_on(folder: Path, logs: Path) -> str:
+    """The command that goes on with a grid, as it can be pasted."""
+    grid = folder.name if folder.parent == RESULTS else str(folder)
+    flags = [] if logs == LOGS else ["--logs", str(logs)]
+    return "go on with: " + shlex.join(["python", "tf_model.py", "--mode", "grid", *flags, "--resume", grid])

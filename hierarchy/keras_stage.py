@@ -1,0 +1,236 @@
+"""KerasStage: a stage that Keras trains."""
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hierarchy import training
+from hierarchy.config import RunConfig, StageConfig
+from hierarchy.data.batches import TrainBatches, evaluation_batches
+from hierarchy.data.faces import StageFaces
+from hierarchy.data.sampling import draw_rows
+from hierarchy.errors import NoRoomError, UserError
+from hierarchy.progress import Progress
+from hierarchy.stage import Stage, remedy, scored_logits, train_batches, training_record
+from hierarchy.transfer import IMAGENET, NO_WEIGHTS, with_fresh_head
+from models import layers as _registered_layers  # noqa: F401 - registers our layers, so that saved models load
+from models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
+from models.cost import Cost, multiply_adds, parameters, planned_cost
+from models.pretrained import check_imagenet
+from models.registry import create_model, model_info, parse_spec
+
+TORCH_MODEL = "model.pt"
+
+
+class KerasStage(Stage):
+    """One classifier of the hierarchy, trained by Keras; see `Stage`."""
+
+    framework = "keras"
+    checkpoint = training.CHECKPOINT
+
+    @classmethod
+    def prepare(cls, config: RunConfig) -> None:
+        """Ask TensorFlow for kernels that repeat, where the run wants them."""
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+
+    @classmethod
+    def native_size(cls, config: StageConfig) -> int:
+        """Image side in pixels that the settings' model was made for."""
+        try:
+            return model_info(parse_spec(config.model)[0]).size
+        except ValueError as error:
+            raise UserError(f"--model: {error}") from error
+
+    @classmethod
+    def check(cls, config: StageConfig, shape: tuple[int, int, int]) -> None:
+        """Refuse a model that cannot be built for `shape`, or whose ImageNet weights cannot be had."""
+        _planned_cost(config.model, shape, 2)
+        if config.weights == IMAGENET:
+            try:
+                check_imagenet(config.model)
+            except ValueError as error:
+                raise UserError(f"--weights imagenet: {error}") from error
+            keras.backend.clear_session()
+
+    @classmethod
+    def planned_work(cls, config: StageConfig, shape: tuple[int, ...], num_classes: int, labels: np.ndarray) -> float:
+        """Multiply-adds of all forward passes that training the stage takes."""
+        rows = len(draw_rows(labels, config.balance, seed=0))
+        size = min(config.batch_size, rows)
+        return _planned_cost(config.model, shape, num_classes).multiply_adds * (rows // size) * size * config.epochs
+
+    @classmethod
+    def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], None]:
+        """One compiled call of all stages' networks on a blank face of `shape`."""
+        networks = [stage.network for stage in stages.values()]
+        call = tf.function(lambda face: [network(face, training=False) for network in networks])
+        face = tf.zeros((1, *shape))
+        return lambda: [output.numpy() for output in call(face)]
+
+    def fit(
+        self,
+        train: StageFaces,
+        validation: StageFaces,
+        config: StageConfig,
+        *,
+        folder: Path,
+        logs: Path,
+        seed: int,
+        progress: Progress,
+    ) -> Self:
+        """Train with Keras; see `Stage.fit`."""
+        keras.utils.set_random_seed(seed)
+        batches = train_batches(train, config, seed)
+        network = _first_network(config, train.pixels.shape[1:], len(self.classes))
+        trainer = training.build_trainer(network, config, seed)
+        loss = training.build_loss(config, train.labels, len(self.classes))
+        saved = training.read_checkpoint(folder)
+        history = list(saved.history) if saved else []
+        work = multiply_adds(network) * batches.faces_per_step
+        progress.done += work * batches.steps_per_epoch * len(history)
+        end = training.EpochEnd(
+            folder,
+            network=network,
+            validate=lambda: validation_scores(network, validation, config),
+            config=config,
+            history=history,
+            progress=progress,
+            work_per_step=work,
+            label=self.name,
+        )
+        board = keras.callbacks.TensorBoard(str(logs), write_graph=False)
+        for phase in training.phases(config):
+            if len(history) < phase.last and not training.stopped_early(history, phase.patience):
+                _fit_phase(trainer, phase, loss, config, batches, saved, [end, board])
+        self.network = self.load_network(folder)
+        self.record = training_record(
+            history,
+            config,
+            train,
+            batches,
+            best_epoch=training.best_epoch(history),
+            parameters=parameters(self.network),
+            multiply_adds=multiply_adds(self.network),
+        )
+        return self
+
+    def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Raw outputs for `rows` of `pixels` (uint8), float32 (m, classes)."""
+        return self.network.predict(evaluation_batches(pixels, rows), verbose=0)
+
+    def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """What goes into the layer `predictions`, float32 (m, features)."""
+        backbone = keras.Model(self.network.input, self.network.get_layer("predictions").input)
+        return backbone.predict(evaluation_batches(pixels, rows), verbose=0)
+
+    @classmethod
+    def load_network(cls, folder: Path) -> keras.Model:
+        """The .keras file of a stage folder."""
+        if not (folder / training.MODEL).is_file() and (folder / TORCH_MODEL).is_file():
+            raise UserError(
+                f"{folder} was trained by PyTorch; python -m pt_files.convert {folder / TORCH_MODEL} "
+                f"{folder / training.MODEL} makes a Keras model of it"
+            )
+        return load_model(folder / training.MODEL)
+
+
+def _first_network(config: StageConfig, shape: tuple[int, ...], num_classes: int) -> keras.Model:
+    """A fresh model with the first weights that the settings ask for."""
+    imagenet = {"weights": IMAGENET} if config.weights == IMAGENET else {}
+    network = build_model(config.model, shape, num_classes, **imagenet)
+    if config.weights in (NO_WEIGHTS, IMAGENET):
+        return network
+    return with_fresh_head(load_model(Path(config.weights)), network, source=config.weights)
+
+
+def _fit_phase(
+    trainer: keras.Model,
+    phase: training.Phase,
+    loss: keras.losses.Loss,
+    config: StageConfig,
+    batches: TrainBatches,
+    saved: training.Checkpoint | None,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Train from the phase's first epoch, or from the checkpoint if that lies further on."""
+    end = callbacks[0]
+    end.phase = phase
+    with training.frozen_backbone(end.network, frozen=phase.frozen), _no_room():
+        optimizer = training.build_optimizer(config, phase, batches.steps_per_epoch)
+        trainer.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+        if saved:
+            training.restore(saved, trainer, phase, end.folder)
+        done = max(phase.first, len(end.history))
+        trainer.fit(
+            batches.dataset(done, phase.last),
+            initial_epoch=done,
+            epochs=phase.last,
+            steps_per_epoch=batches.steps_per_epoch,
+            callbacks=callbacks,
+            shuffle=False,  # the batches are a function of seed and step already
+            verbose=0,
+        )
+
+
+@contextmanager
+def _no_room() -> Iterator[None]:
+    """TensorFlow's word for a full disk (TensorBoard's file) or memory (a tensor) as ours."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise NoRoomError(re.sub(r"{{.*?}} *", "", error.message.splitlines()[0])) from error
+
+
+def build_model(spec: str, shape: tuple[int, ...], num_classes: int, **keywords: str) -> keras.Model:
+    """A fresh model of the registry.
+
+    Raises:
+        UserError: The registry refuses the name, a keyword or the shape.
+    """
+    with _as_user_error(spec):
+        return create_model(spec, input_shape=tuple(shape), num_classes=num_classes, **keywords)
+
+
+def _planned_cost(spec: str, shape: tuple[int, ...], num_classes: int) -> Cost:
+    with _as_user_error(spec):
+        return planned_cost(spec, input_shape=tuple(shape), num_classes=num_classes)
+
+
+@contextmanager
+def _as_user_error(spec: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"model {spec!r}: {error}") from error
+
+
+def load_model(path: Path) -> keras.Model:
+    """Read a .keras file in safe mode: nothing in it is executed.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"model {path} is missing; {remedy(path.parent)}")
+    if not zipfile.is_zipfile(path):  # of which Keras says that it is not there
+        raise UserError(f"model {path} is damaged: it is no complete .keras file; {remedy(path.parent)}")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"model {path} is damaged or no Keras model ({reason}); {remedy(path.parent)}") from error
+
+
+def validation_scores(network: keras.Model, faces: StageFaces, config: StageConfig) -> dict[str, float]:
+    """Cross-entropy, accuracy and macro F1 of `network` on validation faces."""
+    logits = network.predict(evaluation_batches(faces.pixels, faces.rows), verbose=0)
+    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
+    return {"val_loss": float(cross_entropy(faces.targets, logits)), **scored_logits(logits, faces.labels)}

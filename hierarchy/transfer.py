@@ -1,0 +1,119 @@
+"""First weights from another training: find them, see that they have not seen the test faces, copy the backbone."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hierarchy.config import RunConfig
+from hierarchy.errors import UserError
+from hierarchy.runs import SPLITS, STAGES
+
+if TYPE_CHECKING:
+    import keras
+
+NO_WEIGHTS, IMAGENET = "none", "imagenet"
+MODEL = "model.keras"
+HEAD = "predictions"
+
+log = logging.getLogger("hierarchy")
+
+
+def resolve_weights(config: RunConfig, results: Path) -> RunConfig:
+    """`config` with every `weights` that names a run's stage or a file as the path of a .keras file.
+
+    Raises:
+        UserError: There is no such file.
+    """
+
+    def found(settings: Mapping[str, Any]) -> dict[str, Any]:
+        given = settings.get("weights", NO_WEIGHTS)
+        return {
+            **settings,
+            **({} if given in (NO_WEIGHTS, IMAGENET) else {"weights": str(find_weights(given, results))}),
+        }
+
+    stage = dataclasses.replace(config.stage, **found({"weights": config.stage.weights}))
+    return dataclasses.replace(config, stage=stage, stages={name: found(own) for name, own in config.stages.items()})
+
+
+def find_weights(given: str, results: Path) -> Path:
+    """The .keras file that `RUN/STAGE`, a stage folder or a path means.
+
+    Raises:
+        UserError: There is none.
+    """
+    run, _, stage = given.rstrip("/").rpartition("/")
+    places = (
+        Path(given),
+        Path(given) / MODEL,
+        Path(run) / STAGES / stage / MODEL,
+        results / run / STAGES / stage / MODEL,
+    )
+    found = next((place for place in places if place.is_file() and place.suffix == ".keras"), None)
+    if found is None:
+        raise UserError(
+            f"--weights {given}: no such weights; expected none, imagenet, RUN/STAGE of a finished stage "
+            f"(below {results} or as a path) or a .keras file"
+        )
+    return found
+
+
+def check_unseen(weights: str, test_hashes: set[str]) -> None:
+    """Refuse weights of a run that trained on, or chose by, faces that would judge this one.
+
+    Args:
+        weights: A .keras file; in a run folder, its splits.csv says which faces it saw.
+        test_hashes: Pixel hashes of this run's test faces.
+
+    Raises:
+        UserError: It saw some of them.
+    """
+    if weights in (NO_WEIGHTS, IMAGENET):
+        return
+    splits = Path(weights).parent.parent.parent / SPLITS
+    if not splits.is_file():
+        log.warning("What %s was trained on is not recorded; if it saw test faces, the scores mean nothing.", weights)
+        return
+    import pandas as pd  # here: the command line imports this module before the arguments are valid
+
+    table = pd.read_csv(splits, dtype=str, keep_default_na=False)
+    seen = set(table.loc[table["split"] != "test", "pixel_hash"]) & test_hashes
+    if seen:
+        raise UserError(
+            f"--weights {weights}: {len(seen)} test faces of this run stand in the train or validation split of "
+            f"{splits.parent.name}; start from a run with the same splits"
+        )
+
+
+def with_fresh_head(trained: "keras.Model", fresh: "keras.Model", *, source: str) -> "keras.Model":
+    """The trained backbone, its own scaling of pixels included, under the head of a fresh model.
+
+    Args:
+        trained: Of the same architecture as `fresh`; its head may have another number of classes.
+        fresh: What the settings ask for.
+        source: What errors call the trained model.
+
+    Raises:
+        UserError: The networks differ in more than the head.
+    """
+    import keras  # here: the command line imports this module before the arguments are valid
+
+    asked, found = _weight_shapes(fresh), _weight_shapes(trained)
+    differing = next((name for name in (*asked, *found) if asked.get(name) != found.get(name)), None)
+    if differing or fresh.input_shape != trained.input_shape:
+        what = f"layer {differing!r} differs" if differing else f"it takes {trained.input_shape[1:]} pixels"
+        raise UserError(
+            f"--weights {source}: it is not the same network ({what}); "
+            "use the same --model, --image-size and --channels"
+        )
+    old, new = trained.get_layer(HEAD), fresh.get_layer(HEAD)
+    head = keras.layers.Dense(new.units, dtype=new.dtype, name=HEAD)
+    return keras.Model(trained.input, head(old.input), name=fresh.name)
+
+
+def _weight_shapes(model: "keras.Model") -> dict[str, list[tuple[int, ...]]]:
+    """Shapes of the weights of every layer that has some, the head left out."""
+    layers = [layer for layer in model.layers if layer.weights and layer.name != HEAD]
+    return {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in layers}

@@ -1,0 +1,60 @@
+"""Groups of layers that several networks are made of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import layers
+
+
+def convolution(
+    x: Any, width: int, size: int, *, stride: int = 1, relu: bool = True, name: str, momentum: float, epsilon: float
+) -> Any:
+    """Convolve without bias, which the normalisation after it would cancel, normalise, and cut off below zero.
+
+    The padding is (size - 1) / 2 pixels on every side. Keras's "same" is that at stride 1 only; at stride 2 it may
+    leave out the top and left, so that weights of other frameworks would see the picture shifted by a pixel.
+
+    Args:
+        x: (batch, height, width, channels) symbolic tensor.
+        width: Channels of the result.
+        size: Side of the kernel in pixels; odd.
+        stride: Step in pixels.
+        relu: Whether a ReLU follows.
+        name: Begins the names of the layers: `NAME_pad`, `NAME_conv`, `NAME_bn`, `NAME_relu`.
+        momentum: Share of the moving statistics that one step keeps.
+        epsilon: Added to the variance by the normalisation.
+
+    Returns:
+        (batch, ceil(height / stride), ceil(width / stride), width) symbolic tensor.
+    """
+    if stride > 1 and size > 1:
+        x = layers.ZeroPadding2D((size - 1) // 2, name=f"{name}_pad")(x)
+    x = layers.Conv2D(
+        width,
+        size,
+        strides=stride,
+        padding="same" if stride == 1 else "valid",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def scaled_rgb(pixels: Any, *, mean: Sequence[float], deviation: Sequence[float] = (1.0, 1.0, 1.0)) -> Any:
+    """Scale pixels as ImageNet weights expect them; grey is copied to three channels, which loses nothing.
+
+    Args:
+        pixels: (batch, height, width, 1 or 3) symbolic tensor in [0, 255].
+        mean: Grey level of red, green and blue that becomes 0, in [0, 255].
+        deviation: Grey levels of red, green and blue that become 1.
+
+    Returns:
+        (batch, height, width, 3) symbolic tensor.
+    """
+    if pixels.shape[-1] == 1:
+        pixels = layers.Concatenate(name="rgb")([pixels, pixels, pixels])
+    scale = [1 / d for d in deviation]
+    offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
+    return layers.Rescaling(scale, offset=offset, name="scale")(pixels)

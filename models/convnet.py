@@ -1,0 +1,56 @@
+"""The three-convolution network that a public RAF-DB comparison sets against large pretrained ones."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from models.checks import check_counts, check_shares, check_stages
+from models.layers import Standardize
+from models.registry import register_model
+
+
+# Each stage takes two pixels off and halves the rest: 22 pixels shrink to a map of exactly one.
+@register_model(smallest=22, size=100, source="a public RAF-DB comparison")
+def convnet(
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    widths: Sequence[int] = (64, 64, 32),
+    dense_widths: Sequence[int] = (512, 64),
+    dropout: float = 0.5,
+) -> keras.Model:
+    """Build unpadded 3x3 convolutions, each with ReLU and pooling, Dense layers and a linear head.
+
+    At 100 pixels the last map is 10x10x32: 3,200 values go into the Dense layers. The original ends in a softmax and
+    takes another in its loss; here, as in every model, logits come out.
+
+    Args:
+        input_shape: (height, width, channels) in pixels.
+        num_classes: Number of logits.
+        widths: Channels of each convolution; up to three.
+        dense_widths: Units of each Dense layer; the last ones are the features.
+        dropout: Share of values dropped after each Dense layer while training, in [0, 1).
+
+    Returns:
+        A flat functional model from float32 pixels in [0, 255] to logits.
+
+    Raises:
+        ValueError: A keyword has a value that makes no network.
+    """
+    check_stages(most=3, widths=widths)
+    check_counts(widths=widths, dense_widths=dense_widths)
+    check_shares(dropout=dropout)
+    pixels = keras.Input(input_shape, name="pixels")
+    x = Standardize(name="standardize")(pixels)
+    for number, width in enumerate(widths, start=1):
+        x = layers.Conv2D(width, 3, kernel_initializer="he_normal", name=f"conv{number}")(x)
+        x = layers.ReLU(name=f"conv{number}_relu")(x)
+        x = layers.MaxPooling2D(name=f"conv{number}_pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    for number, width in enumerate(dense_widths, start=1):
+        x = layers.Dense(width, kernel_initializer="he_normal", name=f"dense{number}")(x)
+        x = layers.ReLU(name=f"dense{number}_relu")(x)
+        x = layers.Dropout(dropout, name=f"dense{number}_dropout")(x)
+    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
+    return keras.Model(pixels, logits, name="convnet")

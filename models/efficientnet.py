@@ -1,0 +1,103 @@
+"""EfficientNet-B0 (Tan and Le, 2019), fine-tuned as in a public CK+48 project.
+
+M. Tan and Q. V. Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019. The layers,
+their names and the ImageNet weights are those of `keras.applications.EfficientNetB0`.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from models.blocks import scaled_rgb
+from models.checks import check_shares
+from models.pretrained import application
+from models.registry import register_model
+
+_FILE = "efficientnetb0_notop.h5"
+_KERAS_DROP_CONNECT = 0.2  # which the builder of keras.applications does not let us choose
+# In grey levels. Keras's own normalisation learns them from the weights file, so without one it does nothing.
+_IMAGENET_MEAN = (123.675, 116.28, 103.53)
+_IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
+
+
+@register_model(smallest=32, source="Tan and Le, 2019, as in a public CK+48 project", imagenet=True)
+def efficientnet_b0(
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    drop_connect: float = 0.33,
+    dropout: float = 0.5,
+    batch_norm_momentum: float = 0.9,
+    weights: str = "none",
+) -> keras.Model:
+    """Build the whole backbone, global average pooling and a linear head; everything learns.
+
+    Args:
+        input_shape: (height, width, channels) in pixels.
+        num_classes: Number of logits.
+        drop_connect: Chance, in [0, 1), that training leaves out the last residual block; it grows evenly from 0 at the
+            first (Huang et al., 2016, "stochastic depth").
+        dropout: Share of features dropped before the head while training, in [0, 1).
+        batch_norm_momentum: Share of the moving statistics that one step keeps.
+        weights: "none", or "imagenet" for those of `keras.applications`.
+
+    Returns:
+        A flat functional model from float32 pixels in [0, 255] to logits.
+
+    Raises:
+        ValueError: A keyword has a value that makes no network, or the weights cannot be had.
+    """
+    check_shares(drop_connect=drop_connect, dropout=dropout, batch_norm_momentum=batch_norm_momentum)
+    network, scale = _network(input_shape, weights)
+    pixels = keras.Input(input_shape, name="pixels")
+    settings = {"momentum": batch_norm_momentum, "drop_factor": drop_connect / _KERAS_DROP_CONNECT}
+    backbone = _rebuilt(network, pixels, scale, **settings)
+    if weights == "imagenet":
+        _copy_weights(network, backbone)
+    x = layers.GlobalAveragePooling2D(name="features")(backbone.output)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
+    return keras.Model(pixels, logits, name="efficientnet_b0")
+
+
+def _network(shape: tuple[int, int, int], weights: str) -> tuple[keras.Model, dict[str, Any]]:
+    """Keras's network, and the mean and deviation in grey levels that its pixels have to be scaled by."""
+    settings = {"include_top": False, "input_shape": (*shape[:2], 3)}
+    if weights != "imagenet":
+        network = keras.applications.EfficientNetB0(weights=None, **settings)
+        return network, {"mean": _IMAGENET_MEAN, "deviation": _IMAGENET_DEVIATION}
+    network = application(keras.applications.EfficientNetB0, file=_FILE, **settings)
+    first, last = [layer for layer in network.layers if isinstance(layer, layers.Rescaling)]
+    normalization = next(layer for layer in network.layers if isinstance(layer, layers.Normalization))
+    mean, variance = normalization.get_weights()[:2]
+    deviation = np.sqrt(variance) / (first.scale * np.array(last.scale))
+    return network, {"mean": (mean / first.scale).tolist(), "deviation": deviation.tolist()}
+
+
+def _rebuilt(
+    network: keras.Model, pixels: keras.KerasTensor, scale: dict[str, Any], *, momentum: float, drop_factor: float
+) -> keras.Model:
+    """The same network on `pixels`, grey ones too, with one scaling in place of Keras's two or three."""
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        settings = layer.get_config()
+        if isinstance(layer, layers.BatchNormalization):
+            settings["momentum"] = momentum
+        elif isinstance(layer, layers.Dropout):
+            settings["rate"] *= drop_factor
+        return type(layer).from_config(settings)
+
+    def call(layer: keras.layers.Layer, *inputs: Any, **options: Any) -> Any:
+        if isinstance(layer, layers.Rescaling | layers.Normalization):
+            return scaled_rgb(pixels, **scale) if inputs[0] is pixels else inputs[0]
+        return layer(*inputs, **options)
+
+    return keras.models.clone_model(network, input_tensors=pixels, clone_function=clone, call_function=call)
+
+
+def _copy_weights(network: keras.Model, backbone: keras.Model) -> None:
+    for layer in backbone.layers:
+        if layer.weights:
+            layer.set_weights(network.get_layer(layer.name).get_weights())

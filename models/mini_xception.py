@@ -1,0 +1,79 @@
+"""Mini-Xception (Arriaga et al., 2017): the usual small baseline of the field, residual and depthwise separable.
+
+O. Arriaga, M. Valdenegro-Toro and P. Ploeger, "Real-time convolutional neural networks for emotion and gender
+classification", 2017 (arXiv:1710.07557).
+
+The original ends in a 3x3 convolution to one map for each class, then averages each map. Every model here ends in a
+Dense layer. Both are sums, so their order may change: averaging the padded map over the nine windows that the kernel
+sees, then weighing the nine averages of each channel, gives the same logits with the same 9 * channels * classes
+weights. That is what this network does; it loses nothing, and has the 58,423 parameters of the authors' code at seven
+classes. Their L2 penalty is not part of the network: weight decay is a setting of the training.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from models.checks import check_counts, check_shares, check_stages
+from models.layers import Standardize
+from models.registry import register_model
+
+
+@register_model(smallest=16, size=64, source="Arriaga et al., 2017")
+def mini_xception(
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    stem_width: int = 8,
+    widths: Sequence[int] = (16, 32, 64, 128),
+    dropout: float = 0.0,
+    batch_norm_momentum: float = 0.9,
+) -> keras.Model:
+    """Build two convolutions, residual blocks of two separable ones each, and the head.
+
+    Args:
+        input_shape: (height, width, channels) in pixels.
+        num_classes: Number of logits.
+        stem_width: Channels of the two convolutions at the start.
+        widths: Channels of each block.
+        dropout: Share of features dropped before the head while training, in [0, 1); the original drops none.
+        batch_norm_momentum: Share of the moving statistics that one step keeps.
+
+    Returns:
+        A flat functional model from float32 pixels in [0, 255] to logits.
+
+    Raises:
+        ValueError: A keyword has a value that makes no network.
+    """
+    check_stages(widths=widths)
+    check_counts(stem_width=stem_width, widths=widths)
+    check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
+    pixels = keras.Input(input_shape, name="pixels")
+    x = Standardize(name="standardize")(pixels)
+    for number in (1, 2):
+        x = layers.Conv2D(stem_width, 3, use_bias=False, kernel_initializer="he_normal", name=f"stem_conv{number}")(x)
+        x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"stem_conv{number}_bn")(x)
+        x = layers.ReLU(name=f"stem_conv{number}_relu")(x)
+    for number, width in enumerate(widths, start=1):
+        x = _block(x, width, momentum=batch_norm_momentum, name=f"block{number}")
+    x = layers.ZeroPadding2D(1, name="windows_pad")(x)
+    x = layers.AveragePooling2D((x.shape[1] - 2, x.shape[2] - 2), strides=1, name="windows")(x)  # (batch, 3, 3, width)
+    x = layers.Flatten(name="features")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
+    return keras.Model(pixels, logits, name="mini_xception")
+
+
+def _block(x: Any, width: int, *, momentum: float, name: str) -> Any:
+    """Halve the map: two separable convolutions and a pooling, beside a strided 1x1 convolution."""
+    shortcut = layers.Conv2D(width, 1, strides=2, padding="same", use_bias=False, name=f"{name}_shortcut")(x)
+    shortcut = layers.BatchNormalization(momentum=momentum, name=f"{name}_shortcut_bn")(shortcut)
+    x = layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv1")(x)
+    x = layers.BatchNormalization(momentum=momentum, name=f"{name}_conv1_bn")(x)
+    x = layers.ReLU(name=f"{name}_conv1_relu")(x)
+    x = layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv2")(x)
+    x = layers.BatchNormalization(momentum=momentum, name=f"{name}_conv2_bn")(x)
+    x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"{name}_pool")(x)
+    return layers.Add(name=f"{name}_add")([shortcut, x])

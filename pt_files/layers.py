@@ -1,0 +1,128 @@
+"""Layers that compute, train and start as their Keras namesakes do; images are (batch, channels, height, width)."""
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
+
+# A normal distribution cut at two deviations has this deviation; Keras divides by it (LeCun, 1998; He et al., 2015).
+_CUT_NORMAL = 0.87962566103423978
+
+
+class Standardize(nn.Module):
+    """Give every image zero mean and unit variance over channels, height and width.
+
+    Args:
+        epsilon: Added to the variance, in squared grey levels.
+    """
+
+    def __init__(self, *, epsilon: float = 1.0):
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Standardise float32 pixels in [0, 255]; the shape stays."""
+        centred = pixels - pixels.mean(dim=(1, 2, 3), keepdim=True)
+        variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
+        return centred * torch.rsqrt(variance + self.epsilon)
+
+
+class BatchNorm(nn.Module):
+    """Normalise each channel of (batch, channels) or (batch, channels, height, width) over all other axes.
+
+    Differs from `nn.BatchNorm2d` in its running variance: Keras averages the variance of each batch as it is, PyTorch
+    enlarges it by n / (n - 1) first. With the same batches, both frameworks keep the same statistics.
+
+    Args:
+        channels: Number of channels.
+        momentum: Share of the running statistics that one step keeps; PyTorch's own momentum is one minus this.
+        epsilon: Added to the variance.
+    """
+
+    def __init__(self, channels: int, *, momentum: float = 0.99, epsilon: float = 1e-3):
+        super().__init__()
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise by the batch while training, by the running statistics otherwise."""
+        momentum = 1 - self.momentum if self.training else 0.0
+        # The gradient's computation keeps the variance that it is given, so that one must not change again.
+        variance = self.running_var.clone() if self.training else self.running_var
+        out = functional.batch_norm(
+            x, self.running_mean, variance, self.weight, self.bias, self.training, momentum, self.epsilon
+        )
+        if self.training:
+            # variance is (1 - momentum) * running_var + momentum * batch variance * n / (n - 1) now: without the factor
+            # it lies 1 / n nearer to the first term.
+            self.running_var.copy_(torch.lerp(variance, self.running_var * self.momentum, x.shape[1] / x.numel()))
+        return out
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as Keras's "same": a pixel that cannot be halved goes to the bottom and right."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve to ceil(size / stride)."""
+        height, width = (same_padding(*sizes) for sizes in zip(x.shape[2:], self.kernel_size, self.stride, strict=True))
+        return super().forward(functional.pad(x, (*width, *height)))
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pixels that Keras's "same" adds before and after an axis of `size` pixels."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def convolution(
+    inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int | None = None, bias: bool = False
+) -> nn.Conv2d:
+    """A square convolution that starts from He's normal distribution (He et al., 2015) and zero bias.
+
+    Args:
+        inputs: Channels in.
+        outputs: Channels out.
+        size: Height and width of the kernel in pixels.
+        stride: Step in pixels.
+        padding: Pixels added on every side; None pads as Keras's "same".
+        bias: Whether to add one.
+    """
+    # PyTorch's own padding does the same, and faster, where it adds equally much on both sides.
+    if padding is None and stride == 1 and size % 2:
+        padding = size // 2
+    if padding is None:
+        return start_he_normal(SameConv2d(inputs, outputs, size, stride=stride, bias=bias))
+    return start_he_normal(nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=bias))
+
+
+def start_he_normal(layer: _Layer) -> _Layer:
+    """Draw the weights of a convolution or Linear as Keras's `he_normal` does, and set the bias to zero."""
+    deviation = math.sqrt(2 / layer.weight[0].numel()) / _CUT_NORMAL
+    nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def dense(inputs: int, outputs: int) -> nn.Linear:
+    """A fully connected layer that starts as Keras's Dense: Glorot's uniform distribution and zero bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class GlobalAverage(nn.Module):
+    """The mean of each map: (batch, channels, height, width) to (batch, channels)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average over height and width."""
+        return x.mean(dim=(2, 3))

@@ -1,0 +1,28 @@
+"""What a PyTorch stage leaves to Keras, known without importing either."""
+
+from hierarchy.config import StageConfig, fields_of
+from hierarchy.errors import UserError
+
+LOSSES = ("ce", "weighted", "focal")
+# Settings that must keep their defaults, and those that mean nothing without one of them or a loss that is left out.
+KERAS_ONLY = ("weights", "freeze", "ema", "mixup", "cutmix")
+IDLE = ("thaw_rate", "center_weight", "island_weight", "center_rate")
+_ELSEWHERE = "train with python tf_model.py"
+
+
+def refuse_unsupported(config: StageConfig) -> None:
+    """Refuse a setting that only Keras stages follow.
+
+    Raises:
+        UserError: With what PyTorch can do.
+    """
+    if config.loss not in LOSSES:
+        raise UserError(f"--loss {config.loss}: PyTorch trains with {', '.join(LOSSES)}; or {_ELSEWHERE}")
+    fields = fields_of(StageConfig)
+    for name in KERAS_ONLY:
+        value, default = getattr(config, name), fields[name].default
+        if value != default:
+            others = ", ".join(f"--{other}" for other in KERAS_ONLY)
+            raise UserError(
+                f"--{name} {value}: PyTorch trains without {others}; leave it at {default}, or {_ELSEWHERE}"
+            )

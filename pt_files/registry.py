@@ -1,0 +1,120 @@
+"""Twins by name: `list_models`, `model_info` and `create_model`, as in `models.registry`."""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from models.spec import checked_keywords, parse_spec
+from pt_files.timm_backbone import PREFIX, timm_classifier
+
+_CHANNELS = (1, 3)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a twin without building it.
+
+    Attributes:
+        module: Where its builder, a function of the model's name, stands.
+        size: Image side in pixels that the model was made for.
+        smallest: Least height and width in pixels that it can work with.
+    """
+
+    module: str
+    size: int = 48
+    smallest: int = 16
+
+
+_TWINS = {
+    "compact_resnet": ModelInfo("pt_files.compact_resnet"),
+    "deep_cnn": ModelInfo("pt_files.plain_cnn", smallest=8),
+    "hierarchical_cnn": ModelInfo("pt_files.hierarchical_cnn", smallest=36),
+    "resnet18": ModelInfo("pt_files.resnet"),
+    "shallow_cnn": ModelInfo("pt_files.plain_cnn", smallest=8),
+    "vgg13": ModelInfo("pt_files.vgg", smallest=32),
+    "vgg16": ModelInfo("pt_files.vgg", smallest=32),
+    "vgg16_bn": ModelInfo("pt_files.vgg", size=224, smallest=32),
+}
+# Most networks of timm were made for ImageNet's usual size; few take less than 32 pixels.
+_TIMM = ModelInfo("pt_files.timm_backbone", size=224, smallest=32)
+
+
+def list_models() -> tuple[str, ...]:
+    """Names that `create_model` knows, sorted; `timm:NAME` comes on top."""
+    return tuple(sorted(_TWINS))
+
+
+def model_info(spec: str) -> ModelInfo:
+    """What the model of a spec was made for.
+
+    Raises:
+        ValueError: Unknown name, or no spec.
+    """
+    if spec.startswith(PREFIX):
+        return _TIMM
+    name, _ = parse_spec(spec)
+    if name not in _TWINS:
+        close = difflib.get_close_matches(name, list_models(), n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(
+            f"no PyTorch twin of model {name!r}; {hint}known: {', '.join(list_models())}, and {PREFIX}NAME"
+        )
+    return _TWINS[name]
+
+
+def create_model(
+    spec: str, *, input_shape: tuple[int, int, int] | None = None, num_classes: int = 7, **keywords: Any
+) -> nn.Module:
+    """Build the twin of a Keras model.
+
+    Args:
+        spec: `NAME`, `NAME:key=value:...` with the settings of `models.registry.create_model`, or `timm:NAME` with
+            those of `timm_classifier`.
+        input_shape: (height, width, channels) in pixels, as for Keras; 1 or 3 channels. None for grey at the model's
+            own size.
+        num_classes: Number of logits, 2 or more.
+        **keywords: The builder's own settings; they go over those of the spec.
+
+    Returns:
+        A module from float32 pixels in [0, 255] of shape (batch, channels, height, width) to float32 logits, whose
+        method `features` gives what goes into the layer `predictions`.
+
+    Raises:
+        ValueError: Unknown name or keyword, or a shape, class count or value that the builder cannot use.
+    """
+    info = model_info(spec)
+    shape = _checked_shape(spec, (info.size, info.size, 1) if input_shape is None else input_shape, info.smallest)
+    if not _is_whole(num_classes) or num_classes < 2:
+        raise ValueError(f"num_classes is {num_classes!r}; {spec} needs a whole number of 2 or more")
+    name, settings = parse_spec(spec.removeprefix(PREFIX))
+    settings |= keywords
+    if spec.startswith(PREFIX):
+        settings = checked_keywords(spec, timm_classifier, settings)
+        return timm_classifier(name, input_shape=shape, num_classes=num_classes, **settings)
+    if settings.pop("weights", "none") not in ("none", None):
+        raise ValueError(f"the PyTorch twin of {name} has no weights of its own; use weights none, or {PREFIX}NAME")
+    build = getattr(importlib.import_module(info.module), name)
+    return build(input_shape=shape, num_classes=num_classes, **checked_keywords(name, build, settings))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _checked_shape(name: str, shape: object, smallest: int) -> tuple[int, int, int]:
+    fits = (
+        isinstance(shape, list | tuple)
+        and len(shape) == 3
+        and all(_is_whole(size) for size in shape)
+        and min(shape[:2]) >= smallest
+        and shape[2] in _CHANNELS
+    )
+    if not fits:
+        raise ValueError(
+            f"input_shape is {shape!r}; {name} needs (height, width, channels) of at least {smallest}x{smallest} "
+            f"pixels and {' or '.join(map(str, _CHANNELS))} channels"
+        )
+    return tuple(shape)

@@ -1,0 +1,201 @@
+"""TorchStage: a stage that PyTorch trains."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hierarchy.config import RunConfig, StageConfig
+from hierarchy.data.faces import StageFaces
+from hierarchy.data.sampling import draw_rows
+from hierarchy.errors import NoRoomError, UserError
+from hierarchy.progress import Progress
+from hierarchy.schedule import best_epoch, epoch_line, require_finite, stopped_early, write_history
+from hierarchy.stage import Stage, remedy, scored_logits, train_batches, training_record
+from pt_files.cost import multiply_adds, parameters
+from pt_files.limits import refuse_unsupported
+from pt_files.losses import Loss, build_loss
+from pt_files.model_file import SavedModel, read_model, write_model
+from pt_files.registry import create_model, model_info
+from pt_files.training import CHECKPOINT, Training, as_pixels
+
+MODEL = "model.pt"
+KERAS_MODEL = "model.keras"
+_BATCH = 256  # faces that are answered at once
+_NO_ROOM = ("can't allocate memory", "inline_container")  # the second writes files
+
+
+class TorchStage(Stage):
+    """One classifier of the hierarchy, trained by PyTorch on the processor; see `Stage`."""
+
+    framework = "pytorch"
+    checkpoint = CHECKPOINT
+
+    @classmethod
+    def prepare(cls, config: RunConfig) -> None:
+        """Ask PyTorch for kernels that repeat, where the run wants them."""
+        torch.use_deterministic_algorithms(config.deterministic)
+
+    @classmethod
+    def native_size(cls, config: StageConfig) -> int:
+        """Image side in pixels that the settings' model was made for."""
+        try:
+            return model_info(config.model).size
+        except ValueError as error:
+            raise UserError(f"--model: {error}") from error
+
+    @classmethod
+    def check(cls, config: StageConfig, shape: tuple[int, int, int]) -> None:
+        """Refuse what PyTorch stages cannot do, and a model that cannot be built for `shape`."""
+        refuse_unsupported(config)
+        build_model(config.model, shape, 2)
+
+    @classmethod
+    def planned_work(cls, config: StageConfig, shape: tuple[int, ...], num_classes: int, labels: np.ndarray) -> float:
+        """Multiply-adds of all forward passes that training the stage takes."""
+        rows = len(draw_rows(labels, config.balance, seed=0))
+        size = min(config.batch_size, rows)
+        network = build_model(config.model, shape, num_classes)
+        return multiply_adds(network, shape) * (rows // size) * size * config.epochs
+
+    @classmethod
+    def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], None]:
+        """All stages' networks, one after the other, on a blank face of `shape`."""
+        networks = [stage.network.eval() for stage in stages.values()]
+        face = as_pixels(np.zeros((1, *shape), np.uint8))
+
+        @torch.inference_mode()
+        def answer() -> None:
+            for network in networks:
+                network(face)
+
+        return answer
+
+    def fit(
+        self,
+        train: StageFaces,
+        validation: StageFaces,
+        config: StageConfig,
+        *,
+        folder: Path,
+        logs: Path,  # noqa: ARG002 - TensorBoard's files are Keras's
+        seed: int,
+        progress: Progress,
+    ) -> Self:
+        """Train with PyTorch; see `Stage.fit`."""
+        torch.manual_seed(seed)
+        shape, batches = train.pixels.shape[1:], train_batches(train, config, seed)
+        network = build_model(config.model, shape, len(self.classes))
+        loss = build_loss(config, train.labels, len(self.classes))
+        training = Training(network=network, loss=loss, config=config, batches=batches)
+        training.restore(folder)
+        work = multiply_adds(network, shape) * batches.faces_per_step
+        progress.done += work * batches.steps_per_epoch * len(training.history)
+        with _no_room():
+            self._train(training, validation, folder, progress, work)
+        self.network = self.load_network(folder)
+        self.record = training_record(
+            training.history,
+            config,
+            train,
+            batches,
+            best_epoch=best_epoch(training.history),
+            parameters=parameters(self.network),
+            multiply_adds=multiply_adds(self.network, shape),
+        )
+        return self
+
+    def _train(self, training: Training, validation: StageFaces, folder: Path, progress: Progress, work: float) -> None:
+        """Train the epochs that are left; each ends with the best model, the history and the checkpoint on the disk."""
+        config, history = training.config, training.history
+        while len(history) < config.epochs and not stopped_early(history, config.patience):
+            history.append(self._epoch(training, validation, progress, work))
+            progress.settle(epoch_line(history[-1], config, stage=self.name))
+            if best_epoch(history) == len(history):
+                facts = {"input_shape": validation.pixels.shape[1:], "num_classes": len(self.classes)}
+                write_model(SavedModel(spec=config.model, **facts, model=training.network), folder / MODEL)
+            write_history(folder, history)
+            training.save(folder)  # the last: it makes the epoch count
+
+    def _epoch(self, training: Training, validation: StageFaces, progress: Progress, work: float) -> dict[str, float]:
+        """Train one epoch and validate; its row of history.csv."""
+        wall, cpu = time.monotonic(), time.process_time()
+        config, epoch = training.config, len(training.history) + 1
+        text = f"{self.name}, epoch {epoch} of {config.epochs}"
+        loss, accuracy = training.epoch(lambda: progress.advance(work, text))
+        require_finite(loss, config, stage=self.name, epoch=epoch)
+        scores = validation_scores(training.network, validation, config)
+        require_finite(scores["val_loss"], config, stage=self.name, epoch=epoch)
+        return {
+            "epoch": epoch,
+            "loss": loss,
+            "accuracy": accuracy,
+            **scores,
+            "learning_rate": training.rate(epoch * training.batches.steps_per_epoch),
+            "seconds": time.monotonic() - wall,
+            "cpu_seconds": time.process_time() - cpu,
+        }
+
+    def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Raw outputs for `rows` of `pixels` (uint8), float32 (m, classes)."""
+        return _answers(self.network, self.network, pixels, rows)
+
+    def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """What goes into the layer `predictions`, float32 (m, features)."""
+        return _answers(self.network, self.network.features, pixels, rows)
+
+    @classmethod
+    def load_network(cls, folder: Path) -> nn.Module:
+        """The .pt file of a stage folder."""
+        if not (folder / MODEL).is_file():
+            way = f"python -m pt_files.convert {folder} {folder / MODEL} makes a PyTorch model of it"
+            found = f"{folder} was trained by Keras; {way}" if (folder / KERAS_MODEL).is_file() else remedy(folder)
+            raise UserError(f"model {folder / MODEL} is missing; {found}")
+        return read_model(folder / MODEL).model
+
+
+@contextmanager
+def _no_room() -> Iterator[None]:
+    """PyTorch's words for a full disk or memory as ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        if not any(words in reason for words in _NO_ROOM):
+            raise
+        raise NoRoomError(reason) from error
+
+
+def build_model(spec: str, shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """A fresh twin of the registry.
+
+    Raises:
+        UserError: The registry refuses the name, a keyword or the shape.
+    """
+    try:
+        return create_model(spec, input_shape=tuple(shape), num_classes=num_classes)
+    except ValueError as error:
+        raise UserError(f"model {spec!r}: {error}") from error
+
+
+def validation_scores(network: nn.Module, faces: StageFaces, config: StageConfig) -> dict[str, float]:
+    """Cross-entropy, accuracy and macro F1 of `network` on validation faces."""
+    logits = _answers(network, network, faces.pixels, faces.rows)
+    cross_entropy = Loss(label_smoothing=config.label_smoothing)
+    loss = cross_entropy(torch.from_numpy(logits), torch.from_numpy(faces.targets))
+    return {"val_loss": loss.item(), **scored_logits(logits, faces.labels)}
+
+
+@torch.inference_mode()
+def _answers(
+    network: nn.Module, answer: Callable[[Tensor], Tensor], pixels: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """What `answer`, a part of `network`, says of `rows` of `pixels`, without training it."""
+    network.eval()
+    starts = range(0, len(rows), _BATCH)
+    return np.concatenate([answer(as_pixels(pixels[rows[start : start + _BATCH]])).numpy() for start in starts])

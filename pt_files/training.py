@@ -1,0 +1,141 @@
+"""How a PyTorch stage learns: steps, epochs, and a checkpoint that an interrupted training goes on from.
+
+Whatever decides a weight is a function of the step or stands in the checkpoint, so a resumed training ends with the
+same weights as an uninterrupted one.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hierarchy.config import StageConfig
+from hierarchy.data.batches import TrainBatches
+from hierarchy.errors import UserError
+from hierarchy.paths import atomic_write
+from hierarchy.schedule import peak_rate, plateau_scale, rate_at
+from pt_files.losses import Loss
+from pt_files.optimizers import build_optimizer
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(kw_only=True)
+class Training:
+    """A training between two epochs.
+
+    Attributes:
+        network: What learns.
+        loss: What it minimises.
+        config: The stage's settings.
+        batches: The stage's training batches.
+        history: Rows of the finished epochs.
+        optimizer: Made from the settings.
+    """
+
+    network: nn.Module
+    loss: Loss
+    config: StageConfig
+    batches: TrainBatches
+    history: list[dict] = field(default_factory=list)
+    optimizer: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.optimizer = build_optimizer(self.network, self.config)
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step of the whole training."""
+        per_epoch = self.batches.steps_per_epoch
+        return rate_at(
+            step,
+            peak=peak_rate(self.config),
+            warmup_steps=round(self.config.warmup * per_epoch),
+            total_steps=self.config.epochs * per_epoch,
+            kind=self.config.schedule,
+            scale=plateau_scale(self.history, self.config),
+        )
+
+    def epoch(self, advance: Callable[[], None]) -> tuple[float, float]:
+        """Pass over the training faces once.
+
+        Args:
+            advance: Called after each step.
+
+        Returns:
+            Mean loss, and the share of faces answered right while learning.
+        """
+        per_epoch = self.batches.steps_per_epoch
+        first = len(self.history) * per_epoch
+        sums = np.zeros(2)
+        self.network.train()
+        for step, (faces, targets) in _prefetched(self.batches, range(first, first + per_epoch)):
+            sums += self._step(as_pixels(faces), torch.from_numpy(targets), self.rate(step))
+            advance()
+        loss, accuracy = sums / per_epoch
+        return float(loss), float(accuracy)
+
+    def _step(self, faces: Tensor, targets: Tensor, rate: float) -> tuple[float, float]:
+        """One step of the optimiser; its loss and accuracy."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        logits = self.network(faces)
+        loss = self.loss(logits, targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        right = logits.detach().argmax(dim=1) == targets.argmax(dim=1)
+        return loss.item(), right.float().mean().item()
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint, whole or not at all."""
+        content = io.BytesIO()  # torch would report a full disk as an error of its own
+        state = {
+            "history": self.history,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),  # dropout draws from it
+        }
+        torch.save(state, content)
+        with atomic_write(folder / CHECKPOINT) as temporary:
+            temporary.write_bytes(content.getvalue())
+
+    def restore(self, folder: Path) -> None:
+        """Go on from the checkpoint in `folder`, if there is one.
+
+        Raises:
+            UserError: It is damaged or of another model.
+        """
+        path = folder / CHECKPOINT
+        if not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["random"])
+            self.history = state["history"]
+        except Exception as error:  # a damaged file makes torch raise almost any kind
+            raise UserError(
+                f"checkpoint {path} is damaged or of another model; delete it, then --resume trains this stage anew"
+            ) from error
+
+
+def _prefetched(batches: TrainBatches, steps: range) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """Each step and its batch, which another thread makes while the step before it trains."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        coming = worker.submit(batches.batch, steps[0])
+        for step in steps:
+            batch = coming.result()
+            if step + 1 in steps:
+                coming = worker.submit(batches.batch, step + 1)
+            yield step, batch
+
+
+def as_pixels(faces: np.ndarray) -> Tensor:
+    """(b, height, width, channels) uint8 as float32 (b, channels, height, width); the memory keeps its order."""
+    return torch.from_numpy(np.ascontiguousarray(faces)).permute(0, 3, 1, 2).float()

@@ -1,0 +1,72 @@
+"""What every stage shares, whatever trains it: calibration, record, latency; and what Keras's own does."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hierarchy.config import StageConfig
+from hierarchy.data.faces import StageFaces
+from hierarchy.errors import UserError
+from hierarchy.keras_stage import KerasStage
+from hierarchy.stage import single_face_latency, train_batches
+
+
+def faces(**changes) -> StageFaces:
+    labels = np.repeat([0, 1], [30, 10])
+    made = {"pixels": np.random.default_rng(0).integers(0, 256, (40, 16, 16, 1), np.uint8), "rows": np.arange(40)}
+    return StageFaces(**made, labels=labels, targets=np.eye(2, dtype=np.float32)[labels], **changes)
+
+
+def test_latency_is_in_order_and_asks_every_stage_for_one_face():
+    shapes = []
+
+    def network(face, training):
+        shapes.append((tuple(face.shape), training))
+        return face[:, 0, 0, :]
+
+    stages = {name: SimpleNamespace(network=network) for name in ("a", "b")}
+    timed = single_face_latency(KerasStage.answerer(stages, (48, 48, 1)), repeats=3)
+    assert 0 < timed["p10"] <= timed["median"] <= timed["p90"]
+    assert set(shapes) == {((1, 48, 48, 1), False)}
+    assert len(shapes) == 2, "compiled once, not traced again for each face"
+
+
+def test_augment_off_switches_every_variant_off():
+    config = StageConfig(batch_size=40, augment=False, shear=0.2, mixup=0.0)
+    batches = train_batches(faces(), config, seed=1)
+    shown, _ = batches.batch(0)
+    originals = {face.tobytes() for face in faces().pixels}
+    assert {face.tobytes() for face in shown} == originals
+    changed, _ = train_batches(faces(), StageConfig(batch_size=40), seed=1).batch(0)
+    assert not {face.tobytes() for face in changed} <= originals
+
+
+def test_the_sampler_shows_both_classes_alike():
+    batches = train_batches(faces(), StageConfig(batch_size=40, balance="sampler"), seed=1)
+    shares = np.mean([batches.batch(step)[1].mean(axis=0) for step in range(20)], axis=0)
+    np.testing.assert_allclose(shares, [0.5, 0.5], atol=0.06)
+
+
+def test_a_pytorch_stage_says_how_to_convert_it(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"trained by PyTorch; python -m pt_files\.convert"):
+        KerasStage.load_network(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "deep_cnn:width=9"}, "no keyword width"),
+        ({"model": "hierarchical_cnn"}, "at least 36x36"),
+        ({"model": "deep_cnn", "weights": "imagenet"}, "--weights imagenet: .*deep_cnn.*mobilenet"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_face_is_read(settings, message):
+    with pytest.raises(UserError, match=message):
+        KerasStage.check(StageConfig(**settings), (32, 32, 1))
+
+
+def test_every_model_has_a_size_of_its_own():
+    sizes = {name: KerasStage.native_size(StageConfig(model=name)) for name in ("compact_resnet", "convnet", "vit_b16")}
+    assert sizes == {"compact_resnet": 48, "convnet": 100, "vit_b16": 224}

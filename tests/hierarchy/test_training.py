@@ -1,0 +1,166 @@
+"""How a stage learns: phases, plateaus, penalties, and a resumed training that ends like an uninterrupted one."""
+
+import keras
+import numpy as np
+import pytest
+
+from hierarchy import training
+from hierarchy.config import StageConfig
+from hierarchy.data.faces import StageFaces
+from hierarchy.errors import UserError
+from hierarchy.keras_stage import KerasStage
+from hierarchy.progress import Progress
+from tests.conftest import draw_face
+
+MODEL = "compact_resnet:widths=4+8:blocks=1+1:strides=1+2:squeeze_from=none"
+
+
+def faces(count: int, seed: int) -> StageFaces:
+    """`count` faces of each of three classes, told apart by a bright bar, 16 px."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(3), count)
+    pixels = np.stack([draw_face(2 * label, rng)[::3, ::3, None] for label in labels])
+    targets = np.eye(3, dtype=np.float32)[labels]
+    return StageFaces(pixels=pixels, rows=np.arange(len(labels)), labels=labels, targets=targets)
+
+
+TRAIN, VALIDATION = faces(12, 1), faces(4, 2)
+
+
+def fit(folder, *, epochs_before_stop=None, monkeypatch=None, **settings):
+    """Train a stage; `epochs_before_stop` interrupts it as Ctrl-C would."""
+    settings = {"model": MODEL, "batch_size": 12, "epochs": 3, "warmup": 0.0, **settings}
+    config = StageConfig(**settings)
+    stage = KerasStage(name="flat", classes=("a", "b", "c"))
+    folder.mkdir(exist_ok=True)
+    if epochs_before_stop:
+        record = training.EpochEnd.on_epoch_end
+
+        def stopping(self, epoch, logs=None):
+            record(self, epoch, logs)
+            if epoch + 1 == epochs_before_stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(training.EpochEnd, "on_epoch_end", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            stage.fit(TRAIN, VALIDATION, config, folder=folder, logs=folder / "logs", seed=3, progress=Progress(1))
+        monkeypatch.undo()
+    return stage.fit(TRAIN, VALIDATION, config, folder=folder, logs=folder / "logs", seed=3, progress=Progress(1))
+
+
+def checkpoint(folder):
+    saved = training.read_checkpoint(folder)
+    return [*saved.model, *saved.optimizer]
+
+
+def test_phases_freeze_first_and_go_on_at_a_lower_rate():
+    config = StageConfig(epochs=10, freeze=3, thaw_rate=0.1, learning_rate=0.01, patience=4)
+    head, whole = training.phases(config)
+    assert (head.first, head.last, head.frozen, head.patience) == (0, 3, True, 0)
+    assert (whole.first, whole.last, whole.frozen, whole.patience) == (3, 10, False, 4)
+    assert (head.rate, whole.rate) == (0.01, pytest.approx(0.001))
+    assert [(p.frozen, p.rate) for p in training.phases(StageConfig(epochs=4))] == [(False, 1e-3)]
+    assert [p.frozen for p in training.phases(StageConfig(epochs=4, freeze=9))] == [True]
+
+
+def test_a_plateau_lowers_the_rate_and_a_better_score_waits_anew():
+    config = StageConfig(plateau_factor=0.5, plateau_patience=2)
+
+    def scale(*scores):
+        return training.plateau_scale([{training.MONITOR: score} for score in scores], config)
+
+    assert scale() == scale(0.3) == scale(0.3, 0.2) == 1
+    assert scale(0.3, 0.2, 0.3) == 0.5
+    assert scale(0.3, 0.2, 0.4, 0.4) == 1
+    assert scale(0.3, 0.3, 0.3, 0.3, 0.3) == 0.25
+
+
+def test_the_rate_of_a_plateau_schedule_is_in_the_history(tmp_path, monkeypatch):
+    scores = iter([0.5, 0.4, 0.4, 0.6, 0.1])
+    monkeypatch.setattr(
+        "hierarchy.keras_stage.validation_scores",
+        lambda *_: {"val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": next(scores)},
+    )
+    fit(tmp_path / "s", epochs=5, schedule="plateau", plateau_patience=1, plateau_factor=0.5, learning_rate=0.01)
+    rates = [row["learning_rate"] for row in training.read_checkpoint(tmp_path / "s").history]
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.005, 0.0025, 0.0025], rtol=1e-6)
+
+
+def test_a_frozen_backbone_stays_and_thaws(tmp_path):
+    first = fit(tmp_path / "source", epochs=1)
+    start = str(tmp_path / "source" / training.MODEL)
+    frozen = fit(tmp_path / "frozen", weights=start, epochs=1, freeze=1)
+    thawed = fit(tmp_path / "thawed", weights=start, epochs=2, freeze=1)
+    assert all(layer.trainable for layer in thawed.network.layers)
+    for name, same in (("stem", True), ("stem_bn", True), ("predictions", False)):
+        weights = [s.network.get_layer(name).get_weights() for s in (first, frozen)]
+        assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True)) is same, name
+    saved = training.read_checkpoint(tmp_path / "thawed")
+    assert len(saved.history) == 2
+    assert saved.history[1]["learning_rate"] < saved.history[0]["learning_rate"]
+    assert not any(np.array_equal(saved.model[0], value) for value in first.network.get_layer("stem").get_weights())
+
+
+@pytest.mark.parametrize(
+    ("settings", "stop"),
+    [
+        ({"loss": "island", "mixup": 0.4}, 1),
+        ({"freeze": 2}, 1),
+        ({"freeze": 2}, 2),
+        ({"freeze": 1, "schedule": "plateau", "plateau_patience": 1}, 2),
+        ({"balance": "sampler", "cutmix": 0.5, "loss": "focal"}, 1),
+    ],
+)
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, stop, tmp_path, monkeypatch):
+    keras.utils.set_random_seed(0)
+    fit(tmp_path / "whole", **settings)
+    keras.utils.set_random_seed(9)
+    fit(tmp_path / "parts", epochs_before_stop=stop, monkeypatch=monkeypatch, **settings)
+    left, right = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts")
+    assert len(left) > 20
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("loss", ["center", "island"])
+def test_centres_move_and_stand_in_the_checkpoint_but_not_in_the_model(loss, tmp_path):
+    stage = fit(tmp_path / "s", loss=loss, epochs=2)
+    centres = [v for v in training.read_checkpoint(tmp_path / "s").model if v.shape == (3, 8)]
+    fresh = training.build_trainer(stage.network, StageConfig(loss=loss), 3).penalty.centers
+    assert len(centres) == 1
+    assert not np.allclose(centres[0], fresh)
+    assert {layer.name for layer in stage.network.layers} == {
+        layer.name for layer in fit(tmp_path / "plain", epochs=1).network.layers
+    }
+
+
+def test_the_penalty_joins_the_loss_with_its_weight(tmp_path):
+    plain, heavy = (
+        fit(tmp_path / str(weight), loss="center", center_weight=weight, epochs=1, learning_rate=1e-9)
+        for weight in (0.0, 5.0)
+    )
+    losses = [training.read_checkpoint(tmp_path / str(w)).history[0]["loss"] for w in (0.0, 5.0)]
+    assert losses[1] > losses[0] + 1
+    assert plain.record["loss"] == heavy.record["loss"] == "center"
+
+
+@pytest.mark.parametrize("loss", ["weighted", "balanced-softmax", "focal"])
+def test_every_loss_trains_and_says_whether_it_levels_the_prior(loss, tmp_path):
+    stage = fit(tmp_path / "s", loss=loss, epochs=1)
+    assert stage.record["levels_prior"] is (loss != "focal")
+    stage.calibrate(VALIDATION, TRAIN, temperature=True, prior_correction=True)
+    assert (stage.log_prior_shift is not None) is (loss != "focal")
+    assert stage.features(VALIDATION.pixels, VALIDATION.rows).shape == (12, 8)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    fit(tmp_path / "source", epochs=1)
+    start = str(tmp_path / "source" / training.MODEL)
+    with pytest.raises(UserError, match=r"not the same network \(layer 'stage1_block1_conv1' differs\)"):
+        fit(tmp_path / "other", weights=start, model=MODEL.replace("4+8", "6+8"))
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path):
+    (tmp_path / training.CHECKPOINT).write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(UserError, match="damaged or of another model; delete it"):
+        training.read_checkpoint(tmp_path)

@@ -1,0 +1,51 @@
+"""First weights of another training: found by name or path, and refused where they have seen the test faces."""
+
+import pandas as pd
+import pytest
+
+from hierarchy.config import RunConfig, apply_flags
+from hierarchy.errors import UserError
+from hierarchy.transfer import check_unseen, find_weights, resolve_weights
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A results folder with the stage `flat` of the run `first`, which saw faces a (train) and b (validation)."""
+    stage = tmp_path / "first" / "stages" / "flat"
+    stage.mkdir(parents=True)
+    (stage / "model.keras").write_bytes(b"weights")
+    splits = {"row": ["1", "2", "3"], "split": ["train", "validation", "test"], "pixel_hash": ["a", "b", "c"]}
+    pd.DataFrame(splits).to_csv(tmp_path / "first" / "splits.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "given", ["first/flat", "{}/first/flat", "{}/first/stages/flat", "{}/first/stages/flat/model.keras"]
+)
+def test_a_stage_is_found_by_name_folder_or_file(given, results):
+    assert find_weights(given.format(results), results) == results / "first/stages/flat/model.keras"
+
+
+@pytest.mark.parametrize("given", ["first", "first/negative", "other/flat", "{}/first/splits.csv"])
+def test_what_names_no_stage_is_one_line(given, results):
+    with pytest.raises(UserError, match="no such weights; expected none, imagenet, RUN/STAGE"):
+        find_weights(given.format(results), results)
+
+
+def test_every_stage_of_a_configuration_is_resolved(results):
+    config = apply_flags(RunConfig(), {"weights": "imagenet,negative=first/flat"})
+    resolved = resolve_weights(config, results)
+    assert resolved.stage.weights == "imagenet"
+    assert resolved.for_stage("negative").weights == str(results / "first/stages/flat/model.keras")
+
+
+def test_weights_that_have_seen_test_faces_are_refused(results, caught_logs):
+    weights = str(results / "first/stages/flat/model.keras")
+    check_unseen(weights, {"c", "d"})
+    check_unseen("none", {"a"})
+    with pytest.raises(UserError, match="2 test faces of this run stand in the train or validation split of first"):
+        check_unseen(weights, {"a", "b", "d"})
+    assert not caught_logs.records
+    (results / "first" / "splits.csv").unlink()
+    check_unseen(weights, {"a"})
+    assert "is not recorded" in caught_logs.text

@@ -1,0 +1,28 @@
+import pytest
+
+from models.checks import check_choice, check_counts, check_positive, check_shares, check_stages
+
+
+def test_possible_settings_pass():
+    check_shares(dropout=0.0, drops=(0.1, 0.99))
+    check_counts(width=1, widths=[3, 4])
+    check_positive(factor=0.1)
+    check_stages(widths=(1, 2), blocks=[3, 4], most=2)
+    check_choice("stem", "small", ("small", "large"))
+
+
+@pytest.mark.parametrize(
+    ("check", "settings", "message"),
+    [
+        (check_shares, {"dropout": 1.0}, r"dropout is 1.0; it must lie in \[0, 1\)"),
+        (check_shares, {"dropout": float("nan")}, "dropout is nan"),
+        (check_shares, {"drops": (0.1, -0.1)}, r"drops is \(0.1, -0.1\)"),
+        (check_counts, {"widths": (4, 0)}, r"widths is \(4, 0\); it must be 1 or more"),
+        (check_positive, {"factor": float("nan")}, "factor is nan; it must be above 0"),
+        (check_stages, {"widths": ()}, r"widths is \(\); it must have 1 or more entries"),
+        (check_stages, {"widths": (1, 2), "blocks": (1,)}, "widths has 2, blocks has 1 entries"),
+    ],
+)
+def test_impossible_settings_are_named(check, settings, message):
+    with pytest.raises(ValueError, match=message):
+        check(**settings)

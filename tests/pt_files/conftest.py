@@ -1,0 +1,105 @@
+"""Models of both frameworks side by side, small enough to be built in a moment."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+NO_DROPOUT = {"dropout": 0.0}
+NO_DROPOUTS = {"dropout": 0.0, "stage_dropout": 0.0}
+
+# Label -> name, image shape, settings: every branch of every builder, and sides that are odd or unequal.
+SMALL: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
+    "compact_resnet": (
+        "compact_resnet",
+        (33, 31, 1),
+        {"stem_width": 8, "widths": (8, 24), "blocks": (1, 2), "strides": (1, 2), "squeeze_from": 2, **NO_DROPOUT},
+    ),
+    "compact_resnet-slow-stem": (
+        "compact_resnet",
+        (18, 24, 3),
+        {
+            "stem_stride": 1,
+            "stem_width": 6,
+            "widths": (8,),
+            "blocks": (1,),
+            "strides": (1,),
+            "squeeze_from": None,
+            **NO_DROPOUT,
+        },
+    ),
+    "hierarchical_cnn": (
+        "hierarchical_cnn",
+        (46, 56, 1),
+        {"widths": ((4, 6), (8, 8), (8, 10)), "dense_width": 16, **NO_DROPOUTS},
+    ),
+    "shallow_cnn": ("shallow_cnn", (25, 18, 3), {"widths": (4, 6, 8), "dense_width": 16, **NO_DROPOUTS}),
+    "deep_cnn": (
+        "deep_cnn",
+        (24, 17, 1),
+        {
+            "widths": (4, 6, 8),
+            "kernel_sizes": (5, 4, 3),
+            "dense_width": 16,
+            "stage_dropout": (0.0, 0.0, 0.0),
+            **NO_DROPOUT,
+        },
+    ),
+    "vgg13": ("vgg13", (64, 96, 1), {"width_factor": 0.1, "head_widths": (16,), "pooled_size": 2, **NO_DROPOUT}),
+    "vgg16": ("vgg16", (36, 40, 1), {"width_factor": 0.1, "head_widths": (16, 8), "pooled_size": 3, **NO_DROPOUT}),
+    "vgg16_bn": ("vgg16_bn", (64, 64, 3), {"width_factor": 0.1, "head_widths": (16,), "pooled_size": 2, **NO_DROPOUT}),
+    "resnet18": ("resnet18", (25, 18, 1), {"widths": (8, 8, 12), "blocks": (1, 1, 2)}),
+    "resnet18-imagenet-stem": (
+        "resnet18",
+        (45, 64, 3),
+        {"stem": "imagenet", "widths": (8, 12), "blocks": (1, 1)},
+    ),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """TensorFlow keeps threads of its own; two pools on the same cores wait for each other."""
+    pytest.importorskip("torch").set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_pair() -> Callable[..., tuple[Any, Any]]:
+    """Builds a Keras model, with weights that all differ, and its fresh twin."""
+
+    def make(spec: str, shape: tuple[int, int, int], **settings: Any) -> tuple[Any, Any]:
+        from models.registry import create_model as create_keras
+        from pt_files.registry import create_model as create_torch
+
+        keras_model = create_keras(spec, input_shape=shape, num_classes=4, **settings)
+        scatter(keras_model)
+        return keras_model, create_torch(spec, input_shape=shape, num_classes=4, **settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_pair(make_pair) -> Callable[[str], tuple[Any, Any]]:
+    """Builds the pair of a label of `SMALL`."""
+
+    def make(label: str) -> tuple[Any, Any]:
+        name, shape, settings = SMALL[label]
+        return make_pair(name, shape, **settings)
+
+    return make
+
+
+def scatter(keras_model: Any, seed: int = 0) -> None:
+    """Move every vector, so that none of a layer's zeros and ones hides that two were exchanged."""
+    rng = np.random.default_rng(seed)
+    for weight in keras_model.weights:
+        if len(weight.shape) == 1:
+            weight.assign(weight.numpy() + rng.uniform(-0.3, 0.3, weight.shape))
+
+
+def made_up_faces(count: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """(count, height, width, channels) float32 whole grey levels, the last face blank."""
+    faces = np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype("float32")
+    faces[-1] = 128
+    return faces
