@@ -4,8 +4,11 @@ K. Simonyan and A. Zisserman, "Very deep convolutional networks for large-scale 
 
 The first convolution takes as many channels as the picture has. Between the convolutions and the head the last map is
 averaged to a fixed size, so that any picture of 32 pixels or more fits: `pooled_size=7` gives the head its original
-25,088 inputs at 48 pixels too, where each of them stands 49 times. Kernels begin as He et al. (2015) draw them, without
-which sixteen layers do not learn unless they are normalised.
+25,088 inputs at 48 pixels too, where each of them stands 49 times.
+
+Kernels begin as He et al. (2015) draw them and the head as the paper does, close to zero: the first loss is near that
+of a guess. Without normalisation the learning rate decides whether these networks learn at all: on 96 faces, in 54 steps,
+VGG-13 learned with SGD at 0.001 and 0.01 and with AdamW at 0.0002, and stayed at chance with AdamW at 0.001.
 """
 
 from collections.abc import Sequence
@@ -186,7 +189,8 @@ def _head(x: Any, num_classes: int, *, pooled_size: int, widths: Sequence[int], 
         x = layers.Dense(width, kernel_initializer="he_normal", name=f"dense{number}")(x)
         x = layers.ReLU(name=f"dense{number}_relu")(x)
         x = layers.Dropout(dropout, name=f"dense{number}_dropout")(x)
-    return layers.Dense(num_classes, dtype="float32", name="predictions")(x)
+    close_to_zero = keras.initializers.RandomNormal(stddev=0.01)
+    return layers.Dense(num_classes, kernel_initializer=close_to_zero, dtype="float32", name="predictions")(x)
 
 
 def _copy_kernels(trained: keras.Model, model: keras.Model) -> None:

@@ -35,6 +35,7 @@ def calls(monkeypatch, tmp_path):
     pipeline = types.SimpleNamespace(**{name: recorder(name) for name in names})
     monkeypatch.setitem(sys.modules, "hierarchy.pipeline", pipeline)
     monkeypatch.setattr(hierarchy, "pipeline", pipeline, raising=False)
+    monkeypatch.setitem(sys.modules, "hierarchy.keras_stage", types.SimpleNamespace(KerasStage="KerasStage"))
     return made
 
 
@@ -86,14 +87,14 @@ def test_help_of_a_mode_shows_its_own_flags_only(capsys, name):
 def test_help_shows_defaults(capsys):
     _, out, _ = run(capsys, "--mode", "hierarchical", "--help")
     words = " ".join(out.split())
-    assert "model of the registry (default: compact_resnet)" in words
+    assert "see --mode models (default: compact_resnet)" in words
     assert "faces in a training step (default: 64)" in words
     assert "mirror half of the faces (default: on)" in words
     assert "of the 95 % intervals (default: 1000)" in words
 
 
 def test_every_setting_of_a_run_is_a_flag():
-    config = {name for part in (*_sections(), RunConfig) for name in fields_of(part)}
+    config = {name for part in (*_sections(), RunConfig) for name in fields_of(part)} - {"framework"}
     flags = {flag[2:].replace("-", "_") for flag in tf_model.MODES["hierarchical"].flags}
     assert config <= flags
 
@@ -132,6 +133,15 @@ def _sections():
         (["--taxonomy", "none.json"], "neither a known name"),
         (["--model", "resnet_compact"], "no model 'resnet_compact'; known: compact_resnet"),
         (["--model", "positive=vgg"], "no model 'vgg'"),
+        (["--model", "vgg13:batch_norm"], "'batch_norm' is no setting; write NAME:key=value"),
+        (["--weights", "first/flat"], "--weights first/flat: no such weights; expected none, imagenet, RUN/STAGE"),
+        (["--generated", "/no/such/place"], "--generated: /no/such/place is no folder"),
+        (["--emotions", "happy,sorrow"], "--emotions: unknown emotion 'sorrow'"),
+        (["--emotions", "happy,neutral"], "leaves group 'negative'"),
+        (["--loss", "hinge"], "--loss: expected one of ce, weighted, focal, center, island, balanced-softmax"),
+        (["--mixup", "2"], "--mixup: expected at least 0 and at most 1"),
+        (["--split-by", "face"], "--split-by: expected one of subject, sample"),
+        (["--mode", "models", "--data", "."], "--data does not belong to --mode models"),
         (["--dataset", "fer2031"], "no kind 'fer2031'; known:"),
         (["--dataset", "ck48"], "--dataset ck48 needs --data PATH"),
         (["--dataset", "synthetic", "--data", "."], "leave out --data"),
@@ -219,7 +229,8 @@ def test_the_process_exits_with_the_code_and_without_a_traceback():
 
 def test_no_arguments_train_the_default_hierarchy(capsys, calls, monkeypatch, tmp_path):
     code, out, _ = run(capsys)
-    ((name, (config,), keywords),) = calls
+    ((name, (config, stage_type), keywords),) = calls
+    assert stage_type == "KerasStage"
     assert (code, name, config) == (0, "train_run", RunConfig())
     assert keywords == {"results": tf_model.RESULTS, "logs": tf_model.LOGS, "command": "python tf_model.py"}
     assert out.splitlines()[-1] == f"report: {tmp_path / 'results' / 'made' / 'report.html'}"
@@ -229,7 +240,7 @@ def test_flags_arrive_in_the_configuration(capsys, calls, tmp_path):
     words = ["--mode", "flat", "--data", tmp_path, "--exclude", "disgust", "--limit", "70", "--balance", "oversample"]
     words += ["--no-deterministic", "--drop-duplicates", "--no-temperature", "--flip", "off", "--name", "my-run"]
     code, _, _ = run(capsys, *words, "--results", tmp_path / "r", "--logs", tmp_path / "l")
-    (_, (config,), keywords) = calls[0]
+    (_, (config, _), keywords) = calls[0]
     assert code == 0
     assert (config.mode, config.name, config.deterministic) == ("flat", "my-run", False)
     assert (config.data.exclude, config.data.limit, config.data.drop_duplicates) == (("disgust",), 70, True)
@@ -273,7 +284,7 @@ def test_other_data_than_the_files_are_recognised_anew(capsys, calls, tmp_path):
 def test_resume_passes_the_run_and_what_was_given(capsys, calls, results):
     code, _, _ = run(capsys, "--mode", "hierarchical", "--resume", "first", "--seed", "5", "--results", results)
     ((name, arguments, keywords),) = calls
-    assert (code, name, arguments) == (0, "resume_run", ("first",))
+    assert (code, name, arguments) == (0, "resume_run", ("first", "KerasStage"))
     assert keywords["flags"] == {"mode": "hierarchical", "seed": "5"}
     assert keywords["results"] == results
 
@@ -297,7 +308,7 @@ def test_evaluate_passes_data_and_how_to_judge(capsys, calls, results, tmp_path)
     words = ["--mode", "evaluate", "first", "--data", tmp_path, "--exclude", "contempt", "--resamples", "200"]
     code, _, _ = run(capsys, *words, "--results", results)
     ((name, arguments, keywords),) = calls
-    assert (code, name, arguments) == (0, "evaluate_run", ("first",))
+    assert (code, name, arguments) == (0, "evaluate_run", ("first", "KerasStage"))
     assert (keywords["data"].data, keywords["data"].exclude) == (str(tmp_path), ("contempt",))
     assert keywords["evaluation"].resamples == 200
 

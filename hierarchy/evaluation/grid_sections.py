@@ -118,6 +118,7 @@ def grid_page(record: GridRecord, faces: FacesIn | None) -> Page:
     """
     sections = [
         _summary(record),
+        _protocols(record),
         *(section for shown in record.blocks for section in _block_sections(record, shown, faces)),
         _axes(record),
         _repeat(record),
@@ -164,7 +165,7 @@ def _chosen_words(shown: GridBlock) -> str:
     several = len(shown.block.configurations()) > 1
     words = [
         f"On {shown.name}:" * bool(shown.name),
-        _choice_words(shown) * several,
+        _choice_words(shown),
         f"On the {scores['n']:,} test faces {'it' if several else shown.label(chosen)} names "
         f"{percent(scores['top1'])} rightly (95 % interval {span(scores, 'top1')}); its macro F1 is "
         f"{percent(scores['macro_f1'])}.",
@@ -176,15 +177,18 @@ def _chosen_words(shown: GridBlock) -> str:
 
 
 def _choice_words(shown: GridBlock) -> str:
-    chosen = shown.block.chosen
-    alike = next(cells for cells in shown.block.configurations().values() if chosen in cells)
+    """Which configuration validation chooses, and what its seeds reach; a single one is not chosen."""
+    chosen, held = shown.block.chosen, shown.block.configurations().values()
+    alike = next(cells for cells in held if chosen in cells)
     name = shown.label(chosen, seed=False)
-    if len(alike) == 1:
-        return f"The best validation score (macro F1 {percent(chosen.scores()[CHOOSING])}) belongs to {name}."
     validation, top1 = (spread(mean_std([cell.scores()[key] or 0 for cell in alike])) for key in (CHOOSING, "top1"))
+    if len(alike) == 1:
+        best = f"macro F1 {percent(chosen.scores()[CHOOSING])}"
+        return f"The best validation score ({best}) belongs to {name}." if len(held) > 1 else ""
+    best = f"The best mean validation score (macro F1 {validation} % over {len(alike)} seeds) belongs to {name}, whose"
     return (
-        f"The best mean validation score (macro F1 {validation} % over {len(alike)} seeds) belongs to {name}, whose "
-        f"top-1 accuracy on test faces is {top1} %; seed {chosen.seed} stands for it in what follows."
+        f"{best if len(held) > 1 else f'Over {len(alike)} seeds, the'} top-1 accuracy on test faces is {top1} %; "
+        f"seed {chosen.seed} stands for them in what follows."
     )
 
 
@@ -206,10 +210,45 @@ def _clear(pair: Mapping) -> int:
     return 1 if top1["difference"] > 0 else -1
 
 
+def _protocols(record: GridRecord) -> Section:
+    """The same settings on different test faces, side by side, where that is all that differs."""
+    if len(record.blocks) < 2:
+        return Section("", "", [])
+    shared = [
+        axis
+        for axis, values in record.grid.axes.items()
+        if axis != SEED
+        and all({cell.point[axis] for cell in shown.block.cells} == {*values} for shown in record.blocks)
+    ]
+    held: dict[str, dict[str, str]] = {}
+    for shown in record.blocks:
+        for cells in shown.block.configurations().values():
+            scores = [cell.scores() for cell in cells]
+            text = (
+                spread(mean_std([row["top1"] for row in scores])) if len(scores) > 1 else with_span(scores[0], "top1")
+            )
+            held.setdefault(configuration_name(cells[0], shared), {})[shown.name] = text
+    names = [shown.name for shown in record.blocks]
+    rows = [(name or "all", *(texts.get(block, UNKNOWN) for block in names)) for name, texts in held.items()]
+    return Section(
+        "Across test faces",
+        "The same settings judged by different protocols. Read along a row, the gap is what the protocol does to the "
+        "number; it says nothing about which model is better.",
+        [
+            Table(
+                ("Settings", *names),
+                rows,
+                caption="Top-1 accuracy in percent, with its interval or its spread over seeds",
+            )
+        ],
+    )
+
+
 def _cells(record: GridRecord, shown: GridBlock) -> Section:
     axes, chosen = list(record.grid.axes), shown.block.chosen
     held = record.cells if len(record.blocks) == 1 else shown.block.cells  # failed ones belong to no test faces
-    hint = "The bold row was chosen by its validation score. " * (len(shown.block.configurations()) > 1)
+    several = len(shown.block.configurations()) > 1
+    hint = "The bold row was chosen by its validation score. " * several
     if len({cell.test_rows for cell in shown.block.cells}) > 1:
         hint += "Each seed cuts test faces of its own, so that only rows of one seed may be compared face by face. "
     table = Table(
@@ -217,7 +256,7 @@ def _cells(record: GridRecord, shown: GridBlock) -> Section:
         [_cell_row(cell, axes) for cell in held],
         caption=f"n = {_counts(shown)} test faces. Scores in percent, top-1 with its 95 % bootstrap interval; "
         "Validation is the macro F1 on validation faces, CPU-s the CPU-seconds of training",
-        strong=tuple(number for number, cell in enumerate(held) if cell is chosen),
+        strong=tuple(number for number, cell in enumerate(held) if cell is chosen and several),
         words=tuple(range(len(axes))),
     )
     hint += "Each cell is a run of its own, in the folder of its name below this report."

@@ -119,7 +119,8 @@ def _torch_steps(spec: str, faces: "np.ndarray", labels: "np.ndarray") -> tuple[
 
     model = create_model(spec, input_shape=faces.shape[1:], num_classes=CLASSES).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    batch, truth = torch.from_numpy(faces).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
+    model.to(memory_format=torch.channels_last)  # how Keras keeps its maps; faster on processors
+    batch, truth = torch.from_numpy(faces).permute(0, 3, 1, 2), torch.from_numpy(labels)
 
     def train(count: int) -> None:
         for _ in range(count):

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import CHECKOUT, QUICK, draw_face, run_program, write_fer_folder
 
+ISLANDS = ("--loss", "island", "--emotions", "fear,happy,neutral,sad")
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
@@ -62,6 +63,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
         ("--mode", "compare", "tree", "six", "--results", results),
         ("--mode", "hierarchical", "--config", results / "tree" / "config.json", "--name", "again", *at),
         ("--mode", "hierarchical", *ferplus, "--soft-labels", "on", "--epochs", "1", "--name", "voted", *at),
+        ("--mode", "flat", *data, *ISLANDS, "--weights", "flat/flat", "--freeze", "1", "--name", "islands"),
+        ("--mode", "models"),
     )
     (results / "outcomes.json").write_text(json.dumps(outcomes))
     return results
@@ -74,9 +77,18 @@ def outcomes(place: Path) -> list[tuple[int, str]]:
 
 
 def test_every_step_ends_well_and_names_its_report(outcomes: list) -> None:
-    for code, text in (outcomes[i] for i in (0, 1, 2, 3, 4, 6, 7, 9, 10)):
+    for code, text in (outcomes[i] for i in (0, 1, 2, 3, 4, 6, 7, 9, 10, 11)):
         assert code == 0, text
         assert text.rstrip().splitlines()[-1].endswith("report.html"), text
+
+
+def test_models_are_listed_with_their_cost(outcomes: list) -> None:
+    code, text = outcomes[12]
+    assert code == 0
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "2.40 M" in lines["deep_cnn"]
+    assert "Tan and Le" in lines["efficientnet_b0"]
+    assert "report" not in text
 
 
 def test_a_run_leaves_everything_that_repeats_and_explains_it(place: Path) -> None:
@@ -165,6 +177,17 @@ def test_an_excluded_emotion_is_absent_everywhere_and_not_compared(place: Path, 
     code, text = outcomes[8]
     assert code == 2
     assert "differ" in text or "same" in text
+
+
+def test_asked_emotions_alone_are_trained_from_other_weights_and_their_features_shown(place: Path) -> None:
+    record = _json(place / "islands" / "metrics.json")
+    assert record["emotions"] == ["fear", "happy", "sad", "neutral"]
+    assert record["training"]["flat"]["weights"] == str(place / "flat" / "stages" / "flat" / "model.keras")
+    shown = pd.read_csv(place / "islands" / "stages" / "flat" / "features.csv")
+    assert sorted(shown["row"]) == sorted(pd.read_csv(place / "islands" / "predictions.csv")["row"])
+    assert set(shown["emotion"]) == set(record["emotions"])
+    assert "Learned features" in (place / "islands" / "report.html").read_text()
+    assert "Learned features" not in (place / "flat" / "report.html").read_text()
 
 
 def _weights(run: Path) -> dict[str, list[np.ndarray]]:

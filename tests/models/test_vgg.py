@@ -54,6 +54,15 @@ def test_vgg16_bn_is_torchvision_s_but_for_the_biases_before_normalisation(weigh
     assert parameters(model) == 138_365_992 - channels + moving_statistics
 
 
+@pytest.mark.parametrize("name", ["vgg13", "vgg16"])
+def test_first_loss_is_close_to_that_of_a_guess(name):
+    faces = np.random.default_rng(0).integers(0, 256, (8, 48, 48, 1)).astype("float32")
+    keras.utils.set_random_seed(0)
+    logits = create_model(f"{name}:width_factor=0.5")(faces)
+    loss = keras.losses.sparse_categorical_crossentropy(np.arange(8) % 7, logits, from_logits=True)
+    assert np.log(7) - 0.1 < float(keras.ops.mean(loss)) < np.log(7) + 1
+
+
 def test_batch_norm_takes_the_place_of_the_bias():
     model = create_model("vgg13:batch_norm=on" + LIGHT)
     assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers) == 10

@@ -69,35 +69,31 @@ def test_the_seed_alone_decides_which_faces_are_shown(runs):
 
 
 def test_an_emotion_of_one_face_is_shown_once_and_an_absent_one_not_at_all(tmp_path):
+    shown = sample(opinions(few_faces(tmp_path)), EMOTIONS, seed=0)
+    assert [face["true"] for face in shown] == ["angry", "happy", "happy"]
+
+
+def few_faces(tmp_path):
     truth = np.array(["angry", *["happy"] * 5])
-    run = load_run(write_run(tmp_path / "few", truth=truth))
-    assert [face["true"] for face in sample(opinions([run, _copy(run, tmp_path)]), EMOTIONS, seed=0)] == [
-        "angry",
-        "happy",
-        "happy",
-    ]
-
-
-def _copy(run, tmp_path):
-    truth = run.predictions["true"].to_numpy()
-    return load_run(write_run(tmp_path / "copy", truth=truth, seed=1))
+    return [load_run(write_run(tmp_path / f"few{seed}", truth=truth, seed=seed)) for seed in (0, 1)]
 
 
 def test_the_report_marks_answers_and_has_a_table_of_all_faces(runs, tmp_path):
     write_comparison(tmp_path / "pair", compare(runs, resamples=20), runs, faces=faces_of)
     text = (tmp_path / "pair" / "report.md").read_text()
     assert len(pd.read_csv(tmp_path / "pair" / "side_by_side.csv")) == len(TRUTH)
-    assert "side\\_by\\_side.csv has all" in text or "side_by_side.csv has all" in text
-    part = text[text.index("## Side by side") : text.index("## Left out")]
+    part = text[text.index("## Side by side") : text.index("## How to repeat this")]
+    assert "side_by_side.csv has all test faces" in part
     assert part.count("✓") + part.count("✗") - 7 * 2 == 14 * 2, "one mark a face and run, and two in each caption"
     assert "not at hand" not in part
     for emotion in EMOTIONS:
         assert (tmp_path / "pair" / "figures" / f"side_by_side_{emotion}.png").is_file()
 
 
-def test_without_pictures_the_report_shows_ids_and_says_so(runs, tmp_path):
-    write_comparison(tmp_path / "pair", compare(runs, resamples=20), runs, faces=lambda ids: None)
+def test_without_pictures_the_report_shows_ids_and_says_so(tmp_path):
+    runs = few_faces(tmp_path)
+    compared = compare(runs, resamples=20)
+    write_comparison(tmp_path / "pair", compared, runs, faces=lambda ids: None)
     text = (tmp_path / "pair" / "report.md").read_text()
     assert "The faces themselves are not at hand" in text
-    first = compare(runs, resamples=20)["side_by_side"][0]["row"]
-    assert f"| {first} |" in text
+    assert f"| {compared['side_by_side'][0]['row']} |" in text

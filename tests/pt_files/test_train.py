@@ -1,0 +1,222 @@
+"""The command line of PyTorch training: runs that stand beside Keras runs, and bad input in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import pandas as pd
+import torch
+
+from pt_files.train import main
+from pt_files.training import Training
+from tests.conftest import CHECKOUT, run_program, write_fer_folder
+
+# The smallest faces that the program takes, and a model that goes with them.
+TINY = ("--image-size", "16", "--batch-size", "16", "--resamples", "100", "--model", "compact_resnet:widths=8+8+8")
+# As in this process: sums of several threads round in another order, and tests share their cores.
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+FLAT = ("--mode", "flat", *TINY, "--epochs", "6", "--seed", "5")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, fer_folder) -> Path:
+    """A results folder with a flat and a hierarchical run of PyTorch, and a flat run of Keras."""
+    results = tmp_path_factory.mktemp("results")
+    at = places(results)
+    tree = ("--mode", "hierarchical", *TINY, "--epochs", "1", "--balance", "negative=oversample", "--name", "tree")
+    run_alone(["--data", str(fer_folder), *FLAT, "--name", "torch", *at], ["--data", str(fer_folder), *tree, *at])
+    other = write_fer_folder(results / "other-data", per_split={"Training": 3, "PrivateTest": 3}, seed=9)
+    outcomes = run_program(
+        ("--data", fer_folder, *FLAT, "--name", "keras", *at),
+        ("--mode", "compare", "keras", "torch", "--name", "pair", "--results", results),
+        ("--mode", "evaluate", "torch", "--data", other, "--results", results),
+        ("--mode", "flat", "--resume", "torch", *at),
+    )
+    (results / "outcomes.json").write_text(json.dumps(outcomes))
+    return results
+
+
+@pytest.fixture(scope="module")
+def outcomes(place) -> list[tuple[int, str]]:
+    """Exit code and output of tf_model.py's commands."""
+    return [tuple(pair) for pair in read(place / "outcomes.json")]
+
+
+def run_alone(*commands: list[str]) -> None:
+    """Run the program in a process of its own, which must not load what only Keras needs, nor PyTorch too early."""
+    script = (
+        "import json, sys\n"
+        "from pt_files.train import main\n"
+        "assert 'torch' not in sys.modules, 'bad arguments must be answered at once'\n"
+        "codes = [main(argv) for argv in json.loads(sys.argv[1])]\n"
+        "print(codes, sorted({'tensorflow', 'keras'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        env=ONE_THREAD,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == [f"{[0] * len(commands)} []"], done.stderr
+
+
+def places(results: Path) -> tuple[str, ...]:
+    return "--results", str(results), "--logs", str(results / "logs")
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def files(run: Path) -> set[str]:
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    return {name.replace("model.pt", "model.keras") for name in names}
+
+
+def test_a_run_leaves_what_a_keras_run_leaves(place):
+    assert files(place / "torch") == files(place / "keras")
+    left, right = (pd.read_csv(place / run / "stages" / "flat" / "history.csv") for run in ("torch", "keras"))
+    assert list(left.columns) == list(right.columns)
+    assert len(left) == len(right) == 6
+    assert (place / "logs" / "torch" / "run.log").stat().st_size > 0
+
+
+def test_both_frameworks_judge_the_same_faces_with_the_same_settings(place):
+    assert (place / "torch" / "splits.csv").read_text() == (place / "keras" / "splits.csv").read_text()
+    ours, theirs = read(place / "torch" / "config.json"), read(place / "keras" / "config.json")
+    assert {key for key in ours if ours[key] != theirs[key]} == {"name", "framework"}
+    ours, theirs = read(place / "torch" / "metrics.json"), read(place / "keras" / "metrics.json")
+    assert ours.keys() == theirs.keys()
+    assert ours["test_fingerprint"] == theirs["test_fingerprint"]
+    assert ours["training"]["flat"].keys() == theirs["training"]["flat"].keys()
+    for name in ("parameters", "multiply_adds"):
+        assert ours["cost"][name] == theirs["cost"][name] > 0
+
+
+def test_a_pytorch_run_stands_beside_a_keras_run(place, outcomes):
+    code, text = outcomes[1]
+    assert code == 0, text
+    record = read(place / "pair" / "comparison.json")
+    assert record["test"]["n"] == 42
+    assert {record["pairs"][0]["a"], record["pairs"][0]["b"]} == {"keras", "torch"}
+
+
+def test_a_hierarchy_is_trained_stage_by_stage(place):
+    record = read(place / "tree" / "metrics.json")
+    assert list(record["training"]) == ["valence", "positive", "negative"]
+    assert record["training"]["negative"]["balance"] == "oversample"
+    assert record["training"]["valence"]["balance"] == "none"
+    assert 0 < record["answers"]["soft"]["top1"] <= 1
+
+
+def test_keras_refuses_a_pytorch_run_and_says_what_works(outcomes):
+    code, text = outcomes[2]
+    assert code == 2
+    assert "was trained by PyTorch; python -m pt_files.convert" in text
+    code, text = outcomes[3]
+    assert code == 2
+    assert "it was started with pytorch; go on with: python -m pt_files.train --resume" in text
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "stages" / "flat" / "model.pt", weights_only=True)["state_dict"]
+
+
+def test_the_record_of_a_keras_run_trains_with_pytorch_and_an_interruption_says_how_to_go_on(
+    place, tmp_path, monkeypatch, capsys
+):
+    save = Training.save
+
+    def stopping(self, folder):
+        save(self, folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "save", stopping)
+    assert main(["--config", str(place / "keras" / "config.json"), *places(tmp_path)]) == 130
+    assert "interrupted; go on with: python -m pt_files.train --mode flat" in capsys.readouterr().err.splitlines()[-1]
+    assert read(tmp_path / "keras" / "config.json")["framework"] == "pytorch"
+    assert (tmp_path / "keras" / "stages" / "flat" / "checkpoint.pt").is_file()
+
+
+def test_a_killed_run_resumes_to_the_same_weights(place, fer_folder, tmp_path):
+    checkpoint = tmp_path / "killed" / "stages" / "flat" / "checkpoint.pt"
+    command = (sys.executable, "-m", "pt_files.train", "--data", str(fer_folder), *FLAT, "--name", "killed")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen([*command, *places(tmp_path)], cwd=CHECKOUT, env=ONE_THREAD, **quiet)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert child.poll() is None, "the program ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not (checkpoint.parent / "stage.json").exists(), "killed too late to prove anything"
+    assert main(["--resume", "killed", *places(tmp_path)]) == 0
+    ours, theirs = (weights(run) for run in (place / "torch", tmp_path / "killed"))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def error_of(capsys, *argv: object) -> str:
+    """The one line that the program ends with."""
+    code = main([str(word) for word in argv])
+    said = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert said[-1].startswith("pt_files.train: error: ")
+    assert not [line for line in said[:-1] if not line.startswith("note: ")]
+    return said[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--mode", "compare"), "--mode: expected one of hierarchical, flat, got 'compare'"),
+        (("--epoch", "3"), "unrecognized arguments: --epoch 3; --help lists all flags"),
+        (("--epochs", "many"), "--epochs: expected a whole number, got 'many'"),
+        (("--epochs", "happy=3"), "stage 'happy' is not part of this run"),
+        (("--model", "mini_xception"), "no PyTorch twin of model 'mini_xception'"),
+        (("--model", "compact_resnet:dropout=2"), "dropout is 2"),
+        (("--mixup", "0.4"), "--mixup 0.4: PyTorch trains without"),
+        (("--loss", "valence=center"), "--loss center: PyTorch trains with ce, weighted, focal"),
+        (("--data", "nowhere"), "nowhere: no such file or folder"),
+        (("--dataset", "fer"), "unknown data set 'fer'; known: affectnet"),
+        (("--config", "nowhere.json"), "--config: nowhere.json is no file"),
+        (("--resume", "nothing"), "no run 'nothing'"),
+        (("--name", "../up"), "--name '../up': use up to"),
+        (("--name", "torch"), "exists already; choose another name or --resume torch"),
+        (("--resume", "torch", "--epochs", "9"), "stage.epochs: 6 -> 9"),
+        (("--resume", "torch", "--config", "x.json"), "--config does not go with --resume"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_one_line(flags, words, place, capsys):
+    before = set(place.iterdir())
+    assert words in error_of(capsys, *flags, *places(place))
+    assert set(place.iterdir()) == before
+
+
+def test_a_keras_run_is_not_resumed(place, capsys):
+    assert "it was started with keras; go on with: python tf_model.py --resume" in error_of(
+        capsys, "--resume", "keras", *places(place)
+    )
+
+
+def test_help_answers_at_once_and_offers_only_what_works():
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "pt_files.train", "--help"], capture_output=True, text=True, cwd=CHECKOUT, check=True
+    )
+    assert time.monotonic() - start < 5
+    assert "--loss ce|weighted|focal" in done.stdout
+    assert "--mixup" not in done.stdout
