@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hierarchy import pipeline, runs
 from hierarchy.config import RunConfig
-from hierarchy.data.faces import SYNTHETIC, read_faces, resolve_data
+from hierarchy.data.faces import SYNTHETIC, read_faces
 from hierarchy.data.shown_faces import faces_of_run
 from hierarchy.errors import UserError
 from hierarchy.evaluation.comparison import load_run
@@ -103,8 +103,7 @@ def _look_over(grid: Grid, stage_type: type[Stage]) -> list[_Look]:
     Returns:
         What is known of the faces of each cell.
     """
-    checked: set[tuple] = set()
-    configs = [_before_data(cell.config, stage_type, checked) for cell in grid.cells]
+    configs = [pipeline.settle_before_data(cell.config, stage_type) for cell in grid.cells]
     read: dict[str, _Look] = {}
     looks = []
     for config in configs:
@@ -115,18 +114,6 @@ def _look_over(grid: Grid, stage_type: type[Stage]) -> list[_Look]:
             check_unseen(config.for_stage(stage).weights, set(read[key].test_hashes))
         looks.append(read[key])
     return looks
-
-
-def _before_data(config: RunConfig, stage_type: type[Stage], checked: set[tuple]) -> RunConfig:
-    """Settle data and image size, and check each kind of stage that is not yet in `checked`."""
-    stages = [config.for_stage(name) for name in config.grouping().stages(config.mode)]
-    size = config.data.image_size or max(stage_type.native_size(stage) for stage in stages)
-    for stage in stages:
-        kind = (stage.model, stage.weights, stage.loss, size, config.data.channels)
-        if kind not in checked:
-            stage_type.check(stage, (size, size, config.data.channels))
-            checked.add(kind)
-    return dataclasses.replace(config, data=dataclasses.replace(resolve_data(config.data), image_size=size))
 
 
 def _look(config: RunConfig) -> _Look:

@@ -1,5 +1,6 @@
 """KerasStage: a stage that Keras trains."""
 
+import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,8 @@ class KerasStage(Stage):
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
         """Ask TensorFlow for kernels that repeat, where the run wants them."""
+        # Several networks one after the other, each compiled once, are what TensorFlow takes for a mistake.
+        tf.get_logger().addFilter(_no_retracing)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
@@ -140,6 +143,10 @@ class KerasStage(Stage):
                 f"{folder / training.MODEL} makes a Keras model of it"
             )
         return load_model(folder / training.MODEL)
+
+
+def _no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 def _first_network(config: StageConfig, shape: tuple[int, ...], num_classes: int) -> keras.Model:

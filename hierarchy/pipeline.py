@@ -9,6 +9,7 @@ import shlex
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hierarchy.data.audit_report import write_audit
 from hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
 from hierarchy.data.images import load_images
 from hierarchy.data.sampling import class_prior
+from hierarchy.data.shown_faces import faces_of_run
 from hierarchy.data.splits import SPLITS, limit_rows
 from hierarchy.errors import NoRoomError, UserError
 from hierarchy.evaluation import comparison
@@ -65,7 +67,7 @@ def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs
     runs.check_writable(results)
     runs.check_name(config.name, results)
     with runs.collect_notes() as notes:
-        config = _before_data(config, stage_type)
+        config = settle_before_data(config, stage_type)
         faces = read_faces(config)
         config = _settle(config, faces, results)
         with _new_folder(results, config.name) as folder:
@@ -106,8 +108,19 @@ def resume_run(
         return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
 
 
-def _before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
-    """Settle what needs no face, and refuse what cannot be trained before any face is read."""
+def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
+    """Settle what needs no face, and refuse what cannot be trained before any face is read.
+
+    Args:
+        config: What to train.
+        stage_type: What trains the stages.
+
+    Returns:
+        The configuration with data, framework and image size given.
+
+    Raises:
+        UserError: A stage cannot be trained so.
+    """
     config = dataclasses.replace(config, data=resolve_data(config.data), framework=stage_type.framework)
     settings = {name: config.for_stage(name) for name in config.grouping().stages(config.mode)}
     size = config.data.image_size or max(stage_type.native_size(own) for own in settings.values())
@@ -509,7 +522,7 @@ def compare_runs(
     if table["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
     with _new_folder(results, runs.free_name(stem, results)) as folder:
-        write_comparison(folder, table)
+        write_comparison(folder, table, records, faces=partial(faces_of_run, records[0].folder))
     return folder
 
 

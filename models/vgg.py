@@ -7,8 +7,8 @@ averaged to a fixed size, so that any picture of 32 pixels or more fits: `pooled
 25,088 inputs at 48 pixels too, where each of them stands 49 times.
 
 Kernels begin as He et al. (2015) draw them and the head as the paper does, close to zero: the first loss is near that
-of a guess. Without normalisation the learning rate decides whether these networks learn at all: on 96 faces, in 54 steps,
-VGG-13 learned with SGD at 0.001 and 0.01 and with AdamW at 0.0002, and stayed at chance with AdamW at 0.001.
+of a guess. Without normalisation the learning rate decides whether these networks learn at all: in 54 steps on 96 faces
+of 32 pixels, VGG-13 learned with SGD at 0.01 and with AdamW at 0.0002, and stayed at chance with AdamW at 0.001.
 """
 
 from collections.abc import Sequence
