@@ -168,7 +168,7 @@ class RunConfig:
     seed: int = option(
         0, "seed of splits, sampling, initial weights, shuffling and augmentation", low=0, high=2**31 - 1
     )
-    deterministic: bool = option(True, "deterministic TensorFlow kernels: the same seed gives the same weights")
+    deterministic: bool = option(True, "deterministic kernels: the same seed gives the same weights")
     data: DataConfig = DataConfig()
     stage: StageConfig = StageConfig()
     stages: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)

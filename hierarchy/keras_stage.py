@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hierarchy import training
+from hierarchy import schedule, training
 from hierarchy.config import RunConfig, StageConfig
 from hierarchy.data.batches import TrainBatches, evaluation_batches
 from hierarchy.data.faces import StageFaces
@@ -110,8 +110,8 @@ class KerasStage(Stage):
             label=self.name,
         )
         board = keras.callbacks.TensorBoard(str(logs), write_graph=False)
-        for phase in training.phases(config):
-            if len(history) < phase.last and not training.stopped_early(history, phase.patience):
+        for phase in schedule.phases(config):
+            if len(history) < phase.last and not schedule.stopped_early(history, phase.patience):
                 _fit_phase(trainer, phase, loss, config, batches, saved, [end, board])
         self.network = self.load_network(folder)
         self.record = training_record(
@@ -119,7 +119,7 @@ class KerasStage(Stage):
             config,
             train,
             batches,
-            best_epoch=training.best_epoch(history),
+            best_epoch=schedule.best_epoch(history),
             parameters=parameters(self.network),
             multiply_adds=multiply_adds(self.network),
         )
@@ -160,7 +160,7 @@ def _first_network(config: StageConfig, shape: tuple[int, ...], num_classes: int
 
 def _fit_phase(
     trainer: keras.Model,
-    phase: training.Phase,
+    phase: schedule.Phase,
     loss: keras.losses.Loss,
     config: StageConfig,
     batches: TrainBatches,

@@ -147,13 +147,13 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
     """
     path = folder / runs.METRICS
     if not path.is_file():
-        raise UserError(f"{folder.name} is not finished: it has no {path.name}; {_way_on(folder)}")
+        raise UserError(f"{folder.name} is not finished: it has no {path.name}; {_way_on(folder, _framework(folder))}")
     try:
         record = runs.read_json(path)
         if not {"mode", "taxonomy", "data", "cost", "training"} <= record.keys():
             raise UserError(f"{path} is damaged: parts of it are missing")
     except UserError as error:
-        raise UserError(f"{error}; {_way_on(folder)}") from error
+        raise UserError(f"{error}; {_way_on(folder, _framework(folder))}") from error
     return record
 
 
@@ -294,6 +294,7 @@ def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[
         "format": 1,
         "run": config.name,
         "mode": mode,
+        "framework": config.framework,
         "synthetic": faces.synthetic,
         "command": command,
         "seed": config.seed,
@@ -391,7 +392,11 @@ def _resumable(config: RunConfig, folder: Path, logs: Path) -> Iterator[None]:
         raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
 
 
-def _way_on(folder: Path, framework: str = "keras", *flags: str) -> str:
+def _framework(folder: Path) -> str:
+    return runs.read_config(folder).framework
+
+
+def _way_on(folder: Path, framework: str, *flags: str) -> str:
     """The command that goes on with a run, as it can be pasted."""
     run = folder.name if folder.parent == RESULTS else str(folder)
     program = ["python", "tf_model.py"] if framework == "keras" else ["python", "-m", "pt_files.train"]

@@ -37,6 +37,7 @@ _PACKAGES = (
     "imbalanced-learn",
     "opencv-python",
     "matplotlib",
+    "torch",
 )
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and the program may set words before and behind

@@ -23,7 +23,6 @@ from hierarchy.data.sampling import class_weights
 from hierarchy.errors import UserError
 from hierarchy.paths import atomic_write
 from hierarchy.progress import Progress
-from hierarchy.schedule import MONITOR as MONITOR
 from hierarchy.schedule import (
     Phase,
     best_epoch,
@@ -33,7 +32,6 @@ from hierarchy.schedule import (
     stopped_early,
     write_history,
 )
-from hierarchy.schedule import phases as phases
 from hierarchy.transfer import HEAD, MODEL
 from models import losses
 

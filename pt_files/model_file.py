@@ -1,5 +1,6 @@
 """A .pt file: the weights of a model, and what it takes to build the model again; code is never read from one."""
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,10 @@ def write_model(saved: SavedModel, path: Path) -> None:
         "num_classes": saved.num_classes,
         "state_dict": dict(saved.model.state_dict()),
     }
+    content = io.BytesIO()  # torch would report a full disk as an error of its own
+    torch.save(record, content)
     with atomic_write(path) as temporary:
-        torch.save(record, temporary)
+        temporary.write_bytes(content.getvalue())
 
 
 def read_model(path: Path) -> SavedModel:

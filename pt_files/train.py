@@ -8,7 +8,6 @@ Only light modules are imported here. PyTorch comes in with `pt_files.stage`, on
 import argparse
 import errno
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -114,8 +113,6 @@ def _train(given: dict[str, Any], command: str) -> Path:
     places = {"results": Path(given.pop("results", RESULTS)), "logs": Path(given.pop("logs", LOGS))}
     for folder in places.values():
         runs.check_writable(folder)
-    # Read when PyTorch is loaded: its threads then sleep while they wait, and do not burn cores that others use.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if "resume" in given:
         run = _checked_resume(given, places["results"])
         from hierarchy import pipeline

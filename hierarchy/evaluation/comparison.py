@@ -323,6 +323,7 @@ def _run_row(run: _Judged, same_groups: bool, draw: dict[str, Any]) -> dict[str,
     return {
         "name": run.name,
         "mode": metrics["mode"],
+        "framework": metrics.get("framework", "keras"),
         "headline": metrics["headline"],
         "seed": metrics["seed"],
         "taxonomy": run.record.taxonomy.name,

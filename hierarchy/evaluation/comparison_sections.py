@@ -233,14 +233,14 @@ def _settings_table(record: ComparisonRecord) -> Table:
         (
             record.labels[run["name"]],
             str(run["name"]),
-            ", ".join(dict.fromkeys(plain(run.get(key)) for key in ("mode", "headline"))),
+            ", ".join(dict.fromkeys(plain(run.get(key)) for key in ("mode", "headline", "framework") if run.get(key))),
             plain(run.get("taxonomy")),
             plain(run.get("seed")),
             *(_each(run.get(key)) for key in ("models", "epochs", "balance")),
         )
         for run in record.runs
     ]
-    columns = ("Run", "Folder", "Mode, answer", "Taxonomy", "Seed", "Model", "Epochs", "Balance")
+    columns = ("Run", "Folder", "Mode, answer, framework", "Taxonomy", "Seed", "Model", "Epochs", "Balance")
     return Table(columns, rows, caption="What was trained", words=tuple(range(len(columns))))
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from hierarchy import training
+from hierarchy import schedule, training
 from hierarchy.config import StageConfig
 from hierarchy.data.faces import StageFaces
 from hierarchy.errors import UserError
@@ -55,19 +55,19 @@ def checkpoint(folder):
 
 def test_phases_freeze_first_and_go_on_at_a_lower_rate():
     config = StageConfig(epochs=10, freeze=3, thaw_rate=0.1, learning_rate=0.01, patience=4)
-    head, whole = training.phases(config)
+    head, whole = schedule.phases(config)
     assert (head.first, head.last, head.frozen, head.patience) == (0, 3, True, 0)
     assert (whole.first, whole.last, whole.frozen, whole.patience) == (3, 10, False, 4)
     assert (head.rate, whole.rate) == (0.01, pytest.approx(0.001))
-    assert [(p.frozen, p.rate) for p in training.phases(StageConfig(epochs=4))] == [(False, 1e-3)]
-    assert [p.frozen for p in training.phases(StageConfig(epochs=4, freeze=9))] == [True]
+    assert [(p.frozen, p.rate) for p in schedule.phases(StageConfig(epochs=4))] == [(False, 1e-3)]
+    assert [p.frozen for p in schedule.phases(StageConfig(epochs=4, freeze=9))] == [True]
 
 
 def test_a_plateau_lowers_the_rate_and_a_better_score_waits_anew():
     config = StageConfig(plateau_factor=0.5, plateau_patience=2)
 
     def scale(*scores):
-        return training.plateau_scale([{training.MONITOR: score} for score in scores], config)
+        return schedule.plateau_scale([{schedule.MONITOR: score} for score in scores], config)
 
     assert scale() == scale(0.3) == scale(0.3, 0.2) == 1
     assert scale(0.3, 0.2, 0.3) == 0.5
