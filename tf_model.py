@@ -5,16 +5,13 @@ Only light modules are imported here. TensorFlow comes in with `hierarchy.pipeli
 
 import argparse
 import difflib
-import errno
-import logging
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hierarchy import grid, runs
 from hierarchy.config import (
@@ -28,6 +25,7 @@ from hierarchy.config import (
     fields_of,
     load_config,
 )
+from hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from hierarchy.data.download import KAGGLE_SLUGS, download
 from hierarchy.errors import UserError
 from hierarchy.paths import DEFAULT_DATA, LOGS, RESULTS, ROOT
@@ -74,14 +72,6 @@ class Mode:
     def flags(self) -> tuple[str, ...]:
         """Every flag of this mode as it is typed, `--mode` and `--help` included."""
         return tuple(o for action in _parser(self)._actions for o in action.option_strings)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse without its two-line errors."""
-
-    def error(self, message: str) -> NoReturn:
-        message = re.sub(r"ignored explicit argument (.*)", r"takes no value, got \1", message)
-        raise UserError(re.sub(r"^argument (--[\w-]+).*?:", r"\1:", message))
 
 
 def _train(given: Given, command: str) -> Path:
@@ -320,85 +310,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _run(argv)
-    except UserError as error:
-        return _fail(str(error))
-    except MemoryError:
-        return _fail("out of memory; try a smaller --batch-size, --image-size or --limit")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        return _fail(f"{error.filename or 'a file'}: {error.strerror}")
-    except KeyboardInterrupt as error:
-        _say(f"interrupted; {str(error) or 'nothing was left behind'}")
-        return 130
+    return run_program(PROGRAM, lambda: _run(argv))
 
 
-def _fail(message: str) -> int:
-    _say(f"{PROGRAM}: error: {' '.join(message.split())}")
-    return 2
-
-
-def _say(line: str) -> None:
-    """Write the last line, over a line of progress that may stand there unfinished."""
-    print("\r\033[K" * sys.stderr.isatty() + line, file=sys.stderr)
-
-
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str]) -> None:
     name = _mode_named(argv)
     if name is None and ("--help" in argv or "-h" in argv):
         print(_overview())
-        return 0
+        return
     mode = MODES[name or "hierarchical"]
     _check_flags(argv, name or "hierarchical")
     parser = _parser(mode)
     if "--help" in argv or "-h" in argv:
         print(parser.format_help(), end="")
-        return 0
+        return
     given = _given(parser, mode, argv)
-    with _notes_on_screen():
+    with notes_on_screen():
         folder = mode.call(given, shlex.join(["python", PROGRAM, *argv]))
     if folder is not None:
         print(f"data: {folder}" if mode.call is _download else f"report: {folder / 'report.html'}")
-    return 0
-
-
-@contextmanager
-def _notes_on_screen() -> Iterator[None]:
-    """Show every warning of ours as one line on stderr; run.log gets the finer messages as well."""
-    log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
-    screen.setLevel(logging.WARNING)
-    screen.setFormatter(logging.Formatter("note: %(message)s"))
-    screen.addFilter(_Once())
-    before = log.level, log.propagate
-    log.addHandler(screen)
-    log.setLevel(logging.INFO)
-    log.propagate = False  # TensorFlow gives the root logger a handler of its own, which would say all of it twice
-    try:
-        yield
-    finally:
-        log.removeHandler(screen)
-        log.setLevel(before[0])
-        log.propagate = before[1]
-
-
-class _Once(logging.Filter):
-    """Lets each text pass once: the runs of a grid say the same of the same data."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        fresh = text not in self.seen
-        self.seen.add(text)
-        return fresh
 
 
 def _mode_named(argv: list[str]) -> str | None:
-    first = _Parser(add_help=False, allow_abbrev=False)
+    first = OneLineParser(add_help=False, allow_abbrev=False)
     first.add_argument("--mode")
     name = first.parse_known_args(argv)[0].mode
     if name is not None and name not in MODES:
@@ -444,12 +378,8 @@ def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Give
 
 
 def _section(part: type, given: Given) -> Any:
-    values = {n: check_value(part, n, given[n], _flag(n)) for n in fields_of(part) if n in given}
+    values = {n: check_value(part, n, given[n], flag(n)) for n in fields_of(part) if n in given}
     return part(**values)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _new_name(given: Given) -> str | None:
@@ -503,7 +433,7 @@ def _require_data(data: DataConfig) -> None:
 
 def _parser(mode: Mode) -> argparse.ArgumentParser:
     name = next(name for name, known in MODES.items() if known is mode)
-    parser = _Parser(
+    parser = OneLineParser(
         prog=f"python {PROGRAM}",
         usage=f"python {PROGRAM} --mode {name}{_runs_usage(mode)} [flags]",
         description=f"{mode.summary[0].upper()}{mode.summary[1:]}.",
@@ -517,36 +447,18 @@ def _parser(mode: Mode) -> argparse.ArgumentParser:
     for part, names in mode.fields.items():
         group = parser.add_argument_group(_GROUPS[part], _STAGED if part is StageConfig else None)
         for field_name in names:
-            _add_field(group, part, field_name, mode.texts.get(field_name))
+            add_setting(group, part, field_name, text=mode.texts.get(field_name))
     places = parser.add_argument_group("program")
     places.add_argument("--mode", choices=list(MODES), help="what to do (default: hierarchical)")
     for other in mode.others:
         metavar, text = _OTHER_FLAGS[other]
         action = "append" if other == "axis" else "store"
-        places.add_argument(_flag(other), metavar=metavar, action=action, help=mode.texts.get(other, text))
+        places.add_argument(flag(other), metavar=metavar, action=action, help=mode.texts.get(other, text))
     return parser
 
 
 def _runs_usage(mode: Mode) -> str:
     return {(0, 0): "", (1, 1): " RUN"}.get(mode.runs, " RUN RUN [RUN ...]")
-
-
-def _add_field(group: Any, part: type, name: str, text: str | None) -> None:
-    spec = fields_of(part)[name]
-    text = (text or spec.metadata["help"]) + _default_text(spec.default)
-    if isinstance(spec.default, bool) and part is not StageConfig:
-        group.add_argument(_flag(name), action=argparse.BooleanOptionalAction, help=text)
-        return
-    choices = ("on", "off") if isinstance(spec.default, bool) else spec.metadata["choices"]
-    kind = "N" if isinstance(spec.default, int) or name in ("epochs", "limit", "image_size") else "X"
-    plain = name.upper() if isinstance(spec.default, str) else {"data": "PATH", "ferplus": "FILE"}.get(name, kind)
-    group.add_argument(_flag(name), metavar=spec.metadata["metavar"] or "|".join(choices) or plain, help=text)
-
-
-def _default_text(default: Any) -> str:
-    if default is None or default == ():
-        return ""
-    return f" (default: {('off', 'on')[default] if isinstance(default, bool) else default})"
 
 
 def _overview() -> str:

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from keras import ops
 
-
 _SMALLEST = 1e-7  # of 1 - p and of a centre's squared length: keeps slopes finite where a power or a root has none
 
 

@@ -4,17 +4,17 @@ python -m pt_files.convert results/<run>/stages/flat flat.pt
 python -m pt_files.convert flat.pt flat.keras
 """
 
-import argparse
 import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hierarchy.console import OneLineParser, run_program
 from hierarchy.errors import UserError
 from hierarchy.paths import atomic_write
 from hierarchy.runs import read_json
@@ -198,16 +198,13 @@ def _write(keras_model: "keras.Model", saved: SavedModel, target: Path) -> None:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse without its two-line errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 2 for bad input."""
-    parser = _Parser(prog="python -m pt_files.convert", description=__doc__.partition(":")[0], allow_abbrev=False)
+    return run_program(_PROGRAM, lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    parser = OneLineParser(prog="python -m pt_files.convert", description=__doc__.partition(":")[0], allow_abbrev=False)
     parser.add_argument(
         "source", metavar="SOURCE", type=Path, help="a .keras file, a .pt file, or a run's stage folder"
     )
@@ -215,14 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--model", metavar="SPEC", help="what a .keras file was built from (default: read in the stage.json beside it)"
     )
-    try:
-        given = parser.parse_args(arguments)
-        difference = convert(given.source, given.target, spec=given.model)
-    except UserError as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    given = parser.parse_args(arguments)
+    difference = convert(given.source, given.target, spec=given.model)
     print(f"{given.target}: its logits differ by {difference:.1e} at most on made-up faces")
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,41 +6,21 @@ never seen, and what was seen is recorded, so that a run can refuse faces that k
 
 import argparse
 import dataclasses
-import errno
-import logging
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
+from hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from hierarchy.errors import UserError
 from hierarchy.taxonomy import canonical_emotion
 from pt_files.gan_config import SIDE_STEP, SIZE, GanConfig
 
 PROGRAM = "pt_files.gan"
 _NOT_OURS = ("generated", "limit")  # flags of a run that make no sense here
-_FULL_OR_LOCKED = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse without its two-line errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists the flags")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,49 +33,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        with _notes_on_screen():
-            _run(vars(_parser().parse_args(argv)), shlex.join(["python", "-m", PROGRAM, *argv]))
-    except UserError as error:
-        return _fail(str(error))
-    except OSError as error:
-        if error.errno not in _FULL_OR_LOCKED:
-            raise
-        return _fail(f"{error.filename or 'a file'}: {error.strerror}")
-    except KeyboardInterrupt as error:
-        print(f"interrupted; {str(error) or 'nothing was left behind'}", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _fail(message: str) -> int:
-    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
-
-
-@contextmanager
-def _notes_on_screen() -> Iterator[None]:
-    """Show every warning of ours as one line on stderr."""
-    log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
-    screen.setLevel(logging.WARNING)
-    screen.setFormatter(logging.Formatter("note: %(message)s"))
-    log.addHandler(screen)
-    try:
-        yield
-    finally:
-        log.removeHandler(screen)
+    command = shlex.join(["python", "-m", PROGRAM, *argv])
+    return run_program(PROGRAM, lambda: _run(vars(_parser().parse_args(argv)), command))
 
 
 def _run(given: dict[str, Any], command: str) -> None:
     emotion, out, resume = canonical_emotion(given.pop("emotion")), given.pop("out"), given.pop("resume")
     own = {name: given.pop(name) for name in fields_of(GanConfig) if name in given}
-    gan = GanConfig(**{name: check_value(GanConfig, name, value, _flag(name)) for name, value in own.items()})
+    gan = GanConfig(**{name: check_value(GanConfig, name, value, flag(name)) for name, value in own.items()})
     config = _with_size(apply_flags(RunConfig(), given))
     if find_spec("torch") is None:
         raise UserError("PyTorch is not installed; pip install -r pt_files/requirements.txt")
     from pt_files.gan_job import make_faces
 
-    make_faces(emotion, gan, config, out=out, resume=resume, command=command)
+    with notes_on_screen():
+        make_faces(emotion, gan, config, out=out, resume=resume, command=command)
     print(f"faces: {out}")
 
 
@@ -106,8 +58,8 @@ def _with_size(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=size))
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog=f"python -m {PROGRAM}",
         description="Learn one emotion's train faces with a DCGAN and write new ones, for --generated.",
         epilog=f"example: python -m {PROGRAM} --data data/fer2013 --emotion disgust --out data/generated-disgust",
@@ -119,28 +71,15 @@ def _parser() -> _Parser:
     own.add_argument("--emotion", required=True, metavar="EMOTION", help="emotion to learn")
     own.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="new folder for the faces")
     own.add_argument("--resume", action="store_true", default=False, help="go on after an interruption")
-    _add_flags(own, GanConfig, fields_of(GanConfig))
+    for name in fields_of(GanConfig):
+        add_setting(own, GanConfig, name)
     same = parser.add_argument_group("the run that they are for", "Its own settings: they decide which faces train.")
-    _add_flags(same, RunConfig, ["seed"])
-    _add_flags(same, DataConfig, [name for name in fields_of(DataConfig) if name not in _NOT_OURS])
+    add_setting(same, RunConfig, "seed")
+    size_text = f"side of the faces in pixels, a multiple of {SIDE_STEP} (default: {SIZE})"
+    for name in fields_of(DataConfig):
+        if name not in _NOT_OURS:
+            add_setting(same, DataConfig, name, text=size_text if name == "image_size" else None)
     return parser
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _add_flags(group: Any, part: type, names: Iterable[str]) -> None:
-    for name in names:
-        spec = fields_of(part)[name]
-        text = spec.metadata["help"] + ("" if spec.default in (None, ()) else f" (default: {spec.default})")
-        if name == "image_size":
-            text = f"side of the faces in pixels, a multiple of {SIDE_STEP} (default: {SIZE})"
-        if isinstance(spec.default, bool):
-            group.add_argument(_flag(name), action=argparse.BooleanOptionalAction, help=text)
-        else:
-            metavar = spec.metadata["metavar"] or "|".join(spec.metadata["choices"])
-            group.add_argument(_flag(name), metavar=metavar or name.upper(), help=text)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,11 @@ Only light modules are imported here. PyTorch comes in with `pt_files.stage`, on
 """
 
 import argparse
-import errno
-import logging
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import Field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hierarchy import runs
 from hierarchy.config import (
@@ -27,6 +23,7 @@ from hierarchy.config import (
     fields_of,
     load_config,
 )
+from hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from hierarchy.errors import UserError
 from hierarchy.paths import LOGS, RESULTS
 from pt_files.limits import IDLE, KERAS_ONLY, LOSSES
@@ -42,16 +39,8 @@ _PLACES = {
 }
 _TEXTS = {
     "model": "NAME or NAME:key=value:... of a network that PyTorch has, see pt_files/README.md; or timm:NAME",
-    "deterministic": "deterministic kernels: the same seed gives the same weights",
+    "loss": f"what training minimises; here {', '.join(LOSSES)}",
 }
-_FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse without its two-line errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists all flags")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,49 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        given = vars(_parser().parse_args(argv))
-        with _notes_on_screen():
-            folder = _train(given, shlex.join(["python", "-m", PROGRAM, *argv]))
-    except UserError as error:
-        return _fail(str(error))
-    except MemoryError:
-        return _fail("out of memory; try a smaller --batch-size, --image-size or --limit")
-    except OSError as error:
-        if error.errno not in _FULL_OR_LOCKED:
-            raise
-        return _fail(f"{error.filename or 'a file'}: {error.strerror}")
-    except KeyboardInterrupt as error:
-        _say(f"interrupted; {str(error) or 'nothing was left behind'}")
-        return 130
+    return run_program(PROGRAM, lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> None:
+    given = vars(_parser().parse_args(argv))
+    with notes_on_screen():
+        folder = _train(given, shlex.join(["python", "-m", PROGRAM, *argv]))
     print(f"report: {folder / 'report.html'}")
-    return 0
-
-
-def _fail(message: str) -> int:
-    _say(f"{PROGRAM}: error: {' '.join(message.split())}")
-    return 2
-
-
-def _say(line: str) -> None:
-    """Write the last line, over a line of progress that may stand there unfinished."""
-    print("\r\033[K" * sys.stderr.isatty() + line, file=sys.stderr)
-
-
-@contextmanager
-def _notes_on_screen() -> Iterator[None]:
-    """Show every warning of ours as one line on stderr; run.log gets the finer messages as well."""
-    log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
-    screen.setLevel(logging.WARNING)
-    screen.setFormatter(logging.Formatter("note: %(message)s"))
-    before = log.level
-    log.addHandler(screen)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(screen)
-        log.setLevel(before)
 
 
 def _train(given: dict[str, Any], command: str) -> Path:
@@ -154,7 +108,7 @@ def _settings(given: dict[str, Any], results: Path) -> RunConfig:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog=f"python -m {PROGRAM}",
         usage=f"python -m {PROGRAM} [--mode flat|hierarchical] [--data PATH] [flags]",
         description="Train with PyTorch what tf_model.py trains with Keras; the run folders can be compared.",
@@ -165,30 +119,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     for part, title in _GROUPS.items():
         group = parser.add_argument_group(title, _STAGED if part is StageConfig else None)
-        for name, field in fields_of(part).items():
+        for name in fields_of(part):
             if name != "framework":
-                group.add_argument(_flag(name), **_argument(part, name, field))
+                add_setting(group, part, name, text=_text(name))
     places = parser.add_argument_group("program")
     for name, (metavar, text) in _PLACES.items():
-        places.add_argument(_flag(name), metavar=metavar, help=text)
+        places.add_argument(flag(name), metavar=metavar, help=text)
     return parser
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _argument(part: type, name: str, field: Field) -> dict[str, Any]:
-    """What argparse is told of a setting: its help with the default, and what stands for the value."""
-    default, switch = field.default, isinstance(field.default, bool)
-    shown = "" if default in (None, ()) else f" (default: {('off', 'on')[default] if switch else default})"
-    text = _TEXTS.get(name, field.metadata["help"]) + shown
-    if name in (*KERAS_ONLY, *IDLE):
-        text = argparse.SUPPRESS  # taken, so that what is wrong with it can be said
-    if switch and part is not StageConfig:
-        return {"action": argparse.BooleanOptionalAction, "help": text}
-    choices = LOSSES if name == "loss" else ("on", "off") if switch else field.metadata["choices"]
-    return {"metavar": field.metadata["metavar"] or "|".join(choices) or name.upper(), "help": text}
+def _text(name: str) -> str | None:
+    """Help where it differs; what PyTorch leaves to Keras is hidden, but taken, so that its refusal can be said."""
+    return argparse.SUPPRESS if name in (*KERAS_ONLY, *IDLE) else _TEXTS.get(name)
 
 
 if __name__ == "__main__":

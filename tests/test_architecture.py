@@ -23,6 +23,7 @@ LIGHT = (
     "tf_model.py",
     "hierarchy/__init__.py",
     "hierarchy/config.py",
+    "hierarchy/console.py",
     "hierarchy/errors.py",
     "hierarchy/grid.py",
     "hierarchy/paths.py",

@@ -1,0 +1,141 @@
+"""What all command lines share: errors as one line and exit code 2, notes on the screen, settings as flags."""
+
+import argparse
+import errno
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from hierarchy.config import StageConfig, fields_of
+from hierarchy.errors import UserError
+
+# What a user can mend about a disk, a folder or a file.
+_MENDABLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+
+
+# Settings whose default says nothing of the kind of value.
+_PLACEHOLDERS = {"data": "PATH", "ferplus": "FILE", "epochs": "N", "limit": "N", "image_size": "N"}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse without its two-line errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        message = re.sub(r"^unrecognized arguments: .*", r"\g<0>; --help lists all flags", message)
+        message = re.sub(r"ignored explicit argument (.*)", r"takes no value, got \1", message)
+        raise UserError(re.sub(r"^argument (--[\w-]+).*?:", r"\1:", message))
+
+
+def flag(name: str) -> str:
+    """A setting's name as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def add_setting(group: Any, part: type, name: str, *, text: str | None = None) -> None:
+    """Give a parser the flag of a setting; its value arrives as text, a switch that is no stage's as a boolean.
+
+    Args:
+        group: argparse's parser or group.
+        part: The section of the configuration that holds the setting.
+        name: Of the setting.
+        text: Help in place of the setting's own; argparse.SUPPRESS hides the flag.
+    """
+    spec = fields_of(part)[name]
+    if text != argparse.SUPPRESS:
+        text = (text or spec.metadata["help"]) + _default_text(spec.default)
+    if isinstance(spec.default, bool) and part is not StageConfig:
+        group.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
+        return
+    choices = ("on", "off") if isinstance(spec.default, bool) else spec.metadata["choices"]
+    kind = "N" if isinstance(spec.default, int) else "X"
+    plain = name.upper() if isinstance(spec.default, str) else _PLACEHOLDERS.get(name, kind)
+    group.add_argument(flag(name), metavar=spec.metadata["metavar"] or "|".join(choices) or plain, help=text)
+
+
+def _default_text(default: Any) -> str:
+    if default is None or default == ():
+        return ""
+    return f" (default: {('off', 'on')[default] if isinstance(default, bool) else default})"
+
+
+def run_program(name: str, call: Callable[[], None]) -> int:
+    """Make one call for a command line.
+
+    Args:
+        name: What errors call the program.
+        call: What it does.
+
+    Returns:
+        Exit code: 0 done, 2 bad input, 130 interrupted.
+    """
+    try:
+        call()
+    except UserError as error:
+        return _fail(name, str(error))
+    except MemoryError:
+        return _fail(name, "out of memory; try a smaller --batch-size, --image-size or --limit")
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        return _fail(name, f"{error.filename or 'a file'}: {error.strerror}")
+    except KeyboardInterrupt as error:
+        _say(f"interrupted; {str(error) or 'nothing was left behind'}")
+        return 130
+    return 0
+
+
+def _fail(name: str, message: str) -> int:
+    _say(f"{name}: error: {' '.join(message.split())}")
+    return 2
+
+
+def _say(line: str) -> None:
+    """Write the last line, over a line of progress that may stand there unfinished."""
+    print("\r\033[K" * sys.stderr.isatty() + line, file=sys.stderr)
+
+
+@contextmanager
+def notes_on_screen() -> Iterator[None]:
+    """Show every warning of ours as one line on stderr, once; run.log gets the finer messages as well."""
+    log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
+    screen.setLevel(logging.WARNING)
+    screen.setFormatter(logging.Formatter("note: %(message)s"))
+    screen.addFilter(_Once())
+    before = log.level, log.propagate
+    log.addHandler(screen)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # TensorFlow gives the root logger a handler of its own, which would say all of it twice
+    try:
+        yield
+    finally:
+        log.removeHandler(screen)
+        log.setLevel(before[0])
+        log.propagate = before[1]
+
+
+class _Once(logging.Filter):
+    """Lets each text pass once: the runs of a grid say the same of the same data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        fresh = text not in self.seen
+        self.seen.add(text)
+        return fresh
