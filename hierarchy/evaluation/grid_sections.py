@@ -153,6 +153,12 @@ def _summary(record: GridRecord) -> Section:
             )
         )
     blocks += [Text(_chosen_words(shown)) for shown in record.blocks]
+    limits = sorted(
+        {limit for cell in record.cells if cell.run and (limit := cell.run.metrics.get("data", {}).get("limit"))}
+    )
+    if limits:
+        kept = " or ".join(f"{limit:,}" for limit in limits)
+        blocks.append(Warn(f"A quick look, not a result: --limit kept at most {kept} rows of each split of the data."))
     if record.failed:
         reasons = tuple(f"{cell.name}: {cell.error}" for cell in record.failed)
         blocks += [Warn(f"{len(reasons)} of {len(record.cells)} cells failed:"), Items(reasons)]
