@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+_CHANNELS = (1, 3)
+
 
 def check_shares(**shares: float | Sequence[float]) -> None:
     """Check settings that are a share of something, such as dropout, one number or several.
@@ -60,6 +62,39 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; it must be {' or '.join(map(str, choices))}")
+
+
+def checked_request(name: str, shape: object, num_classes: object, *, smallest: int) -> tuple[int, int, int]:
+    """The input shape as a tuple, after the checks of what every model is asked for.
+
+    Args:
+        name: What errors call the model.
+        shape: (height, width, channels) in pixels.
+        num_classes: Number of logits.
+        smallest: Least height and width that the model works with.
+
+    Raises:
+        ValueError: It is no such shape, or fewer than two classes.
+    """
+    fits = (
+        isinstance(shape, list | tuple)
+        and len(shape) == 3
+        and all(_is_whole(size) for size in shape)
+        and min(shape[:2]) >= smallest
+        and shape[2] in _CHANNELS
+    )
+    if not fits:
+        raise ValueError(
+            f"input_shape is {shape!r}; {name} needs (height, width, channels) of at least {smallest}x{smallest} "
+            f"pixels and {' or '.join(map(str, _CHANNELS))} channels"
+        )
+    if not _is_whole(num_classes) or num_classes < 2:
+        raise ValueError(f"num_classes is {num_classes!r}; {name} needs a whole number of 2 or more")
+    return tuple(shape)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _several(given: float | Sequence[float]) -> Sequence[float]:

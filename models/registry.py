@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from models.checks import checked_request
 from models.spec import checked_keywords, parse_spec
 
 if TYPE_CHECKING:  # listing names must not cost a Keras import
@@ -31,7 +32,6 @@ _BUILT_IN = {
     "vit_b16": "models.vit",
     "vit_small_patch": "models.vit",
 }
-_CHANNELS = (1, 3)
 _WEIGHTS = ("none", "imagenet")
 
 
@@ -140,9 +140,8 @@ def create_model(
     if weights == "none" and of_spec is not None:
         weights = of_spec
     size = entry.info.size
-    shape = _checked_shape(name, (size, size, 1) if input_shape is None else input_shape, entry.info.smallest)
-    if not _is_whole(num_classes) or num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes!r}; {name} needs a whole number of 2 or more")
+    asked = (size, size, 1) if input_shape is None else input_shape
+    shape = checked_request(name, asked, num_classes, smallest=entry.info.smallest)
     settings = checked_keywords(name, entry.build, settings | keywords)
     _check_weights(entry.info, weights)
     if entry.info.imagenet:
@@ -161,26 +160,6 @@ def _find(name: str) -> _Entry:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"unknown model {name!r}; {hint}known: {', '.join(known)}")
     return _entries[name]
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _checked_shape(name: str, shape: object, smallest: int) -> tuple[int, int, int]:
-    fits = (
-        isinstance(shape, list | tuple)
-        and len(shape) == 3
-        and all(_is_whole(size) for size in shape)
-        and min(shape[:2]) >= smallest
-        and shape[2] in _CHANNELS
-    )
-    if not fits:
-        raise ValueError(
-            f"input_shape is {shape!r}; {name} needs (height, width, channels) of at least {smallest}x{smallest} "
-            f"pixels and {' or '.join(map(str, _CHANNELS))} channels"
-        )
-    return tuple(shape)
 
 
 def _check_weights(info: ModelInfo, weights: object) -> None:

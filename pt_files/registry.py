@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from models.checks import checked_request
 from models.spec import checked_keywords, parse_spec
 from pt_files.timm_backbone import PREFIX, timm_classifier
-
-_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,8 @@ def create_model(
         ValueError: Unknown name or keyword, or a shape, class count or value that the builder cannot use.
     """
     info = model_info(spec)
-    shape = _checked_shape(spec, (info.size, info.size, 1) if input_shape is None else input_shape, info.smallest)
-    if not _is_whole(num_classes) or num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes!r}; {spec} needs a whole number of 2 or more")
+    asked = (info.size, info.size, 1) if input_shape is None else input_shape
+    shape = checked_request(spec, asked, num_classes, smallest=info.smallest)
     name, settings = parse_spec(spec.removeprefix(PREFIX))
     settings |= keywords
     if spec.startswith(PREFIX):
@@ -98,23 +96,3 @@ def create_model(
         raise ValueError(f"the PyTorch twin of {name} has no weights of its own; use weights none, or {PREFIX}NAME")
     build = getattr(importlib.import_module(info.module), name)
     return build(input_shape=shape, num_classes=num_classes, **checked_keywords(name, build, settings))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _checked_shape(name: str, shape: object, smallest: int) -> tuple[int, int, int]:
-    fits = (
-        isinstance(shape, list | tuple)
-        and len(shape) == 3
-        and all(_is_whole(size) for size in shape)
-        and min(shape[:2]) >= smallest
-        and shape[2] in _CHANNELS
-    )
-    if not fits:
-        raise ValueError(
-            f"input_shape is {shape!r}; {name} needs (height, width, channels) of at least {smallest}x{smallest} "
-            f"pixels and {' or '.join(map(str, _CHANNELS))} channels"
-        )
-    return tuple(shape)

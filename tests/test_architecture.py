@@ -34,6 +34,7 @@ LIGHT = (
     "hierarchy/data/download.py",
     "hierarchy/data/sources/__init__.py",
     "models/__init__.py",
+    "models/checks.py",
     "models/registry.py",
     "models/spec.py",
     "pt_files/__init__.py",
