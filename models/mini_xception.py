@@ -16,6 +16,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from models.blocks import strided_pixels
 from models.checks import check_counts, check_shares, check_stages
 from models.layers import Standardize
 from models.registry import register_model
@@ -68,7 +69,8 @@ def mini_xception(
 
 def _block(x: Any, width: int, *, momentum: float, name: str) -> Any:
     """Halve the map: two separable convolutions and a pooling, beside a strided 1x1 convolution."""
-    shortcut = layers.Conv2D(width, 1, strides=2, padding="same", use_bias=False, name=f"{name}_shortcut")(x)
+    shortcut = strided_pixels(x, 2, name=f"{name}_shortcut_pixels")
+    shortcut = layers.Conv2D(width, 1, use_bias=False, name=f"{name}_shortcut")(shortcut)
     shortcut = layers.BatchNormalization(momentum=momentum, name=f"{name}_shortcut_bn")(shortcut)
     x = layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv1")(x)
     x = layers.BatchNormalization(momentum=momentum, name=f"{name}_conv1_bn")(x)

@@ -1,38 +1,45 @@
+"""Groups of layers: what they compute, and that their gradients do not bring the process down."""
+
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
-from models.blocks import convolution, scaled_rgb
+from models.blocks import convolution, strided_pixels
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(images, block):
-    pixels = keras.Input(images.shape[1:])
-    return keras.ops.convert_to_numpy(keras.Model(pixels, block(pixels))(images))
+@pytest.mark.parametrize("side", [7, 8])
+def test_every_second_pixel_and_a_convolution_are_the_strided_convolution(side):
+    faces = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+    strided = keras.layers.Conv2D(4, 1, strides=2, use_bias=False)
+    expected = strided(faces)
+    whole = keras.layers.Conv2D(4, 1, use_bias=False)
+    whole.build(faces.shape)
+    whole.set_weights(strided.get_weights())
+    np.testing.assert_allclose(whole(strided_pixels(faces, 2, name="pixels")), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [1, 3, 7])
-@pytest.mark.parametrize("side", [8, 9])
-def test_padding_is_the_same_on_every_side(size, stride, side):
-    image = np.random.default_rng(0).uniform(0, 1, (1, side, side, 1)).astype("float32")
-    pixels = keras.Input(image.shape[1:])
-    out = convolution(pixels, 1, size, stride=stride, relu=False, name="a", momentum=0.9, epsilon=0.0)
-    model = keras.Model(pixels, out)
-    model.get_layer("a_conv").set_weights([np.ones((size, size, 1, 1), "float32")])
-    padded = np.pad(image[0, :, :, 0], (size - 1) // 2)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))[::stride, ::stride]
-    found = keras.ops.convert_to_numpy(model(image))[0, :, :, 0]
-    np.testing.assert_allclose(found, windows.sum(axis=(2, 3)), rtol=1e-5)
+def test_a_strided_convolution_halves_the_map_upwards():
+    pixels = keras.Input((9, 8, 3))
+    for size in (1, 3):
+        made = convolution(pixels, 4, size, stride=2, name=f"c{size}", momentum=0.9, epsilon=1e-3)
+        assert made.shape == (None, 5, 4, 4)
 
 
-def test_colours_are_scaled_each_on_its_own():
-    image = np.array([[[[10.0, 20.0, 30.0]]]], "float32")
-    found = run(image, lambda x: scaled_rgb(x, mean=(10, 10, 10), deviation=(1, 5, 40)))
-    np.testing.assert_allclose(found[0, 0, 0], [0, 2, 0.5], atol=1e-6)
-
-
-def test_grey_is_the_colour_of_equal_parts():
-    grey = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 1)).astype("float32")
-    scaling = {"mean": (1.0, 2.0, 3.0), "deviation": (4.0, 5.0, 6.0)}
-    colour = run(np.repeat(grey, 3, axis=-1), lambda x: scaled_rgb(x, **scaling))
-    np.testing.assert_array_equal(run(grey, lambda x: scaled_rgb(x, **scaling)), colour)
+@pytest.mark.parametrize("spec", ["mini_xception", "resnet18:widths=8+16:blocks=1+1"])
+def test_a_step_of_training_on_few_channels_does_not_crash(spec):
+    """TensorFlow's gradient of a strided 1x1 convolution did, at 60 pixels and above."""
+    code = (
+        "import hierarchy, keras, numpy as np; from models.registry import create_model;"
+        f"model = create_model({spec!r}, input_shape=(64, 64, 1), num_classes=7);"
+        "model.compile('sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True));"
+        "model.train_on_batch(np.ones((64, 64, 64, 1), 'float32'), np.arange(64) % 7)"
+    )
+    # In a process of its own, which may die.
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
