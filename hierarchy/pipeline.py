@@ -34,7 +34,7 @@ from hierarchy.judging import Predictions, judge, predict, prediction_table
 from hierarchy.paths import LOGS, RESULTS
 from hierarchy.progress import Progress
 from hierarchy.stage import RECORD, Stage, single_face_latency
-from hierarchy.taxonomy import Taxonomy
+from hierarchy.taxonomy import FLAT, Taxonomy
 from hierarchy.transfer import check_unseen
 
 EPOCHS = 24
@@ -260,8 +260,8 @@ def _judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[st
     runs.write_table(folder / "predictions_validation.csv", prediction_table(said["validation"]))
     runs.write_table(folder / runs.PREDICTIONS, prediction_table(said["test"]))
     _write_feature_maps(folder, config, faces, stages)
-    labels = np.array([faces.taxonomy.emotions.index(e) for e in faces.split("train")["emotion"]])
-    prior = class_prior(labels, len(faces.taxonomy.emotions))
+    train = faces.stage_view(FLAT, "train")
+    prior = class_prior(train.labels[~train.generated], len(faces.taxonomy.emotions))
     return {
         **_facts(config, faces, command, mode=config.mode),
         **judge(said["test"], prior, config.evaluation, seed=config.seed),

@@ -131,19 +131,20 @@ class Stage(ABC):
     def calibrate(
         self, validation: StageFaces, train: StageFaces, *, temperature: bool, prior_correction: bool
     ) -> None:
-        """Fit the temperature on validation, and undo the class prior of a rebalanced training.
+        """Fit the temperature on validation, and undo the class prior of a training that was not the natural one.
 
         Args:
             validation: Faces that the temperature is fitted on.
-            train: Training faces, whose labels give the natural class prior.
+            train: Training faces; the labels of the real ones give the natural class prior.
             temperature: Whether to fit one.
-            prior_correction: Whether to undo the rebalanced prior.
+            prior_correction: Whether to undo the prior of rebalanced or generated faces.
         """
         logits = self.logits(validation.pixels, validation.rows)
-        shift = None
-        if prior_correction and self.record["levels_prior"]:
-            natural = class_prior(train.labels, len(self.classes))
-            shift = prior_shift(np.full(len(self.classes), 1 / len(self.classes)), natural)
+        classes, shift = len(self.classes), None
+        natural = class_prior(train.labels[~train.generated], classes)
+        trained = np.full(classes, 1 / classes) if self.record["levels_prior"] else class_prior(train.labels, classes)
+        if prior_correction and not np.array_equal(trained, natural):
+            shift = prior_shift(trained, natural)
         self.log_prior_shift = None if shift is None else tuple(float(s) for s in shift)
         self.temperature = fit_temperature(logits, validation.labels, shift) if temperature else 1.0
         self.record |= {"temperature": self.temperature, "prior_correction": shift is not None}

@@ -30,12 +30,14 @@ class StageFaces:
         rows: (m,) int64 rows of `pixels` whose emotion the stage knows.
         labels: (m,) int64 class index in the stage.
         targets: (m, classes) float32, one-hot or vote shares.
+        generated: (m,) bool, True for faces that a network made; only train has some.
     """
 
     pixels: np.ndarray
     rows: np.ndarray
     labels: np.ndarray
     targets: np.ndarray
+    generated: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,13 @@ class Faces:
         targets = np.eye(len(self.taxonomy.stage_classes(stage)), dtype=np.float32)[labels]
         if soft_labels:
             targets = _vote_shares(self.taxonomy, stage, rows, targets)
-        return StageFaces(pixels=self.images.pixels, rows=rows.index.to_numpy(), labels=labels, targets=targets)
+        return StageFaces(
+            pixels=self.images.pixels,
+            rows=rows.index.to_numpy(),
+            labels=labels,
+            targets=targets,
+            generated=(rows["source"] == GENERATED).to_numpy(bool),
+        )
 
     def pixels_of(self, ids: list[str]) -> np.ndarray:
         """Faces by manifest id, (n, height, width, channels) uint8."""

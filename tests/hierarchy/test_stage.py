@@ -12,10 +12,16 @@ from hierarchy.keras_stage import KerasStage
 from hierarchy.stage import single_face_latency, train_batches
 
 
-def faces(**changes) -> StageFaces:
+def faces(*, generated: int = 0) -> StageFaces:
+    """30 faces of one class and 10 of the other, of which the last `generated` are made by a network."""
     labels = np.repeat([0, 1], [30, 10])
-    made = {"pixels": np.random.default_rng(0).integers(0, 256, (40, 16, 16, 1), np.uint8), "rows": np.arange(40)}
-    return StageFaces(**made, labels=labels, targets=np.eye(2, dtype=np.float32)[labels], **changes)
+    return StageFaces(
+        pixels=np.random.default_rng(0).integers(0, 256, (40, 16, 16, 1), np.uint8),
+        rows=np.arange(40),
+        labels=labels,
+        targets=np.eye(2, dtype=np.float32)[labels],
+        generated=np.arange(40) >= 40 - generated,
+    )
 
 
 def test_latency_is_in_order_and_asks_every_stage_for_one_face():
@@ -30,6 +36,26 @@ def test_latency_is_in_order_and_asks_every_stage_for_one_face():
     assert 0 < timed["p10"] <= timed["median"] <= timed["p90"]
     assert set(shapes) == {((1, 48, 48, 1), False)}
     assert len(shapes) == 2, "compiled once, not traced again for each face"
+
+
+@pytest.mark.parametrize(
+    ("generated", "levels_prior", "shift"),
+    [
+        (0, False, None),
+        (0, True, np.log([0.75 / 0.5, 0.25 / 0.5])),
+        (5, False, np.log([(30 / 35) / 0.75, (5 / 35) / 0.25])),
+    ],
+)
+def test_calibrating_undoes_what_rebalanced_or_generated_faces_do_to_the_prior(generated, levels_prior, shift):
+    stage = KerasStage(name="flat", classes=("a", "b"), record={"levels_prior": levels_prior})
+    stage.logits = lambda _, rows: np.random.default_rng(1).normal(size=(len(rows), 2))
+    stage.calibrate(faces(), faces(generated=generated), temperature=False, prior_correction=True)
+    if shift is None:
+        assert stage.log_prior_shift is None
+    else:
+        assert np.ptp(np.array(stage.log_prior_shift) - shift) < 1e-9, "equal but for a constant"
+    stage.calibrate(faces(), faces(generated=generated), temperature=False, prior_correction=False)
+    assert stage.log_prior_shift is None
 
 
 def test_augment_off_switches_every_variant_off():

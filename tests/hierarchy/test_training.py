@@ -21,7 +21,8 @@ def faces(count: int, seed: int) -> StageFaces:
     labels = np.repeat(np.arange(3), count)
     pixels = np.stack([draw_face(2 * label, rng)[::3, ::3, None] for label in labels])
     targets = np.eye(3, dtype=np.float32)[labels]
-    return StageFaces(pixels=pixels, rows=np.arange(len(labels)), labels=labels, targets=targets)
+    real = np.zeros(len(labels), bool)
+    return StageFaces(pixels=pixels, rows=np.arange(len(labels)), labels=labels, targets=targets, generated=real)
 
 
 TRAIN, VALIDATION = faces(12, 1), faces(4, 2)
