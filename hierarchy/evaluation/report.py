@@ -128,10 +128,22 @@ def read_run(folder: Path) -> RunRecord:
         config=_read_optional(folder / "config.json"),
         environment=_read_optional(folder / "environment.json"),
         predictions=_read_predictions(folder / "predictions.csv"),
-        histories={stage.name: pd.read_csv(stage / "history.csv") for stage in stages},
+        histories={stage.name: _read_history(stage / "history.csv") for stage in stages},
         stages={stage.name: _read_optional(stage / "stage.json") for stage in stages},
         features={path.parent.name: _read_features(path) for path in sorted(folder.glob(f"stages/*/{FEATURES}"))},
     )
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path).astype(float)
+        return table.astype({"epoch": int})  # refuses a file without that column
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} is not readable as a table of numbers ({reason}); delete the folder {path.parent}, "
+            "then --resume trains this stage again"
+        ) from error
 
 
 def _read_json(path: Path) -> dict:

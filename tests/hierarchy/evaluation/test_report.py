@@ -368,6 +368,15 @@ def test_a_damaged_features_table_is_one_clear_line(tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("content", ["", "loss\n0.5\n", "epoch,loss\n1,much\n", "epoch,loss\n,0.5\n"])
+def test_a_damaged_history_is_one_clear_line(content, tmp_path):
+    make_run(tmp_path / "run")
+    (tmp_path / "run/stages/valence/history.csv").write_text(content)
+    with pytest.raises(UserError, match=r"history.csv is not readable as a table of numbers .*--resume") as raised:
+        write_run_report(tmp_path / "run", faces=faces)
+    assert "\n" not in str(raised.value)
+
+
 def test_confident_mistakes_are_sorted_and_wrong():
     table = pd.DataFrame(
         {"row": ["a", "b", "c"], "true": ["sad", "sad", "sad"], "predicted": ["happy", "sad", "happy"]}
