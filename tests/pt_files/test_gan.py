@@ -175,7 +175,7 @@ def test_networks_of_any_size_and_colour(size, channels):
 
 def test_every_layer_of_the_discriminator_has_a_spectral_norm_of_one():
     discriminator = Discriminator(size=16, channels=1, width=4)
-    for _ in range(30):  # the power iteration goes one step a pass
+    for _ in range(300):  # the power iteration goes one step a pass, slowly where two singular values are close
         discriminator(torch.randn(2, 1, 16, 16))
     for layer in (*discriminator.halvings, discriminator.judge):
         norm = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2)
