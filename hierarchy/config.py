@@ -22,6 +22,8 @@ TRAINING_MODES = ("hierarchical", "flat")
 FRAMEWORKS = ("keras", "pytorch")
 FEATURE_LOSSES = ("center", "island")
 LOSSES = ("ce", "weighted", "focal", *FEATURE_LOSSES, "balanced-softmax")
+MODALITIES = ("rgb", "depth", "rgbd")
+RGBD_MODELS = ("rgbd_fusion",)  # the models that read a depth plane behind the colours
 _TAXONOMY_HELP = f"grouping of the emotions: {', '.join(TAXONOMIES)}, or a JSON file"
 
 
@@ -44,7 +46,11 @@ def option(
 class DataConfig:
     """Which faces a run sees, and how they are grouped and split."""
 
-    data: str | None = option(None, "folder, csv or zip (default: data/fer2013 if it is there, else synthetic faces)")
+    data: str | list | None = option(
+        None,
+        "folder, csv or zip; given more than once, the data sets are merged "
+        "(default: data/fer2013 if it is there, else synthetic faces)",
+    )
     dataset: str | None = option(None, "read the data as this kind instead of recognising it", metavar="NAME")
     ferplus: str | None = option(None, "fer2013new.csv with the FER+ votes: majority label and soft labels")
     taxonomy: str | dict = option("valence", _TAXONOMY_HELP)
@@ -59,7 +65,15 @@ class DataConfig:
     image_size: int | None = option(
         None, "height and width in pixels that the models see (default: what the model was made for)", low=16, high=512
     )
-    channels: int = option(1, "1 for grey, 3 for colour", choices=("1", "3"))
+    channels: int | None = option(
+        None, "1 for grey, 3 for colour (default: 3 where depth comes with it, else 1)", choices=("1", "3")
+    )
+    align: bool = option(
+        False, "turn faces until the eyes are level, depth with them, where landmarks or eyes are found"
+    )
+    min_intensity: int | None = option(
+        None, "BU-3DFE: keep expressions of at least this intensity, and neutral faces", low=1, high=4
+    )
     validation_fraction: float = option(
         0.1, "share of train cut off where there is no validation split", above=0, high=0.5
     )
@@ -67,6 +81,15 @@ class DataConfig:
     split_by: str = option(
         "subject", "what a cut keeps together; sample lets a person stand on both sides", choices=("subject", "sample")
     )
+    folds: int | None = option(
+        None, "cut all faces into this many folds, of which one is the test split", low=2, high=100
+    )
+    fold: int | None = option(None, "which of the --folds is the test split, from 1", low=1, high=100)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every place that is read, none where the faces are embedded or not yet settled."""
+        return (self.data,) if isinstance(self.data, str) else tuple(self.data or ())
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -80,6 +103,14 @@ class StageConfig:
     """How one stage is trained; every field can be set for all stages or for one (`stage=value`)."""
 
     model: str = option("compact_resnet", "NAME or NAME:key=value:..., see --mode models", metavar="NAME")
+    modality: str | None = option(
+        None, "what an RGB-D model sees (default: rgbd); all of them are trained on the same faces", choices=MODALITIES
+    )
+    depth: str | None = option(
+        None,
+        "how an RGB-D model reads depth (default: relief, heights over the face's mean)",
+        choices=("relief", "distance", "normals"),
+    )
     weights: str = option("none", "first weights: none, imagenet, or RUN/STAGE of another run", metavar="FROM")
     freeze: int = option(0, "train only the last layer for the first N epochs", low=0)
     thaw_rate: float = option(0.1, "share of the learning rate that the thawed model goes on with", above=0, high=1)
@@ -125,10 +156,26 @@ class StageConfig:
     brightness: float = option(0.0, "augmentation: largest change of brightness as a fraction", low=0, high=1)
     contrast: float = option(0.0, "augmentation: largest change of contrast as a fraction", low=0, high=1)
     erase: float = option(0.25, "augmentation: probability of erasing a rectangle", low=0, high=1)
+    depth_noise: float = option(
+        0.5, "augmentation: standard deviation of noise on depth in millimetres", low=0, high=50
+    )
+    depth_holes: float = option(0.25, "augmentation: probability of a hole in the depth", low=0, high=1)
     mixup: float = option(
         0.0, "blend faces and labels by shares from Beta(ALPHA, ALPHA)", low=0, high=1, metavar="ALPHA"
     )
     cutmix: float = option(0.0, "paste faces into faces by such shares", low=0, high=1, metavar="ALPHA")
+
+    @property
+    def model_spec(self) -> str:
+        """The model with what it is to see, as the registry takes it."""
+        if not self.reads_depth:
+            return self.model
+        return f"{self.model}:modality={self.modality or 'rgbd'}:depth={self.depth or 'relief'}"
+
+    @property
+    def reads_depth(self) -> bool:
+        """Whether the model takes faces with a depth plane."""
+        return self.model.partition(":")[0] in RGBD_MODELS
 
     @property
     def weighs_classes(self) -> bool:
@@ -149,6 +196,9 @@ class EvaluationConfig:
     prior_correction: bool = option(True, "undo the class prior of a rebalanced stage before composing")
     logit_adjustment: float = option(
         0.0, "also report answers adjusted by prior^-TAU (Menon et al., 2021)", low=0, metavar="TAU"
+    )
+    feature_map: bool = option(
+        False, "map the features of every stage by t-SNE; a centre or island loss and an axis of losses always do"
     )
     resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", low=100, high=100_000)
 
@@ -177,6 +227,11 @@ class RunConfig:
     def for_stage(self, stage: str) -> StageConfig:
         """The settings of one stage, with its own values over the common ones."""
         return dataclasses.replace(self.stage, **self.stages.get(stage, {}))
+
+    @property
+    def reads_depth(self) -> bool:
+        """Whether the faces of the run come with depth."""
+        return any(self.for_stage(stage).reads_depth for stage in self.grouping().stages(self.mode))
 
     def grouping(self) -> Taxonomy:
         """The taxonomy with the exclusions taken out."""
@@ -228,6 +283,11 @@ class RunConfig:
         for name in self.stages:
             if name not in known:
                 raise UserError(f"stage {name!r} is not part of this run; its stages are {', '.join(known)}")
+        self._check_depth(known)
+        self._check_folds()
+        if len(self.data.paths) > 1 and (self.data.dataset or self.data.ferplus):
+            given = "--dataset" if self.data.dataset else "--ferplus"
+            raise UserError(f"{given} belongs to a single data set; leave it out where several --data are merged")
         if self.data.ferplus is None and any(self.for_stage(stage).soft_labels for stage in known):
             raise UserError("--soft-labels trains on FER+ votes; give them with --ferplus fer2013new.csv")
         for stage in known:
@@ -241,6 +301,36 @@ class RunConfig:
         if both:
             raise UserError(f"{both[0]} stands in --emotions and in --exclude; leave it out of one of them")
         return self
+
+    def _check_depth(self, stages: Iterable[str]) -> None:
+        """Stages of a run see the same faces: with depth all of them, or none."""
+        settings = {stage: self.for_stage(stage) for stage in stages}
+        plain = {stage: own for stage, own in settings.items() if not own.reads_depth}
+        models = " or ".join(RGBD_MODELS)
+        for stage, own in plain.items():
+            asked = next((name for name in ("modality", "depth") if getattr(own, name) is not None), None)
+            if asked:
+                raise UserError(
+                    f"--{asked} {getattr(own, asked)} belongs to an RGB-D model (--model {models}); "
+                    f"stage {stage} is {own.model}"
+                )
+        if plain and len(plain) < len(settings):
+            stage, own = next(iter(plain.items()))
+            raise UserError(
+                f"stage {stage} is {own.model}, but other stages read depth: give it --model {models}, "
+                f"with --modality {stage}=rgb if it is to see colour alone"
+            )
+        mixed = next((stage for stage, own in settings.items() if own.reads_depth and own.mixup), None)
+        if mixed:
+            raise UserError(f"--mixup of depth would blend faces with holes; leave it out of stage {mixed}")
+
+    def _check_folds(self) -> None:
+        folds, fold = self.data.folds, self.data.fold
+        if (folds is None) != (fold is None):
+            given, needed = ("--folds", "--fold") if fold is None else ("--fold", "--folds")
+            raise UserError(f"{given} needs {needed} N beside it; --mode crossval trains every fold")
+        if folds is not None and fold > folds:
+            raise UserError(f"--fold {fold}: expected 1 to {folds}, as many as --folds")
 
 
 SECTIONS = {"data": DataConfig, "stage": StageConfig, "evaluation": EvaluationConfig}
@@ -285,6 +375,8 @@ def check_value(part: type, name: str, value: Any, where: str) -> Any:
         return None
     if tuple in kinds:
         return _emotion_list(value, where)
+    if list in kinds and isinstance(value, list | tuple):
+        return _paths(value, where)
     if dict in kinds and isinstance(value, dict):
         return Taxonomy.from_dict(value, name="custom").to_dict()
     return _within_limits(_convert(value, kinds, where), field.metadata, where)
@@ -293,6 +385,15 @@ def check_value(part: type, name: str, value: Any, where: str) -> Any:
 def _kinds(hint: Any) -> tuple[type, ...]:
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return tuple(typing.get_origin(p) or p for p in parts)
+
+
+def _paths(values: Iterable[Any], where: str) -> str | list[str]:
+    """Several paths as a list, one as itself."""
+    paths = [_convert(value, (str,), where) for value in values]
+    twice = next((path for number, path in enumerate(paths) if path in paths[:number]), None)
+    if twice or not paths:
+        raise UserError(f"{where}: {twice} is given twice" if twice else f"{where}: expected at least one path")
+    return paths[0] if len(paths) == 1 else paths
 
 
 def _emotion_list(value: Any, where: str) -> tuple[str, ...]:

@@ -27,7 +27,11 @@ _MENDABLE = (
 
 
 # Settings whose default says nothing of the kind of value.
-_PLACEHOLDERS = {"data": "PATH", "ferplus": "FILE", "epochs": "N", "limit": "N", "image_size": "N"}
+_PLACEHOLDERS = {
+    "data": "PATH",
+    "ferplus": "FILE",
+    **dict.fromkeys(("epochs", "limit", "image_size", "min_intensity", "folds", "fold"), "N"),
+}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -59,6 +63,9 @@ def add_setting(group: Any, part: type, name: str, *, text: str | None = None) -
         text = (text or spec.metadata["help"]) + _default_text(spec.default)
     if isinstance(spec.default, bool) and part is not StageConfig:
         group.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
+        return
+    if spec.type in (str | list | None, "str | list | None"):
+        group.add_argument(flag(name), action="append", metavar=_PLACEHOLDERS[name], help=text)
         return
     choices = ("on", "off") if isinstance(spec.default, bool) else spec.metadata["choices"]
     kind = "N" if isinstance(spec.default, int) else "X"

@@ -37,7 +37,7 @@ def audit(image_set: ImageSet) -> dict:
         "images": len(manifest),
         "fingerprint": image_set.fingerprint,
         "sources": sources,
-        "synthetic": "synthetic" in sources,
+        "synthetic": any("synthetic" in source for source in sources),
         "counts": counts,
         "imbalance": {split: _imbalance(classes.values()) for split, classes in counts.items()},
         "exact": _duplicates(manifest, exact_groups(hashes)),

@@ -1,4 +1,8 @@
-"""Random variants of training faces: one affine warp an image, then erasing, brightness and contrast."""
+"""Random variants of training faces: one affine warp an image, then erasing, brightness and contrast.
+
+Depth moves with its face by the same warp. What changes light or covers skin happens to the colours alone; noise and
+holes happen to the depth alone.
+"""
 
 import math
 from dataclasses import dataclass, fields
@@ -6,6 +10,7 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
+from hierarchy.data import depth
 from hierarchy.errors import UserError
 
 # Largest setting of each kind that still leaves a face to learn from.
@@ -17,6 +22,8 @@ _LIMITS = {
     "erase": 1.0,
     "brightness": 1.0,
     "contrast": 1.0,
+    "depth_noise": 50.0,
+    "depth_holes": 1.0,
 }
 # Share of the image and height / width of an erased rectangle: Zhong et al., "Random Erasing Data Augmentation",
 # AAAI 2020, with the largest area halved, because a face of 48 pixels has little to spare.
@@ -38,6 +45,8 @@ class Augmentation:
         erase: Probability that a rectangle is erased, 0..1.
         brightness: Largest change of brightness either way, fraction of the full range, 0..1.
         contrast: Largest change of contrast either way, fraction, 0..1.
+        depth_noise: Standard deviation of the noise on each measured depth, millimetres, 0..50.
+        depth_holes: Probability that a rectangle of the depth becomes a hole, 0..1.
 
     Raises:
         UserError: A setting is outside its range.
@@ -51,6 +60,8 @@ class Augmentation:
     erase: float = 0.25
     brightness: float = 0.0
     contrast: float = 0.0
+    depth_noise: float = 0.0
+    depth_holes: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.flip, bool):
@@ -71,33 +82,65 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
     """A random variant of every image of a batch; depends on nothing but the arguments.
 
     Args:
-        batch: (n, h, w, c) uint8 with 1 to 4 channels; not modified.
+        batch: (n, h, w, c) uint8 with 1 to 4 channels, or uint16 whose last plane is depth; not modified.
         rng: Source of all randomness. Image i consumes the same draws for whatever settings, shear and erased noise
             aside.
         settings: What may happen.
 
     Returns:
-        (n, h, w, c) uint8, a new array; image i comes from image i.
+        (n, h, w, c) of the same dtype, a new array; image i comes from image i.
 
     Raises:
         ValueError: The batch has another shape or type.
     """
-    if batch.ndim != 4 or batch.dtype != np.uint8 or not 1 <= batch.shape[-1] <= 4:
+    colours = depth.colours(batch)
+    if batch.ndim != 4 or colours.dtype != np.uint8 or not 1 <= colours.shape[-1] <= 4:
         raise ValueError(f"batch of shape {batch.shape}, {batch.dtype}; right is (n, h, w, 1 to 4) uint8")
     draws = rng.random((len(batch), _DRAWS))
     # Drawn last, and only where it is needed: trainings without shear see what they saw before there was any.
     slants = rng.random((len(batch), 1)) if settings.shear else np.full((len(batch), 1), 0.5)
     moves = np.concatenate([draws[:, :5], slants], axis=1)
-    result = _warped(batch, moves, settings) if settings.warps else batch.copy()
+    matrices = _matrices(moves, batch.shape[1:3], settings) if settings.warps else None
+    result = colours.copy() if matrices is None else _warped(colours, matrices)
     if settings.brightness or settings.contrast:
         result = _relit(result, draws[:, 5:7], settings)
     for i in np.flatnonzero(draws[:, 7] < settings.erase):
         _erase(result[i], draws[i, 8:], rng)
+    if not depth.has_depth(batch):
+        return result
+    # After all draws of the colours: they stay what they are for the same picture without depth.
+    plane = _augmented_depth(batch[..., -1], matrices, rng, settings)
+    return np.concatenate([result, plane[..., None]], axis=-1, dtype=np.uint16)
+
+
+def _augmented_depth(
+    planes: np.ndarray, matrices: np.ndarray | None, rng: np.random.Generator, settings: Augmentation
+) -> np.ndarray:
+    """Depth planes (n, h, w) uint16 through the warps of their colours, with noise and holes of their own."""
+    result = planes.copy() if matrices is None else _warped_depth(planes, matrices)
+    if settings.depth_noise:
+        # The whole face is noise-free or noisy alike: sensors differ more than the pixels of one picture.
+        level = rng.random((len(planes), 1, 1), dtype=np.float32) * settings.depth_noise / depth.UNIT_MM
+        noisy = result + level * rng.standard_normal(result.shape, dtype=np.float32)
+        result = np.where(result > 0, np.clip(np.rint(noisy), 1, 65535), 0).astype(np.uint16)
+    if settings.depth_holes:
+        for image, draws in zip(result, rng.random((len(planes), 5)), strict=True):
+            if draws[4] < settings.depth_holes:
+                image[_rectangle(image.shape, draws)] = 0
     return result
 
 
-def _warped(batch: np.ndarray, draws: np.ndarray, settings: Augmentation) -> np.ndarray:
-    matrices = _matrices(draws, batch.shape[1:3], settings)
+def _warped_depth(planes: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    size = planes.shape[2:0:-1]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = [
+        depth.warped(depth.to_distance(plane), matrix, size, flags=flags, border=cv2.BORDER_REFLECT_101)
+        for plane, matrix in zip(planes, matrices, strict=True)
+    ]
+    return depth.to_plane(np.stack(moved))
+
+
+def _warped(batch: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     height, width, channels = batch.shape[1:]
     # OpenCV wants grey images without a channel axis; both are views.
     shape = (len(batch), height, width) if channels == 1 else batch.shape
@@ -147,17 +190,22 @@ def _erase(image: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> No
         draws: (5,) uniform in 0..1: area, aspect, top, left, filling.
         rng: Gives the noise.
     """
-    height, width, channels = image.shape
+    hole = image[_rectangle(image.shape, draws)]
+    if draws[4] < 1 / 3:
+        hole[:] = rng.integers(0, 256, hole.shape, dtype=np.uint8)
+    elif draws[4] < 2 / 3:
+        hole[:] = np.rint(image.mean(axis=(0, 1))).astype(np.uint8)
+    else:
+        hole[:] = int((draws[4] - 2 / 3) * 3 * 255)
+
+
+def _rectangle(shape: tuple[int, ...], draws: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a random rectangle of an image; `draws`: uniform in 0..1: area, aspect, top, left."""
+    height, width = shape[:2]
     smallest, largest = _ERASED_AREA
     area = (smallest + (largest - smallest) * draws[0]) * height * width
     aspect = math.exp(math.log(_ERASED_ASPECT[0]) + draws[1] * math.log(_ERASED_ASPECT[1] / _ERASED_ASPECT[0]))
     tall = min(height, max(1, round(math.sqrt(area * aspect))))
     wide = min(width, max(1, round(math.sqrt(area / aspect))))
     top, left = int(draws[2] * (height - tall + 1)), int(draws[3] * (width - wide + 1))
-    hole = image[top : top + tall, left : left + wide]
-    if draws[4] < 1 / 3:
-        hole[:] = rng.integers(0, 256, (tall, wide, channels), dtype=np.uint8)
-    elif draws[4] < 2 / 3:
-        hole[:] = np.rint(image.mean(axis=(0, 1))).astype(np.uint8)
-    else:
-        hole[:] = int((draws[4] - 2 / 3) * 3 * 255)
+    return slice(top, top + tall), slice(left, left + wide)

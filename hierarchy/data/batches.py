@@ -21,7 +21,8 @@ class TrainBatches:
     """The training faces of one stage.
 
     Attributes:
-        pixels: (n, height, width, channels) uint8, all faces of the data set, often a memory map.
+        pixels: (n, height, width, channels) uint8, all faces of the data set, often a memory map; uint16 where the
+            last plane is depth.
         rows: (m,) int64, rows of `pixels` that an epoch passes over; oversampled rows stand in it more than once.
         targets: (m, classes) float32, one-hot labels or label shares, aligned with `rows`.
         batch_size: Faces in a step.
@@ -62,7 +63,7 @@ class TrainBatches:
         return len(self.rows) // self.faces_per_step
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Faces uint8 (b, height, width, channels) and targets float32 (b, classes) of one global step, never mixed."""
+        """The batch of one global step, never mixed: faces as they are stored, and targets float32 (b, classes)."""
         epoch, position = divmod(int(step), self.steps_per_epoch)
         chosen = self._order(epoch)[position * self.faces_per_step : (position + 1) * self.faces_per_step]
         rng = np.random.default_rng((self.seed, 1, int(step)))
@@ -81,11 +82,11 @@ class TrainBatches:
         from hierarchy.data.mixing import Mixing
 
         first, last = first_epoch * self.steps_per_epoch, epochs * self.steps_per_epoch
-        face_shape = self.pixels.shape[1:]
+        face_shape, kind = self.pixels.shape[1:], self.pixels.dtype
         mixing = Mixing(mixup=self.mixup, cutmix=self.cutmix, seed=self.seed)
 
         def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            faces, targets = tf.numpy_function(self.batch, [step], [tf.uint8, tf.float32])
+            faces, targets = tf.numpy_function(self.batch, [step], [kind, tf.float32])
             faces = tf.cast(tf.ensure_shape(faces, (self.faces_per_step, *face_shape)), tf.float32)
             return mixing(faces, tf.ensure_shape(targets, (self.faces_per_step, self.targets.shape[1])), step)
 
@@ -96,7 +97,7 @@ def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int 
     """Faces as float32 (b, height, width, channels) in the order of `rows`, untouched.
 
     Args:
-        pixels: (n, height, width, channels) uint8.
+        pixels: (n, height, width, channels) uint8, or uint16 where the last plane is depth.
         rows: (m,) rows of `pixels`.
         batch_size: Faces in a batch; the last one may be smaller.
     """
@@ -109,7 +110,7 @@ def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int 
         return pixels[rows[int(start) : int(start) + batch_size]]
 
     def load(start: tf.Tensor) -> tf.Tensor:
-        faces = tf.numpy_function(gather, [start], tf.uint8)
+        faces = tf.numpy_function(gather, [start], pixels.dtype)
         return tf.cast(tf.ensure_shape(faces, (None, *face_shape)), tf.float32)
 
     return starts.map(load).prefetch(2)

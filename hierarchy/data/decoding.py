@@ -27,7 +27,7 @@ class Decoded:
     """One usable image.
 
     Attributes:
-        pixels: (size, size, channels) uint8.
+        pixels: (size, size, channels) uint8; with depth uint16, see `hierarchy.data.depth`.
         digest: 16 bytes, blake2b over native shape and native pixels.
         height: Native height in pixels.
         width: Native width in pixels.
@@ -52,7 +52,7 @@ def read_image(path: Path | str, expected: tuple[int, int] | None = None) -> np.
     Raises:
         BadImageError: The file is missing, unreadable, no image, damaged, enormous or of another size.
     """
-    content = _read_bytes(Path(path))
+    content = read_bytes(Path(path))
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -115,6 +115,12 @@ def finish(native: np.ndarray, size: int, channels: int) -> Decoded:
     height, width = native.shape[:2]
     digest = hashlib.blake2b(repr(native.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(native))
+    return Decoded(with_channels(native, size, channels), digest.digest(), height, width)
+
+
+def with_channels(native: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """A native image at the working size and number of channels, uint8 (size, size, channels)."""
+    height, width = native.shape[:2]
     pixels = native
     if channels == 1 and pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -124,7 +130,7 @@ def finish(native: np.ndarray, size: int, channels: int) -> Decoded:
         pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     if channels == 3 and pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    return Decoded(pixels.reshape(size, size, channels), digest.digest(), height, width)
+    return pixels.reshape(size, size, channels)
 
 
 def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
@@ -133,8 +139,12 @@ def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
         raise BadImageError(f"{size[0]}x{size[1]} pixels, this data set's images are {expected[0]}x{expected[1]}")
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The file's content; asks what it is first, because reading a pipe would wait for ever."""
+def read_bytes(path: Path) -> bytes:
+    """The file's content; asks what it is first, because reading a pipe would wait for ever.
+
+    Raises:
+        BadImageError: The file is missing, empty, enormous, unreadable or no file.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import numpy as np
 import pandas as pd
 
 from hierarchy.config import DataConfig, RunConfig
+from hierarchy.data.depth import colours
 from hierarchy.data.generated import GENERATED, append_generated, check_makers, join_train, refuse_as_data
 from hierarchy.data.images import ImageSet, load_images
-from hierarchy.data.sources import read_source
+from hierarchy.data.sources import EMBEDDED, read_source
 from hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
+from hierarchy.errors import UserError
 from hierarchy.paths import DEFAULT_DATA
 from hierarchy.taxonomy import Taxonomy
 
-SYNTHETIC = "synthetic"
+SYNTHETIC = "synthetic"  # so do the names of all embedded data sets begin
 
 log = logging.getLogger("hierarchy")
 
@@ -26,7 +29,7 @@ class StageFaces:
     """The faces of one split as one stage sees them.
 
     Attributes:
-        pixels: (n, height, width, channels) uint8, all faces of the data set.
+        pixels: (n, height, width, channels) uint8, all faces of the data set; uint16 where the last plane is depth.
         rows: (m,) int64 rows of `pixels` whose emotion the stage knows.
         labels: (m,) int64 class index in the stage.
         targets: (m, classes) float32, one-hot or vote shares.
@@ -45,7 +48,7 @@ class Faces:
     """All faces of a run.
 
     Attributes:
-        images: Decoded faces; `images.pixels` is (n, size, size, channels) uint8.
+        images: Decoded faces; `images.pixels` is (n, size, size, channels) uint8, or uint16 with a depth plane.
         manifest: The rows that the run uses, `split` filled; the index says which row of `images.pixels` is meant.
         taxonomy: The grouping, without excluded and absent emotions.
     """
@@ -57,7 +60,7 @@ class Faces:
     @property
     def synthetic(self) -> bool:
         """Whether any face is drawn by a program."""
-        return bool((self.manifest["source"] == SYNTHETIC).any())
+        return bool(is_synthetic(self.manifest).any())
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in manifest order."""
@@ -86,9 +89,14 @@ class Faces:
         )
 
     def pixels_of(self, ids: list[str]) -> np.ndarray:
-        """Faces by manifest id, (n, height, width, channels) uint8."""
+        """The colours of faces by manifest id, (n, height, width, channels) uint8."""
         positions = pd.Series(self.manifest.index, index=self.manifest["id"])
-        return self.images.pixels[positions.loc[list(ids)].to_numpy()]
+        return colours(self.images.pixels[positions.loc[list(ids)].to_numpy()])
+
+
+def is_synthetic(manifest: pd.DataFrame) -> pd.Series:
+    """Which rows are faces that the program draws."""
+    return manifest["source"].str.startswith(SYNTHETIC)
 
 
 def _vote_shares(taxonomy: Taxonomy, stage: str, rows: pd.DataFrame, one_hot: np.ndarray) -> np.ndarray:
@@ -103,7 +111,7 @@ def _vote_shares(taxonomy: Taxonomy, stage: str, rows: pd.DataFrame, one_hot: np
 
 def resolve_data(config: DataConfig) -> DataConfig:
     """Fill in what to read where nothing is named: data/fer2013 if it is there, else synthetic faces, said loudly."""
-    if config.data is not None or config.dataset == SYNTHETIC:
+    if config.data is not None or config.dataset in EMBEDDED:
         return config
     if DEFAULT_DATA.exists() and config.dataset in (None, "fer2013"):
         return dataclasses.replace(config, data=str(DEFAULT_DATA))
@@ -119,13 +127,67 @@ def read_manifest(config: DataConfig) -> pd.DataFrame:
     Raises:
         UserError: It cannot be read, or nothing in it is real.
     """
-    path = None if config.data is None else Path(config.data)
     ferplus = None if config.ferplus is None else Path(config.ferplus)
-    manifest = read_source(path, dataset=config.dataset, ferplus=ferplus)
+    parts = [
+        read_source(None if path is None else Path(path), dataset=config.dataset, ferplus=ferplus)
+        for path in config.paths or (None,)
+    ]
+    manifest = parts[0] if len(parts) == 1 else _merged(parts, config.paths)
     refuse_as_data(manifest)
-    if (manifest["source"] == SYNTHETIC).any():
+    if is_synthetic(manifest).any():
         log.warning("SYNTHETIC faces: drawn by a program; scores on them say nothing about real people.")
+    return _strong(manifest, config.min_intensity)
+
+
+def _merged(parts: Sequence[pd.DataFrame], paths: Sequence[str]) -> pd.DataFrame:
+    """One manifest of several; `source` says where a face is from, and subjects are people of their source.
+
+    Raises:
+        UserError: Two of the places hold the same files.
+    """
+    repeated = pd.concat(parts)["id"].duplicated(keep=False).any()
+    named = [
+        part.assign(id=f"{number}/" + part["id"]) if repeated else part for number, part in enumerate(parts, start=1)
+    ]
+    manifest = pd.concat(named, ignore_index=True)
+    twice = manifest[manifest["path"].duplicated() & (manifest["row"] < 0)]
+    if len(twice):
+        raise UserError(f"--data {', '.join(paths)}: {len(twice)} files stand in two of them ({twice['path'].iloc[0]})")
+    listed = ", ".join(f"{len(part)} faces of {path}" for part, path in zip(parts, paths, strict=True))
+    log.warning("Merged %d data sets: %s.", len(parts), listed)
     return manifest
+
+
+def _strong(manifest: pd.DataFrame, least: int | None) -> pd.DataFrame:
+    """The faces whose expression is at least so strong; those of which the data says nothing (neutral ones) stay.
+
+    Raises:
+        UserError: The data tells no intensity.
+    """
+    if least is None:
+        return manifest
+    if not (manifest["intensity"] > 0).any():
+        raise UserError(f"--min-intensity {least}: this data tells no intensities; BU-3DFE does")
+    return manifest[(manifest["intensity"] == 0) | (manifest["intensity"] >= least)].reset_index(drop=True)
+
+
+def decode(manifest: pd.DataFrame, data: DataConfig, *, with_depth: bool, size: int | None = None) -> ImageSet:
+    """The faces of a manifest as a run's settings want them; see `hierarchy.data.images.load_images`.
+
+    Args:
+        manifest: What to decode.
+        data: Size, colours, alignment, and what to do with bad images.
+        with_depth: Whether each face comes with its depth plane.
+        size: Side in pixels where `data` leaves it open.
+    """
+    return load_images(
+        manifest,
+        size=data.image_size or size,
+        channels=data.channels or (3 if with_depth else 1),
+        skip_bad=data.skip_bad,
+        depth=with_depth,
+        align=data.align,
+    )
 
 
 def read_faces(config: RunConfig) -> Faces:
@@ -141,7 +203,7 @@ def read_faces(config: RunConfig) -> Faces:
     asked.restrict(manifest["emotion"])  # data that does not fit is refused before the long decoding
     if data.generated:
         manifest = append_generated(manifest, Path(data.generated))
-    images = load_images(manifest, size=data.image_size, channels=data.channels, skip_bad=data.skip_bad)
+    images = decode(manifest, data, with_depth=config.reads_depth)
     is_made = images.manifest["source"] == GENERATED
     real, made = images.manifest[~is_made], images.manifest[is_made]
     taxonomy = _restricted(asked, real["emotion"])
@@ -163,6 +225,8 @@ def _split(manifest: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
         validation_fraction=config.data.validation_fraction,
         test_fraction=config.data.test_fraction,
         by=config.data.split_by,
+        folds=config.data.folds,
+        fold=config.data.fold,
     )
     return drop_duplicates(rows, drop=config.data.drop_duplicates)
 

@@ -19,6 +19,7 @@ from hierarchy.paths import cache_dir
 _PIXELS = "pixels.npy"
 _ROWS = "rows.npz"
 _BAD = "bad.json"
+_KINDS = (np.uint8, np.uint16)
 _BLOCK = 1024  # images copied at once when the order is mended
 
 
@@ -27,7 +28,8 @@ class CacheEntry:
     """What decoding a manifest gave.
 
     Attributes:
-        pixels: (n, size, size, channels) uint8, read-only memory map, in manifest order.
+        pixels: (n, size, size, channels) uint8, or uint16 where the last plane is depth; read-only memory map, in
+            manifest order.
         positions: (n,) int64, manifest position of each usable image, ascending.
         digests: (n, 16) uint8, see `Decoded.digest`.
         sizes: (n, 2) int32, native height and width.
@@ -51,7 +53,7 @@ def read_entry(key: str) -> CacheEntry | None:
         bad = tuple((int(at), str(reason)) for at, reason in json.loads((folder / _BAD).read_text(encoding="utf-8")))
     except Exception:  # whatever is wrong with it, the entry is built again from the images
         return None
-    whole = len(pixels) == len(positions) == len(digests) == len(sizes) and pixels.dtype == np.uint8
+    whole = len(pixels) == len(positions) == len(digests) == len(sizes) and pixels.dtype in _KINDS
     return CacheEntry(pixels, positions, digests, sizes, bad) if whole else None
 
 
@@ -61,12 +63,14 @@ class EntryWriter:
     Args:
         folder: An empty folder.
         shape: (size, size, channels) of each image.
+        dtype: uint8, or uint16 for faces with depth.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, int, int], dtype: type = np.uint8) -> None:
         self.bad: list[tuple[int, str]] = []
         self._folder = folder
         self._shape = shape
+        self._dtype = np.dtype(dtype)
         self._positions: list[int] = []
         self._digests: list[bytes] = []
         self._sizes: list[tuple[int, int]] = []
@@ -92,7 +96,7 @@ class EntryWriter:
 
     def _write_header(self, file: BinaryIO) -> None:
         """The .npy header; numpy pads it so that its length does not depend on the number of images."""
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(self._positions), *self._shape)}
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (len(self._positions), *self._shape)}
         np.lib.format.write_array_header_1_0(file, header)
 
     def _finish(self) -> None:
@@ -122,7 +126,7 @@ class EntryWriter:
 
 
 @contextmanager
-def new_entry(key: str, shape: tuple[int, int, int]) -> Iterator[EntryWriter]:
+def new_entry(key: str, shape: tuple[int, int, int], dtype: type = np.uint8) -> Iterator[EntryWriter]:
     """Yield a writer whose images become the entry of `key` when the block ends without an error.
 
     Raises:
@@ -133,7 +137,7 @@ def new_entry(key: str, shape: tuple[int, int, int]) -> Iterator[EntryWriter]:
         target = _folder(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(mkdtemp(dir=target.parent, prefix=".building-"))
-        yield EntryWriter(temporary, shape)
+        yield EntryWriter(temporary, shape, dtype)
         # A damaged entry makes way. Whoever built the same key meanwhile has written the same bytes.
         shutil.rmtree(target, ignore_errors=True)
         temporary.replace(target)

@@ -31,7 +31,8 @@ class ImageSet:
     """Usable images and what is known of each.
 
     Attributes:
-        pixels: (n, size, size, channels) uint8, read-only memory map; row i belongs to manifest row i.
+        pixels: (n, size, size, channels) uint8, or uint16 with the depth plane behind the colours; read-only memory
+            map; row i belongs to manifest row i.
         manifest: The columns it was loaded from, plus `pixel_hash` (32 hex digits over native shape and pixels),
             `height` and `width` (native); RangeIndex.
         bad: Columns id, path, reason: the images left out.
@@ -44,7 +45,31 @@ class ImageSet:
     fingerprint: str
 
 
-def load_images(manifest: pd.DataFrame, *, size: int, channels: int, skip_bad: bool) -> ImageSet:
+@dataclass(frozen=True, kw_only=True)
+class Want:
+    """What decoding is to give.
+
+    Attributes:
+        size: Side of the square result in pixels.
+        channels: Colour planes, 1 (grey) or 3 (RGB).
+        depth: Whether each face comes with its depth plane.
+        align: Whether faces in files are turned until their eyes are level.
+    """
+
+    size: int
+    channels: int
+    depth: bool = False
+    align: bool = False
+
+    @property
+    def planes(self) -> int:
+        """Colour planes and the depth plane."""
+        return self.channels + self.depth
+
+
+def load_images(
+    manifest: pd.DataFrame, *, size: int, channels: int, skip_bad: bool, depth: bool = False, align: bool = False
+) -> ImageSet:
     """Decode the images of a manifest, or take them from the cache where they were decoded before.
 
     Args:
@@ -52,6 +77,8 @@ def load_images(manifest: pd.DataFrame, *, size: int, channels: int, skip_bad: b
         size: Side of the square result in pixels.
         channels: 1 (grey) or 3 (RGB).
         skip_bad: Leave unusable images out with a warning, instead of stopping.
+        depth: Read each face's depth too; a face without one is unusable.
+        align: Turn faces that stand in files until their eyes are level.
 
     Raises:
         UserError: An image is unusable (and `skip_bad` is not set), none is usable, or the cache cannot be written.
@@ -60,10 +87,14 @@ def load_images(manifest: pd.DataFrame, *, size: int, channels: int, skip_bad: b
         raise UserError(f"channels {channels}: images are decoded to 1 (grey) or 3 (RGB)")
     if size < 1:
         raise UserError(f"image size {size}: at least 1 pixel is needed")
-    key = _cache_key(manifest, size, channels)
+    if depth and not (manifest["depth_path"] != "").any():
+        named = "+".join(sorted(set(manifest["source"])))
+        raise UserError(f"{named} has no depth, which an RGB-D model needs; choose a --model that reads colour alone")
+    want = Want(size=size, channels=channels, depth=depth, align=align)
+    key = _cache_key(manifest, want)
     entry = read_entry(key)
     if entry is None:
-        entry = _build(key, manifest, size, channels, skip_bad)
+        entry = _build(key, manifest, want, skip_bad)
     bad = _bad_table(manifest, entry.bad)
     _judge_bad(bad, len(manifest), skip_bad)
     usable = _usable_rows(manifest, entry)
@@ -93,9 +124,10 @@ def _judge_bad(bad: pd.DataFrame, total: int, skip_bad: bool) -> None:
     _log.warning("left out of %d images %s", total, describe_bad(bad))
 
 
-def _build(key: str, manifest: pd.DataFrame, size: int, channels: int, skip_bad: bool) -> CacheEntry:
-    with new_entry(key, (size, size, channels)) as writer:
-        writer.write(_with_progress(_decode_all(manifest, size, channels), len(manifest)))
+def _build(key: str, manifest: pd.DataFrame, want: Want, skip_bad: bool) -> CacheEntry:
+    kind = np.uint16 if want.depth else np.uint8
+    with new_entry(key, (want.size, want.size, want.planes), kind) as writer:
+        writer.write(_with_progress(_decode_all(manifest, want), len(manifest)))
         bad = _bad_table(manifest, writer.bad)
         if len(bad) == len(manifest) or not skip_bad:
             _judge_bad(bad, len(manifest), skip_bad)
@@ -118,13 +150,18 @@ def _bad_table(manifest: pd.DataFrame, bad: Iterable[tuple[int, str]]) -> pd.Dat
     return rows.assign(reason=np.array([reason for _, reason in bad], dtype=str))
 
 
-def _cache_key(manifest: pd.DataFrame, size: int, channels: int) -> str:
+def _cache_key(manifest: pd.DataFrame, want: Want) -> str:
     """Hash of everything that the pixels depend on: the files as they are now, their order, and the working size.
 
     Emotions and splits are not part of it: relabelled faces share their pixels.
     """
     stamps: dict[str, str] = {}
-    digest = hashlib.blake2b(f"{_FORMAT} {size} {channels}".encode(), digest_size=12)
+    digest = hashlib.blake2b(f"{_FORMAT} {want.size} {want.channels}".encode(), digest_size=12)
+    if want.align:
+        digest.update(b"aligned")
+    if want.depth:
+        for path in manifest["depth_path"]:
+            digest.update(f"depth {path} {_stamp(path)}\n".encode(errors="surrogateescape"))
     columns = (manifest[name].tolist() for name in ("id", "path", "row", "source"))
     for name, path, row, source in zip(*columns, strict=True):
         stamp = stamps.get(path)
@@ -143,7 +180,7 @@ def _stamp(path: str) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_mode}"
 
 
-def _decode_all(manifest: pd.DataFrame, size: int, channels: int) -> Iterator[tuple[int, Decoded | str]]:
+def _decode_all(manifest: pd.DataFrame, want: Want) -> Iterator[tuple[int, Decoded | str]]:
     """Yield (manifest position, image or reason) for every row: files in manifest order, then each csv in its own."""
     from hierarchy.data.sources import expected_size
 
@@ -151,24 +188,23 @@ def _decode_all(manifest: pd.DataFrame, size: int, channels: int) -> Iterator[tu
     promised = {source: expected_size(source) for source in plain["source"].unique()}
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield from _decode_files(plain[plain["row"] < 0], promised, size, channels)
+        yield from _decode_files(plain[plain["row"] < 0], want)
     rows = plain[plain["row"] >= 0]
     for path, part in rows.groupby("path", sort=False):
-        yield from _decode_csv(path, part.sort_values("row"), promised, size, channels)
+        yield from _decode_csv(path, part.sort_values("row"), promised, want)
 
 
-def _decode_files(files: pd.DataFrame, promised: dict, size: int, channels: int) -> Iterator[tuple[int, Decoded | str]]:
-    def decode(task: tuple[str, str]) -> Decoded | str:
-        path, source = task
+def _decode_files(files: pd.DataFrame, want: Want) -> Iterator[tuple[int, Decoded | str]]:
+    def decode(task: tuple[str, str, str]) -> Decoded | str:
         try:
-            return finish(read_image(path, promised[source]), size, channels)
+            return _decode_file(*task, want)
         except BadImageError as error:
             return str(error)
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         for start in range(0, len(files), _CHUNK):
             chunk = files.iloc[start : start + _CHUNK]
-            tasks = list(zip(chunk["path"], chunk["source"], strict=True))
+            tasks = list(zip(chunk["path"], chunk["depth_path"], chunk["source"], strict=True))
             first = decode(tasks[0])
             # Threads gain on large images only: small ones spend their time inside the interpreter, one at a time.
             large = isinstance(first, Decoded) and first.height * first.width > _THREADED_PIXELS
@@ -176,12 +212,33 @@ def _decode_files(files: pd.DataFrame, promised: dict, size: int, channels: int)
             yield from zip(chunk.index, chain([first], rest), strict=True)
 
 
-def _decode_csv(
-    path: str, rows: pd.DataFrame, promised: dict, size: int, channels: int
-) -> Iterator[tuple[int, Decoded | str]]:
+def _decode_file(path: str, depth_path: str, source: str, want: Want) -> Decoded:
+    """One face from its file or its two files.
+
+    Raises:
+        BadImageError: It cannot be used.
+    """
+    from hierarchy.data.sources import source_module
+
+    module = source_module(source)
+    if reason := getattr(module, "problem", lambda *_: None)(path, depth_path):
+        raise BadImageError(reason)
+    if want.depth:
+        from hierarchy.data.pairs import read_pair, stacked
+
+        return stacked(*read_pair(path, depth_path, source, align=want.align), want.size, want.channels)
+    native = read_image(path, module.IMAGE_SIZE)
+    if want.align:
+        from hierarchy.data.alignment import leveled
+
+        native, _ = leveled(path, native, None)
+    return finish(native, want.size, want.channels)
+
+
+def _decode_csv(path: str, rows: pd.DataFrame, promised: dict, want: Want) -> Iterator[tuple[int, Decoded | str]]:
     def decode(text: str, row: int, source: str) -> Decoded | str:
         try:
-            return finish(parse_pixels(text, promised[source]), size, channels)
+            return finish(parse_pixels(text, promised[source]), want.size, want.channels)
         except BadImageError as error:
             return f"data row {row}: {error}"
 

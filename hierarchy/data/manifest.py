@@ -7,12 +7,25 @@ import pandas as pd
 from hierarchy.errors import UserError
 from hierarchy.taxonomy import EMOTIONS
 
-MANIFEST_COLUMNS = ("id", "path", "row", "emotion", "split", "source", "subject")
+MANIFEST_COLUMNS = (
+    "id",
+    "path",
+    "row",
+    "emotion",
+    "split",
+    "source",
+    "subject",
+    "depth_path",
+    "depth_kind",
+    "intensity",
+)
+DEPTH_KINDS = ("", "metric", "relative")
 SPLITS = ("train", "validation", "test")
 UNASSIGNED = ""
 SOFT_PREFIX = "soft_"
 
-_TEXT_COLUMNS = tuple(column for column in MANIFEST_COLUMNS if column != "row")
+_NUMBER_COLUMNS = ("row", "intensity")
+_TEXT_COLUMNS = tuple(column for column in MANIFEST_COLUMNS if column not in _NUMBER_COLUMNS)
 
 
 def make_manifest(
@@ -24,6 +37,9 @@ def make_manifest(
     splits: Sequence[str] | str = UNASSIGNED,
     rows: Sequence[int] | int = -1,
     subjects: Sequence[str] | str = "",
+    depth_paths: Sequence[str] | str = "",
+    depth_kinds: Sequence[str] | str = "",
+    intensities: Sequence[int] | int = 0,
     soft: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Build a manifest and check it; a single value stands for the same value in every row.
@@ -36,21 +52,28 @@ def make_manifest(
         splits: "train", "validation", "test", or "" where the source assigns none.
         rows: 0-based data row numbers inside the csv, -1 for image files.
         subjects: Who is on the image, "" where the source does not tell.
+        depth_paths: Absolute paths of the depth that belongs to each image (a picture, a mesh or a range file), ""
+            where there is none.
+        depth_kinds: "metric" where a sensor measured distances from itself, "relative" where only differences count,
+            "" without depth.
+        intensities: How strong the expression is on the data set's own scale, from 1; 0 where it tells none.
         soft: `soft_<emotion>` columns, one row an image: shares of votes that sum to 1.
 
     Returns:
-        A frame with `MANIFEST_COLUMNS` (int64 `row`, the others str), then float32 `soft` columns; RangeIndex.
+        A frame with `MANIFEST_COLUMNS` (int64 `row` and `intensity`, the others str), then float32 `soft` columns;
+        RangeIndex.
 
     Raises:
         UserError: No rows, an unknown split or emotion, or an id that occurs twice.
     """
     if len(ids) == 0:
         raise UserError(f"{source}: no image found; a data set needs at least one")
-    values = dict(zip(MANIFEST_COLUMNS, (ids, paths, rows, emotions, splits, source, subjects), strict=True))
+    given = (ids, paths, rows, emotions, splits, source, subjects, depth_paths, depth_kinds, intensities)
+    values = dict(zip(MANIFEST_COLUMNS, given, strict=True))
     # Bare values, so that no index of a Series takes part in lining the columns up; one by one would be slow.
     columns = {name: getattr(value, "array", value) for name, value in values.items()}
     manifest = pd.DataFrame(columns, index=pd.RangeIndex(len(ids))).astype(
-        {"row": "int64"} | dict.fromkeys(_TEXT_COLUMNS, "str")
+        dict.fromkeys(_NUMBER_COLUMNS, "int64") | dict.fromkeys(_TEXT_COLUMNS, "str")
     )
     if soft is not None:
         manifest = pd.concat([manifest, soft.reset_index(drop=True).astype("float32")], axis=1)
@@ -66,6 +89,7 @@ def check_manifest(manifest: pd.DataFrame) -> None:
     """
     _check_known(manifest, "split", (*SPLITS, UNASSIGNED), "train, validation, test or nothing")
     _check_known(manifest, "emotion", EMOTIONS, ", ".join(EMOTIONS))
+    _check_known(manifest, "depth_kind", DEPTH_KINDS, "metric, relative or nothing")
     repeated = manifest["id"].duplicated(keep=False)
     if repeated.any():
         twins = manifest[repeated & (manifest["id"] == manifest.loc[repeated.idxmax(), "id"])]
@@ -85,7 +109,7 @@ def _check_known(manifest: pd.DataFrame, column: str, known: Sequence[str], desc
 
 def _check_encodable(manifest: pd.DataFrame) -> None:
     """File names that are no UTF-8 could not be written into a run's csv files, hours later."""
-    for column in ("id", "path"):
+    for column in ("id", "path", "depth_path"):
         try:
             "\n".join(manifest[column].tolist()).encode()
         except UnicodeEncodeError as error:

@@ -1,5 +1,6 @@
 """Pictures for a report: a few faces of a finished run, read again where its data is still at hand."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.faces import read_manifest
-from hierarchy.data.images import load_images
+from hierarchy.data.depth import colours
+from hierarchy.data.faces import decode, read_manifest
 from hierarchy.errors import UserError
 from hierarchy.runs import SPLITS, read_config
 
@@ -36,13 +37,15 @@ def faces_of_run(folder: Path, ids: Sequence[str]) -> np.ndarray | None:
 
 
 def _read(folder: Path, ids: list[str]) -> np.ndarray | None:
-    data = read_config(folder).data
+    config = read_config(folder)
+    data = config.data
     saved = pd.read_csv(folder / SPLITS, usecols=["row", "pixel_hash"], dtype=str, keep_default_na=False)
     if len(saved) > _MOST_ROWS:
         return None
     manifest = read_manifest(data)
     asked = manifest[manifest["id"].isin(ids)].reset_index(drop=True)
-    images = load_images(asked, size=data.image_size or _SIZE, channels=data.channels, skip_bad=False)
+    wanted = dataclasses.replace(data, skip_bad=False)
+    images = decode(asked, wanted, with_depth=config.reads_depth, size=_SIZE)
     position = pd.Series(images.manifest.index, index=images.manifest["id"]).loc[ids].to_numpy()
     same = images.manifest["pixel_hash"].to_numpy()[position] == saved.set_index("row")["pixel_hash"].loc[ids]
-    return images.pixels[position] if same.all() else None
+    return colours(images.pixels[position]) if same.all() else None

@@ -1,4 +1,4 @@
-"""Which faces train, choose and judge: official splits honoured, missing ones cut by subject or by face."""
+"""Which faces train, choose and judge: official splits honoured, missing ones cut by subject or by face, or folds."""
 
 import logging
 from fractions import Fraction
@@ -7,31 +7,43 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from hierarchy.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+_SHUFFLES = 10  # tried for folds that all show every class
 
 log = logging.getLogger("hierarchy")
 
 
 def assign(
-    manifest: pd.DataFrame, *, seed: int, validation_fraction: float, test_fraction: float, by: str = "subject"
+    manifest: pd.DataFrame,
+    *,
+    seed: int,
+    validation_fraction: float,
+    test_fraction: float,
+    by: str = "subject",
+    folds: int | None = None,
+    fold: int | None = None,
 ) -> pd.DataFrame:
     """Fill the column `split` of every row.
 
     Official splits stay as they are. Where only train and validation are official, the official validation rows become
     the test split, so that nothing is ever chosen on the rows that judge. What is missing is cut from train:
-    stratified, seeded, and grouped by subject, or by identical pixels where no subjects are known.
+    stratified, seeded, and grouped by subject, or by identical pixels where no subjects are known. Sources with
+    different official splits are served each by itself. With `folds` no official split counts: one fold of all rows is
+    the test split, and validation is cut from the others.
 
     Args:
         manifest: Rows with `split`, `emotion`, `subject`, `source` and `pixel_hash`.
-        seed: Decides the cuts.
+        seed: Decides the cuts and the folds.
         validation_fraction: Share of the train rows, in (0, 0.5].
-        test_fraction: Share of all rows, in (0, 0.5].
+        test_fraction: Share of all rows, in (0, 0.5]; nothing with `folds`.
         by: "subject", or "sample" to cut as if nobody were known: a person may then stand on both sides, as in
             published figures that split at random. Identical faces stay together either way.
+        folds: Number of folds, or None.
+        fold: Which of them is the test split, from 1.
 
     Returns:
         A copy with `split` in train, validation, test.
@@ -40,39 +52,141 @@ def assign(
         UserError: A class has too few rows or subjects to stand in every split.
     """
     manifest = manifest.copy()
-    manifest["split"] = manifest["split"].where(manifest["split"] != "", "train")
-    present = set(manifest["split"])
-    if "train" not in present:
-        raise UserError(
-            f"the data has no train rows, only {', '.join(sorted(present))}; name a folder that holds train"
-        )
-    if "test" not in present and "validation" in present:
-        manifest["split"] = manifest["split"].replace({"validation": "test"})
-        log.warning(
-            "No official test split in this copy: its %d validation rows are the test split here, "
-            "and validation is cut from train.",
-            int((manifest["split"] == "test").sum()),
-        )
-    elif "test" not in present:
-        _cut(manifest, "test", test_fraction, seed, by)
-    if "validation" not in set(manifest["split"]):
+    if folds is not None:
+        _hold_out(manifest, folds=folds, fold=fold, seed=seed, by=by)
         _cut(manifest, "validation", validation_fraction, seed + 1, by)
+        _require_every_class(manifest)
+        return manifest
+    official = set(manifest["split"])
+    manifest["split"] = manifest["split"].where(manifest["split"] != "", "train")
+    if "train" not in set(manifest["split"]):
+        raise UserError(
+            f"the data has no train rows, only {', '.join(sorted(official))}; name a folder that holds train"
+        )
+    parts = _alike(manifest)
+    for sources, part in parts.items():
+        name = f"{sources}: " if len(parts) > 1 else ""
+        _complete(part, seed, validation_fraction=validation_fraction, test_fraction=test_fraction, by=by, name=name)
+        manifest.loc[part.index, "split"] = part["split"]
     _require_every_class(manifest)
     return manifest
 
 
-def _cut(manifest: pd.DataFrame, split: str, fraction: float, seed: int, by: str) -> None:
-    """Move a share of the train rows to `split`, in place."""
+def _alike(manifest: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Copies of the rows by what is missing to their sources, under the names of those."""
+    present = manifest.groupby("source")["split"].agg(lambda split: ", ".join(sorted(set(split))))
+    kinds = manifest["source"].map(present)
+    return {"+".join(sorted(set(rows["source"]))): rows.copy() for _, rows in manifest.groupby(kinds, sort=True)}
+
+
+def _complete(
+    part: pd.DataFrame, seed: int, *, validation_fraction: float, test_fraction: float, by: str, name: str
+) -> None:
+    """Cut what is missing in rows that hold train rows, in place."""
+    present = set(part["split"])
+    if "train" not in present:
+        return
+    if "test" not in present and "validation" in present:
+        part["split"] = part["split"].replace({"validation": "test"})
+        log.warning(
+            "%sNo official test split in this copy: its %d validation rows are the test split here, "
+            "and validation is cut from train.",
+            name,
+            int((part["split"] == "test").sum()),
+        )
+    elif "test" not in present:
+        _cut(part, "test", test_fraction, seed, by, name)
+    if "validation" not in set(part["split"]):
+        _cut(part, "validation", validation_fraction, seed + 1, by, name)
+
+
+def _hold_out(manifest: pd.DataFrame, *, folds: int, fold: int | None, seed: int, by: str) -> None:
+    """Make one fold the test split and all others train, in place."""
+    official = sorted(set(manifest.loc[manifest["split"] != "", "source"]))
+    if official:
+        log.warning(
+            "The official splits of %s are not used: scores on folds are not comparable with those on an official "
+            "test split.",
+            ", ".join(official),
+        )
+    is_held = fold_numbers(manifest, folds=folds, seed=seed, by=by) == fold
+    manifest["split"] = np.where(is_held, "test", "train")
+    text = "Fold %s of %d: %d of %d rows are the test split (%s, stratified, seed %d)."
+    log.warning(text, fold, folds, int(is_held.sum()), len(manifest), _how(manifest, by), seed)
+
+
+def fold_numbers(manifest: pd.DataFrame, *, folds: int, seed: int, by: str = "subject") -> pd.Series:
+    """The fold of every row: stratified, and whole subjects or at least identical faces together, as for `assign`.
+
+    Args:
+        manifest: As for `assign`.
+        folds: How many.
+        seed: Of the shuffle.
+        by: As for `assign`.
+
+    Returns:
+        int64 from 1 to `folds`, with the index of `manifest`.
+
+    Raises:
+        UserError: A class has fewer subjects, or different faces, than there are folds.
+    """
+    grouped = _is_grouped(manifest, by)
+    groups = _persons(manifest) if grouped else manifest["pixel_hash"]
+    # Single faces are dealt out by the first label of their pixels.
+    rows = manifest if grouped else manifest.drop_duplicates("pixel_hash")
+    _require_groups(groups[rows.index].groupby(rows["emotion"]).nunique(), folds, grouped)
+    tried = []
+    for number in range(_SHUFFLES):
+        shuffle = _shuffled(rows["emotion"], groups[rows.index], folds, (seed + 7919 * number) % 2**32, grouped)
+        tried.append(groups.map(shuffle))
+        if (pd.crosstab(tried[-1], manifest["emotion"]) > 0).all(axis=None):
+            return tried[-1]
+    return tried[0]
+
+
+def _require_groups(per_class: pd.Series, folds: int, grouped: bool) -> None:
+    """Refuse folds of which some could not show every class."""
+    rarest, count = per_class.idxmin(), int(per_class.min())
+    if count < folds:
+        what = "subject" if grouped else "different face"
+        fewer = f"use --folds {count}, " if count > 1 else ""
+        raise UserError(
+            f"class {rarest!r} has {count} {what}{'s' * (count != 1)}, too few for {folds} folds; "
+            f"{fewer}add faces or use --exclude {rarest}"
+        )
+
+
+def _shuffled(emotions: pd.Series, groups: pd.Series, folds: int, seed: int, grouped: bool) -> pd.Series:
+    """Group -> fold of one shuffle, from 1."""
+    # With groups of single faces the grouped splitter would give much the same, and take minutes for many faces.
+    splitter = StratifiedGroupKFold if grouped else StratifiedKFold
+    cut = splitter(n_splits=folds, shuffle=True, random_state=seed)
+    held = [groups.iloc[test].unique() for _, test in cut.split(emotions, emotions, groups)]
+    return pd.concat([pd.Series(number, index=names) for number, names in enumerate(held, 1)])
+
+
+def _is_grouped(manifest: pd.DataFrame, by: str) -> bool:
+    return by == "subject" and bool((manifest["subject"] != "").any())
+
+
+def _how(manifest: pd.DataFrame, by: str) -> str:
+    """What a cut keeps together, in words."""
+    if _is_grouped(manifest, by):
+        return "grouped by subject"
+    ignored = ", subjects ignored" if (manifest["subject"] != "").any() else ""
+    return f"identical faces kept together{ignored}"
+
+
+def _cut(manifest: pd.DataFrame, split: str, fraction: float, seed: int, by: str, name: str = "") -> None:
+    """Move a share of the train rows to `split`, in place; `name` stands before what is said of it."""
     train = manifest[manifest["split"] == "train"]
-    has_subjects = bool((train["subject"] != "").any())
-    grouped = has_subjects and by == "subject"
-    chosen = _by_subject(train, fraction, seed) if grouped else _by_face(train, fraction, seed)
+    try:
+        chosen = (_by_subject if _is_grouped(train, by) else _by_face)(train, fraction, seed)
+    except UserError as error:
+        raise UserError(f"{name}{error}") from error
     manifest.loc[chosen, "split"] = split
-    how = "grouped by subject" if grouped else "identical faces kept together"
-    how += ", subjects ignored" if has_subjects and not grouped else ""
-    log.warning(
-        "%s split: %d rows cut from train (%s, stratified, seed %d).", split.capitalize(), len(chosen), how, seed
-    )
+    text = "%s%s split: %d rows cut from train (%s, stratified, seed %d)."
+    log.warning(text, name, split.capitalize(), len(chosen), _how(train, by), seed)
 
 
 def _by_subject(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:

@@ -8,9 +8,11 @@ that people confuse it with. No label is wrong on purpose. Face i of seed s depe
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -74,9 +76,14 @@ class SyntheticSpec:
     and no subject stands in two splits.
 
     Attributes:
+        source: Name of the data source; `version` of its generator and `shares` of its emotions belong to the class.
         seed: Seed of everything; from 0.
         train: Number of faces; `validation` and `test` likewise.
     """
+
+    source: ClassVar[str] = "synthetic"
+    version: ClassVar[int] = GENERATOR_VERSION
+    shares: ClassVar[Mapping[str, int]] = SHARES
 
     seed: int = 2013
     train: int = 2600
@@ -94,7 +101,15 @@ class SyntheticSpec:
     @property
     def key(self) -> str:
         """Name of the folder that holds these faces."""
-        return f"v{GENERATOR_VERSION}-seed{self.seed}-{self.train}-{self.validation}-{self.test}"
+        return f"v{self.version}-seed{self.seed}-{self.train}-{self.validation}-{self.test}"
+
+    def pictures(self, face: "FaceEntry") -> dict[Path, np.ndarray]:
+        """Draw one face: pixels as OpenCV writes them, by file below the folder of the spec."""
+        return {face.file: render_face(face.seed, face.index)}
+
+    def files(self, face: "FaceEntry") -> list[Path]:
+        """The files of `pictures` without drawing them."""
+        return [face.file]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +117,14 @@ class FaceEntry:
     """One face of a spec before it is drawn.
 
     Attributes:
+        source: Name of the data source.
         index: Its number within the seed.
         split: "train", "validation" or "test".
         emotion: Canonical emotion.
         subject: Name of the person; `FACES_PER_SUBJECT` faces share one.
     """
 
+    source: str = "synthetic"
     index: int
     seed: int
     split: str
@@ -117,7 +134,7 @@ class FaceEntry:
     @property
     def name(self) -> str:
         """The face's id, unique between seeds too."""
-        return f"synthetic{self.seed}_{self.index:07d}"
+        return f"{self.source}{self.seed}_{self.index:07d}"
 
     @property
     def file(self) -> Path:
@@ -129,11 +146,12 @@ def entries(spec: SyntheticSpec) -> list[FaceEntry]:
     """Every face of a spec in order: train, validation, test."""
     return [
         FaceEntry(
+            source=spec.source,
             index=index,
             seed=spec.seed,
             split=split,
-            emotion=face_emotion(spec.seed, index),
-            subject=f"synthetic{spec.seed}_p{index // FACES_PER_SUBJECT:06d}",
+            emotion=face_emotion(spec.seed, index, spec.shares),
+            subject=f"{spec.source}{spec.seed}_p{index // FACES_PER_SUBJECT:06d}",
         )
         for number, split in enumerate(SPLITS)
         for index in range(number * LARGEST_SPLIT, number * LARGEST_SPLIT + getattr(spec, split))
@@ -146,11 +164,10 @@ def rendered_folder(spec: SyntheticSpec) -> Path:
     Raises:
         UserError: The cache cannot be written.
     """
-    folder = cache_dir().resolve() / "synthetic" / spec.key
-    faces = entries(spec)
-    if not _complete(folder, faces):
+    folder = cache_dir().resolve() / spec.source / spec.key
+    if not _complete(folder, spec):
         try:
-            _fill(folder, faces)
+            _fill(folder, spec)
         except OSError as error:
             raise UserError(
                 f"synthetic faces: cannot write {folder} ({error.strerror or error}); "
@@ -159,40 +176,42 @@ def rendered_folder(spec: SyntheticSpec) -> Path:
     return folder
 
 
-def _complete(folder: Path, faces: list[FaceEntry]) -> bool:
+def _complete(folder: Path, spec: SyntheticSpec) -> bool:
     """Whether every picture is there and none is empty."""
     try:
-        return all((folder / face.file).stat().st_size for face in faces)
+        return all((folder / file).stat().st_size for face in entries(spec) for file in spec.files(face))
     except OSError:
         return False
 
 
-def _fill(folder: Path, faces: list[FaceEntry]) -> None:
+def _fill(folder: Path, spec: SyntheticSpec) -> None:
     """Draw all faces into a temporary folder beside `folder`, which takes its place once it is whole."""
+    faces = entries(spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _log.info("drawing %d synthetic faces once, into %s", len(faces), folder)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         temporary.chmod(0o755)  # mkdtemp's folders are closed to others, but a cache may be shared
-        for parent in {(temporary / face.file).parent for face in faces}:
+        for parent in {(temporary / file).parent for face in faces for file in spec.files(face)}:
             parent.mkdir(parents=True)
         for face in faces:
-            (temporary / face.file).write_bytes(_png(render_face(face.seed, face.index)))
-        _take_place(temporary, folder, faces)
+            for file, pixels in spec.pictures(face).items():
+                (temporary / file).write_bytes(_png(pixels))
+        _take_place(temporary, folder, spec)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _take_place(temporary: Path, folder: Path, faces: list[FaceEntry]) -> None:
+def _take_place(temporary: Path, folder: Path, spec: SyntheticSpec) -> None:
     """Rename, unless another process has finished the same folder meanwhile; a damaged one goes."""
-    if _complete(folder, faces):
+    if _complete(folder, spec):
         return
     if folder.exists():
         shutil.rmtree(folder)
     try:
         temporary.rename(folder)
     except OSError:
-        if not _complete(folder, faces):
+        if not _complete(folder, spec):
             raise
 
 
@@ -201,19 +220,19 @@ def _png(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
-def face_emotion(seed: int, index: int) -> str:
-    """Emotion of face `index`: any hundred faces in a row hold exactly the shares of `SHARES`."""
-    order = _emotion_cycle(seed)
+def face_emotion(seed: int, index: int, shares: Mapping[str, int] = SHARES) -> str:
+    """Emotion of face `index`: any hundred faces in a row hold exactly the `shares`."""
+    order = _emotion_cycle(seed, tuple(shares.items()))
     return order[index % len(order)]
 
 
 @cache
-def _emotion_cycle(seed: int) -> tuple[str, ...]:
+def _emotion_cycle(seed: int, shares: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
     """A hundred emotions, each spread evenly over the cycle and shifted by the seed."""
-    phases = _rng(seed, 2).random(len(SHARES))
+    phases = stream(seed, 2).random(len(shares))
     places = [
         ((k + phase) / count, emotion)
-        for (emotion, count), phase in zip(SHARES.items(), phases, strict=True)
+        for (emotion, count), phase in zip(shares, phases, strict=True)
         for k in range(count)
     ]
     return tuple(emotion for _, emotion in sorted(places))
@@ -228,16 +247,17 @@ def render_face(seed: int, index: int) -> np.ndarray:
     return render(sample_face(seed, index))
 
 
-def sample_face(seed: int, index: int) -> FaceParameters:
-    """Draw all parameters of face `index` of `seed`; a function of these two numbers alone."""
-    emotion = face_emotion(seed, index)
-    rng = _rng(seed, 0, index)
-    identity = _sample_identity(_rng(seed, 1, index // FACES_PER_SUBJECT))
+def sample_face(seed: int, index: int, shares: Mapping[str, int] = SHARES) -> FaceParameters:
+    """Draw all parameters of face `index` of `seed`; a function of these numbers and the emotions' `shares` alone."""
+    emotion = face_emotion(seed, index, shares)
+    rng = stream(seed, 0, index)
+    identity = _sample_identity(stream(seed, 1, index // FACES_PER_SUBJECT))
     return FaceParameters(emotion=emotion, units=_sample_units(emotion, rng), identity=identity, view=_sample_view(rng))
 
 
-def _rng(seed: int, *stream: int) -> np.random.Generator:
-    return np.random.default_rng([seed, *stream])
+def stream(seed: int, *numbers: int) -> np.random.Generator:
+    """Random numbers that belong to one purpose; 0 to 2 are the face, its person and the order of emotions."""
+    return np.random.default_rng([seed, *numbers])
 
 
 def _sample_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
@@ -270,22 +290,22 @@ def _sample_identity(rng: np.random.Generator) -> Identity:
     beard = rng.random() < 0.25
     style = str(rng.choice(HAIR_STYLES, p=(0.06, 0.1, 0.22, 0.1, 0.14, 0.14, 0.24)))
     return Identity(
-        width=0.70 + 0.055 * _normal(rng),
+        width=0.70 + 0.055 * normal(rng),
         jaw=rng.uniform(0.1, 0.42),
         skin=skin,
         hair=rng.uniform(140, 205) if grey else min(rng.uniform(15, 120), 0.6 * skin),
         iris=rng.uniform(30, 95),
-        eye_size=1.0 + 0.09 * _normal(rng),
-        eye_gap=1.0 + 0.05 * _normal(rng),
-        nose_size=1.0 + 0.12 * _normal(rng),
-        mouth_width=1.0 + 0.09 * _normal(rng),
-        lip=1.0 + 0.22 * _normal(rng),
-        brow_weight=1.0 + 0.25 * _normal(rng),
-        brow_rest=0.025 * _normal(rng),
-        brow_tilt=0.018 * _normal(rng),
-        mouth_rest=0.018 * _normal(rng),
-        lid_rest=0.010 * _normal(rng),
-        asymmetry=0.08 * _normal(rng),
+        eye_size=1.0 + 0.09 * normal(rng),
+        eye_gap=1.0 + 0.05 * normal(rng),
+        nose_size=1.0 + 0.12 * normal(rng),
+        mouth_width=1.0 + 0.09 * normal(rng),
+        lip=1.0 + 0.22 * normal(rng),
+        brow_weight=1.0 + 0.25 * normal(rng),
+        brow_rest=0.025 * normal(rng),
+        brow_tilt=0.018 * normal(rng),
+        mouth_rest=0.018 * normal(rng),
+        lid_rest=0.010 * normal(rng),
+        asymmetry=0.08 * normal(rng),
         age=age,
         hair_style=style,
         hairline=rng.uniform(-0.78, -0.6) if style != "bald" else -1.0,
@@ -298,20 +318,20 @@ def _sample_view(rng: np.random.Generator) -> View:
     """Pose, light, camera and occlusion of one picture."""
     occlusion = str(rng.choice(["none", "hand", "bar", "strand"], p=[0.88, 0.05, 0.02, 0.05]))
     return View(
-        yaw=0.14 * _normal(rng),
-        pitch=0.07 * _normal(rng),
-        roll=0.06 * _normal(rng),
-        scale=1.03 + 0.03 * _normal(rng),
-        shift_x=0.02 * _normal(rng),
-        shift_y=0.02 * _normal(rng),
-        gaze_x=0.5 * _normal(rng),
-        gaze_y=0.4 * _normal(rng),
+        yaw=0.14 * normal(rng),
+        pitch=0.07 * normal(rng),
+        roll=0.06 * normal(rng),
+        scale=1.03 + 0.03 * normal(rng),
+        shift_x=0.02 * normal(rng),
+        shift_y=0.02 * normal(rng),
+        gaze_x=0.5 * normal(rng),
+        gaze_y=0.4 * normal(rng),
         blink=rng.uniform(0.2, 0.9) if rng.random() < 0.06 else 0.0,
-        light_x=0.45 * _normal(rng),
-        light_y=-0.35 + 0.3 * _normal(rng),
+        light_x=0.45 * normal(rng),
+        light_y=-0.35 + 0.3 * normal(rng),
         ambient=rng.uniform(0.4, 0.75),
-        gain=1.0 + 0.15 * _normal(rng),
-        bias=14.0 * _normal(rng),
+        gain=1.0 + 0.15 * normal(rng),
+        bias=14.0 * normal(rng),
         background=rng.uniform(20, 235),
         clutter=rng.uniform(3, 30),
         blur=rng.uniform(0.0, 0.7),
@@ -322,6 +342,6 @@ def _sample_view(rng: np.random.Generator) -> View:
     )
 
 
-def _normal(rng: np.random.Generator) -> float:
+def normal(rng: np.random.Generator) -> float:
     """A standard normal number without the tails that would give a monster."""
     return float(min(max(rng.standard_normal(), -2.2), 2.2))

@@ -167,3 +167,45 @@ def test_a_model_with_settings_of_its_own_is_no_stage():
     config = apply_flags(RunConfig(), {"model": "vgg13:batch_norm=on,negative=resnet18:stem=imagenet"})
     assert config.for_stage("valence").model == "vgg13:batch_norm=on"
     assert config.for_stage("negative").model == "resnet18:stem=imagenet"
+
+
+def rgbd(**stage):
+    return RunConfig(mode="hierarchical", stage=StageConfig(model="rgbd_fusion", **stage))
+
+
+def test_an_rgbd_model_is_told_what_it_sees():
+    assert rgbd().reads_depth
+    assert rgbd().for_stage("valence").model_spec == "rgbd_fusion:modality=rgbd:depth=relief"
+    own = apply_flags(rgbd(), {"modality": "valence=depth", "depth": "normals", "model": "rgbd_fusion:fusion=sum"})
+    assert own.for_stage("valence").model_spec == "rgbd_fusion:fusion=sum:modality=depth:depth=normals"
+    assert own.for_stage("positive").model_spec == "rgbd_fusion:fusion=sum:modality=rgbd:depth=normals"
+    plain = RunConfig()
+    assert not plain.reads_depth
+    assert plain.for_stage("valence").model_spec == plain.stage.model
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"modality": "depth"}, "--modality depth belongs to an RGB-D model"),
+        ({"depth": "normals"}, "--depth normals belongs to an RGB-D model"),
+        ({"model": "rgbd_fusion,positive=convnet"}, "stage positive is convnet, but other stages read depth"),
+        ({"model": "rgbd_fusion", "mixup": "0.2"}, "--mixup"),
+        ({"folds": "5"}, "--folds needs --fold"),
+        ({"fold": "5"}, "--fold needs --folds"),
+        ({"folds": "5", "fold": "6"}, "--fold 6: expected 1 to 5"),
+        ({"data": ["a", "b"], "dataset": "ck48"}, "--dataset belongs to a single data set"),
+        ({"data": ["a", "b", "a"]}, "--data: a is given twice"),
+    ],
+)
+def test_settings_of_depth_folds_and_merged_data_that_do_not_go_together(flags, words):
+    with pytest.raises(UserError, match=words):
+        apply_flags(RunConfig(), flags)
+
+
+def test_several_data_sets_are_a_list_and_one_is_a_path():
+    several = apply_flags(RunConfig(), {"data": ["a", "b"]})
+    assert several.data.paths == ("a", "b")
+    assert RunConfig.from_dict(several.to_dict()) == several
+    assert apply_flags(RunConfig(), {"data": ["a"]}).data.data == "a"
+    assert RunConfig().data.paths == ()

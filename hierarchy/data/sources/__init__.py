@@ -1,5 +1,7 @@
 """Data sources: one module for each family of data sets; its name is the data set's name, its file is its registration.
 
+A module's name has "_" where the data set's has "-".
+
 A source module has `detect(path) -> bool`, cheap and from the content; `read(path) -> manifest`; `IMAGE_SIZE`, the
 (height, width) that every image has, or None; and `LAYOUT`, what it looks like on disk. `fits(path) -> bool` may be
 added where a user's word suffices to read what `detect` alone would not dare to name.
@@ -7,6 +9,7 @@ added where a user's word suffices to read what `detect` alone would not dare to
 
 import importlib
 import pkgutil
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -17,27 +20,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _GENERAL = "folder"
-_EMBEDDED = "synthetic"
+EMBEDDED = ("synthetic", "synthetic-rgbd")  # need no path
 _WITH_FERPLUS = "fer2013"
 _CSV_SOURCES = ("fer2013", "ckextended")
 
 
 def source_names() -> tuple[str, ...]:
     """Names of all data sources in the order of detection: the specific ones first."""
-    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    modules = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    names = [name.replace("_", "-") for name in modules]
     return tuple(sorted(names, key=lambda name: (name == _GENERAL, name)))
 
 
 def expected_size(name: str) -> tuple[int, int] | None:
     """The (height, width) in pixels that every image of a source has; None where sizes vary."""
-    return _module(name).IMAGE_SIZE
+    return source_module(name).IMAGE_SIZE
 
 
 def read_source(path: Path | None, *, dataset: str | None = None, ferplus: Path | None = None) -> "pd.DataFrame":
     """Read the manifest of a data set, whatever its layout.
 
     Args:
-        path: A folder (or the folder around it), a csv or a zip; None for the embedded synthetic faces.
+        path: A folder (or the folder around it), a csv or a zip; None for one of `EMBEDDED`.
         dataset: The source's name, where the user gives it; None to recognise it from the content.
         ferplus: Votes of FER+ (fer2013new.csv) to take labels from, with a csv of FER-2013.
 
@@ -48,7 +52,7 @@ def read_source(path: Path | None, *, dataset: str | None = None, ferplus: Path 
         UserError: Nothing there, nothing known, or content that breaks the rules of its kind.
     """
     if dataset is not None:
-        _module(dataset)
+        source_module(dataset)
     if path is None:
         return _read_embedded(dataset, ferplus)
     try:
@@ -58,26 +62,33 @@ def read_source(path: Path | None, *, dataset: str | None = None, ferplus: Path 
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
 
 
-def _module(name: str) -> ModuleType:
+@cache
+def source_module(name: str) -> ModuleType:
+    """The module of a data source.
+
+    Raises:
+        UserError: There is none of that name.
+    """
     if name not in source_names():
         raise UserError(f"unknown data set {name!r}; known: {', '.join(source_names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
 def _read_embedded(dataset: str | None, ferplus: Path | None) -> "pd.DataFrame":
-    if dataset not in (None, _EMBEDDED):
+    name = dataset or EMBEDDED[0]
+    if name not in EMBEDDED:
         raise UserError(f"--dataset {dataset} needs the place of the data: --data PATH")
-    return _read(_EMBEDDED, None, ferplus)
+    return _read(name, None, ferplus)
 
 
 def _read(name: str, root: Path | None, ferplus: Path | None) -> "pd.DataFrame":
     if ferplus is None:
-        return _module(name).read(root)
+        return source_module(name).read(root)
     if name != _WITH_FERPLUS:
         raise UserError(f"FER+ labels belong to {_WITH_FERPLUS}, but the data set is {name}; leave out --ferplus")
     if not ferplus.is_file():
         raise UserError(f"FER+ labels: {ferplus} is not a file; fer2013new.csv is needed")
-    return _module(name).read(root, ferplus=ferplus)
+    return source_module(name).read(root, ferplus=ferplus)
 
 
 def _unpacked(path: Path) -> Path:
@@ -110,7 +121,7 @@ def _visible_folders(root: Path) -> list[Path]:
 
 
 def _recognise(place: Path) -> str | None:
-    return next((name for name in source_names() if _module(name).detect(place)), None)
+    return next((name for name in source_names() if source_module(name).detect(place)), None)
 
 
 def _find_any(places: list[Path], given: Path) -> tuple[str, Path]:
@@ -128,7 +139,7 @@ def _find_any(places: list[Path], given: Path) -> tuple[str, Path]:
 
 
 def _find_forced(places: list[Path], dataset: str, given: Path) -> tuple[str, Path]:
-    module = _module(dataset)
+    module = source_module(dataset)
     fits = getattr(module, "fits", module.detect)
     found = [place for place in places if fits(place)]
     if found:

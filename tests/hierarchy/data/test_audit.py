@@ -37,6 +37,7 @@ def image_set(tmp_path, rows, *, source="folder"):
             "split": [row[2] for row in rows],
             "source": source,
             "subject": [row[3] for row in rows],
+            "depth_path": "",
         }
     )
     return load_images(manifest, size=48, channels=1, skip_bad=True)

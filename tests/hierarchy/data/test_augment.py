@@ -170,3 +170,68 @@ def test_speed_is_printed():
     began = time.perf_counter()
     run(batch, Augmentation())
     print(f"augment: {(time.perf_counter() - began) / len(batch) * 1e6:.1f} us an image of 48x48x1")
+
+
+def faces_with_depth(n=16, size=48, seed=3):
+    """Faces whose colour planes and depth plane show the same bright, far patch; a hole in a corner of the depth."""
+    rng = np.random.default_rng(seed)
+    faces = np.full((n, size, size, 4), 20, np.uint16)
+    faces[..., 3] = 10_000
+    for face in faces:
+        top, left = rng.integers(10, size - 18, 2)
+        face[top : top + 8, left : left + 8, :3] = 220
+        face[top : top + 8, left : left + 8, 3] = 14_000
+    faces[:, :6, :6, 3] = 0
+    return faces
+
+
+def test_colour_and_depth_move_together():
+    faces = faces_with_depth(64)
+    moved = run(faces, only(shift=0.1, flip=True, rotation=15.0, zoom=0.1, shear=0.1))
+    assert moved.dtype == np.uint16
+    bright = dot_positions(np.maximum(moved[..., :1].astype(float) - 60, 0))
+    far = dot_positions(np.maximum(moved[..., 3:].astype(float) - 10_800, 0))
+    assert np.abs(bright - far).max() < 0.6
+    before = dot_positions(np.maximum(faces[..., :1].astype(float) - 60, 0))
+    assert np.abs(bright - before).max() > 4  # or nothing has moved
+
+
+def test_the_colours_are_those_that_the_picture_gets_without_depth():
+    faces = faces_with_depth()
+    everything = Augmentation(shear=0.1, brightness=0.3, contrast=0.3, erase=1.0, depth_noise=2.0, depth_holes=1.0)
+    with_depth = run(faces, everything)
+    without = run(faces[..., :3].astype(np.uint8), everything)
+    np.testing.assert_array_equal(with_depth[..., :3], without)
+
+
+def test_light_and_erasing_leave_depth_alone():
+    faces = faces_with_depth()
+    changed = run(faces, only(brightness=0.5, contrast=0.5, erase=1.0))
+    assert (changed[..., :3] != faces[..., :3]).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(changed[..., 3], faces[..., 3])
+
+
+def test_noise_and_holes_leave_colours_alone():
+    faces = faces_with_depth(200)
+    changed = run(faces, only(depth_noise=2.0, depth_holes=0.5))
+    np.testing.assert_array_equal(changed[..., :3], faces[..., :3])
+    new_hole = ((changed[..., 3] == 0) & (faces[..., 3] > 0)).any(axis=(1, 2))
+    assert 0.35 < new_hole.mean() < 0.65
+    assert (changed[..., 3][faces[..., 3] == 0] == 0).all()  # noise fills no hole
+    both = (changed[..., 3] > 0) & (faces[..., 3] > 0)
+    noise = 0.05 * (changed[..., 3].astype(float) - faces[..., 3])[both]  # millimetres
+    assert 0.5 < noise.std() < 2.0
+    assert abs(noise.mean()) < 0.05
+
+
+def test_a_hole_pulls_no_neighbour_to_the_camera():
+    faces = faces_with_depth(32)
+    moved = run(faces, only(shift=0.1, rotation=20.0, zoom=0.2))[..., 3]
+    assert moved[moved > 0].min() >= 9_999
+    assert (moved == 0).any(axis=(1, 2)).mean() > 0.8  # most holes are still in the picture
+
+
+@pytest.mark.parametrize("setting", [{"depth_noise": -1}, {"depth_noise": 60}, {"depth_holes": 1.5}])
+def test_bad_depth_settings_are_named(setting):
+    with pytest.raises(UserError, match=next(iter(setting))):
+        Augmentation(**setting)

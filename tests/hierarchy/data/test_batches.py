@@ -252,3 +252,16 @@ def test_batches_as_arrays_need_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr[-2000:]
+
+
+def test_faces_with_depth_keep_distances_that_no_byte_holds():
+    faces = np.zeros((40, 6, 5, 4), np.uint16)
+    faces[..., :3] = PIXELS
+    faces[..., 3] = 12_345
+    made = batches(pixels=faces)
+    pixels, _ = next(iter(made.dataset(0, 1)))
+    assert pixels.dtype == "float32"
+    assert set(np.unique(pixels[..., 3])) == {12_345.0}
+    assert np.asarray(pixels)[..., :3].max() <= 255
+    stored = next(iter(evaluation_batches(faces, ROWS)))
+    np.testing.assert_array_equal(stored, faces[ROWS].astype(np.float32))

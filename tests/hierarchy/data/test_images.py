@@ -34,6 +34,7 @@ def manifest_of(paths, *, rows=None, source="folder", split="train", emotion="ha
             "split": split,
             "source": source,
             "subject": "",
+            "depth_path": "",
         }
     )
 

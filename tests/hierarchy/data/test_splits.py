@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
+from hierarchy.data.splits import assign, drop_duplicates, fold_numbers, limit_rows, note_shared_subjects
 from hierarchy.errors import UserError
 
 FRACTIONS = {"validation_fraction": 0.1, "test_fraction": 0.2}
@@ -352,4 +352,120 @@ def test_the_seed_decides_a_limited_sample():
 def test_too_small_a_limit_says_what_is_needed():
     with pytest.raises(UserError, match="--limit 5 is too small for 3 emotions; at least 6") as error:
         limit_rows(manifest(classes(happy=9, sad=9, fear=9), split="train"), 5, seed=0)
+    assert one_line(error)
+
+
+def held_out(faces, folds, **keywords):
+    """The row numbers of the test split of each fold."""
+    done = [assign(faces, seed=0, folds=folds, fold=fold, **{**FRACTIONS, **keywords}) for fold in range(1, folds + 1)]
+    return [rows.index[rows["split"] == "test"].tolist() for rows in done]
+
+
+@pytest.mark.parametrize("by", ["subject", "sample"])
+@pytest.mark.parametrize("folds", [2, 5, 7])
+def test_every_row_is_test_in_exactly_one_fold(folds, by):
+    faces = by_subject(people=23)
+    held = held_out(faces, folds, by=by)
+    assert sorted(row for rows in held for row in rows) == faces.index.tolist()
+    assert max(map(len, held)) - min(map(len, held)) <= 9, "nobody has more than nine faces"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fold_is_a_run_whose_subjects_stand_on_one_side(seed):
+    faces = by_subject(people=20)
+    faces.loc[9, "pixel_hash"] = faces.loc[0, "pixel_hash"]  # S000 and S001 share a picture
+    done = assign(faces, seed=seed, folds=4, fold=3, **FRACTIONS)
+    assert (sides(done, "subject").str.len() == 1).all()
+    assert (sides(done, "pixel_hash").str.len() == 1).all()
+    assert sizes(done)["test"] == pytest.approx(45, abs=9)
+    assert sizes(done)["validation"] == pytest.approx(13.5, abs=9)
+    assert (pd.crosstab(done["emotion"], done["split"]) > 0).all(axis=None)
+
+
+def test_the_seed_decides_the_folds():
+    first, again, other = (fold_numbers(by_subject(), folds=4, seed=seed).tolist() for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_folds_pool_official_splits_and_say_so(caplog):
+    faces = manifest(classes(happy=60, sad=60), split=["train", "train", "test"] * 40)
+    assert sorted(row for rows in held_out(faces, 3) for row in rows) == faces.index.tolist()
+    assert "The official splits of folder are not used: scores on folds are not comparable" in caplog.text
+    assert "Fold 2 of 3: 40 of 120 rows are the test split (identical faces kept together" in caplog.text
+
+
+def test_folds_by_sample_divide_people_but_no_identical_faces(caplog):
+    faces = by_subject(people=12)
+    faces["pixel_hash"] = [f"pixels{i // 2}" for i in range(len(faces))]
+    done = assign(faces, seed=0, folds=3, fold=1, by="sample", **FRACTIONS)
+    assert (sides(done, "subject").str.len() > 1).any()
+    assert (sides(done, "pixel_hash").str.len() == 1).all()
+    assert "subjects ignored" in caplog.text
+
+
+def test_rare_classes_stand_in_every_fold():
+    faces = by_subject(people=40, emotions=("happy", "sad"))
+    rare = faces["subject"].isin(["S003", "S010", "S017", "S030", "S031"]) & (faces["emotion"] == "sad")
+    faces.loc[rare, "emotion"] = "contempt"
+    for seed in range(5):
+        numbers = fold_numbers(faces, folds=5, seed=seed)
+        assert (pd.crosstab(numbers, faces["emotion"]) > 0).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("subject", "'fear' has 3 subjects, too few for 5 folds; use --folds 3, add faces or use --exclude fear"),
+        ("sample", "'fear' has 4 different faces, too few for 5 folds; use --folds 4, add"),
+    ],
+)
+def test_folds_that_cannot_be_made_are_one_clear_line(by, message):
+    faces = by_subject(people=12, emotions=("happy", "sad"))
+    faces.loc[[0, 1, 6, 12], "emotion"] = "fear"
+    with pytest.raises(UserError, match=message) as error:
+        assign(faces, seed=0, folds=5, fold=1, by=by, **FRACTIONS)
+    assert one_line(error)
+
+
+def merged(*parts):
+    """Several sources as one manifest."""
+    faces = pd.concat([part.assign(source=f"set{n}", id=f"{n}" + part["id"]) for n, part in enumerate(parts)])
+    faces["pixel_hash"] = faces["id"]
+    return faces.reset_index(drop=True)
+
+
+def test_each_source_keeps_its_official_splits_or_gets_its_share(caplog):
+    official = manifest(
+        classes(happy=60, sad=60), split=["train", "train", "train", "train", "validation", "test"] * 20
+    )
+    faces = merged(official, by_subject(people=20, emotions=("happy", "sad")))
+    done = assign(faces, seed=0, **FRACTIONS)
+    assert done["split"][:120].tolist() == official["split"].tolist()
+    own = done[done["source"] == "set1"]
+    assert sizes(own) == {"train": 84, "test": 24, "validation": 12}
+    assert (sides(own, "subject").str.len() == 1).all()
+    assert "set1: Test split: 24 rows cut from train (grouped by subject" in caplog.text
+
+
+def test_sources_without_splits_are_cut_as_one():
+    """A picture that stands in both stays on one side."""
+    faces = merged(manifest(classes(happy=60, sad=60)), manifest(classes(happy=60, sad=60)))
+    faces.loc[120:, "pixel_hash"] = faces["pixel_hash"].iloc[:120].to_numpy()
+    done = assign(faces, seed=0, **FRACTIONS)
+    assert (sides(done, "pixel_hash").str.len() == 1).all()
+
+
+def test_a_source_of_test_faces_alone_judges_what_others_train():
+    faces = merged(manifest(classes(happy=30, sad=30)), manifest(classes(happy=5, sad=5), split="test"))
+    done = assign(faces, seed=0, **FRACTIONS)
+    assert set(done.loc[60:, "split"]) == {"test"}
+    assert set(done.loc[:59, "split"]) == {"train", "validation", "test"}
+
+
+def test_a_source_too_small_to_cut_is_named():
+    official = manifest(classes(happy=9, sad=9), split=["train", "validation", "test"] * 6)
+    faces = merged(official, manifest(classes(happy=30, sad=1)))
+    with pytest.raises(UserError, match="set1: class 'sad' has 1 different faces") as error:
+        assign(faces, seed=0, **FRACTIONS)
     assert one_line(error)

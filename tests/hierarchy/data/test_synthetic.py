@@ -160,7 +160,7 @@ def test_the_nose_stands_out_of_the_height_layer():
 
 
 def test_extreme_parameters_still_draw(monkeypatch):
-    monkeypatch.setattr(synthetic, "_normal", lambda rng: 2.2)
+    monkeypatch.setattr(synthetic, "normal", lambda rng: 2.2)
     face = replace(sample_face(1, 0), units=dict.fromkeys(range(1, 27), 1.2))
     assert render(face).std() > 5
 
@@ -236,3 +236,9 @@ def test_the_registry_knows_the_source(own_cache, monkeypatch, tmp_path):
     assert expected_size("synthetic") == (48, 48)
     assert not source.detect(tmp_path)
     assert len(read_source(None)) == 160
+
+
+def test_the_faces_of_this_version_are_the_ones_they_always_were():
+    assert synthetic.GENERATOR_VERSION == 1
+    sums = [int(render_face(2013, index).astype(int).sum()) for index in (0, 1, 2, 3)]
+    assert sums == pytest.approx([317407, 389781, 315298, 384194], rel=0.003)

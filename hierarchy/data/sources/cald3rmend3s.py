@@ -1,0 +1,204 @@
+"""CalD3r & MenD3s: colour and depth of spontaneous expressions, in two parts.
+
+Ulrich et al., "CalD3r and MenD3s: Spontaneous 3D facial expression databases", JVCIR 2024.
+"""
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hierarchy.data.decoding import BadImageError
+from hierarchy.data.depth import SCALES
+from hierarchy.data.depth_image import read_units
+from hierarchy.data.manifest import make_manifest
+from hierarchy.data.sources._listing import EMOTION_WORDS, absolute, any_image, emotion_word, is_image, subfolders
+from hierarchy.errors import UserError
+
+LOG = logging.getLogger("hierarchy")
+
+IMAGE_SIZE = None  # 224x224 as published; tools that align the faces choose their own
+LAYOUT = (
+    "CalD3r/<emotion>/RGB/F_001_1120_anger_Color.png with DEPTH/F_001_1120_anger_Depth.png, "
+    "and the like in MenD3s, or one of the two"
+)
+
+_NAME = "cald3rmend3s"
+_PARTS = {"cald3r": "CalD3r", "mend3s": "MenD3s"}
+_KINDS = {"RGB": "color", "DEPTH": "depth"}
+_WORDS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")  # in the files' names
+_FILE = re.compile(r"(aligned_)?([FM])_(\d{2,3})_([^_]+)_([^_]+)_(color|depth)\.\w+", re.IGNORECASE)
+_SCALE = SCALES[_NAME]
+_LEAST_VALID = 0.01  # share of the pixels that must have been measured
+_MOST_LONELY = 0.9  # share of the depth files without picture from which on the names must be wrong
+_OTHER_UNITS = (1.0, 0.1, 0.01)  # millimetres: what programs that rewrite depth choose instead
+
+
+@dataclass(frozen=True)
+class _Face:
+    """One colour or depth file: `file` is relative to the root, `key` what a pair has in common."""
+
+    file: str
+    part: str
+    folder: str
+    key: str
+    aligned: bool
+    subject: str
+
+    @property
+    def name(self) -> str:
+        """The face, whichever of its files this is."""
+        return f"{self.part}/{self.folder}/{self.key}"
+
+
+def detect(path: Path) -> bool:
+    """Whether `path` holds the two parts or is one, from the names of the files."""
+    return any(any_image(path / folder, _FILE.fullmatch) for folder, *_ in _folders(path))
+
+
+def _folders(path: Path) -> list[tuple[str, str, str, str]]:
+    """(folder relative to `path`, part or "", emotion's folder, "RGB" or "DEPTH") of all folders with images."""
+    parts = [(name, f"{name}/") for name in subfolders(path) if name.lower() in _PARTS]
+    return [
+        (f"{prefix}{emotion}/{kind}", _PARTS.get(name.lower(), ""), emotion, kind)
+        for name, prefix in parts or [(path.name, "")]
+        for emotion in subfolders(path / prefix)
+        for kind in _KINDS
+        if (path / prefix / emotion / kind).is_dir()
+    ]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read the manifest; no splits. A subject is a number within its part, as "CalD3r-001": the parts' numbers overlap.
+
+    Args:
+        path: The folder with CalD3r and MenD3s, or one of them.
+
+    Raises:
+        UserError: A folder names no emotion, or the names of depth and colour files do not fit each other.
+    """
+    folders = _folders(path)
+    unknown = sorted({emotion for _, _, emotion, _ in folders if emotion_word(emotion) is None})
+    if unknown:
+        raise UserError(f"{path}: folder {unknown[0]!r} names no emotion; known: {EMOTION_WORDS}")
+    colours = [face for folder in folders if folder[3] == "RGB" for face in _faces(path, *folder)]
+    depths = [face for folder in folders if folder[3] == "DEPTH" for face in _faces(path, *folder)]
+    partners = {(face.name, face.aligned): face.file for face in depths}
+    _report_lonely(path, colours, depths)
+    return _manifest(path, _chosen(path, colours, partners), partners)
+
+
+def _faces(path: Path, place: str, part: str, folder: str, kind: str) -> list[_Face]:
+    """The files of one folder, in the order of their names; a strange name is a face of its own."""
+    names = sorted(entry.name for entry in (path / place).iterdir() if is_image(entry.name))
+    return [_face(f"{place}/{name}", part, folder, kind) for name in names]
+
+
+def _face(file: str, part: str, folder: str, kind: str) -> _Face:
+    name = file.rpartition("/")[2]
+    match = _parsed(name, kind)
+    if match is None:
+        return _Face(file, part or "unnamed", folder, name, False, "unnamed")
+    aligned, gender, subject, code, word, _ = match.groups()
+    part = part or ("CalD3r" if len(subject) == 3 else "MenD3s")
+    return _Face(file, part, folder, f"{gender.upper()}_{subject}_{code}_{word.lower()}", bool(aligned), subject)
+
+
+def _parsed(name: str, kind: str) -> re.Match | None:
+    match = _FILE.fullmatch(name)
+    return match if match and match[6].lower() == _KINDS[kind] else None
+
+
+def _chosen(path: Path, colours: list[_Face], partners: dict) -> list[_Face]:
+    """One colour file of each face: with depth before without, aligned before not."""
+    best: dict[str, _Face] = {}
+    for face in sorted(colours, key=lambda face: ((face.name, face.aligned) in partners, face.aligned)):
+        best[face.name] = face
+    if len(best) < len(colours):
+        LOG.warning(
+            f"{path}: {len(colours) - len(best)} faces are there twice, as aligned_ and as plain file; "
+            f"the aligned one of each is taken (the plain one where only that has depth)"
+        )
+    return [best[name] for name in sorted(best)]
+
+
+def _report_lonely(path: Path, colours: list[_Face], depths: list[_Face]) -> None:
+    """Say which depth files belong to no colour file; nobody would notice otherwise."""
+    names = {(face.name, face.aligned) for face in colours}
+    lonely = [face.file for face in depths if (face.name, face.aligned) not in names]
+    if not lonely:
+        return
+    found = f"{path}: {len(lonely)} of {len(depths)} depth files have no colour picture"
+    if len(lonely) >= _MOST_LONELY * len(depths) and len(depths) > 1:
+        raise UserError(f"{found} (first: {lonely[0]}); pairs like {LAYOUT} are needed")
+    LOG.warning(f"{found} and are ignored (first: {lonely[0]})")
+
+
+def _manifest(path: Path, faces: list[_Face], partners: dict) -> pd.DataFrame:
+    depths = [partners.get((face.name, face.aligned), "") for face in faces]
+    places = absolute(path, pd.Series(depths, dtype=object))
+    return make_manifest(
+        ids=[face.name for face in faces],
+        paths=absolute(path, pd.Series([face.file for face in faces], dtype=object)),
+        emotions=[emotion_word(face.folder) for face in faces],
+        subjects=[f"{face.part}-{face.subject}" for face in faces],
+        depth_paths=[place if depth else "" for place, depth in zip(places, depths, strict=True)],
+        depth_kinds=[_SCALE.kind if depth else "" for depth in depths],
+        source=_NAME,
+    )
+
+
+def problem(path: str, _depth_path: str) -> str | None:
+    """Why a face cannot be what its name says, None if nothing speaks against it."""
+    match = _parsed(Path(path).name, "RGB")
+    if match is None:
+        return "file name is not like F_001_1120_anger_Color.png: it tells neither subject nor emotion"
+    word, folder = match[5], Path(path).parent.parent.name
+    known = word.lower() in (*_WORDS, folder.lower())
+    if not known or emotion_word(word) != emotion_word(folder):
+        return f"file name says {word!r}, the folder {folder}"
+    return None
+
+
+def read_depth(path: str, picture: tuple[int, int]) -> np.ndarray:
+    """Read the distances of a face from the camera.
+
+    Args:
+        path: A 16-bit PNG.
+        picture: (height, width) of the colour picture.
+
+    Returns:
+        (height, width) float32 millimetres; NaN where nothing was measured or the sensor cannot measure.
+
+    Raises:
+        BadImageError: No such depth, of another size or in another unit, or holes only.
+    """
+    try:
+        return _distance(read_units(path, picture))
+    except BadImageError as error:
+        raise BadImageError(f"{Path(path).name}: {error}") from error
+
+
+def _distance(units: np.ndarray) -> np.ndarray:
+    measured = units > 0
+    if measured.mean() < _LEAST_VALID:
+        raise BadImageError(f"depth is all holes: {int(measured.sum())} of {units.size} pixels were measured")
+    _check_unit(float(np.median(units[measured])))
+    distance = units * np.float32(_SCALE.mm_per_unit)
+    return np.where((distance >= _SCALE.nearest_mm) & (distance <= _SCALE.farthest_mm), distance, np.float32(np.nan))
+
+
+def _check_unit(median: float) -> None:
+    """Refuse depth whose middle value the sensor cannot have measured."""
+    distance = median * _SCALE.mm_per_unit
+    if _SCALE.nearest_mm <= distance <= _SCALE.farthest_mm:
+        return
+    fitting = [unit for unit in _OTHER_UNITS if _SCALE.nearest_mm <= median * unit <= _SCALE.farthest_mm]
+    guess = f"; in units of {fitting[0]:g} mm it would be {median * fitting[0]:.0f} mm" if fitting else ""
+    raise BadImageError(
+        f"depth is in another unit: its median of {median:.0f} in units of {_SCALE.mm_per_unit:g} mm is "
+        f"{distance:.0f} mm, but the sensor measures {_SCALE.nearest_mm:.0f} to {_SCALE.farthest_mm:.0f} mm{guess}"
+    )
