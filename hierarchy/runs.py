@@ -97,7 +97,10 @@ def log_to(folder: Path) -> Iterator[None]:
 def default_name(config: RunConfig, dataset: str, results: Path) -> str:
     """A free name made of data set, mode, model and seed; `-2`, `-3`, ... where it is taken."""
     models = dict.fromkeys([config.stage.model, *(s["model"] for s in config.stages.values() if "model" in s)])
-    parts = [dataset, config.mode, re.sub(r"[^\w.+-]+", "-", "+".join(models)), f"seed{config.seed}"]
+    seen = [config.stage.modality] if config.stage.modality else []
+    fold = [f"fold{config.data.fold}of{config.data.folds}"] if config.data.folds else []
+    model = re.sub(r"[^\w.+-]+", "-", "+".join(models))
+    parts = [dataset, config.mode, model, *seen, *fold, f"seed{config.seed}"]
     if config.data.exclude:
         parts.insert(2, "no-" + "-".join(config.data.exclude))
     if config.data.emotions:

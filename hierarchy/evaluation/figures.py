@@ -327,6 +327,31 @@ def feature_map(ax: Axes, points: pd.DataFrame, *, note: str) -> None:
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=larger, handletextpad=0.2)
 
 
+def feature_maps(ax: Axes, maps: Mapping[str, pd.DataFrame]) -> None:
+    """Small feature maps side by side, three in a row, with one legend for all.
+
+    Args:
+        ax: The place that they share; it is hidden.
+        maps: Title -> columns `emotion`, `x`, `y`.
+    """
+    ax.set_axis_off()
+    rows = -(-len(maps) // 3)
+    shown = sorted({name for points in maps.values() for name in points["emotion"]}, key=_place)
+    for number, (title, points) in enumerate(maps.items()):
+        row, column = divmod(number, 3)
+        inner = ax.inset_axes([column / 3 + 0.005, 1 - (row + 1) / rows + 0.06, 0.31, 1 / rows - 0.12])
+        for name in shown:
+            held = points[points["emotion"] == name]
+            style = {"color": emotion_colour(name), "marker": _MARKERS[_place(name) % len(_MARKERS)], "alpha": 0.8}
+            inner.scatter(held["x"], held["y"], s=12, edgecolor="white", linewidth=0.2, label=name, **style)
+        inner.set_title(title, fontsize=9)
+        inner.set_xticks([])
+        inner.set_yticks([])
+        inner.spines[:].set(visible=True, color=HAIRLINE)
+    handles, labels = inner.get_legend_handles_labels()
+    ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(labels), markerscale=1.6)
+
+
 def face(ax: Axes, pixels: np.ndarray, caption: str) -> None:
     """One face with its caption below.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hierarchy.evaluation import comparison_figures, figures
+from hierarchy.evaluation.features import FEATURES, read_feature_map
 from hierarchy.evaluation.grid_table import CHOOSING, Block, GridCell, configuration_name, heat_map, repeats
 from hierarchy.evaluation.page import Block as Part
 from hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, Warn
@@ -34,6 +35,7 @@ from hierarchy.grid import SEED, Grid, label
 FacesIn = Callable[[Path, Sequence[str]], np.ndarray | None]
 
 MOST_SHOWN = 8  # runs beside each other on one face
+_MOST_MAPS = 12
 _ALPHA = 0.05
 _LETTER = 0.075  # inches
 _MEASURES = {"top1": "Top-1 %", "balanced_accuracy": "Balanced %", "macro_f1": "Macro F1 %"}
@@ -138,6 +140,7 @@ def _block_sections(record: GridRecord, shown: GridBlock, faces: FacesIn | None)
         _map(record, shown),
         _differences(record, shown),
         _repeats(shown),
+        _features(record, shown),
         _faces(record, shown, faces),
     ]
 
@@ -376,6 +379,31 @@ def _repeats(shown: GridBlock) -> Section:
         "Mean and standard deviation: how much the same settings vary from one training to the next. A gap between "
         f"configurations that is not clearly larger is noise.{cut}",
         [Table(columns, rows, words=(0, 1))] if rows else [],
+    )
+
+
+def _features(record: GridRecord, shown: GridBlock) -> Section:
+    """The first stage's t-SNE maps of all configurations side by side, one seed each."""
+    maps = {}
+    for cells in shown.block.configurations().values():
+        cell = shown.block.chosen if shown.block.chosen in cells else cells[0]
+        stage = next(iter(cell.run.metrics.get("training") or {}), "")
+        path = cell.run.folder / "stages" / stage / FEATURES
+        if path.is_file():
+            maps[f"{shown.label(cell, seed=False)}: {stage}"] = read_feature_map(path)
+    if len(maps) < 2:
+        return Section("", "", [])
+    maps = dict(list(maps.items())[:_MOST_MAPS])
+    name = f"features{shown.stem}"
+    height = 3.0 * -(-len(maps) // 3) + 0.4
+    with record.drawing(name, shown.titled("Learned features"), 10.4, height) as axes:
+        figures.feature_maps(axes[0, 0], maps)
+    return Section(
+        shown.titled("Learned features"),
+        "What the first stage of each run gives to its last layer, in two dimensions (t-SNE, van der Maaten and "
+        "Hinton, 2008), for test faces. Faces side by side have similar features; how large a cluster is, and how far "
+        "from another, means nothing, and nothing can be read across the panels but how well the colours part.",
+        [Image(record.figure(name), "t-SNE of the features of each run's first stage", 10.4)],
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from hierarchy.errors import UserError
 from hierarchy.evaluation import comparison as several
 from hierarchy.evaluation.comparison_sections import SIDE_BY_SIDE, comparison_page
-from hierarchy.evaluation.features import FEATURES
+from hierarchy.evaluation.features import FEATURES, read_feature_map
 from hierarchy.evaluation.grid_sections import FacesIn, GridBlock, GridRecord, grid_page
 from hierarchy.evaluation.grid_table import Block as CellBlock
 from hierarchy.evaluation.grid_table import GridCell, blocks
@@ -130,7 +130,7 @@ def read_run(folder: Path) -> RunRecord:
         predictions=_read_predictions(folder / "predictions.csv"),
         histories={stage.name: _read_history(stage / "history.csv") for stage in stages},
         stages={stage.name: _read_optional(stage / "stage.json") for stage in stages},
-        features={path.parent.name: _read_features(path) for path in sorted(folder.glob(f"stages/*/{FEATURES}"))},
+        features={path.parent.name: read_feature_map(path) for path in sorted(folder.glob(f"stages/*/{FEATURES}"))},
     )
 
 
@@ -163,12 +163,3 @@ def _read_predictions(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, converters=dict.fromkeys(("row", "true", "predicted", "route"), str))
     except (OSError, ValueError) as error:
         raise UserError(f"run folder {path.parent}: {path.name} is not readable as a table ({error})") from error
-
-
-def _read_features(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, converters={"row": str, "emotion": str}, dtype={"x": float, "y": float})
-        return table[["row", "emotion", "x", "y"]]
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"features {path} are not readable as a table of row, emotion, x, y ({reason})") from error

@@ -170,7 +170,7 @@ def _summary(record: RunRecord) -> Section:
     origin = metrics.get("trained_on") or {}
     if origin:
         source = origin.get("data", {}).get("dataset", "")
-        warning = " These are SYNTHETIC faces, drawn by the program." if source == "synthetic" else ""
+        warning = " These are SYNTHETIC faces, drawn by the program." if "synthetic" in source else ""
         text = f"The model is that of run {origin.get('run')}, trained on {source}; nothing was fitted here.{warning}"
         blocks.append(Warn(text) if warning else Text(text))
     if metrics.get("notes"):
