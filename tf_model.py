@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hierarchy import grid, runs
+from hierarchy import crossval, grid, runs
 from hierarchy.config import (
     DataConfig,
     EvaluationConfig,
@@ -27,6 +27,7 @@ from hierarchy.config import (
 )
 from hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from hierarchy.data.download import KAGGLE_SLUGS, download
+from hierarchy.data.sources import EMBEDDED
 from hierarchy.errors import UserError
 from hierarchy.paths import DEFAULT_DATA, LOGS, RESULTS, ROOT
 from hierarchy.transfer import resolve_weights
@@ -41,7 +42,9 @@ _OTHER_FLAGS = {
     "results": ("DIR", "where run folders are (default: results/)"),
     "logs": ("DIR", "where run.log and TensorBoard files go (default: logs/)"),
     "axis": ("NAME=VALUE,...", "a setting (any flag, or mode) and the values that it takes; give one for each axis"),
+    "image": ("FILE", "a picture of a face to explain by itself; several after one flag, or one flag for each"),
     "train": ("flat|hierarchical", "what the cells are, where mode is no axis (default: flat)"),
+    "repeats": ("N", "make all folds N times, each time with the next seed (default: 1)"),
     "to": ("DIR", "folder to put the data in (default: data/<dataset>)"),
 }
 
@@ -149,6 +152,8 @@ def _planned_grid(given: Given, texts: Sequence[str], results: Path, command: st
     axes = grid.parse_axes(texts)
     if "config" not in given and "mode" not in axes:
         given.setdefault("mode", "flat")
+    if "loss" in axes:  # what losses do to features is what such a grid is looked at for
+        given.setdefault("feature_map", True)
     start = _start(given, results)
     flags = {**given, "name": None}
     return grid.plan(start, flags, axes, check=lambda config: _checked(config, results), command=command)
@@ -161,6 +166,43 @@ def _check_grid_resume(given: Given, axes: Sequence[str], results: Path) -> Path
     if given.pop("name", folder.name) != folder.name:
         raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
     grid.refuse_changes(folder, given, axes)
+    return folder
+
+
+def _crossval(given: Given, command: str) -> Path:
+    results, logs, repeats = given.pop("results"), given.pop("logs"), given.pop("repeats", None)
+    del given["mode"]  # each run has one of its own
+    if "train" in given:
+        given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
+    if "resume" in given:
+        folder = _check_crossval_resume(given, repeats, results)
+        from hierarchy import crossval_training
+        from hierarchy.keras_stage import KerasStage
+
+        return crossval_training.resume_crossval(folder, KerasStage, logs=logs)
+    name = _new_name({**given, "results": results})
+    planned = _planned_crossval(given, repeats, results, command)
+    from hierarchy import crossval_training
+    from hierarchy.keras_stage import KerasStage
+
+    return crossval_training.train_crossval(planned, KerasStage, name=name, results=results, logs=logs)
+
+
+def _planned_crossval(given: Given, repeats: str | None, results: Path, command: str) -> grid.Grid:
+    if "config" not in given:
+        given.setdefault("mode", "flat")
+    start = _start(given, results)
+    flags, times = {**given, "name": None}, 1 if repeats is None else repeats
+    return crossval.plan(start, flags, repeats=times, check=lambda config: _checked(config, results), command=command)
+
+
+def _check_crossval_resume(given: Given, repeats: str | None, results: Path) -> Path:
+    if "config" in given:
+        raise UserError("--config does not go with --resume: a resumed cross-validation keeps its own settings")
+    folder = crossval.find_crossval(given.pop("resume"), results)
+    if given.pop("name", folder.name) != folder.name:
+        raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
+    crossval.refuse_changes(folder, given, repeats)
     return folder
 
 
@@ -181,6 +223,8 @@ def _evaluate(given: Given, command: str) -> Path:
 
 def _compare(given: Given, command: str) -> Path:
     names, results = given["runs"], given["results"]
+    if crossval.are_crossvals(names, results):
+        return _compare_crossvals(names, given, command)
     folders = [runs.find_run(name, results).resolve() for name in names]
     twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
     if twice:
@@ -191,6 +235,33 @@ def _compare(given: Given, command: str) -> Path:
     from hierarchy import pipeline
 
     return pipeline.compare_runs(names, name=name, resamples=resamples, seed=seed, results=results, command=command)
+
+
+def _compare_crossvals(names: Sequence[str], given: Given, command: str) -> Path:
+    resamples = _section(EvaluationConfig, given).resamples
+    seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
+    name = _new_name(given)
+    from hierarchy import crossval_comparison
+
+    return crossval_comparison.compare(
+        names, name=name, resamples=resamples, seed=seed, results=given["results"], command=command
+    )
+
+
+def _explain(given: Given, command: str) -> Path:
+    (run,), results = given["runs"], given["results"]
+    runs.find_run(run, results)
+    data = _section(DataConfig, given)
+    images = given.get("image", [])
+    name = _new_name(given)
+    _check_data(data)
+    for file in images:
+        if not Path(file).is_file():
+            raise UserError(f"--image: {file} is no file; expected a picture of a face")
+    from hierarchy.keras_stage import KerasStage
+    from inference import explain
+
+    return explain.explain_run(run, KerasStage, data=data, images=images, name=name, results=results, command=command)
 
 
 def _audit(given: Given, command: str) -> Path:
@@ -250,8 +321,25 @@ MODES = {
             "resume": "go on with a grid; finished cells stay as they are, no setting may differ from the grid's own",
         },
     ),
+    "crossval": Mode(
+        summary="cut all faces into folds and train a run for each, in which that fold is the test split",
+        example="--mode crossval --folds 5 --train hierarchical --data data/ck48 --name ck48-5fold",
+        call=_crossval,
+        fields={
+            **_TRAIN_FIELDS,
+            DataConfig: tuple(name for name in fields_of(DataConfig) if name not in ("fold", "test_fraction")),
+        },
+        others=("repeats", "train", *_TRAIN_OTHERS),
+        texts={
+            "folds": f"how many (default: {crossval.FOLDS})",
+            "train": "what each run is (default: flat)",
+            "seed": "seed of the first repeat; each further one has the next",
+            "name": "folder of the cross-validation below results/ (default: made of data set, mode, model and folds)",
+            "resume": "go on with a cross-validation; finished runs stay as they are, no setting may differ",
+        },
+    ),
     "compare": Mode(
-        summary="put runs side by side on the same test faces, with paired tests",
+        summary="put runs, or cross-validations over the same folds, side by side with paired tests",
         example="--mode compare first flat",
         call=_compare,
         fields={EvaluationConfig: ("resamples",), RunConfig: ("name", "seed")},
@@ -272,6 +360,19 @@ MODES = {
             "data": "folder, csv or zip to judge the run on",
             "exclude": "emotions of this data to leave out, separated by commas",
             "limit": "a stratified N of the judged faces, for a quick look",
+            "name": "folder below results/ (default: made of the run and the data set)",
+        },
+    ),
+    "explain": Mode(
+        summary="draw where each network of a finished run looks when it answers (Grad-CAM)",
+        example="--mode explain first --data data/ck48",
+        call=_explain,
+        fields={DataConfig: ("data", "dataset", "limit", "skip_bad"), RunConfig: ("name",)},
+        others=("image", "results"),
+        runs=(1, 1),
+        texts={
+            "data": "folder, csv or zip to look at (default: the test faces of the run, or --image alone)",
+            "limit": "a stratified N of the faces (default: 500)",
             "name": "folder below results/ (default: made of the run and the data set)",
         },
     ),
@@ -412,13 +513,14 @@ def _check_dataset(dataset: str) -> None:
 def _check_data(data: DataConfig) -> None:
     if data.dataset is not None:
         _check_dataset(data.dataset)
-    if data.data is not None and data.dataset == "synthetic":
-        raise UserError("--dataset synthetic makes its own faces; leave out --data")
+    if data.data is not None and data.dataset in EMBEDDED:
+        raise UserError(f"--dataset {data.dataset} makes its own faces; leave out --data")
     own = data.dataset == "fer2013" and DEFAULT_DATA.exists()
-    if data.data is None and data.dataset not in (None, "synthetic") and not own:
+    if data.data is None and data.dataset not in (None, *EMBEDDED) and not own:
         raise UserError(f"--dataset {data.dataset} needs --data PATH")
-    if data.data is not None and not Path(data.data).exists():
-        raise UserError(f"--data: {data.data} does not exist; expected a folder, csv or zip")
+    for path in data.paths:
+        if not Path(path).exists():
+            raise UserError(f"--data: {path} does not exist; expected a folder, csv or zip")
     if data.generated is not None and not Path(data.generated).is_dir():
         raise UserError(f"--generated: {data.generated} is no folder; expected one that pt_files.gan made")
     if data.ferplus is not None and not Path(data.ferplus).is_file():
@@ -427,8 +529,8 @@ def _check_data(data: DataConfig) -> None:
 
 def _require_data(data: DataConfig) -> None:
     _check_data(data)
-    if data.data is None and data.dataset != "synthetic":
-        raise UserError("--data PATH is needed (or --dataset synthetic for the embedded faces)")
+    if data.data is None and data.dataset not in EMBEDDED:
+        raise UserError("--data PATH is needed (or --dataset synthetic or synthetic-rgbd for embedded faces)")
 
 
 def _parser(mode: Mode) -> argparse.ArgumentParser:
@@ -452,8 +554,8 @@ def _parser(mode: Mode) -> argparse.ArgumentParser:
     places.add_argument("--mode", choices=list(MODES), help="what to do (default: hierarchical)")
     for other in mode.others:
         metavar, text = _OTHER_FLAGS[other]
-        action = "append" if other == "axis" else "store"
-        places.add_argument(flag(other), metavar=metavar, action=action, help=mode.texts.get(other, text))
+        many = {"axis": {"action": "append"}, "image": {"action": "extend", "nargs": "+"}}.get(other, {})
+        places.add_argument(flag(other), metavar=metavar, help=mode.texts.get(other, text), **many)
     return parser
 
 

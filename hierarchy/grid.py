@@ -22,6 +22,7 @@ GRID = "grid.json"
 FORMAT = 1
 MOST_CELLS = 1000
 SEED = "seed"
+KIND = "grid"  # as --mode calls it
 
 _NO_AXES = {
     "name": "each cell gets a name of its own, made of its values; --name is the name of the grid",
@@ -63,11 +64,13 @@ class Grid:
         axes: Field name -> its values as they were typed.
         cells: One for each combination, the last axis fastest.
         command: The command line.
+        kind: Which mode made it, and goes on with it.
     """
 
     axes: Mapping[str, tuple[str, ...]]
     cells: tuple[Cell, ...]
     command: str
+    kind: str = KIND
 
     @property
     def product(self) -> str:
@@ -218,8 +221,8 @@ def _is_number(value: str) -> bool:
     return re.fullmatch(r"[\d.]+(e[+-]?\d+)?", value) is not None
 
 
-def find_grid(grid: str, results: Path) -> Path:
-    """The folder of a grid, given as a path or as a name below `results`.
+def find_grid(grid: str, results: Path, *, kind: str = KIND) -> Path:
+    """The folder of a grid of one kind, given as a path or as a name below `results`.
 
     Raises:
         UserError: There is none.
@@ -227,10 +230,22 @@ def find_grid(grid: str, results: Path) -> Path:
     places = (Path(grid), results / grid)
     found = next((place for place in places if (place / GRID).is_file()), None)
     if found is None:
-        known = ", ".join(sorted(place.parent.name for place in results.glob(f"*/{GRID}"))) or "none"
+        of_kind = (path.parent.name for path in results.glob(f"*/{GRID}") if kind_of(path.parent) == kind)
         hint = "it is a single run; use --mode flat or hierarchical; " if _is_run(places) else ""
-        raise UserError(f"--resume: no grid {grid!r} here or in {results}; {hint}grids there: {known}")
+        known = ", ".join(sorted(of_kind)) or "none"
+        raise UserError(f"--resume: no {kind} {grid!r} here or in {results}; {hint}there are: {known}")
+    other = kind_of(found)
+    if other not in (kind, None):
+        raise UserError(f"--resume {grid}: {found} was made by --mode {other}; use that to go on with it")
     return found
+
+
+def kind_of(folder: Path) -> str | None:
+    """Which mode made the grid in a folder; None where there is none, or a damaged one."""
+    try:
+        return str(runs.read_json(folder / GRID).get("kind", KIND))
+    except UserError:
+        return None
 
 
 def _is_run(places: Sequence[Path]) -> bool:
@@ -249,7 +264,7 @@ def read_grid(folder: Path) -> Grid:
             raise UserError(f"{folder / GRID}: format {record['format']!r} is not the {FORMAT} that this version reads")
         axes = {axis: tuple(values) for axis, values in record["axes"].items()}
         cells = tuple(_read_cell(cell, folder) for cell in record["cells"])
-        return Grid(axes=axes, cells=cells, command=record["command"])
+        return Grid(axes=axes, cells=cells, command=record["command"], kind=record.get("kind", KIND))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / GRID} is damaged: {error!r} is missing or of the wrong kind") from error
 
@@ -271,7 +286,7 @@ def write_grid(folder: Path, grid: Grid, states: Mapping[str, Mapping[str, str]]
         {"name": cell.name, "values": cell.point, **states.get(cell.name, {}), "config": cell.config.to_dict()}
         for cell in grid.cells
     ]
-    record = {"format": FORMAT, "command": grid.command, "axes": grid.axes, "cells": cells}
+    record = {"format": FORMAT, "kind": grid.kind, "command": grid.command, "axes": grid.axes, "cells": cells}
     runs.write_json(folder / GRID, record)
 
 
@@ -286,7 +301,7 @@ def refuse_changes(folder: Path, flags: Mapping[str, Any], axes: Sequence[str]) 
     Raises:
         UserError: Something differs.
     """
-    grid, start = read_grid(folder), f"--resume {folder.name} keeps the grid's own settings; leave out what differs:"
+    grid, start = read_grid(folder), f"--resume {folder.name} keeps its own settings; leave out what differs:"
     if axes and parse_axes(axes) != grid.axes:
         own = " ".join(f"--axis {axis}={','.join(values)}" for axis, values in grid.axes.items())
         raise UserError(f"{start} it was started with {own}")

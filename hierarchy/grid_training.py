@@ -7,10 +7,13 @@ import logging
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import pandas as pd
 
 from hierarchy import pipeline, runs
 from hierarchy.config import RunConfig
@@ -36,15 +39,61 @@ log = logging.getLogger("hierarchy")
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a look at the faces of a cell tells."""
+class Look:
+    """What a look at the faces of a cell tells.
+
+    Attributes:
+        dataset: Names of its sources.
+        fingerprint: Of all faces.
+        test_hashes: Pixels of the test faces.
+        test: Rows of the manifest (`id`, `source`, `subject`) that are its test split.
+    """
 
     dataset: str
     fingerprint: str
     test_hashes: frozenset[str]
+    test: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-def train_grid(grid: Grid, stage_type: type[Stage], *, name: str | None, results: Path, logs: Path) -> Path:
+def _nothing(folder: Path, grid: Grid, looks: Sequence[Look]) -> None:
+    """A plain grid keeps nothing beside grid.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a grid is trained for, and how it speaks of itself.
+
+    Attributes:
+        noun: What the whole is called.
+        cell: What one run of it is called.
+        size: How large it is, in words.
+        stem: The name of its folder, made of the grid and the data set.
+        begin: Writes what must be known before anything is trained; gets the folder, the grid and what its cells see.
+        check: Refuses to go on where what `begin` wrote is no longer true.
+        report: Writes the report; gets the folder, the grid and what became of its cells.
+    """
+
+    noun: str
+    cell: str
+    size: Callable[[Grid], str]
+    stem: Callable[[Grid, str], str]
+    begin: Callable[[Path, Grid, Sequence[Look]], None] = _nothing
+    check: Callable[[Path, Grid, Sequence[Look]], None] = _nothing
+    report: Callable[[Path, Grid, Sequence[GridCell]], None]
+
+
+PLAIN = Job(
+    noun="grid",
+    cell="cell",
+    size=lambda grid: grid.product,
+    stem=lambda grid, dataset: f"{dataset}-grid-{'-'.join(grid.axes)[:_LONGEST_AXES]}",
+    report=partial(write_grid_report, faces=faces_of_run),
+)
+
+
+def train_grid(
+    grid: Grid, stage_type: type[Stage], *, name: str | None, results: Path, logs: Path, job: Job = PLAIN
+) -> Path:
     """Train every cell of a new grid and report on all of them.
 
     Args:
@@ -53,6 +102,7 @@ def train_grid(grid: Grid, stage_type: type[Stage], *, name: str | None, results
         name: Folder below `results`; None for one made of data set and axes.
         results: Folder of all runs and grids.
         logs: Folder of all logs.
+        job: What it is trained for.
 
     Returns:
         The grid's folder.
@@ -65,46 +115,49 @@ def train_grid(grid: Grid, stage_type: type[Stage], *, name: str | None, results
     runs.check_name(name, results)
     looks = _look_over(grid, stage_type)
     dataset = "+".join(dict.fromkeys(look.dataset for look in looks))
-    stem = name or f"{dataset}-grid-{'-'.join(grid.axes)[:_LONGEST_AXES]}"
+    stem = name or job.stem(grid, dataset)
     if SYNTHETIC in dataset:
         stem = stem if SYNTHETIC in stem else f"{SYNTHETIC}-{stem}"
         cells = (dataclasses.replace(cell, name=f"{SYNTHETIC}-{cell.name}") for cell in grid.cells)
         grid = dataclasses.replace(grid, cells=tuple(cells))
     folder = runs.create_folder(results, stem if name else runs.free_name(stem, results))
     states = {cell.name: {"fingerprint": look.fingerprint} for cell, look in zip(grid.cells, looks, strict=True)}
+    job.begin(folder, grid, looks)
     write_grid(folder, grid, states)
-    return _train_cells(folder, grid, stage_type, states, logs=logs)
+    return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
 
 
-def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path) -> Path:
+def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Job = PLAIN) -> Path:
     """Go on with a grid: finished cells are kept, the half-done one goes on, failed ones are tried again.
 
     Args:
         folder: The grid's folder.
         stage_type: What trains the stages.
         logs: Folder of all logs.
+        job: What it is trained for.
 
     Raises:
         UserError: The data has changed, a file is damaged, or, at the end, that cells failed.
         KeyboardInterrupt: With the words that say how to go on.
     """
     grid, states = read_grid(folder), read_states(folder)
-    with _resumable(folder, logs):
+    with _resumable(folder, grid.kind, logs):
         looks = _look_over(grid, stage_type)
     for cell, look in zip(grid.cells, looks, strict=True):
         if states[cell.name].get("fingerprint") != look.fingerprint:
-            raise UserError(f"the data has changed since grid {folder.name} was started; start a new grid")
-    return _train_cells(folder, grid, stage_type, states, logs=logs)
+            raise UserError(f"the data has changed since {job.noun} {folder.name} was started; start a new {job.noun}")
+    job.check(folder, grid, looks)
+    return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
 
 
-def _look_over(grid: Grid, stage_type: type[Stage]) -> list[_Look]:
+def _look_over(grid: Grid, stage_type: type[Stage]) -> list[Look]:
     """Build every model once and read every set of faces once: what is bad ends a grid before anything is trained.
 
     Returns:
         What is known of the faces of each cell.
     """
     configs = [pipeline.settle_before_data(cell.config, stage_type) for cell in grid.cells]
-    read: dict[str, _Look] = {}
+    read: dict[str, Look] = {}
     looks = []
     for config in configs:
         key = repr((config.data, config.seed))  # nothing else decides which faces there are and where they stand
@@ -116,35 +169,38 @@ def _look_over(grid: Grid, stage_type: type[Stage]) -> list[_Look]:
     return looks
 
 
-def _look(config: RunConfig) -> _Look:
+def _look(config: RunConfig) -> Look:
     faces = read_faces(config)
-    dataset = "+".join(sorted(set(faces.manifest["source"])))
-    return _Look(dataset, faces.images.fingerprint, frozenset(faces.split("test")["pixel_hash"]))
+    dataset, test = "+".join(sorted(set(faces.manifest["source"]))), faces.split("test")
+    return Look(
+        dataset, faces.images.fingerprint, frozenset(test["pixel_hash"]), test[["id", "source", "subject"]].copy()
+    )
 
 
-def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], states: States, *, logs: Path) -> Path:
+def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], states: States, *, logs: Path, job: Job) -> Path:
     """Train the cells that are not finished, write the table after each and the report after all."""
-    print(f"grid {folder.name}, {grid.product}", flush=True)
+    print(f"{job.noun} {folder.name}, {job.size(grid)}", flush=True)
     cells: list[GridCell] = []
     began, trained, total = time.monotonic(), 0, len(grid.cells)
-    with _resumable(folder, logs):
+    with _resumable(folder, grid.kind, logs):
         for number, cell in enumerate(grid.cells, 1):
-            line = f"cell {number} of {total}: {cell.text}"
+            line = f"{job.cell} {number} of {total}: {cell.text}"
             if _finished(folder / cell.name):
                 print(f"{line}, finished already", flush=True)
             else:
                 print(line + _pace(time.monotonic() - began, trained, total - number + 1), flush=True)
-                _train_and_note(folder, cell, stage_type, states[cell.name], logs=logs)
+                _train_and_note(folder, cell, stage_type, states[cell.name], logs=logs, kind=grid.kind)
                 write_grid(folder, grid, states)
                 trained += 1
-            cells.append(_outcome(folder, cell, states[cell.name]))
+            cells.append(outcome(folder, cell, states[cell.name]))
             runs.write_table(folder / TABLE, grid_table(cells))
             gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
-        write_grid_report(folder, grid, cells, faces=faces_of_run)
+        job.report(folder, grid, cells)
     failed = [cell.name for cell in cells if cell.run is None]
     if failed:
         raise UserError(
-            f"{len(failed)} of {total} cells failed: {', '.join(failed)}; {folder / REPORT} says why and has the others"
+            f"{len(failed)} of {total} {job.cell}s failed: {', '.join(failed)}; "
+            f"{folder / REPORT} says why and has the others"
         )
     return folder
 
@@ -158,7 +214,9 @@ def _pace(spent: float, trained: int, left: int) -> str:
     return f" [{clock(spent)} spent, about {clock(spent / trained * left)} left]" if trained else ""
 
 
-def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], state: dict[str, str], *, logs: Path) -> None:
+def _train_and_note(
+    folder: Path, cell: Cell, stage_type: type[Stage], state: dict[str, str], *, logs: Path, kind: str
+) -> None:
     """Train one cell; that it failed is noted in its state and does not end the grid."""
     state.pop("error", None)
     try:
@@ -167,7 +225,7 @@ def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], state: di
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in _FULL_OR_LOCKED:
             where = f"cannot write {cause.filename or folder}: {cause.strerror}"
-            raise UserError(f"{where}; mend that, then {_way_on(folder, logs)}") from cause
+            raise UserError(f"{where}; mend that, then {_way_on(folder, kind, logs)}") from cause
         if not (folder / cell.name / runs.CONFIG).is_file():  # nothing was trained: bad data or settings
             raise
         state["error"] = str(error)
@@ -186,23 +244,24 @@ def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> N
     pipeline.train_run(config, stage_type, results=place.parent, logs=logs, command=command)
 
 
-def _outcome(folder: Path, cell: Cell, state: dict[str, str]) -> GridCell:
+def outcome(folder: Path, cell: Cell, state: dict[str, str]) -> GridCell:
+    """What became of a cell of the grid in `folder`."""
     place = folder / cell.name
     run = load_run(place) if _finished(place) else None
     return GridCell(name=cell.name, point=cell.point, run=run, error=state.get("error", ""))
 
 
 @contextmanager
-def _resumable(folder: Path, logs: Path) -> Iterator[None]:
+def _resumable(folder: Path, kind: str, logs: Path) -> Iterator[None]:
     """Say how to go on with the grid, where the interrupted run would speak of itself alone."""
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_way_on(folder, logs)) from None
+        raise KeyboardInterrupt(_way_on(folder, kind, logs)) from None
 
 
-def _way_on(folder: Path, logs: Path) -> str:
+def _way_on(folder: Path, kind: str, logs: Path) -> str:
     """The command that goes on with a grid, as it can be pasted."""
     grid = folder.name if folder.parent == RESULTS else str(folder)
     flags = [] if logs == LOGS else ["--logs", str(logs)]
-    return "go on with: " + shlex.join(["python", "tf_model.py", "--mode", "grid", *flags, "--resume", grid])
+    return "go on with: " + shlex.join(["python", "tf_model.py", "--mode", kind, *flags, "--resume", grid])

@@ -11,10 +11,12 @@ from typing import Self
 import keras
 import numpy as np
 import tensorflow as tf
+from models.rgbd import depth_reading, set_depth_statistics
 
 from hierarchy import schedule, training
 from hierarchy.config import RunConfig, StageConfig
 from hierarchy.data.batches import TrainBatches, evaluation_batches
+from hierarchy.data.depth import depth_statistics
 from hierarchy.data.faces import StageFaces
 from hierarchy.data.sampling import draw_rows
 from hierarchy.errors import NoRoomError, UserError
@@ -55,10 +57,10 @@ class KerasStage(Stage):
     @classmethod
     def check(cls, config: StageConfig, shape: tuple[int, int, int]) -> None:
         """Refuse a model that cannot be built for `shape`, or whose ImageNet weights cannot be had."""
-        _planned_cost(config.model, shape, 2)
+        _planned_cost(config.model_spec, shape, 2)
         if config.weights == IMAGENET:
             try:
-                check_imagenet(config.model)
+                check_imagenet(config.model_spec)
             except ValueError as error:
                 raise UserError(f"--weights imagenet: {error}") from error
             keras.backend.clear_session()
@@ -68,7 +70,9 @@ class KerasStage(Stage):
         """Multiply-adds of all forward passes that training the stage takes."""
         rows = len(draw_rows(labels, config.balance, seed=0))
         size = min(config.batch_size, rows)
-        return _planned_cost(config.model, shape, num_classes).multiply_adds * (rows // size) * size * config.epochs
+        return (
+            _planned_cost(config.model_spec, shape, num_classes).multiply_adds * (rows // size) * size * config.epochs
+        )
 
     @classmethod
     def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], None]:
@@ -92,7 +96,7 @@ class KerasStage(Stage):
         """Train with Keras; see `Stage.fit`."""
         keras.utils.set_random_seed(seed)
         batches = train_batches(train, config, seed)
-        network = _first_network(config, train.pixels.shape[1:], len(self.classes))
+        network = _first_network(config, train, len(self.classes))
         trainer = training.build_trainer(network, config, seed)
         loss = training.build_loss(config, train.labels, len(self.classes))
         saved = training.read_checkpoint(folder)
@@ -149,10 +153,12 @@ def _no_retracing(record: logging.LogRecord) -> bool:
     return "triggered tf.function retracing" not in str(record.msg)
 
 
-def _first_network(config: StageConfig, shape: tuple[int, ...], num_classes: int) -> keras.Model:
-    """A fresh model with the first weights that the settings ask for."""
+def _first_network(config: StageConfig, train: StageFaces, num_classes: int) -> keras.Model:
+    """A fresh model with the first weights that the settings ask for, and the scale of the train faces' depth."""
     imagenet = {"weights": IMAGENET} if config.weights == IMAGENET else {}
-    network = build_model(config.model, shape, num_classes, **imagenet)
+    network = build_model(config.model_spec, train.pixels.shape[1:], num_classes, **imagenet)
+    if reading := depth_reading(network):
+        set_depth_statistics(network, *depth_statistics(train.pixels, train.rows, reading=reading))
     if config.weights in (NO_WEIGHTS, IMAGENET):
         return network
     return with_fresh_head(load_model(Path(config.weights)), network, source=config.weights)

@@ -22,7 +22,7 @@ def model_table(*, num_classes: int = 7, channels: int = 1) -> pd.DataFrame:
 
     Args:
         num_classes: Number of logits.
-        channels: 1 for grey pictures, 3 for colour.
+        channels: 1 for grey pictures, 3 for colour; a model that takes other planes has its own default.
 
     Returns:
         Columns name; input, such as 48x48x1; parameters and multiply_adds of one picture, counts; imagenet, whether the
@@ -30,7 +30,7 @@ def model_table(*, num_classes: int = 7, channels: int = 1) -> pd.DataFrame:
     """
     rows = []
     for info in map(model_info, list_models()):
-        shape = (info.size, info.size, channels)
+        shape = (info.size, info.size, channels if channels in info.channels else info.channels[0])
         cost = planned_cost(info.name, input_shape=shape, num_classes=num_classes)
         rows.append(
             {
@@ -76,3 +76,4 @@ def print_models() -> None:
     """Print every model, and how to ask for one with other settings."""
     print(models_text(model_table()))
     print("\nAny model takes grey or colour pictures, and its own settings as NAME:key=value:key=value.")
+    print("rgbd_fusion takes colour (4 planes) or grey pictures (2) with their depth as the last plane.")

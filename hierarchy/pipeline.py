@@ -18,9 +18,9 @@ import pandas as pd
 
 from hierarchy import runs
 from hierarchy.config import FEATURE_LOSSES, DataConfig, EvaluationConfig, RunConfig, apply_flags, differences
-from hierarchy.data.audit import audit
+from hierarchy.data.audit import audit, audit_depth
 from hierarchy.data.audit_report import write_audit
-from hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
+from hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest, resolve_data
 from hierarchy.data.images import load_images
 from hierarchy.data.sampling import class_prior
 from hierarchy.data.shown_faces import faces_of_run
@@ -41,7 +41,7 @@ EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
 AUDIT_SIZE = 48  # pixels of the pictures that an audit shows
 
-_SPLIT_COLUMNS = ("row", "emotion", "split", "subject", "pixel_hash")  # of splits.csv; row is the manifest id
+_SPLIT_COLUMNS = ("row", "emotion", "split", "source", "subject", "pixel_hash")  # of splits.csv; row is the manifest id
 _FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 log = logging.getLogger("hierarchy")
@@ -70,7 +70,7 @@ def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs
         config = settle_before_data(config, stage_type)
         faces = read_faces(config)
         config = _settle(config, faces, results)
-        with _new_folder(results, config.name) as folder:
+        with new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
         with _resumable(config, folder, logs):
             return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
@@ -93,7 +93,7 @@ def resume_run(
         UserError: Other flags, other data, another framework, or damaged files.
     """
     folder = runs.find_run(run, results)
-    _refuse_evaluation(folder)
+    refuse_evaluation(folder)
     config = runs.read_config(folder)
     if config.framework != stage_type.framework:
         raise UserError(f"--resume {run}: it was started with {config.framework}; {_way_on(folder, config.framework)}")
@@ -102,7 +102,7 @@ def resume_run(
         raise UserError(f"--resume {run}: it was started with other settings ({'; '.join(changed)}); leave them out")
     with runs.collect_notes() as notes, _resumable(config, folder, logs):
         faces = read_faces(config)
-        _check_same_faces(folder, faces)
+        check_same_faces(folder, faces)
         first = runs.read_json(folder / runs.ENVIRONMENT)
         command = first.get("command", command)
         return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
@@ -124,22 +124,27 @@ def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
     config = dataclasses.replace(config, data=resolve_data(config.data), framework=stage_type.framework)
     settings = {name: config.for_stage(name) for name in config.grouping().stages(config.mode)}
     size = config.data.image_size or max(stage_type.native_size(own) for own in settings.values())
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=size))
-    for own in {(own.model, own.weights, own.loss): own for own in settings.values()}.values():
-        stage_type.check(own, (size, size, config.data.channels))
+    channels = config.data.channels or (3 if config.reads_depth else 1)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=size, channels=channels))
+    for own in {(own.model_spec, own.weights, own.loss): own for own in settings.values()}.values():
+        stage_type.check(own, (size, size, channels + config.reads_depth))
     return config
 
 
-def _refuse_evaluation(folder: Path) -> None:
-    """Only a run that trained has stages; an evaluation of it has none."""
+def refuse_evaluation(folder: Path) -> None:
+    """Refuse a folder that only judged another run: it has no stages.
+
+    Raises:
+        UserError: It did.
+    """
     if (folder / runs.METRICS).is_file() and not (folder / runs.STAGES).is_dir():
-        record = _read_metrics(folder)
+        record = read_metrics(folder)
         if record["mode"] == "evaluation":
             judged = record["trained_on"]["run"]
             raise UserError(f"{folder.name} is an evaluation; name the run that it judged: {judged}")
 
 
-def _read_metrics(folder: Path) -> dict[str, Any]:
+def read_metrics(folder: Path) -> dict[str, Any]:
     """What a finished run's metrics.json holds.
 
     Raises:
@@ -172,6 +177,7 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     for stage in config.stages:
         if stage not in known:
             raise UserError(f"stage {stage!r} is not trained on this data; its stages are {', '.join(known)}")
+    _check_distances(config, faces)
     test_hashes = set(faces.split("test")["pixel_hash"])
     for name in known:
         check_unseen(config.for_stage(name).weights, test_hashes)
@@ -182,6 +188,15 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
         name = f"{SYNTHETIC}-{name}"
         runs.check_name(name, results)
     return dataclasses.replace(config, name=name, stage=dataclasses.replace(config.stage, epochs=epochs))
+
+
+def _check_distances(config: RunConfig, faces: Faces) -> None:
+    """Distances from a camera are nothing that a shape without one has."""
+    reading = next((s for s in faces.taxonomy.stages(config.mode) if config.for_stage(s).depth == "distance"), None)
+    without = faces.manifest[faces.manifest["depth_kind"] == "relative"]
+    if reading and len(without):
+        named = ", ".join(sorted(set(without["source"])))
+        raise UserError(f"--depth distance: {named} tells shapes and no distances from a camera; use relief or normals")
 
 
 def _train_and_judge(
@@ -275,9 +290,9 @@ def _judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[st
 
 
 def _write_feature_maps(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage]) -> None:
-    """Where t-SNE puts the test faces by the features of each stage whose loss shaped them."""
+    """Where t-SNE puts the test faces by the features of each stage whose loss shaped them, or of all if asked."""
     for name, stage in stages.items():
-        if config.for_stage(name).loss in FEATURE_LOSSES:
+        if config.evaluation.feature_map or config.for_stage(name).loss in FEATURE_LOSSES:
             rows = faces.split("test")
             rows = rows[[label >= 0 for label in faces.taxonomy.stage_labels(name, rows["emotion"])]]
             features = stage.features(faces.images.pixels, rows.index.to_numpy())
@@ -352,16 +367,21 @@ def _split_table(faces: Faces) -> pd.DataFrame:
     return table.rename(columns={"id": "row"}).sort_values(["split", "row"])
 
 
-def _check_same_faces(folder: Path, faces: Faces) -> None:
-    saved = _read_splits(folder)
-    now = _split_table(faces).astype(str).reset_index(drop=True)
+def check_same_faces(folder: Path, faces: Faces) -> None:
+    """Refuse faces that are not those that a run was started with.
+
+    Raises:
+        UserError: They are not.
+    """
+    saved = read_splits(folder)
+    now = _split_table(faces)[list(saved)].astype(str).reset_index(drop=True)
     if not saved.equals(now.astype(saved.dtypes.to_dict())):
         raise UserError(
             f"the data has changed since {folder.name} was started ({folder / runs.SPLITS} differs); start a new run"
         )
 
 
-def _read_splits(folder: Path) -> pd.DataFrame:
+def read_splits(folder: Path) -> pd.DataFrame:
     """splits.csv of a run, as text.
 
     Raises:
@@ -370,7 +390,8 @@ def _read_splits(folder: Path) -> pd.DataFrame:
     path = folder / runs.SPLITS
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return table[list(_SPLIT_COLUMNS)]
+        # Runs of older versions did not record the source.
+        return table[[name for name in _SPLIT_COLUMNS if name != "source" or name in table]]
     except (OSError, ValueError, KeyError) as error:
         needed = ", ".join(_SPLIT_COLUMNS)
         raise UserError(f"{path} is missing or damaged: it needs the columns {needed}; start a new run") from error
@@ -404,7 +425,7 @@ def _way_on(folder: Path, framework: str, *flags: str) -> str:
 
 
 @contextlib.contextmanager
-def _new_folder(results: Path, name: str) -> Iterator[Path]:
+def new_folder(results: Path, name: str) -> Iterator[Path]:
     """Yield the new folder `results`/`name` for what cannot be resumed; it goes away when the block fails."""
     folder = runs.create_folder(results, name)
     try:
@@ -440,8 +461,8 @@ def evaluate_run(
     runs.check_writable(results)
     runs.check_name(name, results)
     source = runs.find_run(run, results)
-    _refuse_evaluation(source)
-    trained = _read_metrics(source)
+    refuse_evaluation(source)
+    trained = read_metrics(source)
     config = runs.read_config(source)
     taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
     with runs.collect_notes() as notes:
@@ -449,9 +470,10 @@ def evaluate_run(
             resolve_data(data),
             image_size=config.data.image_size,
             channels=config.data.channels,
+            align=config.data.align,
             taxonomy=config.data.taxonomy,
         )
-        faces = _foreign_faces(data, taxonomy, source, seed=config.seed)
+        faces = foreign_faces(data, taxonomy, source, with_depth=config.reads_depth, seed=config.seed)
         stem = name or f"{source.name}-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
         if faces.synthetic and SYNTHETIC not in stem:
             stem = f"{SYNTHETIC}-{stem}"
@@ -467,7 +489,7 @@ def evaluate_run(
             "cost": trained["cost"],
             "training": trained["training"],
         }
-        with _new_folder(results, config.name) as folder:
+        with new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
             runs.write_table(folder / runs.PREDICTIONS, prediction_table(said))
             runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
@@ -476,25 +498,25 @@ def evaluate_run(
     return folder
 
 
-def _foreign_faces(data: DataConfig, taxonomy: Taxonomy, source: Path, *, seed: int) -> Faces:
+def foreign_faces(data: DataConfig, taxonomy: Taxonomy, source: Path, *, with_depth: bool, seed: int) -> Faces:
     """The faces of another data set that a run is judged on, all in the split "test"."""
     manifest = read_manifest(data)
     manifest = manifest[~manifest["emotion"].isin(data.left_out)]
     known = manifest["emotion"].isin(taxonomy.emotions)
     if not known.any():
-        raise UserError(f"{data.data}: none of its emotions is one of the run's: {', '.join(taxonomy.emotions)}")
+        raise UserError(
+            f"{', '.join(data.paths)}: none of its emotions is one of the run's: {', '.join(taxonomy.emotions)}"
+        )
     if not known.all():
         foreign = ", ".join(sorted(set(manifest["emotion"][~known])))
         log.warning("%d faces of emotions that the run does not know (%s) were left out.", (~known).sum(), foreign)
-    images = load_images(
-        manifest[known].reset_index(drop=True), size=data.image_size, channels=data.channels, skip_bad=data.skip_bad
-    )
+    images = decode(manifest[known].reset_index(drop=True), data, with_depth=with_depth)
     rows = _judging_rows(images.manifest)
-    seen = _read_splits(source)
+    seen = read_splits(source)
     seen = set(seen.loc[seen["split"] != "test", "pixel_hash"])
     fresh = ~rows["pixel_hash"].isin(seen)
     if not fresh.any():
-        raise UserError(f"{data.data}: the run has trained on every one of these faces; name other data")
+        raise UserError(f"{', '.join(data.paths)}: the run has trained on every one of these faces; name other data")
     if not fresh.all():
         log.warning("%d faces that the run trained on or chose by were left out.", (~fresh).sum())
     rows = rows[fresh].assign(split="test")
@@ -526,9 +548,21 @@ def compare_runs(
     stem = name or "compare-" + "-vs-".join(record["name"] for record in table["runs"])[:120]
     if table["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    with _new_folder(results, runs.free_name(stem, results)) as folder:
+    with new_folder(results, runs.free_name(stem, results)) as folder:
         write_comparison(folder, table, records, faces=partial(faces_of_run, records[0].folder))
     return folder
+
+
+def _audited_depth(manifest: pd.DataFrame) -> list[dict]:
+    """What an audit says of the depth that comes with the pictures; nothing where none does."""
+    paired = manifest[manifest["depth_path"] != ""].reset_index(drop=True)
+    if paired.empty:
+        return []
+    try:
+        return audit_depth(manifest, load_images(paired, size=AUDIT_SIZE, channels=3, skip_bad=True, depth=True))
+    except UserError as error:  # not one of them can be used
+        log.warning("Depth: %s", error)
+        return []
 
 
 def audit_data(data: DataConfig, *, name: str | None, results: Path, command: str) -> Path:
@@ -542,9 +576,9 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
     with runs.collect_notes() as notes:
         data = resolve_data(data)
         manifest = read_manifest(data)
-        images = load_images(manifest, size=AUDIT_SIZE, channels=data.channels, skip_bad=True)
-        table = {**audit(images), "command": command, "notes": notes}
+        images = load_images(manifest, size=AUDIT_SIZE, channels=1, skip_bad=True)
+        table = {**audit(images), "depth": _audited_depth(manifest), "command": command, "notes": notes}
         stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
-        with _new_folder(results, runs.free_name(stem, results)) as folder:
+        with new_folder(results, runs.free_name(stem, results)) as folder:
             write_audit(folder, table, images)
     return folder

@@ -1,1 +1,1 @@
-"""Answers from a saved run on new images belong here; nothing is implemented yet."""
+"""Answers from a saved run: where it looks on faces (`explain`)."""

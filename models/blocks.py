@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import layers
+
+from models.layers import ClassTokenAndPositions
+
+_TOKEN_EPSILON = 1e-6
 
 
 def convolution(
@@ -71,9 +76,70 @@ def scaled_rgb(pixels: Any, *, mean: Sequence[float], deviation: Sequence[float]
 
     Returns:
         (batch, height, width, 3) symbolic tensor.
+
+    Raises:
+        ValueError: There are other planes than those.
     """
+    if pixels.shape[-1] not in (1, 3):
+        raise ValueError(f"scaling by ImageNet's colours is for 1 or 3 channels, not for {pixels.shape[-1]}")
     if pixels.shape[-1] == 1:
         pixels = layers.Concatenate(name="rgb")([pixels, pixels, pixels])
     scale = [1 / d for d in deviation]
     offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
     return layers.Rescaling(scale, offset=offset, name="scale")(pixels)
+
+
+def class_token(
+    maps: Any, *, depth: int, heads: int, mlp_dim: int, dropout: float, deviation: float = 0.02
+) -> keras.KerasTensor:
+    """Let the pixels of a map, each a token, and a learned class token attend to each other; the latter is the result.
+
+    A. Dosovitskiy and others, "An image is worth 16x16 words", ICLR 2021. The layers are `patch_tokens`, `tokens`,
+    `tokens_dropout`, those of `block1` and so on, `norm`, `class_token` and `features`.
+
+    Args:
+        maps: (batch, height, width, dim) symbolic tensor; dim is a multiple of `heads`.
+        depth: Number of transformer blocks.
+        heads: Attention heads of each block.
+        mlp_dim: Width of the hidden layer of each block.
+        dropout: Share of values dropped while training, in [0, 1): of embeddings, attention and hidden layers.
+        deviation: Of the random kernels.
+
+    Returns:
+        (batch, dim) symbolic tensor, normalised.
+    """
+    _, height, width, dim = maps.shape
+    count = height * width
+    x = layers.Reshape((count, dim), name="patch_tokens")(maps)
+    x = ClassTokenAndPositions(name="tokens")(x)
+    x = layers.Dropout(dropout, name="tokens_dropout")(x)
+    for block in range(1, depth + 1):
+        settings = {"heads": heads, "mlp_dim": mlp_dim, "dropout": dropout, "deviation": deviation}
+        x = _transformer_block(x, **settings, name=f"block{block}")
+    x = layers.LayerNormalization(epsilon=_TOKEN_EPSILON, name="norm")(x)
+    x = layers.Cropping1D((0, count), name="class_token")(x)
+    return layers.Flatten(name="features")(x)
+
+
+def _transformer_block(x: Any, *, heads: int, mlp_dim: int, dropout: float, deviation: float, name: str) -> Any:
+    """Attention between the tokens, then a hidden layer on each; both add to what comes in."""
+    dim = x.shape[-1]
+
+    def initial() -> keras.initializers.Initializer:
+        # Keras's default counts an attention kernel's tokens wrongly and begins far too small. A new object for each
+        # layer, because one that is used twice gives the same values twice.
+        return keras.initializers.TruncatedNormal(stddev=deviation)
+
+    shortcut = x
+    x = layers.LayerNormalization(epsilon=_TOKEN_EPSILON, name=f"{name}_norm1")(x)
+    x = layers.MultiHeadAttention(
+        heads, dim // heads, dropout=dropout, kernel_initializer=initial(), name=f"{name}_attention"
+    )(x, x)
+    x = layers.Dropout(dropout, name=f"{name}_attention_dropout")(x)
+    x = shortcut = layers.Add(name=f"{name}_add1")([shortcut, x])
+    x = layers.LayerNormalization(epsilon=_TOKEN_EPSILON, name=f"{name}_norm2")(x)
+    x = layers.Dense(mlp_dim, activation="gelu", kernel_initializer=initial(), name=f"{name}_mlp1")(x)
+    x = layers.Dropout(dropout, name=f"{name}_mlp1_dropout")(x)
+    x = layers.Dense(dim, kernel_initializer=initial(), name=f"{name}_mlp2")(x)
+    x = layers.Dropout(dropout, name=f"{name}_mlp2_dropout")(x)
+    return layers.Add(name=f"{name}_add2")([shortcut, x])

@@ -64,7 +64,9 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
         raise ValueError(f"{name} is {value!r}; it must be {' or '.join(map(str, choices))}")
 
 
-def checked_request(name: str, shape: object, num_classes: object, *, smallest: int) -> tuple[int, int, int]:
+def checked_request(
+    name: str, shape: object, num_classes: object, *, smallest: int, channels: Sequence[int] | None = _CHANNELS
+) -> tuple[int, int, int]:
     """The input shape as a tuple, after the checks of what every model is asked for.
 
     Args:
@@ -72,6 +74,7 @@ def checked_request(name: str, shape: object, num_classes: object, *, smallest: 
         shape: (height, width, channels) in pixels.
         num_classes: Number of logits.
         smallest: Least height and width that the model works with.
+        channels: Channel counts that it takes; None for any.
 
     Raises:
         ValueError: It is no such shape, or fewer than two classes.
@@ -81,12 +84,13 @@ def checked_request(name: str, shape: object, num_classes: object, *, smallest: 
         and len(shape) == 3
         and all(_is_whole(size) for size in shape)
         and min(shape[:2]) >= smallest
-        and shape[2] in _CHANNELS
+        and (shape[2] >= 1 if channels is None else shape[2] in channels)
     )
     if not fits:
+        counts = "1 or more" if channels is None else " or ".join(map(str, channels))
         raise ValueError(
             f"input_shape is {shape!r}; {name} needs (height, width, channels) of at least {smallest}x{smallest} "
-            f"pixels and {' or '.join(map(str, _CHANNELS))} channels"
+            f"pixels and {counts} channels"
         )
     if not _is_whole(num_classes) or num_classes < 2:
         raise ValueError(f"num_classes is {num_classes!r}; {name} needs a whole number of 2 or more")

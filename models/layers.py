@@ -6,6 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from models import rgbd_settings as rgbd
+from models.checks import check_choice, check_positive
+
 
 @keras.saving.register_keras_serializable(package="fer")
 class Standardize(keras.layers.Layer):
@@ -106,3 +109,118 @@ class ClassTokenAndPositions(keras.layers.Layer):
         """Return the input's shape with one more token."""
         batch, patches, dim = input_shape
         return batch, 1 + patches, dim
+
+
+@keras.saving.register_keras_serializable(package="fer")
+class Planes(keras.layers.Layer):
+    """Take some of the planes of a stack: (batch, height, width, planes) to (batch, height, width, count).
+
+    Args:
+        first: Number of the first plane that is kept, from 0.
+        count: How many are kept.
+        **options: Keras's own layer options, such as `name`.
+    """
+
+    def __init__(self, *, first: int, count: int, **options: Any):
+        super().__init__(**options)
+        self.first = first
+        self.count = count
+
+    def call(self, stack: Any) -> Any:
+        """Cut a batch of stacks."""
+        return stack[..., self.first : self.first + self.count]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the input's shape with `count` planes."""
+        return *input_shape[:-1], self.count
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings that a saved model needs to build the layer again."""
+        return {**super().get_config(), "first": self.first, "count": self.count}
+
+
+@keras.saving.register_keras_serializable(package="fer")
+class DepthImage(keras.layers.Layer):
+    """Show a depth plane as three planes of grey levels, with every hole masked: none is ever read as a distance.
+
+    Input: (batch, height, width, 1) distances from the camera in twentieths of a millimetre, larger is farther, 0 is a
+    hole. Output: (batch, height, width, 3), about 0 to 255, so that any network for colour pictures takes it:
+
+    - relief: heights towards the camera over the face's own mean, cut off at 120 mm, less `mean`, over `deviation`;
+      128 + 48 of those in the first two planes, 128 in holes; 255 in the third plane where something was measured.
+    - distance: the same of the distance itself, nearer is brighter.
+    - normals: the surface's unit normal as 127.5 (1 + n), to the right, downwards, towards the camera. From central
+      differences, the picture taken to be 200 mm wide; 127.5 thrice where a hole or the border is among the four
+      neighbours.
+
+    `mean` and `deviation` are scalar weights in millimetres that do not learn: statistics of the train faces, see
+    `set_statistics`. Normals have none.
+
+    Args:
+        reading: "relief", "distance" or "normals".
+        **options: Keras's own layer options, such as `name`.
+
+    Raises:
+        ValueError: There is no such reading.
+    """
+
+    def __init__(self, *, reading: str = "relief", **options: Any):
+        super().__init__(**options)
+        check_choice("reading", reading, rgbd.READINGS)
+        self.reading = reading
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:  # noqa: ARG002 - the same for any shape
+        """Make the statistics, which begin where most faces lie."""
+        for name, start in zip(("mean", "deviation"), rgbd.START.get(self.reading, ()), strict=False):
+            initial = keras.initializers.Constant(start)
+            setattr(self, name, self.add_weight(name=name, shape=(), initializer=initial, trainable=False))
+
+    def set_statistics(self, mean: float, deviation: float) -> None:
+        """Set what becomes 0, and what becomes 1 over it: millimetres of this reading over the train faces.
+
+        Raises:
+            ValueError: The deviation is not above 0.
+        """
+        check_positive(deviation=deviation)
+        if self.reading in rgbd.START:
+            self.mean.assign(mean)
+            self.deviation.assign(deviation)
+
+    def call(self, depth: Any) -> Any:
+        """Read a batch of depth planes."""
+        if self.reading == "normals":
+            return _normals(depth * rgbd.UNIT_MM)
+        seen = ops.cast(depth > 0, depth.dtype)
+        values = self._values(depth * rgbd.UNIT_MM, seen)
+        grey = rgbd.GREY + rgbd.GREYS * seen * (values / self.deviation)
+        return ops.concatenate([grey, grey, rgbd.SEEN * seen], axis=-1)
+
+    def _values(self, distance: Any, seen: Any) -> Any:
+        """Millimetres over the mean, towards the camera; of no meaning in holes."""
+        if self.reading == "distance":
+            return self.mean - distance
+        count = ops.maximum(ops.sum(seen, axis=(1, 2), keepdims=True), 1)
+        middle = ops.sum(distance * seen, axis=(1, 2), keepdims=True) / count
+        return ops.clip(middle - distance, -rgbd.MOST_RELIEF_MM, rgbd.MOST_RELIEF_MM) - self.mean
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the input's shape with three planes."""
+        return *input_shape[:-1], 3
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings that a saved model needs to build the layer again."""
+        return {**super().get_config(), "reading": self.reading}
+
+
+def _normals(distance: Any) -> Any:
+    """Unit normals (batch, height, width, 3) of a surface (batch, height, width, 1) in millimetres, as grey levels."""
+    around = ops.pad(distance, ((0, 0), (1, 1), (1, 1), (0, 0)))  # nothing is measured outside
+    left, right = around[:, 1:-1, :-2], around[:, 1:-1, 2:]
+    above, below = around[:, :-2, 1:-1], around[:, 2:, 1:-1]
+    apart = 2 * rgbd.FACE_MM / distance.shape[2]  # neighbours on either side, in millimetres
+    # Where the surface recedes to the right, it faces right.
+    normal = [(right - left) / apart, (below - above) / apart, ops.ones_like(distance)]
+    length = ops.sqrt(sum(ops.square(component) for component in normal))
+    sound = ops.all(ops.concatenate([distance, left, right, above, below], axis=-1) > 0, axis=-1, keepdims=True)
+    direction = ops.concatenate(normal, axis=-1) / length * ops.cast(sound, distance.dtype)
+    return rgbd.DIRECTION_GREY * (1 + direction)

@@ -25,8 +25,11 @@ def check_imagenet(spec: str) -> None:
         ValueError: The model has no such weights, or they can neither be found nor downloaded.
     """
     name, settings = parse_spec(spec)
-    size = model_info(name).size
-    create_model(name, input_shape=(size, size, 3), num_classes=2, **{**settings, "weights": "imagenet"})
+    info = model_info(name)
+    channels = 3 if 3 in info.channels else info.channels[0]
+    create_model(
+        name, input_shape=(info.size, info.size, channels), num_classes=2, **{**settings, "weights": "imagenet"}
+    )
 
 
 def application(build: Callable[..., keras.Model], *, file: str, **keywords: Any) -> keras.Model:

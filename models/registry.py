@@ -25,6 +25,7 @@ _BUILT_IN = {
     "mini_xception": "models.mini_xception",
     "mobilenet": "models.mobilenet",
     "resnet18": "models.resnet",
+    "rgbd_fusion": "models.rgbd",
     "shallow_cnn": "models.plain_cnn",
     "vgg13": "models.vgg",
     "vgg16": "models.vgg",
@@ -45,6 +46,7 @@ class ModelInfo:
         smallest: Least height and width in pixels that it can work with.
         source: Paper or origin.
         imagenet: Whether it can start from ImageNet weights.
+        channels: Channel counts that it accepts; the first is its default.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ModelInfo:
     smallest: int
     source: str
     imagenet: bool
+    channels: tuple[int, ...] = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,12 @@ _entries: dict[str, _Entry] = {}
 
 
 def register_model(
-    *, smallest: int = 16, size: int = 48, source: str = "", imagenet: bool = False
+    *,
+    smallest: int = 16,
+    size: int = 48,
+    source: str = "",
+    imagenet: bool = False,
+    channels: tuple[int, ...] = (1, 3),
 ) -> Callable[[Callable[..., keras.Model]], Callable[..., keras.Model]]:
     """Make a builder available to `create_model` under its function name.
 
@@ -77,6 +85,8 @@ def register_model(
         size: Height and width in pixels that the model was made for; its default.
         source: Paper or origin, for the listing.
         imagenet: Whether the builder takes the keyword `weights`, "none" or "imagenet".
+        channels: Channel counts that the builder accepts, its default first: 1 for grey, 3 for colour; 2 and 4 for
+            those with a depth plane behind them.
 
     Raises:
         ValueError: The name is taken by another builder, or the default size is too small.
@@ -89,7 +99,7 @@ def register_model(
             raise ValueError(f"model name {name!r} is taken by {owner}; choose another function name")
         if size < smallest:
             raise ValueError(f"model {name!r}: its size of {size} pixels is less than its smallest, {smallest}")
-        _entries[name] = _Entry(build, ModelInfo(name, size, smallest, source, imagenet))
+        _entries[name] = _Entry(build, ModelInfo(name, size, smallest, source, imagenet, channels))
         return build
 
     return register
@@ -121,7 +131,8 @@ def create_model(
 
     Args:
         spec: One of `list_models()`, alone or with settings as in `vgg16:batch_norm=on:head_widths=1024+512`.
-        input_shape: (height, width, channels) in pixels; 1 or 3 channels. None for grey at the model's own size.
+        input_shape: (height, width, channels) in pixels; 1 or 3 channels, or those of `model_info(name).channels`. None
+            for the first of these at the model's own size.
         num_classes: Number of logits, 2 or more.
         weights: "none" to begin at random, or as the spec says; "imagenet" where the model has such weights.
         **keywords: The builder's own settings, such as `dropout`; they go over those of the spec.
@@ -135,13 +146,46 @@ def create_model(
             that cannot be had.
     """
     name, settings = parse_spec(spec)
+    return _create(name, settings, keywords, input_shape, num_classes, weights, channels=_find(name).info.channels)
+
+
+def create_backbone(spec: str, *, input_shape: tuple[int, int, int], weights: str = "none") -> keras.Model:
+    """Build a model for pictures that is to become a part of another one: on any number of planes.
+
+    Args:
+        spec: As for `create_model`.
+        input_shape: (height, width, planes) in pixels.
+        weights: As for `create_model`.
+
+    Returns:
+        The model with a head of two classes.
+
+    Raises:
+        ValueError: As for `create_model`, or the model is not made for pictures.
+    """
+    name, settings = parse_spec(spec)
+    if 3 not in _find(name).info.channels:
+        raise ValueError(f"{name} is no model for pictures alone and cannot be a part of another; use one that is")
+    return _create(name, settings, {}, input_shape, 2, weights, channels=None)
+
+
+def _create(
+    name: str,
+    settings: dict[str, Any],
+    keywords: dict[str, Any],
+    input_shape: tuple[int, int, int] | None,
+    num_classes: int,
+    weights: str,
+    *,
+    channels: tuple[int, ...] | None,
+) -> keras.Model:
     entry = _find(name)
     of_spec = settings.pop("weights", None)  # parse_spec reads none as None
     if weights == "none" and of_spec is not None:
         weights = of_spec
     size = entry.info.size
-    asked = (size, size, 1) if input_shape is None else input_shape
-    shape = checked_request(name, asked, num_classes, smallest=entry.info.smallest)
+    asked = (size, size, entry.info.channels[0]) if input_shape is None else input_shape
+    shape = checked_request(name, asked, num_classes, smallest=entry.info.smallest, channels=channels)
     settings = checked_keywords(name, entry.build, settings | keywords)
     _check_weights(entry.info, weights)
     if entry.info.imagenet:

@@ -19,7 +19,8 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     """Split a spec such as `resnet18:stem=imagenet` or `vgg16:head_widths=1024+1024:dropout=0.4`; imports no framework.
 
     Values: `on` and `off` are booleans, `none` is None, whole and decimal numbers are numbers, `a+b` is a tuple of
-    values, anything else is text. Whether the name and its keys exist is for `create_model` to say.
+    values, anything else is text; so is what has a slash, as another model's spec has: `backbone=convnet/widths=8+16`.
+    Whether the name and its keys exist is for `create_model` to say.
 
     Returns:
         The name, and the keywords for its builder.
@@ -51,7 +52,7 @@ def _value(text: str) -> Any:
         return int(text)
     if _NUMBER.fullmatch(text):
         return float(text)
-    return tuple(_value(part) for part in text.split("+")) if "+" in text else text
+    return tuple(_value(part) for part in text.split("+")) if "+" in text and "/" not in text else text
 
 
 def checked_keywords(name: str, build: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:

@@ -8,16 +8,15 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from models.blocks import scaled_rgb
+from models.blocks import class_token, scaled_rgb
 from models.checks import check_counts, check_shares
-from models.layers import ClassTokenAndPositions, Standardize
+from models.layers import Standardize
 from models.pretrained import hub_backbone
 from models.registry import register_model
 
 _PRESET = "vit_base_patch16_224_imagenet"
 _BASE = {"patch": 16, "depth": 12, "heads": 12, "dim": 768, "mlp_dim": 3072}
 _GREY = (127.5, 127.5, 127.5)  # pixels become [-1, 1]
-_EPSILON = 1e-6
 
 
 @register_model(smallest=8, size=224, source="Dosovitskiy et al., 2021", imagenet=True)
@@ -126,42 +125,8 @@ def _transformer(
     image: Any, *, patch: int, depth: int, heads: int, dim: int, mlp_dim: int, dropout: float
 ) -> keras.KerasTensor:
     """Normalised class token, (batch, dim), of an image that is scaled already."""
-    x = layers.Conv2D(dim, patch, strides=patch, name="patches")(image)
-    count = x.shape[1] * x.shape[2]
-    x = layers.Reshape((count, dim), name="patch_tokens")(x)
-    x = ClassTokenAndPositions(name="tokens")(x)
-    x = layers.Dropout(dropout, name="tokens_dropout")(x)
-    for block in range(1, depth + 1):
-        x = _block(x, heads=heads, mlp_dim=mlp_dim, dropout=dropout, name=f"block{block}")
-    x = layers.LayerNormalization(epsilon=_EPSILON, name="norm")(x)
-    x = layers.Cropping1D((0, count), name="class_token")(x)
-    return layers.Flatten(name="features")(x)
-
-
-def _block(x: Any, *, heads: int, mlp_dim: int, dropout: float, name: str) -> Any:
-    """Attention between the tokens, then a hidden layer on each; both add to what comes in."""
-    dim = x.shape[-1]
-    shortcut = x
-    x = layers.LayerNormalization(epsilon=_EPSILON, name=f"{name}_norm1")(x)
-    x = layers.MultiHeadAttention(
-        heads, dim // heads, dropout=dropout, kernel_initializer=_initial(), name=f"{name}_attention"
-    )(x, x)
-    x = layers.Dropout(dropout, name=f"{name}_attention_dropout")(x)
-    x = shortcut = layers.Add(name=f"{name}_add1")([shortcut, x])
-    x = layers.LayerNormalization(epsilon=_EPSILON, name=f"{name}_norm2")(x)
-    x = layers.Dense(mlp_dim, activation="gelu", kernel_initializer=_initial(), name=f"{name}_mlp1")(x)
-    x = layers.Dropout(dropout, name=f"{name}_mlp1_dropout")(x)
-    x = layers.Dense(dim, kernel_initializer=_initial(), name=f"{name}_mlp2")(x)
-    x = layers.Dropout(dropout, name=f"{name}_mlp2_dropout")(x)
-    return layers.Add(name=f"{name}_add2")([shortcut, x])
-
-
-def _initial() -> keras.initializers.Initializer:
-    """Small random kernels: Keras's default counts an attention kernel's tokens wrongly and begins far too small.
-
-    A new object for each layer, because one that is used twice gives the same values twice.
-    """
-    return keras.initializers.TruncatedNormal(stddev=0.02)
+    maps = layers.Conv2D(dim, patch, strides=patch, name="patches")(image)
+    return class_token(maps, depth=depth, heads=heads, mlp_dim=mlp_dim, dropout=dropout)
 
 
 def copy_hub_weights(backbone: keras.Model, model: keras.Model) -> None:

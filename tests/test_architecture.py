@@ -24,6 +24,7 @@ LIGHT = (
     "hierarchy/__init__.py",
     "hierarchy/config.py",
     "hierarchy/console.py",
+    "hierarchy/crossval.py",
     "hierarchy/errors.py",
     "hierarchy/grid.py",
     "hierarchy/paths.py",

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from hierarchy.data.depth import SCALES
 from hierarchy.data.duplicates import BLANK_DEVIATION, NEAR_CORRELATION, blank_images, exact_groups, near_groups
 from hierarchy.data.images import ImageSet
 from hierarchy.taxonomy import EMOTIONS
@@ -47,6 +48,38 @@ def audit(image_set: ImageSet) -> dict:
         "sizes": _sizes(manifest),
         "subjects": _subjects(manifest),
     }
+
+
+def audit_depth(manifest: pd.DataFrame, pairs: ImageSet) -> list[dict]:
+    """Look over the depth that comes with pictures, source by source.
+
+    Args:
+        manifest: All pictures.
+        pairs: Those with a depth file, loaded with `depth=True` and `skip_bad=True`.
+
+    Returns:
+        For each source with depth {source, kind, mm_per_unit, images (that can be used), without (a depth file),
+        bad [{id, path, reason}], holes (mean share of a face's square that was not measured)}.
+    """
+    tables = []
+    for source, rows in manifest.groupby("source"):
+        kinds = sorted(set(rows["depth_kind"]) - {""})
+        if not kinds:
+            continue
+        usable = pairs.manifest["source"] == source
+        planes = pairs.pixels[usable.to_numpy()][..., -1]
+        tables.append(
+            {
+                "source": source,
+                "kind": kinds[0],
+                "mm_per_unit": SCALES[source].mm_per_unit,
+                "images": int(usable.sum()),
+                "without": int((rows["depth_path"] == "").sum()),
+                "bad": pairs.bad[pairs.bad["id"].isin(rows["id"])].to_dict("records"),
+                "holes": float((planes == 0).mean()) if len(planes) else None,
+            }
+        )
+    return tables
 
 
 def _counts(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:

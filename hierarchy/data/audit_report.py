@@ -69,12 +69,13 @@ def _page(folder: Path, audit: dict, image_set: ImageSet) -> Page:
         _near(folder, audit, image_set),
         _damage(audit),
         _sizes_and_subjects(audit),
+        _depth(audit),
     ]
     return Page(
         title=f"Audit of {names}" + (" (synthetic faces)" if audit["synthetic"] else ""),
         subtitle=f"{audit['images']:,} usable images, fingerprint {audit['fingerprint']}",
         banner="SYNTHETIC faces drawn by this program: nothing here is about people" if audit["synthetic"] else "",
-        sections=sections,
+        sections=[section for section in sections if section.blocks],
     )
 
 
@@ -224,6 +225,34 @@ def _sizes_and_subjects(audit: dict) -> Section:
         rows = [(entry["subject"], ", ".join(entry["splits"])) for entry in subjects["listed"][:_LISTED]]
         blocks.append(Table(("subject", "splits"), rows, words=(0, 1)))
     return Section("Sizes and subjects", "sizes before anything is resized.", blocks)
+
+
+def _depth(audit: dict) -> Section:
+    tables = audit.get("depth", [])
+    rows = [
+        (
+            found["source"],
+            f"{found['kind']}, {found['mm_per_unit']:g} mm a unit",
+            f"{found['images']:,}",
+            f"{found['without']:,}",
+            f"{len(found['bad']):,}",
+            "-" if found["holes"] is None else f"{100 * found['holes']:.0f} %",
+        )
+        for found in tables
+    ]
+    if not rows:
+        return Section("Depth", "", [])
+    headings = ("source", "scale", "usable with depth", "without depth", "bad depth", "not measured")
+    blocks: list[Block] = [Table(headings, rows, words=(0, 1))]
+    bad = [(row["id"], row["reason"]) for found in tables for row in found["bad"]]
+    if bad:
+        caption = f"{min(len(bad), _LISTED)} of {len(bad):,} faces whose depth cannot be used"
+        blocks.append(Table(("id", "reason"), bad[:_LISTED], caption=caption, words=(0, 1)))
+    hint = (
+        "an RGB-D model needs faces with usable depth; --skip-bad leaves the others out. Not measured: mean share of "
+        "the square around a face, its background included."
+    )
+    return Section("Depth", hint, blocks)
 
 
 def _group_table(duplicates: dict) -> Block:

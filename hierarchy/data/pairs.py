@@ -36,7 +36,7 @@ def read_pair(path: str, depth_path: str, source: str, *, align: bool) -> tuple[
         BadImageError: Either is missing or unusable, or they do not belong together.
     """
     if not depth_path:
-        raise BadImageError("no depth beside this picture; an RGB-D model needs both, other models read the picture alone")
+        raise BadImageError("no depth beside this picture; an RGB-D model needs both, others read colour alone")
     colour = read_image(path, source_module(source).IMAGE_SIZE)
     distance = _distance(depth_path, source, colour.shape[:2])
     if np.isfinite(distance).mean() < _LEAST_FACE:

@@ -13,8 +13,9 @@ def test_every_registered_model_is_listed_at_its_own_size(table):
     assert tuple(table["name"]) == list_models()
     by_name = table.set_index("name")
     for name in list_models():
-        size = model_info(name).size
-        assert by_name.at[name, "input"] == f"{size}x{size}x1"
+        size, channels = model_info(name).size, model_info(name).channels
+        assert by_name.at[name, "input"] == f"{size}x{size}x{1 if 1 in channels else channels[0]}"
+    assert by_name.at["rgbd_fusion", "input"] == "64x64x4"
     assert by_name.at["deep_cnn", "parameters"] == 2_395_591
     assert by_name.at["vit_b16", "multiply_adds"] == pytest.approx(17.6e9, rel=0.005)
     assert (table[["parameters", "multiply_adds"]] > 0).all().all()

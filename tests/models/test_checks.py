@@ -1,6 +1,6 @@
 import pytest
 
-from models.checks import check_choice, check_counts, check_positive, check_shares, check_stages
+from models.checks import check_choice, check_counts, check_positive, check_shares, check_stages, checked_request
 
 
 def test_possible_settings_pass():
@@ -26,3 +26,11 @@ def test_possible_settings_pass():
 def test_impossible_settings_are_named(check, settings, message):
     with pytest.raises(ValueError, match=message):
         check(**settings)
+
+
+def test_channels_are_those_of_the_model():
+    assert checked_request("net", [20, 20, 4], 2, smallest=16, channels=(4, 2)) == (20, 20, 4)
+    assert checked_request("net", (20, 20, 9), 2, smallest=16, channels=None) == (20, 20, 9)
+    for shape, channels, words in (((20, 20, 3), (4, 2), "4 or 2"), ((20, 20, 2), (1, 3), "1 or 3")):
+        with pytest.raises(ValueError, match=f"net needs .* at least 16x16 pixels and {words} channels"):
+            checked_request("net", shape, 2, smallest=16, channels=channels)

@@ -10,7 +10,7 @@ import pytest
 
 from models import registry
 from models.cost import multiply_adds, parameters
-from models.registry import create_model, list_models, model_info, parse_spec, register_model
+from models.registry import create_backbone, create_model, list_models, model_info, parse_spec, register_model
 
 ROOT = Path(__file__).resolve().parents[2]
 # For speed only: a model that is not here is tested as it is.
@@ -22,6 +22,14 @@ TINY = {
     "googlenet": {"width_factor": 0.1},
     "mobilenet": {"alpha": 0.25, "blocks": 4},
     "resnet18": {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1, 1)},
+    "rgbd_fusion": {
+        "backbone": "compact_resnet:widths=8+16:blocks=1+1:strides=2+2",
+        "dim": 16,
+        "blocks": 1,
+        "heads": 2,
+        "mlp_dim": 16,
+        "modules": 2,
+    },
     "vgg13": _TINY_VGG,
     "vgg16": _TINY_VGG,
     "vgg16_bn": _TINY_VGG,
@@ -37,15 +45,20 @@ def faces(count, shape=(48, 48, 1), seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype("float32")
 
 
-def build(name, shape=(48, 48, 1), classes=3, **keywords):
+def build(name, shape=None, classes=3, **keywords):
+    shape = shape or usual_shape(name)
     return create_model(name, input_shape=shape, num_classes=classes, **{**TINY.get(name, {}), **keywords})
+
+
+def usual_shape(name):
+    return (48, 48, model_info(name).channels[0])
 
 
 @functools.cache
 def built(name):
     """One model of each name for the tests that change nothing: its smallest size, no square, three colours."""
     smallest = model_info(name).smallest
-    return build(name, (smallest, smallest + TINY.get(name, {}).get("patch", 1), 3), 4)
+    return build(name, (smallest, smallest + TINY.get(name, {}).get("patch", 1), max(model_info(name).channels)), 4)
 
 
 def compile_for_faces(model):
@@ -64,7 +77,9 @@ def answer(model, images):
 
 def undropped(name):
     """Settings without the noise of dropout, which on eight faces hides what a step did."""
-    settings = {key: 0.0 for key in ("dropout", "stage_dropout", "drop_connect") if key in keywords_of(name)}
+    settings = {
+        key: 0.0 for key in ("dropout", "stage_dropout", "drop_connect", "token_dropout") if key in keywords_of(name)
+    }
     return {**settings, **({"stage_dropout": (0.0, 0.0, 0.0)} if name == "deep_cnn" else {})}
 
 
@@ -127,7 +142,7 @@ def test_listing_says_what_it_was_made_for(name):
 def test_training_a_gate_lowers_its_loss_and_once_saved_it_predicts_the_same(name, tmp_path):
     keras.utils.set_random_seed(1)
     model = compile_for_faces(build(name, classes=2, **undropped(name)))
-    images, labels = faces(8), np.arange(8) % 2
+    images, labels = faces(8, usual_shape(name)), np.arange(8) % 2
     losses = [model.train_on_batch(images, labels) for _ in range(2)]
     assert losses[1] < losses[0]
     model.save(tmp_path / "model.keras")
@@ -202,6 +217,7 @@ def test_cost_stays_within_its_limits(name, most_parameters, most_multiply_adds)
         ({"input_shape": (48, 48, 2)}, "1 or 3 channels"),
         ({"input_shape": (48, 48)}, r"needs \(height, width, channels\)"),
         ({"input_shape": 48}, "input_shape is 48"),
+        ({"spec": "rgbd_fusion", "input_shape": (64, 64, 3)}, "rgbd_fusion needs .* 32x32 pixels and 4 or 2 channels"),
         ({"num_classes": 1}, "num_classes is 1; .* 2 or more"),
         ({"num_classes": 2.0}, "num_classes is 2.0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
@@ -232,6 +248,7 @@ def test_bad_request_says_what_is_right(settings, message):
         ("vit:depth=6:ratio=-0.5:x=1e-3", ("vit", {"depth": 6, "ratio": -0.5, "x": 0.001})),
         ("vgg16:a=off:b=none:c=same", ("vgg16", {"a": False, "b": None, "c": "same"})),
         ("vgg16:widths=1024+512:shares=.1+.2", ("vgg16", {"widths": (1024, 512), "shares": (0.1, 0.2)})),
+        ("two:part=vgg16/widths=8+16/depth=1", ("two", {"part": "vgg16/widths=8+16/depth=1"})),
     ],
 )
 def test_spec_is_a_name_with_keywords(spec, expected):
@@ -267,7 +284,33 @@ def test_own_builder_is_found_by_its_name(monkeypatch):
 
     assert "tiny" in list_models()
     assert model_info("tiny") == registry.ModelInfo("tiny", size=48, smallest=8, source="", imagenet=False)
+    assert model_info("tiny").channels == (1, 3)
     assert create_model("tiny", input_shape=(8, 8, 1), width=6).layers[-1].input.shape == (None, 6)
+
+
+def test_own_builder_says_which_channels_it_takes(monkeypatch):
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+    @register_model(channels=(5, 2))
+    def stacked(*, input_shape, num_classes):
+        pixels = keras.Input(input_shape)
+        x = keras.layers.GlobalAveragePooling2D()(pixels)
+        return keras.Model(pixels, keras.layers.Dense(num_classes, name="predictions")(x))
+
+    assert create_model("stacked").input_shape == (None, 48, 48, 5)
+    assert create_model("stacked", input_shape=(48, 48, 2)).input_shape == (None, 48, 48, 2)
+    with pytest.raises(ValueError, match="at least 16x16 pixels and 5 or 2 channels"):
+        create_model("stacked", input_shape=(48, 48, 3))
+
+
+def test_backbone_takes_any_number_of_planes_unless_it_scales_as_imagenet_does():
+    assert create_backbone("convnet:widths=4:dense_widths=4", input_shape=(24, 24, 6)).input_shape[-1] == 6
+    with pytest.raises(ValueError, match="for 1 or 3 channels, not for 4"):
+        create_backbone("mobilenet:alpha=0.25", input_shape=(32, 32, 4))
+    with pytest.raises(ValueError, match="at least 32x32 pixels and 1 or more channels"):
+        create_backbone("mobilenet", input_shape=(32, 32, 0))
+    with pytest.raises(ValueError, match="rgbd_fusion is no model for pictures alone"):
+        create_backbone("rgbd_fusion", input_shape=(64, 64, 4))
 
 
 def test_builder_with_imagenet_weights_is_told_which(monkeypatch):

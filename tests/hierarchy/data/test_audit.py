@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from hierarchy.config import DataConfig
 from hierarchy.data.audit import audit
 from hierarchy.data.audit_report import write_audit
 from hierarchy.data.images import load_images
+from hierarchy.pipeline import audit_data
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -155,3 +157,29 @@ def test_fer2013_duplicates_and_conflicts_are_found():
     expected = {"groups": 1273, "images": 2805, "across_splits": 270, "conflicting": 47}
     assert {key: found["exact"][key] for key in expected} == expected
     assert found["blank"]["images"] == 12
+
+
+def test_depth_is_counted_source_by_source(tmp_path):
+    paired = tmp_path / "CalD3rMenD3s" / "CalD3r"
+    rng = np.random.default_rng(0)
+    for number, emotion in enumerate(("Anger", "Happiness", "Sadness")):
+        for kind in ("RGB", "DEPTH"):
+            (paired / emotion / kind).mkdir(parents=True)
+        name = f"F_{number + 1:03d}_1000_{emotion.lower()}"
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+            paired / emotion / "RGB" / f"{name}_Color.png"
+        )
+        depth = np.zeros((40, 40), np.uint16)
+        depth[5:35, 5:35] = 4000  # half a metre
+        if emotion == "Happiness":
+            depth = depth.astype(np.uint8)
+        if emotion != "Sadness":
+            Image.fromarray(depth).save(paired / emotion / "DEPTH" / f"{name}_Depth.png")
+    folder = audit_data(
+        DataConfig(data=str(paired.parent)), name="depth", results=tmp_path / "results", command="audit"
+    )
+    (found,) = json.loads((folder / "audit.json").read_text())["depth"]
+    assert (found["source"], found["kind"], found["mm_per_unit"]) == ("cald3rmend3s", "metric", 0.125)
+    assert (found["images"], found["without"], len(found["bad"])) == (1, 1, 1)
+    assert "8-bit depth" in found["bad"][0]["reason"]
+    assert "## Depth" in (folder / "report.md").read_text()
