@@ -82,4 +82,3 @@ def no_map(spec: str) -> ValueError:
         f"fusion=attention looks at the map that a backbone averages at its end, and {spec} has none; "
         "use fusion gated, sum or early, or a backbone such as compact_resnet"
     )
-

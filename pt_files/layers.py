@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models import rgbd_settings as rgbd
+from models.checks import check_choice, check_positive
+
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 
 # A normal distribution cut at two deviations has this deviation; Keras divides by it (LeCun, 1998; He et al., 2015).
@@ -114,9 +117,14 @@ def start_he_normal(layer: _Layer) -> _Layer:
 
 def dense(inputs: int, outputs: int) -> nn.Linear:
     """A fully connected layer that starts as Keras's Dense: Glorot's uniform distribution and zero bias."""
-    layer = nn.Linear(inputs, outputs)
+    return start_glorot(nn.Linear(inputs, outputs))
+
+
+def start_glorot(layer: _Layer) -> _Layer:
+    """Draw the weights of a convolution or Linear as Keras does unless told otherwise, and set the bias to zero."""
     nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -126,3 +134,59 @@ class GlobalAverage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Average over height and width."""
         return x.mean(dim=(2, 3))
+
+
+class DepthImage(nn.Module):
+    """Show a depth plane as three planes of grey levels, every hole masked; see `models.layers.DepthImage`.
+
+    Args:
+        reading: "relief", "distance" or "normals".
+
+    Raises:
+        ValueError: There is no such reading.
+    """
+
+    def __init__(self, reading: str):
+        super().__init__()
+        check_choice("reading", reading, rgbd.READINGS)
+        self.reading = reading
+        for name, start in zip(("mean", "deviation"), rgbd.START.get(reading, ()), strict=False):
+            self.register_buffer(name, torch.tensor(start))
+
+    def set_statistics(self, mean: float, deviation: float) -> None:
+        """Set what becomes 0, and what becomes 1 over it: millimetres of this reading over the train faces.
+
+        Raises:
+            ValueError: The deviation is not above 0.
+        """
+        check_positive(deviation=deviation)
+        if self.reading in rgbd.START:
+            self.mean.fill_(mean)
+            self.deviation.fill_(deviation)
+
+    def forward(self, depth: Tensor) -> Tensor:
+        """(batch, 1, height, width) in twentieths of a millimetre to (batch, 3, height, width), about 0 to 255."""
+        distance = depth * rgbd.UNIT_MM
+        if self.reading == "normals":
+            return _normals(distance)
+        seen = (depth > 0).to(depth.dtype)
+        if self.reading == "distance":
+            values = self.mean - distance
+        else:
+            count = seen.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+            middle = (distance * seen).sum(dim=(2, 3), keepdim=True) / count
+            values = (middle - distance).clamp(-rgbd.MOST_RELIEF_MM, rgbd.MOST_RELIEF_MM) - self.mean
+        grey = rgbd.GREY + rgbd.GREYS * seen * (values / self.deviation)
+        return torch.cat([grey, grey, rgbd.SEEN * seen], dim=1)
+
+
+def _normals(distance: Tensor) -> Tensor:
+    """Unit normals (batch, 3, height, width) of a surface (batch, 1, height, width) in millimetres, as grey levels."""
+    around = functional.pad(distance, (1, 1, 1, 1))  # nothing is measured outside
+    left, right = around[:, :, 1:-1, :-2], around[:, :, 1:-1, 2:]
+    above, below = around[:, :, :-2, 1:-1], around[:, :, 2:, 1:-1]
+    apart = 2 * rgbd.FACE_MM / distance.shape[3]
+    normal = torch.cat([(right - left) / apart, (below - above) / apart, torch.ones_like(distance)], dim=1)
+    sound = (torch.cat([distance, left, right, above, below], dim=1) > 0).all(dim=1, keepdim=True)
+    direction = normal / normal.square().sum(dim=1, keepdim=True).sqrt()
+    return rgbd.DIRECTION_GREY * (1 + direction * sound)

@@ -20,11 +20,13 @@ class ModelInfo:
         module: Where its builder, a function of the model's name, stands.
         size: Image side in pixels that the model was made for.
         smallest: Least height and width in pixels that it can work with.
+        channels: Channel counts that it accepts; the first is its default.
     """
 
     module: str
     size: int = 48
     smallest: int = 16
+    channels: tuple[int, ...] = (1, 3)
 
 
 _TWINS = {
@@ -32,6 +34,7 @@ _TWINS = {
     "deep_cnn": ModelInfo("pt_files.plain_cnn", smallest=8),
     "hierarchical_cnn": ModelInfo("pt_files.hierarchical_cnn", smallest=36),
     "resnet18": ModelInfo("pt_files.resnet"),
+    "rgbd_fusion": ModelInfo("pt_files.rgbd", size=64, smallest=32, channels=(4, 2)),
     "shallow_cnn": ModelInfo("pt_files.plain_cnn", smallest=8),
     "vgg13": ModelInfo("pt_files.vgg", smallest=32),
     "vgg16": ModelInfo("pt_files.vgg", smallest=32),
@@ -72,8 +75,8 @@ def create_model(
     Args:
         spec: `NAME`, `NAME:key=value:...` with the settings of `models.registry.create_model`, or `timm:NAME` with
             those of `timm_classifier`.
-        input_shape: (height, width, channels) in pixels, as for Keras; 1 or 3 channels. None for grey at the model's
-            own size.
+        input_shape: (height, width, channels) in pixels, as for Keras; 1 or 3 channels, or those of
+            `model_info(spec).channels`. None for the first of these at the model's own size.
         num_classes: Number of logits, 2 or more.
         **keywords: The builder's own settings; they go over those of the spec.
 
@@ -84,9 +87,35 @@ def create_model(
     Raises:
         ValueError: Unknown name or keyword, or a shape, class count or value that the builder cannot use.
     """
+    return _create(spec, input_shape, num_classes, keywords, channels=model_info(spec).channels)
+
+
+def create_backbone(spec: str, *, input_shape: tuple[int, int, int]) -> nn.Module:
+    """Build a twin for pictures that is to become a part of another one: on any number of planes, but for timm's.
+
+    Args:
+        spec: As for `create_model`.
+        input_shape: (height, width, planes) in pixels.
+
+    Raises:
+        ValueError: As for `create_model`, or the model is not made for pictures.
+    """
+    if 3 not in model_info(spec).channels:
+        raise ValueError(f"{spec} is no model for pictures alone and cannot be a part of another; use one that is")
+    return _create(spec, input_shape, 2, {}, channels=(1, 3) if spec.startswith(PREFIX) else None)
+
+
+def _create(
+    spec: str,
+    input_shape: tuple[int, int, int] | None,
+    num_classes: int,
+    keywords: dict[str, Any],
+    *,
+    channels: tuple[int, ...] | None,
+) -> nn.Module:
     info = model_info(spec)
-    asked = (info.size, info.size, 1) if input_shape is None else input_shape
-    shape = checked_request(spec, asked, num_classes, smallest=info.smallest)
+    asked = (info.size, info.size, info.channels[0]) if input_shape is None else input_shape
+    shape = checked_request(spec, asked, num_classes, smallest=info.smallest, channels=channels)
     name, settings = parse_spec(spec.removeprefix(PREFIX))
     settings |= keywords
     if spec.startswith(PREFIX):

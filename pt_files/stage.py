@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hierarchy.config import RunConfig, StageConfig
+from hierarchy.data.depth import depth_statistics
 from hierarchy.data.faces import StageFaces
 from hierarchy.data.sampling import draw_rows
 from hierarchy.errors import NoRoomError, UserError
@@ -22,6 +23,7 @@ from pt_files.limits import refuse_unsupported
 from pt_files.losses import Loss, build_loss
 from pt_files.model_file import SavedModel, read_model, write_model
 from pt_files.registry import create_model, model_info
+from pt_files.rgbd import depth_reading, set_depth_statistics
 from pt_files.training import CHECKPOINT, Training, as_pixels
 
 MODEL = "model.pt"
@@ -56,14 +58,14 @@ class TorchStage(Stage):
     def check(cls, config: StageConfig, shape: tuple[int, int, int]) -> None:
         """Refuse what PyTorch stages cannot do, and a model that cannot be built for `shape`."""
         refuse_unsupported(config)
-        build_model(config.model, shape, 2)
+        build_model(config.model_spec, shape, 2)
 
     @classmethod
     def planned_work(cls, config: StageConfig, shape: tuple[int, ...], num_classes: int, labels: np.ndarray) -> float:
         """Multiply-adds of all forward passes that training the stage takes."""
         rows = len(draw_rows(labels, config.balance, seed=0))
         size = min(config.batch_size, rows)
-        network = build_model(config.model, shape, num_classes)
+        network = build_model(config.model_spec, shape, num_classes)
         return multiply_adds(network, shape) * (rows // size) * size * config.epochs
 
     @classmethod
@@ -93,7 +95,9 @@ class TorchStage(Stage):
         """Train with PyTorch; see `Stage.fit`."""
         torch.manual_seed(seed)
         shape, batches = train.pixels.shape[1:], train_batches(train, config, seed)
-        network = build_model(config.model, shape, len(self.classes))
+        network = build_model(config.model_spec, shape, len(self.classes))
+        if reading := depth_reading(network):
+            set_depth_statistics(network, *depth_statistics(train.pixels, train.rows, reading=reading))
         loss = build_loss(config, train.labels, len(self.classes))
         training = Training(network=network, loss=loss, config=config, batches=batches)
         training.restore(folder)
@@ -121,7 +125,7 @@ class TorchStage(Stage):
             progress.settle(epoch_line(history[-1], config, stage=self.name))
             if best_epoch(history) == len(history):
                 facts = {"input_shape": validation.pixels.shape[1:], "num_classes": len(self.classes)}
-                write_model(SavedModel(spec=config.model, **facts, model=training.network), folder / MODEL)
+                write_model(SavedModel(spec=config.model_spec, **facts, model=training.network), folder / MODEL)
             write_history(folder, history)
             training.save(folder)  # the last: it makes the epoch count
 

@@ -12,7 +12,8 @@ import numpy as np
 from torch import nn
 
 from hierarchy.errors import UserError
-from pt_files.layers import BatchNorm, Standardize
+from pt_files.layers import BatchNorm, DepthImage, Standardize
+from pt_files.transformer import Attention
 
 if TYPE_CHECKING:  # the caller brings the Keras model; nothing here needs the framework itself
     from keras import Layer, Model, Variable
@@ -25,10 +26,41 @@ _TWIN_OF = {
     "beta": "bias",
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
+    "token": "token",
+    "positions": "positions",
+    "mean": "mean",
+    "deviation": "deviation",
 }
-_CONVERTIBLE = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization")
+_CONVERTIBLE = (
+    "Conv2D",
+    "DepthwiseConv2D",
+    "Dense",
+    "BatchNormalization",
+    "LayerNormalization",
+    "MultiHeadAttention",
+    "ClassTokenAndPositions",
+    "DepthImage",
+)
+# The four layers inside Keras's attention, which are twins of Linear layers.
+_PROJECTION = "EinsumDense"
+_PROJECTIONS = ("query", "key", "value", "output")
 # Layers behind which a flattened map still stands in the order in which it was flattened.
 _KEEP_ORDER = ("Activation", "BatchNormalization", "Dropout", "ELU", "ReLU")
+
+# Class of a Keras layer and its setting, its twin's, and what differs where they do.
+_SAME_SPEC = "build both from the same spec"
+_SETTINGS = (
+    (
+        "Standardize",
+        "epsilon",
+        Standardize,
+        "epsilon",
+        "they scale pixels differently; a Keras model that began with ImageNet weights has no twin",
+    ),
+    ("DepthImage", "reading", DepthImage, "reading", f"they read depth differently; {_SAME_SPEC}"),
+    ("MultiHeadAttention", "num_heads", Attention, "heads", f"their attention has other heads; {_SAME_SPEC}"),
+    ("LayerNormalization", "epsilon", nn.LayerNorm, "eps", f"they normalise tokens differently; {_SAME_SPEC}"),
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +93,12 @@ class Pair:
         if variable.name == "kernel" and self.kind == "DepthwiseConv2D":
             # (height, width, in, each) -> (in * each, 1, height, width)
             return value.transpose(2, 3, 0, 1).reshape(-1, 1, *value.shape[:2])
+        if self.kind == _PROJECTION:
+            # (in, heads, width) or (heads, width, out) -> (out, in); a bias (heads, width) -> (out,)
+            return value.reshape(self._inputs, -1).T if variable.name == "kernel" else value.ravel()
         if self._follows_flatten(variable):
             value = value[self.order]
-        return value.T  # a Dense kernel (in, out) -> (out, in); a vector stays
+        return value.T if variable.name == "kernel" else value  # a Dense kernel (in, out) -> (out, in)
 
     def to_keras(self, variable: "Variable", value: np.ndarray) -> np.ndarray:
         """Put the axes of a value of the twin of `variable` into Keras's order."""
@@ -72,8 +107,16 @@ class Pair:
         if variable.name == "kernel" and self.kind == "DepthwiseConv2D":
             height, width, inputs, each = variable.shape
             return value.reshape(inputs, each, height, width).transpose(2, 3, 0, 1)
-        value = value.T
+        value = value.T if variable.name == "kernel" else value
+        if self.kind == _PROJECTION:
+            return value.reshape(variable.shape)
         return value[np.argsort(self.order)] if self._follows_flatten(variable) else value
+
+    @property
+    def _inputs(self) -> int:
+        """Values that a projection takes: the axes of its kernel that its bias lacks."""
+        kernel, bias = self.layer.kernel.shape, self.layer.bias.shape
+        return math.prod(kernel[: len(kernel) - len(bias)])
 
     def _follows_flatten(self, variable: "Variable") -> bool:
         return self.order is not None and (variable.name == "kernel" or self.kind == "BatchNormalization")
@@ -88,16 +131,27 @@ def pair_layers(keras_model: "Model", torch_model: nn.Module) -> list[Pair]:
     modules = {
         path.removeprefix("layers.").replace(".", "_"): path
         for path, module in torch_model.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
+        if any("." not in key for key in module.state_dict())
     }
-    layers = {layer.name: layer for layer in keras_model.layers if layer.weights}
+    layers = _weighted_layers(keras_model)
     _check_names(layers, modules)
-    _check_scaling(keras_model, torch_model)
+    _check_alike(keras_model, torch_model)
     orders = _flattened_orders(keras_model)
     pairs = [Pair(layer, modules[name], orders.get(name)) for name, layer in layers.items()]
     for pair in pairs:
         _check_pair(pair, torch_model.get_submodule(pair.path))
     return pairs
+
+
+def _weighted_layers(keras_model: "Model") -> dict[str, "Layer"]:
+    """The layers with weights by name, attention taken apart into its projections."""
+    layers: dict[str, Layer] = {}
+    for layer in keras_model.layers:
+        if type(layer).__name__ == "MultiHeadAttention":
+            layers |= {f"{layer.name}_{part}": getattr(layer, f"{part}_dense") for part in _PROJECTIONS}
+        elif layer.weights:
+            layers[layer.name] = layer
+    return layers
 
 
 def _check_names(layers: dict[str, "Layer"], modules: dict[str, str]) -> None:
@@ -111,21 +165,19 @@ def _check_names(layers: dict[str, "Layer"], modules: dict[str, str]) -> None:
             )
 
 
-def _check_scaling(keras_model: "Model", torch_model: nn.Module) -> None:
-    """Refuse models that treat pixels differently, which no name or shape of a weight would show."""
-    ours = [layer.epsilon for layer in keras_model.layers if type(layer).__name__ == "Standardize"]
-    theirs = [module.epsilon for module in torch_model.modules() if isinstance(module, Standardize)]
-    if ours != theirs:
-        raise UserError(
-            "the models are no twins: they scale pixels differently; "
-            "a Keras model that began with ImageNet weights has no twin"
-        )
+def _check_alike(keras_model: "Model", torch_model: nn.Module) -> None:
+    """Refuse models with settings that differ and that no name or shape of a weight would show."""
+    for kind, attribute, twin, twin_attribute, difference in _SETTINGS:
+        ours = [getattr(layer, attribute) for layer in keras_model.layers if type(layer).__name__ == kind]
+        theirs = [getattr(module, twin_attribute) for module in torch_model.modules() if isinstance(module, twin)]
+        if ours != theirs:
+            raise UserError(f"the models are no twins: {difference}")
 
 
 def _check_pair(pair: Pair, module: nn.Module) -> None:
     """Refuse twins of unequal kind, shape or setting."""
     layer, kind = pair.layer, pair.kind
-    if kind not in _CONVERTIBLE:
+    if kind not in (*_CONVERTIBLE, _PROJECTION):
         raise UserError(f"layer {layer.name!r} is of kind {kind}; only {', '.join(_CONVERTIBLE)} can be converted")
     ours: dict[str, Any] = {
         _TWIN_OF[variable.name]: pair.to_torch(variable, np.empty(variable.shape, np.uint8)).shape

@@ -8,6 +8,16 @@ import pytest
 
 NO_DROPOUT = {"dropout": 0.0}
 NO_DROPOUTS = {"dropout": 0.0, "stage_dropout": 0.0}
+RGBD = {
+    "backbone": "compact_resnet:stem_width=6:widths=8+16:blocks=1+1:strides=2+2",
+    "modules": 2,
+    "dim": 12,
+    "heads": 3,
+    "blocks": 1,
+    "mlp_dim": 10,
+    "dropout": 0.0,
+    "token_dropout": 0.0,
+}
 
 # Label -> name, image shape, settings: every branch of every builder, and sides that are odd or unequal.
 SMALL: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
@@ -55,6 +65,22 @@ SMALL: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
         (45, 64, 3),
         {"stem": "imagenet", "widths": (8, 12), "blocks": (1, 1)},
     ),
+    "rgbd_fusion": ("rgbd_fusion", (32, 41, 4), RGBD),
+    "rgbd_fusion-gated": (
+        "rgbd_fusion",
+        (32, 33, 2),
+        RGBD
+        | {
+            "fusion": "gated",
+            "depth": "distance",
+            "depth_backbone": "shallow_cnn:widths=4+6:dense_width=12:stage_dropout=0:dropout=0",
+        },
+    ),
+    "rgbd_fusion-sum": ("rgbd_fusion", (32, 36, 4), RGBD | {"fusion": "sum", "depth": "normals"}),
+    "rgbd_fusion-early": ("rgbd_fusion", (32, 32, 4), RGBD | {"fusion": "early"}),
+    "rgbd_fusion-early-normals": ("rgbd_fusion", (33, 32, 2), RGBD | {"fusion": "early", "depth": "normals"}),
+    "rgbd_fusion-rgb": ("rgbd_fusion", (32, 32, 4), RGBD | {"modality": "rgb"}),
+    "rgbd_fusion-depth": ("rgbd_fusion", (32, 32, 2), RGBD | {"modality": "depth"}),
 }
 
 
@@ -100,15 +126,23 @@ def small_pair(make_pair) -> Callable[[str], tuple[Any, Any]]:
 
 
 def scatter(keras_model: Any, seed: int = 0) -> None:
-    """Move every vector, so that none of a layer's zeros and ones hides that two were exchanged."""
+    """Move every vector, so that none of a layer's zeros and ones hides that two were exchanged; statistics, too."""
     rng = np.random.default_rng(seed)
     for weight in keras_model.weights:
-        if len(weight.shape) == 1:
+        if len(weight.shape) == 1 or weight.name in ("bias", "token"):
             weight.assign(weight.numpy() + rng.uniform(-0.3, 0.3, weight.shape))
+        elif len(weight.shape) == 0:
+            weight.assign(weight.numpy() + rng.uniform(1, 2))
 
 
 def made_up_faces(count: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
-    """(count, height, width, channels) float32 whole grey levels, the last face blank."""
-    faces = np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype("float32")
+    """(count, height, width, channels) float32 whole grey levels, the last face blank.
+
+    The last of two or four channels is a depth plane: 550 mm and up to 41 more, with holes.
+    """
+    rng = np.random.default_rng(seed)
+    faces = rng.integers(0, 256, (count, *shape)).astype("float32")
     faces[-1] = 128
+    if shape[-1] in (2, 4):
+        faces[..., -1] = np.where(rng.random(faces.shape[:-1]) < 0.05, 0, 11_000 + 3 * faces[..., -1])
     return faces

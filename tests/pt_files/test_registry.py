@@ -27,15 +27,15 @@ def test_twin_takes_the_keywords_of_its_keras_model(name):
 @pytest.mark.parametrize("name", list_models())
 def test_twin_is_made_for_the_same_sizes(name):
     ours, theirs = model_info(name), keras_registry.model_info(name)
-    assert (ours.size, ours.smallest) == (theirs.size, theirs.smallest)
+    assert (ours.size, ours.smallest, ours.channels) == (theirs.size, theirs.smallest, theirs.channels)
 
 
 @pytest.mark.parametrize("name", [name for name in list_models() if name != "vgg16_bn"])
 def test_smallest_size_works(name):
-    smallest = model_info(name).smallest
-    model = create_model(name, input_shape=[smallest, smallest + 1, 3], num_classes=2).eval()
+    smallest, channels = model_info(name).smallest, max(model_info(name).channels)
+    model = create_model(name, input_shape=[smallest, smallest + 1, channels], num_classes=2).eval()
     with torch.no_grad():
-        assert model(torch.zeros(2, 3, smallest, smallest + 1)).shape == (2, 2)
+        assert model(torch.zeros(2, channels, smallest, smallest + 1)).shape == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,12 @@ def test_converted_weights_are_copies(flattened):
         ),
         ("resnet18", {"blocks": (1, 1, 3)}, "Keras one has no layer 'stack2_block2_1_conv' and 3 more"),
         ("vgg13", {"batch_norm": True}, "Keras one has no layer 'block1_conv1_bn' and 9 more"),
+        ("rgbd_fusion", {"depth": "distance"}, "they read depth differently"),
+        ("rgbd_fusion", {"depth": "normals"}, "PyTorch one has no layer 'depth_image'"),
+        ("rgbd_fusion", {"heads": 2}, "their attention has other heads"),
+        ("rgbd_fusion", {"modules": 3}, "Keras one has no layer 'rgb_mask3_reduce' and 7 more"),
+        ("rgbd_fusion", {"mlp_dim": 9}, r"weight of layer 'block1_mlp1' \(Dense\) is \(10, 12\) .* \(9, 12\)"),
+        ("rgbd_fusion-gated", {"fusion": "sum", "depth_backbone": None}, "PyTorch one has no layer"),
     ],
 )
 def test_models_of_different_settings_are_refused(small_pair, make_pair, label, changes, message):
