@@ -108,7 +108,7 @@ class StageConfig:
     )
     depth: str | None = option(
         None,
-        "how an RGB-D model reads depth (default: relief, heights over the face's mean)",
+        "how an RGB-D model reads depth (default: normals, the directions of the surface)",
         choices=("relief", "distance", "normals"),
     )
     weights: str = option("none", "first weights: none, imagenet, or RUN/STAGE of another run", metavar="FROM")
@@ -170,7 +170,7 @@ class StageConfig:
         """The model with what it is to see, as the registry takes it."""
         if not self.reads_depth:
             return self.model
-        return f"{self.model}:modality={self.modality or 'rgbd'}:depth={self.depth or 'relief'}"
+        return f"{self.model}:modality={self.modality or 'rgbd'}:depth={self.depth or 'normals'}"
 
     @property
     def reads_depth(self) -> bool:
@@ -320,6 +320,9 @@ class RunConfig:
                 f"stage {stage} is {own.model}, but other stages read depth: give it --model {models}, "
                 f"with --modality {stage}=rgb if it is to see colour alone"
             )
+        spelled = next((own.model for own in settings.values() if own.reads_depth and _names_input(own.model)), None)
+        if spelled:
+            raise UserError(f"--model {spelled}: give what it sees as --modality and how it reads depth as --depth")
         mixed = next((stage for stage, own in settings.items() if own.reads_depth and own.mixup), None)
         if mixed:
             raise UserError(f"--mixup of depth would blend faces with holes; leave it out of stage {mixed}")
@@ -331,6 +334,11 @@ class RunConfig:
             raise UserError(f"{given} needs {needed} N beside it; --mode crossval trains every fold")
         if folds is not None and fold > folds:
             raise UserError(f"--fold {fold}: expected 1 to {folds}, as many as --folds")
+
+
+def _names_input(spec: str) -> bool:
+    """Whether a model's settings name what the flags `--modality` and `--depth` say."""
+    return any(setting.partition("=")[0] in ("modality", "depth") for setting in spec.split(":")[1:])
 
 
 SECTIONS = {"data": DataConfig, "stage": StageConfig, "evaluation": EvaluationConfig}

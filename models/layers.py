@@ -224,3 +224,48 @@ def _normals(distance: Any) -> Any:
     sound = ops.all(ops.concatenate([distance, left, right, above, below], axis=-1) > 0, axis=-1, keepdims=True)
     direction = ops.concatenate(normal, axis=-1) / length * ops.cast(sound, distance.dtype)
     return rgbd.DIRECTION_GREY * (1 + direction)
+
+
+@keras.saving.register_keras_serializable(package="fer")
+class BranchDropout(keras.layers.Layer):
+    """While training, drop all that one of two branches says of a face, never what both say.
+
+    Each branch so learns to know a face alone. Otherwise the one that learns by heart first, as colour does where there
+    are few people, leaves the other little to learn. N. Neverova, C. Wolf, G. Taylor and F. Nebout, "ModDrop: adaptive
+    multi-modal gesture recognition", TPAMI 2016.
+
+    Input: two tensors of the same batch. Output: the same two.
+
+    Args:
+        rate: Probability that the first is dropped, and that the second is, in [0, 0.5]; at 0.5 a face is never seen by
+            both.
+        seed: Of the draws; None takes one from Keras's global seed.
+        **options: Keras's own layer options, such as `name`.
+    """
+
+    def __init__(self, *, rate: float, seed: int | None = None, **options: Any):
+        super().__init__(**options)
+        self.rate = rate
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, branches: list[Any], training: bool = False) -> list[Any]:
+        """Drop in training, pass on otherwise."""
+        first, second = branches
+        if not training or not self.rate:
+            return [first, second]
+        draw = keras.random.uniform((ops.shape(first)[0],), seed=self.seed_generator)
+        return [_kept(first, draw >= self.rate), _kept(second, draw < 1 - self.rate)]
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> list[tuple[int | None, ...]]:
+        """Return the inputs' own shapes."""
+        return list(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings that a saved model needs to build the layer again."""
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+def _kept(x: Any, rows: Any) -> Any:
+    """`x` with zeros in every row but these."""
+    return x * ops.cast(ops.reshape(rows, (-1, *(1 for _ in x.shape[1:]))), x.dtype)

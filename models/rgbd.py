@@ -1,4 +1,4 @@
-"""Networks for faces in colour and depth: two backbones of the registry, and four ways of joining them.
+"""Networks for faces in colour and depth: two backbones of the registry, and five ways of joining them.
 
 The attention over late maps is that of F. Xue, Q. Wang and G. Guo, "TransFER: learning relation-aware facial expression
 representations with transformers", ICCV 2021: several small networks of 1x1 convolutions each weigh the places of a
@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from models.blocks import class_token
-from models.layers import DepthImage, Planes
+from models.layers import BranchDropout, DepthImage, Planes
 from models.registry import create_backbone, register_model
 from models.rgbd_settings import backbone_specs, check_equal, check_settings, no_map
 
@@ -30,15 +30,16 @@ def rgbd_fusion(
     num_classes: int,
     backbone: str = "compact_resnet",
     depth_backbone: str | None = None,
-    fusion: str = "attention",
+    fusion: str = "late",
     modality: str = "rgbd",
-    depth: str = "relief",
+    depth: str = "normals",
     modules: int = 4,
     dim: int = 128,
     blocks: int = 2,
     heads: int = 4,
     mlp_dim: int = 256,
     dropout: float = 0.2,
+    branch_dropout: float = 0.25,
     token_dropout: float = 0.1,
     weights: str = "none",
 ) -> keras.Model:
@@ -51,7 +52,8 @@ def rgbd_fusion(
         backbone: Model of the registry for the colours, `resnet18` or with settings `resnet18/stem=imagenet`; its
             layers are called `rgb_...`.
         depth_backbone: The same for depth, `depth_...`; None for the same model, with weights of its own.
-        fusion: "sum" adds the features of both; "gated" weighs each feature by a number in (0, 1) that all features of
+        fusion: "late" puts the features of both side by side, so that their votes for each class are added; "sum" adds
+            the features of both; "gated" weighs each feature by a number in (0, 1) that all features of
             its backbone decide, and mixes both; "attention" weighs the places of both last maps, adds the maps, and
             lets a transformer read the sum; "early" gives all planes to one backbone, `rgbd_...`. It says nothing
             where `modality` is not "rgbd".
@@ -63,6 +65,8 @@ def rgbd_fusion(
         heads: Attention heads of each block.
         mlp_dim: Width of the hidden layer of each block.
         dropout: Share of features dropped before the head while training, in [0, 1).
+        branch_dropout: Probability, while training, that a face reaches the fusion in colour alone, and that it does in
+            depth alone, in [0, 0.5]; see `models.layers.BranchDropout`.
         token_dropout: Share of values dropped inside the transformer while training, in [0, 1).
         weights: "imagenet" where the backbone has such weights: for the colours, and for depth if its backbone is the
             same. Early fusion has more planes than such weights are for.
@@ -75,7 +79,8 @@ def rgbd_fusion(
     """
     tokens = {"modules": modules, "dim": dim, "blocks": blocks, "heads": heads, "mlp_dim": mlp_dim}
     tokens["token_dropout"] = token_dropout
-    check_settings(fusion=fusion, modality=modality, depth=depth, dropout=dropout, **tokens)
+    shares = {"dropout": dropout, "branch_dropout": branch_dropout}
+    check_settings(fusion=fusion, modality=modality, depth=depth, **shares, **tokens)
     pixels = keras.Input(input_shape, name="pixels")
     images = _images(pixels, modality=modality, early=fusion == "early", depth=depth)
     specs = backbone_specs(backbone, depth_backbone)
@@ -85,7 +90,7 @@ def rgbd_fusion(
         sees: _branch(specs[sees], pixels, image, end=end, weights=trained[sees], name=sees)
         for sees, image in images.items()
     }
-    x = parts.popitem()[1] if len(parts) == 1 else _joined(parts, fusion, **tokens)
+    x = parts.popitem()[1] if len(parts) == 1 else _joined(_dropped(parts, branch_dropout), fusion, **tokens)
     x = layers.Dropout(dropout, name="dropout")(x)
     logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
     return keras.Model(pixels, logits, name="rgbd_fusion")
@@ -178,8 +183,15 @@ def _late_map(model: keras.Model, spec: str) -> Any:
     return pooling.input
 
 
+def _dropped(parts: dict[str, Any], rate: float) -> dict[str, Any]:
+    """Features or maps of both backbones; while training now and then those of one alone."""
+    return dict(zip(parts, BranchDropout(rate=rate, name="branch_dropout")(list(parts.values())), strict=True))
+
+
 def _joined(parts: dict[str, Any], fusion: str, **tokens: Any) -> Any:
     """One vector of features from the features or maps of colour and depth."""
+    if fusion == "late":
+        return layers.Concatenate(name="features")(list(parts.values()))
     if fusion == "gated":
         return _gated(parts)
     check_equal({name: x.shape[1:] for name, x in parts.items()}, fusion=fusion)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from models.checks import check_choice, check_counts, check_shares
 
 MODALITIES = ("rgbd", "rgb", "depth")
-FUSIONS = ("attention", "gated", "sum", "early")
+FUSIONS = ("late", "sum", "gated", "attention", "early")
 READINGS = ("relief", "distance", "normals")
 
 # A depth plane: distance from the camera in twentieths of a millimetre, larger is farther, 0 is a hole.
@@ -32,6 +32,7 @@ def check_settings(
     heads: int,
     mlp_dim: int,
     dropout: float,
+    branch_dropout: float,
     token_dropout: float,
 ) -> None:
     """Check what `rgbd_fusion` is asked for, apart from its backbones.
@@ -44,6 +45,8 @@ def check_settings(
     check_choice("depth", depth, READINGS)
     check_counts(modules=modules, dim=dim, blocks=blocks, heads=heads, mlp_dim=mlp_dim)
     check_shares(dropout=dropout, token_dropout=token_dropout)
+    if not 0 <= branch_dropout <= 0.5:
+        raise ValueError(f"branch_dropout is {branch_dropout!r}; it must lie in [0, 0.5]")
     if dim % heads:
         raise ValueError(f"dim is {dim!r} and heads is {heads!r}; dim must be a multiple of heads")
 

@@ -1,4 +1,4 @@
-"""Twin of `models/rgbd.py`: two backbones for faces in colour and depth, and four ways of joining them."""
+"""Twin of `models/rgbd.py`: two backbones for faces in colour and depth, and five ways of joining them."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +16,29 @@ _SQUEEZE_RATIO = 8
 _DEVIATION = 0.05
 
 _Parts = dict[str, Tensor]  # rgb, depth or rgbd -> features (batch, width) or map (batch, channels, height, width)
+
+
+class BranchDropout(nn.Module):
+    """Twin of `models.layers.BranchDropout`: while training, drops what one of two backbones says of a face.
+
+    Args:
+        rate: Probability that the first is dropped, and that the second is, in [0, 0.5].
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Drop whole rows of a batch, never the same row of both."""
+        if not self.training or not self.rate:
+            return first, second
+        draw = torch.rand(len(first), device=first.device)
+        return _kept(first, draw >= self.rate), _kept(second, draw < 1 - self.rate)
+
+
+def _kept(x: Tensor, rows: Tensor) -> Tensor:
+    return x * rows.to(x.dtype).reshape(-1, *(1 for _ in x.shape[1:]))
 
 
 class RgbdClassifier(nn.Module):
@@ -41,6 +64,8 @@ class RgbdClassifier(nn.Module):
     def features(self, pixels: Tensor) -> Tensor:
         """What goes into `predictions`: float32 (batch, width)."""
         parts = {name: self.layers[name](image) for name, image in self._images(pixels).items()}
+        if len(parts) == 2:
+            parts = dict(zip(parts, self.layers["branch_dropout"](*parts.values()), strict=True))
         return self.layers["dropout"](self.join(self.layers, parts))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -63,15 +88,16 @@ def rgbd_fusion(
     num_classes: int,
     backbone: str = "compact_resnet",
     depth_backbone: str | None = None,
-    fusion: str = "attention",
+    fusion: str = "late",
     modality: str = "rgbd",
-    depth: str = "relief",
+    depth: str = "normals",
     modules: int = 4,
     dim: int = 128,
     blocks: int = 2,
     heads: int = 4,
     mlp_dim: int = 256,
     dropout: float = 0.2,
+    branch_dropout: float = 0.25,
     token_dropout: float = 0.1,
 ) -> RgbdClassifier:
     """Build the network; the keywords are those of `models.rgbd.rgbd_fusion`, all but the weights.
@@ -84,7 +110,8 @@ def rgbd_fusion(
     """
     tokens = {"modules": modules, "dim": dim, "blocks": blocks, "heads": heads, "mlp_dim": mlp_dim}
     tokens["token_dropout"] = token_dropout
-    rgbd.check_settings(fusion=fusion, modality=modality, depth=depth, dropout=dropout, **tokens)
+    shares = {"dropout": dropout, "branch_dropout": branch_dropout}
+    rgbd.check_settings(fusion=fusion, modality=modality, depth=depth, **shares, **tokens)
     height, width, colours = *input_shape[:2], input_shape[2] - 1
     depth_planes = 3 if depth == "normals" else 1
     seen = {"rgb": colours, "depth": 3} if modality == "rgbd" else {modality: 3 if modality == "depth" else colours}
@@ -100,6 +127,8 @@ def rgbd_fusion(
     joined = "alone" if len(seen) == 1 else fusion
     added, features = _LAYERS[joined](sizes, **tokens)
     layers |= added
+    if len(seen) == 2:
+        layers["branch_dropout"] = BranchDropout(branch_dropout)
     layers["dropout"] = nn.Dropout(dropout)
     layers["predictions"] = dense(features, num_classes)
     return RgbdClassifier(layers, join=_JOIN[joined], depth_planes=depth_planes)
@@ -157,6 +186,10 @@ def _size(trunk: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _no_layers(sizes: dict[str, tuple[int, ...]], **_: float) -> tuple[dict[str, nn.Module], int]:
     return {}, next(iter(sizes.values()))[0]
+
+
+def _late_layers(sizes: dict[str, tuple[int, ...]], **_: float) -> tuple[dict[str, nn.Module], int]:
+    return {}, sum(width for (width,) in sizes.values())
 
 
 def _sum_layers(sizes: dict[str, tuple[int, ...]], **_: float) -> tuple[dict[str, nn.Module], int]:
@@ -218,6 +251,10 @@ def _alone(_: nn.ModuleDict, parts: _Parts) -> Tensor:
     return next(iter(parts.values()))
 
 
+def _side_by_side(_: nn.ModuleDict, parts: _Parts) -> Tensor:
+    return torch.cat([parts["rgb"], parts["depth"]], dim=1)
+
+
 def _summed(_: nn.ModuleDict, parts: _Parts) -> Tensor:
     return parts["rgb"] + parts["depth"]
 
@@ -242,5 +279,11 @@ def _weighed(layers: nn.ModuleDict, name: str, x: Tensor) -> Tensor:
     return x * torch.cat(masks, dim=1).amax(dim=1, keepdim=True)
 
 
-_LAYERS = {"alone": _no_layers, "sum": _sum_layers, "gated": _gated_layers, "attention": _attention_layers}
-_JOIN = {"alone": _alone, "sum": _summed, "gated": _gated, "attention": _attended}
+_LAYERS = {
+    "alone": _no_layers,
+    "late": _late_layers,
+    "sum": _sum_layers,
+    "gated": _gated_layers,
+    "attention": _attention_layers,
+}
+_JOIN = {"alone": _alone, "late": _side_by_side, "sum": _summed, "gated": _gated, "attention": _attended}

@@ -1,6 +1,7 @@
 """What the pipeline costs beside the network itself; run by hand on an otherwise idle machine.
 
     python tests/benchmarks/bench_pipeline.py --data data/fer2013
+    python tests/benchmarks/bench_pipeline.py --data CalD3rMenD3s --model rgbd_fusion --batch-size 16 --steps 12
 
 Two tables: the time from the data on disk to the first training batch, without and with the cache; and the training
 throughput of the whole pipeline (reading, shuffling, augmentation) beside `model.fit` on one batch in memory, the two
@@ -24,31 +25,41 @@ import hierarchy  # noqa: F401 - sets TensorFlow's environment before it is impo
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="FER-2013 folder, csv or zip")
+    parser.add_argument("--data", type=Path, required=True, help="a folder, csv or zip")
+    parser.add_argument("--model", default="compact_resnet", help="a model of the registry")
+    parser.add_argument("--batch-size", type=int, default=64, help="faces in a training step")
     parser.add_argument("--steps", type=int, default=30, help="training steps of each measurement")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each of the two")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         os.environ["FER_CACHE"] = cache
-        batches = _time_first_batches(args.data)
-        _time_training(batches, args.steps, args.rounds)
+        config = _settings(args)
+        batches = _time_first_batches(config)
+        _time_training(batches, config.stage.model_spec, args.steps, args.rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak memory of this process: {peak:.2f} GB")
 
 
-def _time_first_batches(data: Path):
+def _settings(args: argparse.Namespace):
+    from hierarchy.config import RunConfig, apply_flags
+    from models.registry import model_info, parse_spec
+
+    size = model_info(parse_spec(args.model)[0]).size
+    given = {"mode": "flat", "data": str(args.data), "model": args.model, "batch_size": args.batch_size}
+    return apply_flags(RunConfig(), {**given, "image_size": size, "skip_bad": True})
+
+
+def _time_first_batches(config):
     """Time from the path to the first augmented batch, twice."""
     import logging
 
     import tensorflow as tf
 
-    from hierarchy.config import RunConfig, apply_flags
     from hierarchy.data.faces import read_faces
     from hierarchy.stage import train_batches
 
     tf.constant(0)  # the start of TensorFlow itself is no part of the data's time
     logging.getLogger("hierarchy").setLevel(logging.ERROR)
-    config = apply_flags(RunConfig(), {"data": str(data), "image_size": 48})
     for label in ("first time", "from the cache"):
         start = time.perf_counter()
         faces = read_faces(config)
@@ -58,19 +69,20 @@ def _time_first_batches(data: Path):
     return batches
 
 
-def _time_training(batches, steps: int, rounds: int) -> None:
+def _time_training(batches, spec: str, steps: int, rounds: int) -> None:
     """Images per second of pipeline and bare fit, in turn, and the median of the ratios of neighbours."""
     import keras
     import tensorflow as tf
 
     from hierarchy.config import StageConfig
-    from hierarchy.training import build_loss, build_optimizer, phases
+    from hierarchy.schedule import phases
+    from hierarchy.training import build_loss, build_optimizer
     from models.registry import create_model
 
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     config = StageConfig(epochs=1)
-    model = create_model(config.model, input_shape=batches.pixels.shape[1:], num_classes=batches.targets.shape[1])
+    model = create_model(spec, input_shape=batches.pixels.shape[1:], num_classes=batches.targets.shape[1])
     (phase,) = phases(config)
     loss = build_loss(config, batches.targets.argmax(axis=1), batches.targets.shape[1])
     model.compile(build_optimizer(config, phase, batches.steps_per_epoch), loss, metrics=["accuracy"])

@@ -175,10 +175,10 @@ def rgbd(**stage):
 
 def test_an_rgbd_model_is_told_what_it_sees():
     assert rgbd().reads_depth
-    assert rgbd().for_stage("valence").model_spec == "rgbd_fusion:modality=rgbd:depth=relief"
-    own = apply_flags(rgbd(), {"modality": "valence=depth", "depth": "normals", "model": "rgbd_fusion:fusion=sum"})
-    assert own.for_stage("valence").model_spec == "rgbd_fusion:fusion=sum:modality=depth:depth=normals"
-    assert own.for_stage("positive").model_spec == "rgbd_fusion:fusion=sum:modality=rgbd:depth=normals"
+    assert rgbd().for_stage("valence").model_spec == "rgbd_fusion:modality=rgbd:depth=normals"
+    own = apply_flags(rgbd(), {"modality": "valence=depth", "depth": "relief", "model": "rgbd_fusion:fusion=sum"})
+    assert own.for_stage("valence").model_spec == "rgbd_fusion:fusion=sum:modality=depth:depth=relief"
+    assert own.for_stage("positive").model_spec == "rgbd_fusion:fusion=sum:modality=rgbd:depth=relief"
     plain = RunConfig()
     assert not plain.reads_depth
     assert plain.for_stage("valence").model_spec == plain.stage.model
@@ -191,6 +191,7 @@ def test_an_rgbd_model_is_told_what_it_sees():
         ({"depth": "normals"}, "--depth normals belongs to an RGB-D model"),
         ({"model": "rgbd_fusion,positive=convnet"}, "stage positive is convnet, but other stages read depth"),
         ({"model": "rgbd_fusion", "mixup": "0.2"}, "--mixup"),
+        ({"model": "rgbd_fusion:modality=rgb"}, "give what it sees as --modality"),
         ({"folds": "5"}, "--folds needs --fold"),
         ({"fold": "5"}, "--fold needs --folds"),
         ({"folds": "5", "fold": "6"}, "--fold 6: expected 1 to 5"),

@@ -4,6 +4,7 @@ import pytest
 
 from models import losses, registry
 from models.cost import multiply_adds, parameters, planned_cost
+from models.layers import BranchDropout
 from models.registry import create_model, register_model
 from models.rgbd import depth_reading, set_depth_statistics
 from models.rgbd_settings import FUSIONS, READINGS
@@ -67,7 +68,7 @@ def test_network_is_flat_shares_nothing_and_is_saved_whole(settings, planes, tmp
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     stack = faces(planes=planes)
     np.testing.assert_array_equal(answer(model, stack), answer(loaded, stack))
-    assert depth_reading(loaded) == (None if settings.get("modality") == "rgb" else settings.get("depth", "relief"))
+    assert depth_reading(loaded) == (None if settings.get("modality") == "rgb" else settings.get("depth", "normals"))
 
 
 @pytest.mark.parametrize(
@@ -103,13 +104,13 @@ def test_branches_may_differ_where_nothing_is_added():
 
 
 def test_early_fusion_gives_one_backbone_all_planes():
-    assert build(fusion="early").get_layer("planes").output.shape[-1] == 4
-    assert build(2, fusion="early").get_layer("planes").output.shape[-1] == 2
+    assert build(fusion="early", depth="relief").get_layer("planes").output.shape[-1] == 4
+    assert build(2, fusion="early", depth="relief").get_layer("planes").output.shape[-1] == 2
     assert build(fusion="early", depth="normals").get_layer("planes").output.shape[-1] == 6
 
 
 def test_attention_reads_a_token_for_each_place_of_the_late_map():
-    model = build()
+    model = build(fusion="attention")
     assert model.get_layer("rgb_weighed").output.shape == model.get_layer("depth_weighed").output.shape
     places = np.prod(model.get_layer("both").output.shape[1:3])
     assert model.get_layer("tokens").output.shape == (None, 1 + places, 8)
@@ -119,7 +120,7 @@ def test_attention_reads_a_token_for_each_place_of_the_late_map():
 
 
 def test_statistics_reach_the_depth_layer_alone():
-    model, stack = build(), faces()
+    model, stack = build(depth="relief"), faces()
     before = answer(model, stack)
     set_depth_statistics(model, 10.0, 60.0)
     assert (answer(model, stack) != before).any()
@@ -173,7 +174,8 @@ def test_frozen_backbone_and_centres_train():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fusion": "late"}, "fusion is 'late'; it must be attention or gated or sum or early"),
+        ({"fusion": "middle"}, "fusion is 'middle'; it must be late or sum or gated or attention or early"),
+        ({"branch_dropout": 0.6}, r"branch_dropout is 0\.6; it must lie in \[0, 0\.5\]"),
         ({"modality": "d"}, "modality is 'd'; it must be rgbd or rgb or depth"),
         ({"depth": "hha"}, "depth is 'hha'; it must be relief or distance or normals"),
         ({"dim": 9}, "dim is 9 and heads is 2; dim must be a multiple of heads"),
@@ -183,13 +185,19 @@ def test_frozen_backbone_and_centres_train():
         ({"backbone": "shallow_cnn/width=3"}, "backbone shallow_cnn:width=3 for rgb: shallow_cnn has no keyword width"),
         ({"backbone": "rgbd_fusion"}, "rgbd_fusion is no model for pictures alone"),
         (
-            {"backbone": "shallow_cnn"},
+            {"backbone": "shallow_cnn", "fusion": "attention"},
             "fusion=attention looks at the map .* and shallow_cnn has none; use fusion gated",
         ),
-        ({"backbone": "vit_small_patch/patch=2/depth=1/dim=8/heads=1"}, "vit_small_patch.* has none"),
+        (
+            {"backbone": "vit_small_patch/patch=2/depth=1/dim=8/heads=1", "fusion": "attention"},
+            "vit_small_patch.* has none",
+        ),
         ({"backbone": "mobilenet", "fusion": "early"}, "backbone mobilenet for rgbd: .* 1 or 3 channels, not for 4"),
         ({"weights": "imagenet"}, "backbone compact_resnet.* for rgb: compact_resnet has no ImageNet weights"),
-        ({"depth_backbone": "mobilenet/alpha=0.25"}, "fusion=attention adds what both .* is 4x5x8 and 2x2x128 values"),
+        (
+            {"depth_backbone": "mobilenet/alpha=0.25", "fusion": "attention"},
+            "fusion=attention adds what both .* is 4x5x8 and 2x2x128 values",
+        ),
     ],
 )
 def test_bad_settings_end_in_one_line(settings, message):
@@ -223,10 +231,27 @@ def test_every_fusion_learns_from_both(fusion):
     stack, labels = lit(256)
     keras.utils.set_random_seed(0)
     backbone = "compact_resnet/stem_width=8/widths=16+32/blocks=1+1/strides=2+2"
-    model = create_model("rgbd_fusion", backbone=backbone, input_shape=stack.shape[1:], num_classes=4, fusion=fusion)
+    model = create_model(
+        "rgbd_fusion", backbone=backbone, input_shape=stack.shape[1:], num_classes=4, fusion=fusion, branch_dropout=0.0
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(2e-3), loss, metrics=["accuracy"])
     for _ in range(15):
         if model.fit(stack, labels, batch_size=32, verbose=0).history["accuracy"][0] > 0.8:
             return
     pytest.fail("80 % of the train faces were not reached")
+
+
+def test_branch_dropout_leaves_each_face_one_branch_at_least():
+    layer = BranchDropout(rate=0.25, seed=3)
+    branches = [np.ones((400, 2), "float32"), np.ones((400, 2, 2, 1), "float32")]
+    first, second = (np.asarray(x).reshape(400, -1) for x in layer(branches, training=True))
+    assert set(np.unique(first)) | set(np.unique(second)) == {0.0, 1.0}
+    assert (first == first[:, :1]).all()
+    assert (second == second[:, :1]).all()
+    seen = first[:, 0] + 2 * second[:, 0]  # 1 colour alone, 2 depth alone, 3 both
+    shares = [(seen == kind).mean() for kind in (0, 1, 2, 3)]
+    assert shares[0] == 0
+    np.testing.assert_allclose(shares[1:], [0.25, 0.25, 0.5], atol=0.07)
+    for kept, given in zip(layer(branches), branches, strict=True):
+        np.testing.assert_array_equal(kept, given)

@@ -16,6 +16,7 @@ RGBD = {
     "blocks": 1,
     "mlp_dim": 10,
     "dropout": 0.0,
+    "branch_dropout": 0.0,
     "token_dropout": 0.0,
 }
 
@@ -66,6 +67,7 @@ SMALL: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
         {"stem": "imagenet", "widths": (8, 12), "blocks": (1, 1)},
     ),
     "rgbd_fusion": ("rgbd_fusion", (32, 41, 4), RGBD),
+    "rgbd_fusion-attention": ("rgbd_fusion", (32, 41, 4), RGBD | {"fusion": "attention", "depth": "relief"}),
     "rgbd_fusion-gated": (
         "rgbd_fusion",
         (32, 33, 2),

@@ -18,7 +18,7 @@ from pt_files.convert import convert, to_keras, to_torch
 from pt_files.layers import DepthImage
 from pt_files.model_file import read_model
 from pt_files.registry import create_model, model_info
-from pt_files.rgbd import depth_reading, set_depth_statistics
+from pt_files.rgbd import BranchDropout, depth_reading, set_depth_statistics
 from pt_files.transformer import ClassTokenAndPositions, linear
 from tests.pt_files.conftest import RGBD, made_up_faces
 
@@ -157,3 +157,14 @@ def test_bad_settings_end_in_one_line(settings, message):
 def test_default_shape_is_colour_with_depth():
     assert model_info("rgbd_fusion").channels == (4, 2)
     assert create_model("rgbd_fusion").layers.rgb.stem.in_channels == 3
+
+
+def test_branch_dropout_leaves_each_face_one_branch_at_least():
+    torch.manual_seed(0)
+    layer = BranchDropout(0.25).train()
+    first, second = layer(torch.ones(400, 2), torch.ones(400, 1, 2, 2))
+    seen = first[:, 0] + 2 * second[:, 0, 0, 0]  # 1 colour alone, 2 depth alone, 3 both
+    shares = [(seen == kind).float().mean().item() for kind in (0, 1, 2, 3)]
+    assert shares[0] == 0
+    assert shares[1:] == pytest.approx([0.25, 0.25, 0.5], abs=0.07)
+    assert all((kept == 1).all() for kept in layer.eval()(torch.ones(4, 2), torch.ones(4, 1, 2, 2)))

@@ -73,7 +73,7 @@ def test_no_depth_and_all_holes_are_reasons(face):
 
 
 def test_a_missing_depth_file_is_a_reason(face):
-    with pytest.raises(BadImageError, match="gone.range cannot be read"):
+    with pytest.raises(BadImageError, match=r"gone\.range cannot be read"):
         pairs.read_pair(str(face.folder / "face.png"), str(face.folder / "gone.range"), "made-up", align=False)
 
 

@@ -1,0 +1,159 @@
+"""Colour and depth through the command line, from folders of the field's layouts to reports, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.conftest import QUICK, run_program
+
+WORDS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+MODEL = ("--model", "rgbd_fusion:backbone=shallow_cnn/widths=4+6/stage_dropout=0+0/dense_width=8")
+SMALL = (*QUICK, "--image-size", "32", "--epochs", "1")
+RGBD = Path(__file__).resolve().parents[2] / "shared" / "data" / "rgbd"
+
+
+def write_pairs(root: Path, *, part: str, subjects: int) -> Path:
+    """A copy of the CalD3r & MenD3s layout: a bump in the depth and a bar in the colours tell the emotion."""
+    rng = np.random.default_rng(len(part))
+    for number, word in enumerate(WORDS):
+        for kind in ("RGB", "DEPTH"):
+            (root / part / word.capitalize() / kind).mkdir(parents=True)
+        for subject in range(1, subjects + 1):
+            colour = rng.integers(60, 120, (40, 40, 3), dtype=np.uint8)
+            colour[4 + 4 * number : 8 + 4 * number] = 230
+            depth = np.full((40, 40), 4800, np.uint16) + rng.integers(0, 8, (40, 40), dtype=np.uint16)
+            depth[4 + 4 * number : 8 + 4 * number, 10:30] -= 160
+            depth[:2], depth[12:14, 18:20] = 0, 0
+            name = f"F_{subject:03d}_{number}{subject:03d}_{word}"
+            Image.fromarray(colour).save(root / part / word.capitalize() / "RGB" / f"{name}_Color.png")
+            Image.fromarray(depth).save(root / part / word.capitalize() / "DEPTH" / f"{name}_Depth.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("pairs"), part="CalD3r", subjects=6)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> tuple[Path, list[tuple[int, str]]]:
+    """The results folder, and what was printed, of everything that one may do with such data."""
+    results = tmp_path_factory.mktemp("results")
+    other = write_pairs(tmp_path_factory.mktemp("more"), part="MenD3s", subjects=3)
+    at = ("--results", results, "--logs", results.parent / "logs")
+    given = ("--data", pairs, *MODEL, *SMALL, *at)
+    return results, run_program(
+        ("--mode", "hierarchical", *given, "--modality", "valence=depth,positive=rgb", "--name", "tree"),
+        ("--mode", "crossval", *given, "--folds", 3, "--name", "folds"),
+        ("--mode", "grid", *given, "--axis", "modality=rgb,depth,rgbd", "--name", "ablation"),
+        ("--mode", "flat", *given, "--data", other, "--name", "merged"),
+        ("--mode", "explain", "tree", "--results", results, "--name", "why"),
+        ("--mode", "evaluate", "tree", "--data", other, "--results", results, "--name", "foreign"),
+    )
+
+
+def test_everything_that_is_done_with_pictures_is_done_with_pairs(ran):
+    results, done = ran
+    assert [code for code, _ in done] == [0] * len(done), [text[-800:] for code, text in done if code]
+    for name in ("tree", "folds", "ablation", "merged", "why", "foreign"):
+        assert (results / name / "report.html").is_file(), name
+
+
+def test_each_stage_sees_what_it_was_told_to_see(ran):
+    results, _ = ran
+    stages = {
+        name: json.loads((results / "tree" / "stages" / name / "stage.json").read_text())["record"]["modality"]
+        for name in ("valence", "positive", "negative")
+    }
+    assert stages == {"valence": "depth", "positive": "rgb", "negative": None}
+
+
+def test_the_ablation_is_about_the_very_same_faces(ran):
+    results, _ = ran
+    tables = [
+        pd.read_csv(results / "ablation" / name / "predictions.csv", dtype=str)["row"].tolist()
+        for name in ("rgb", "depth", "rgbd")
+    ]
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_people_of_merged_data_sets_are_different_people(ran):
+    results, _ = ran
+    splits = pd.read_csv(results / "merged" / "splits.csv", dtype=str)
+    assert len(splits) == 7 * (6 + 3)
+    assert splits["subject"].nunique() == 9
+    assert splits.groupby("subject")["split"].nunique().max() == 1
+
+
+def test_explanations_tell_picture_and_depth_apart(ran):
+    results, _ = ran
+    regions = pd.read_csv(results / "why" / "regions.csv")
+    seen = {(row.stage, row.modality) for row in regions.itertuples()}
+    assert ("valence", "depth") in seen
+    assert ("valence", "picture") not in seen
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("--model", "compact_resnet", "--modality", "depth"), "--modality depth belongs to an RGB-D model"),
+        (("--model", "rgbd_fusion,positive=convnet"), "stage positive is convnet, but other stages read depth"),
+        (("--model", "rgbd_fusion:fusion=middle"), "fusion is 'middle'"),
+        (("--model", "rgbd_fusion:modality=rgb"), "--modality"),
+        (("--model", "rgbd_fusion", "--depth", "hha"), "--depth: expected one of relief, distance, normals"),
+        (("--model", "rgbd_fusion", "--min-intensity", "3"), "tells no intensities"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(argv, words, pairs, tmp_path):
+    ((code, text),) = run_program(("--data", pairs, *argv, "--results", tmp_path / "r", "--logs", tmp_path / "l"))
+    assert code == 2
+    assert words in text.splitlines()[-1]
+    assert "Traceback" not in text
+    assert not list((tmp_path / "r").glob("*"))
+
+
+def test_data_without_depth_is_one_line(fer_folder, tmp_path):
+    ((code, text),) = run_program(("--data", fer_folder, "--model", "rgbd_fusion", "--results", tmp_path))
+    assert code == 2
+    assert "fer2013 has no depth, which an RGB-D model needs" in text
+
+
+def test_bad_pairs_are_named_and_can_be_left_out(pairs, tmp_path):
+    data = shutil.copytree(pairs, tmp_path / "data")
+    depth = data / "CalD3r" / "Fear" / "DEPTH"
+    files = sorted(depth.iterdir())
+    shape = (40, 40)
+    bad = {
+        files[0]: (np.full(shape, 200, np.uint8), "8-bit depth"),
+        files[1]: (np.full((20, 20), 4800, np.uint16), "20x20 pixels, its picture has 40x40"),
+        files[2]: (np.zeros(shape, np.uint16), "all"),
+        files[3]: (np.full(shape, 600, np.uint16), "in units of 1 mm it would be 600 mm"),
+    }
+    for path, (pixels, _) in bad.items():
+        Image.fromarray(pixels).save(path)
+    files[4].unlink()
+    at = ("--results", tmp_path / "r", "--logs", tmp_path / "l", "--data", data, *MODEL, *SMALL, "--mode", "flat")
+    (code, text), (skipped, _) = run_program(at, (*at, "--skip-bad", "--name", "rest"))
+    assert code == 2
+    for path, (_, words) in bad.items():
+        assert path.name in text
+        assert words in text
+    assert "no depth beside this picture" in text
+    assert skipped == 0
+    assert len(pd.read_csv(tmp_path / "r" / "rest" / "bad.csv")) == 5
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not RGBD.is_dir(), reason=f"no rendered RGB-D data in {RGBD}")
+def test_all_three_layouts_merge(tmp_path):
+    data = [word for name in ("CalD3rMenD3s", "BU3DFE", "BosphorusDB") for word in ("--data", RGBD / name)]
+    argv = (*data, *MODEL, *SMALL, "--mode", "flat", "--skip-bad", "--name", "all")
+    ((code, text),) = run_program((*argv, "--results", tmp_path / "r", "--logs", tmp_path / "l"))
+    assert code == 0, text
+    splits = pd.read_csv(tmp_path / "r" / "all" / "splits.csv")
+    assert splits["source"].value_counts().to_dict() == {"cald3rmend3s": 539, "bu3dfe": 100, "bosphorus": 56}
