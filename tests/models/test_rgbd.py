@@ -192,7 +192,7 @@ def test_frozen_backbone_and_centres_train():
             {"backbone": "vit_small_patch/patch=2/depth=1/dim=8/heads=1", "fusion": "attention"},
             "vit_small_patch.* has none",
         ),
-        ({"backbone": "mobilenet", "fusion": "early"}, "backbone mobilenet for rgbd: .* 1 or 3 channels, not for 4"),
+        ({"backbone": "mobilenet", "fusion": "early"}, "backbone mobilenet for rgbd: .* 1 or 3 channels, not for 6"),
         ({"weights": "imagenet"}, "backbone compact_resnet.* for rgb: compact_resnet has no ImageNet weights"),
         (
             {"depth_backbone": "mobilenet/alpha=0.25", "fusion": "attention"},

@@ -10,6 +10,8 @@ NO_DROPOUT = {"dropout": 0.0}
 NO_DROPOUTS = {"dropout": 0.0, "stage_dropout": 0.0}
 RGBD = {
     "backbone": "compact_resnet:stem_width=6:widths=8+16:blocks=1+1:strides=2+2",
+    "fusion": "attention",
+    "depth": "relief",
     "modules": 2,
     "dim": 12,
     "heads": 3,
@@ -67,7 +69,7 @@ SMALL: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
         {"stem": "imagenet", "widths": (8, 12), "blocks": (1, 1)},
     ),
     "rgbd_fusion": ("rgbd_fusion", (32, 41, 4), RGBD),
-    "rgbd_fusion-attention": ("rgbd_fusion", (32, 41, 4), RGBD | {"fusion": "attention", "depth": "relief"}),
+    "rgbd_fusion-late": ("rgbd_fusion", (32, 41, 4), RGBD | {"fusion": "late", "depth": "normals"}),
     "rgbd_fusion-gated": (
         "rgbd_fusion",
         (32, 33, 2),

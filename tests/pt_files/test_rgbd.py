@@ -129,19 +129,19 @@ def test_backbones_of_timm_give_features(fusion, planes):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone": "timm:tiny"}, "fusion=attention looks at the map .*, and timm:tiny has none"),
+        ({"backbone": "timm:tiny", "fusion": "attention"}, "fusion=attention looks at the map .*, and timm:tiny has none"),
         (
             {"backbone": "timm:tiny", "fusion": "early"},
             "backbone timm:tiny for rgbd: .* 32x32 pixels and 1 or 3 channels",
         ),
         ({"backbone": "mobilenet"}, "backbone mobilenet for rgb: no PyTorch twin of model 'mobilenet'"),
         ({"backbone": "rgbd_fusion"}, "rgbd_fusion is no model for pictures alone"),
-        ({"backbone": "shallow_cnn"}, "shallow_cnn has none; use fusion gated"),
+        ({"backbone": "shallow_cnn", "fusion": "attention"}, "shallow_cnn has none; use fusion gated"),
         (
             {"fusion": "sum", "depth_backbone": "shallow_cnn"},
             "fusion=sum adds what both backbones give, which is 16 and 64",
         ),
-        ({"fusion": "late"}, "fusion is 'late'"),
+        ({"fusion": "middle"}, "fusion is 'middle'"),
         ({"dim": 13}, "dim is 13 and heads is 3"),
         ({"shape": (32, 32, 3)}, "at least 32x32 pixels and 4 or 2 channels"),
         ({"shape": (31, 32, 4)}, "at least 32x32 pixels"),
