@@ -224,6 +224,8 @@ def _persons(train: pd.DataFrame) -> pd.Series:
 def _share(fraction: float, subjects: int) -> Fraction:
     """The held folds of all folds that come closest to `fraction`, with no more folds than subjects."""
     share = Fraction(fraction).limit_denominator(max(1, min(subjects, max(10, round(1 / fraction)))))
+    if share == 0 and subjects > 1:
+        return Fraction(1, subjects)  # one person is more than was asked for, but the least that there is
     if not 0 < share < 1:
         raise UserError(
             f"{subjects} subject(s) are too few to cut {fraction:.0%} of the faces by subject "

@@ -256,7 +256,7 @@ def test_a_class_with_too_few_subjects_is_one_clear_line():
 
 
 def test_too_few_subjects_in_all_is_one_clear_line():
-    with pytest.raises(UserError, match=r"2 subject\(s\) are too few to cut 20%") as error:
+    with pytest.raises(UserError, match=r"1 subject\(s\) are too few to cut 10%") as error:
         assign(by_subject(people=2), seed=0, **FRACTIONS)
     assert one_line(error)
 
