@@ -129,7 +129,10 @@ def test_backbones_of_timm_give_features(fusion, planes):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone": "timm:tiny", "fusion": "attention"}, "fusion=attention looks at the map .*, and timm:tiny has none"),
+        (
+            {"backbone": "timm:tiny", "fusion": "attention"},
+            "fusion=attention looks at the map .*, and timm:tiny has none",
+        ),
         (
             {"backbone": "timm:tiny", "fusion": "early"},
             "backbone timm:tiny for rgbd: .* 32x32 pixels and 1 or 3 channels",
