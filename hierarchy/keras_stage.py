@@ -11,7 +11,6 @@ from typing import Self
 import keras
 import numpy as np
 import tensorflow as tf
-from models.rgbd import depth_reading, set_depth_statistics
 
 from hierarchy import schedule, training
 from hierarchy.config import RunConfig, StageConfig
@@ -28,6 +27,7 @@ from models import losses as _registered_losses  # noqa: F401 - the same for the
 from models.cost import Cost, multiply_adds, parameters, planned_cost
 from models.pretrained import check_imagenet
 from models.registry import create_model, model_info, parse_spec
+from models.rgbd import depth_reading, set_depth_statistics
 
 TORCH_MODEL = "model.pt"
 

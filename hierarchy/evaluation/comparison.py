@@ -26,6 +26,7 @@ from hierarchy.evaluation.significance import (
     mean_std,
     paired_bootstrap,
 )
+from hierarchy.evaluation.wording import model_words
 from hierarchy.runs import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, SPLITS
 from hierarchy.taxonomy import Taxonomy
 
@@ -337,7 +338,7 @@ def _run_row(run: _Judged, same_groups: bool, draw: dict[str, Any]) -> dict[str,
         "group_top1": run.group_top1 if same_groups else None,
         **{key: cost.get(key) for key in ("train_cpu_seconds", "parameters", "multiply_adds", "latency_ms")},
         "epochs": {stage: entry.get("epochs_run") for stage, entry in training.items()},
-        "models": {stage: entry.get("model") for stage, entry in training.items()},
+        "models": {stage: model_words(entry) for stage, entry in training.items()},
         "balance": {stage: entry.get("balance") for stage, entry in training.items()},
     }
 

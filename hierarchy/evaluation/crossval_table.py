@@ -19,6 +19,7 @@ from hierarchy.evaluation.significance import (
     confusion_figures,
     mean_std,
 )
+from hierarchy.evaluation.wording import model_words
 from hierarchy.grid import SEED, Grid
 from hierarchy.runs import SPLITS
 
@@ -96,7 +97,7 @@ def _facts(cells: Sequence[GridCell], folds: pd.DataFrame) -> dict[str, Any]:
         },
         "taxonomy": first.taxonomy.to_dict(),
         "excluded": first.metrics.get("excluded", []),
-        "models": {stage: entry.get("model") for stage, entry in training.items()},
+        "models": {stage: model_words(entry) for stage, entry in training.items()},
         "classes": list(first.classes),
         "gate": first.taxonomy.gate,
     }

@@ -403,7 +403,7 @@ def _features(record: GridRecord, shown: GridBlock) -> Section:
         "What the first stage of each run gives to its last layer, in two dimensions (t-SNE, van der Maaten and "
         "Hinton, 2008), for test faces. Faces side by side have similar features; how large a cluster is, and how far "
         "from another, means nothing, and nothing can be read across the panels but how well the colours part.",
-        [Image(record.figure(name), "t-SNE of the features of each run's first stage", 10.4)],
+        [Images((Image(record.figure(name), "t-SNE of the features of each run's first stage", 10.4),))],
     )
 
 

@@ -36,6 +36,7 @@ from hierarchy.evaluation.wording import (
     flatten,
     known,
     millions,
+    model_words,
     percent,
     plain,
     points,
@@ -607,7 +608,7 @@ def _training_row(name: str, stage: Mapping) -> tuple[str, ...]:
     texts = [plain(stage.get(key)) for key in ("best_epoch", "batch_size", "balance")]
     drawn = [whole(stage.get(key)) for key in ("rows", "drawn_rows")]
     correction = plain(stage.get("prior_correction"))
-    return (name, plain(stage.get("model")), epochs, *texts, decimals(stage.get("temperature")), correction, *drawn)
+    return (name, plain(model_words(stage)), epochs, *texts, decimals(stage.get("temperature")), correction, *drawn)
 
 
 def _repeat(record: RunRecord) -> Section:

@@ -118,3 +118,9 @@ def flatten(record: Mapping, prefix: str = "") -> list[tuple[str, str]]:
         else:
             pairs.append((f"{prefix}{key}", plain(value)))
     return pairs
+
+
+def model_words(stage: Mapping) -> str | None:
+    """A stage's model with what it was made to see, from its record; None where the record tells none."""
+    model, seen = stage.get("model"), [stage[name] for name in ("modality", "depth") if stage.get(name)]
+    return f"{model} ({', '.join(seen)})" if model and seen else model

@@ -199,3 +199,16 @@ def test_a_quick_look_is_no_result(tmp_path):
     for cell in cells:
         cell.run.metrics["data"] = {"limit": 70}
     assert "--limit kept at most 70 rows of each split" in report(tmp_path, grid, cells)
+
+
+def test_learned_features_of_all_configurations_stand_side_by_side(tmp_path):
+    grid, cells = make_grid(tmp_path, "loss=ce,center,island")
+    for cell in cells[:2]:
+        stage = next(iter(cell.run.metrics.get("training") or {"flat": {}}))
+        folder = cell.run.folder / "stages" / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        points = {"row": ["a", "b"], "emotion": ["happy", "sad"], "x": [0.0, 1.0], "y": [1.0, 0.0]}
+        pd.DataFrame(points).to_csv(folder / "features.csv", index=False)
+    text = report(tmp_path, grid, cells)
+    assert "features.png" in section(text, "Learned features")
+    assert (tmp_path / "figures" / "features.png").is_file()
