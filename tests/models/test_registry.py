@@ -77,9 +77,8 @@ def answer(model, images):
 
 def undropped(name):
     """Settings without the noise of dropout, which on eight faces hides what a step did."""
-    settings = {
-        key: 0.0 for key in ("dropout", "stage_dropout", "drop_connect", "token_dropout") if key in keywords_of(name)
-    }
+    kinds = ("dropout", "stage_dropout", "drop_connect", "branch_dropout", "token_dropout")
+    settings = {key: 0.0 for key in kinds if key in keywords_of(name)}
     return {**settings, **({"stage_dropout": (0.0, 0.0, 0.0)} if name == "deep_cnn" else {})}
 
 
