@@ -1,9 +1,7 @@
 """A face with depth: colour and depth of one manifest row, cut to the face together and stacked."""
 
 import hashlib
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import cv2
 import numpy as np
@@ -12,7 +10,7 @@ from hierarchy.data import depth
 from hierarchy.data.alignment import leveled
 from hierarchy.data.decoding import BadImageError, Decoded, read_image, with_channels
 from hierarchy.data.sources import source_module
-from hierarchy.paths import cache_dir
+from hierarchy.paths import atomic_write, cache_dir
 
 _FORMAT = 1  # part of the cache key: raise it when reading a mesh or a range file changes
 _MARGIN = 0.05  # of the face's side, left around it
@@ -71,13 +69,9 @@ def _place(path: str, source: str, picture: tuple[int, int]) -> Path:
 def _keep(plane: np.ndarray, place: Path) -> None:
     """Write a plane as 16-bit PNG, whole or not at all."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=place.parent, prefix=".", suffix=".png", delete=False) as file:
-        try:
-            file.write(cv2.imencode(".png", plane)[1])
-            file.close()
-            os.replace(file.name, place)  # noqa: PTH105 - a name, not a path
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+    with atomic_write(place) as temporary:
+        # Encoded in memory: cv2.imwrite tells nobody that the disk is full.
+        temporary.write_bytes(cv2.imencode(".png", plane)[1].tobytes())
 
 
 def _cut(colour: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -131,7 +131,7 @@ def _find_any(places: list[Path], given: Path) -> tuple[str, Path]:
     found = [(name, place) for place in places[1:] if (name := _recognise(place))]
     if len(found) > 1:
         listed = ", ".join(f"{place.name} ({name})" for name, place in found[:5])
-        raise UserError(f"{given}: holds several data sets: {listed}; give the path of one")
+        raise UserError(f"{given}: holds several data sets: {listed}; give the path of one, or a --data for each")
     if not found:
         # The reader of any folder says best what is missing: it names the folders that it found.
         return _GENERAL, places[0]
