@@ -92,6 +92,8 @@ class KerasStage(Stage):
         logs: Path,
         seed: int,
         progress: Progress,
+        until: int | None = None,
+        since: int = 0,
     ) -> Self:
         """Train with Keras; see `Stage.fit`."""
         keras.utils.set_random_seed(seed)
@@ -112,18 +114,20 @@ class KerasStage(Stage):
             progress=progress,
             work_per_step=work,
             label=self.name,
+            since=since,
         )
         board = keras.callbacks.TensorBoard(str(logs), write_graph=False)
         for phase in schedule.phases(config):
-            if len(history) < phase.last and not schedule.stopped_early(history, phase.patience):
-                _fit_phase(trainer, phase, loss, config, batches, saved, [end, board])
+            last = min(phase.last, until or phase.last)
+            if len(history) < last and not schedule.stopped_early(history, phase.patience, since=since):
+                _fit_phase(trainer, phase, loss, config, batches, saved, [end, board], last=last)
         self.network = self.load_network(folder)
         self.record = training_record(
             history,
             config,
             train,
             batches,
-            best_epoch=schedule.best_epoch(history),
+            best_epoch=schedule.best_epoch(history, since=since),
             parameters=parameters(self.network),
             multiply_adds=multiply_adds(self.network),
         )
@@ -172,8 +176,10 @@ def _fit_phase(
     batches: TrainBatches,
     saved: training.Checkpoint | None,
     callbacks: list[keras.callbacks.Callback],
+    *,
+    last: int,
 ) -> None:
-    """Train from the phase's first epoch, or from the checkpoint if that lies further on."""
+    """Train from the phase's first epoch, or from the checkpoint if that lies further on, to the epoch `last`."""
     end = callbacks[0]
     end.phase = phase
     with training.frozen_backbone(end.network, frozen=phase.frozen), _no_room():
@@ -183,9 +189,9 @@ def _fit_phase(
             training.restore(saved, trainer, phase, end.folder)
         done = max(phase.first, len(end.history))
         trainer.fit(
-            batches.dataset(done, phase.last),
+            batches.dataset(done, last),
             initial_epoch=done,
-            epochs=phase.last,
+            epochs=last,
             steps_per_epoch=batches.steps_per_epoch,
             callbacks=callbacks,
             shuffle=False,  # the batches are a function of seed and step already

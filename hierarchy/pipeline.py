@@ -212,7 +212,7 @@ def _train_and_judge(
     with runs.log_to(logs / folder.name):
         log.info("%s in %s", command, folder)
         stage_type.prepare(config)
-        stages = _train_stages(folder, config, stage_type, faces, logs / folder.name)
+        stages = train_stages(folder, config, stage_type, faces, logs / folder.name)
         record = _judge_run(folder, config, faces, stages, command=command)
         runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
         write_run_report(folder, faces=faces.pixels_of)
@@ -221,10 +221,18 @@ def _train_and_judge(
     return folder
 
 
-def _train_stages(
+def train_stages(
     folder: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, logs: Path
 ) -> dict[str, Stage]:
-    """Train the stages that are not complete yet; load the others."""
+    """Train the stages that are not complete yet below `folder`; load the others.
+
+    Args:
+        folder: Where `stages/` is or will be.
+        config: Settings of the run, complete.
+        stage_type: What trains the stages.
+        faces: What they learn from; only train and validation are looked at.
+        logs: Where TensorBoard's files go.
+    """
     names = faces.taxonomy.stages(config.mode)
     work = {name: _stage_work(name, config, stage_type, faces) for name in names}
     complete = [name for name in names if (folder / runs.STAGES / name / RECORD).is_file()]
@@ -245,6 +253,11 @@ def _stage_work(name: str, config: RunConfig, stage_type: type[Stage], faces: Fa
     return stage_type.planned_work(config.for_stage(name), faces.images.pixels.shape[1:], len(classes), labels)
 
 
+def stage_seed(config: RunConfig, stage: str) -> int:
+    """Seed of one stage's first weights, order and augmentation."""
+    return zlib.crc32(f"{config.seed} {stage}".encode()) % 2**31
+
+
 def _train_stage(stage: Stage, place: Path, config: RunConfig, faces: Faces, progress: Progress, logs: Path) -> Stage:
     settings = config.for_stage(stage.name)
     place.mkdir(parents=True, exist_ok=True)
@@ -256,7 +269,7 @@ def _train_stage(stage: Stage, place: Path, config: RunConfig, faces: Faces, pro
         settings,
         folder=place,
         logs=logs / stage.name,
-        seed=zlib.crc32(f"{config.seed} {stage.name}".encode()) % 2**31,
+        seed=stage_seed(config, stage.name),
         progress=progress,
     )
     judging = config.evaluation

@@ -74,9 +74,9 @@ def rate_at(step: int, *, peak: float, warmup_steps: int, total_steps: int, kind
     return peak * scale if kind == "plateau" else peak
 
 
-def best_epoch(history: list[dict]) -> int:
-    """The first epoch (1-based) with the highest validation macro F1."""
-    return 1 + int(np.argmax([row[MONITOR] for row in history]))
+def best_epoch(history: list[dict], *, since: int = 0) -> int:
+    """The first epoch (1-based) with the highest validation macro F1, those before `since` (0-based) left out."""
+    return 1 + since + int(np.argmax([row[MONITOR] for row in history[since:]]))
 
 
 def plateau_scale(history: list[dict], config: StageConfig) -> float:
@@ -97,9 +97,9 @@ def plateau_scale(history: list[dict], config: StageConfig) -> float:
     return scale
 
 
-def stopped_early(history: list[dict], patience: int) -> bool:
-    """Whether `patience` epochs have passed without a better one."""
-    return bool(patience and history) and len(history) - best_epoch(history) >= patience
+def stopped_early(history: list[dict], patience: int, *, since: int = 0) -> bool:
+    """Whether `patience` epochs have passed without a better one, those before `since` (0-based) left out."""
+    return bool(patience and history[since:]) and len(history) - best_epoch(history, since=since) >= patience
 
 
 def require_finite(loss: float, config: StageConfig, *, stage: str, epoch: int) -> None:

@@ -95,6 +95,8 @@ class Stage(ABC):
         logs: Path,
         seed: int,
         progress: Progress,
+        until: int | None = None,
+        since: int = 0,
     ) -> Self:
         """Train on `train`, choose the epoch on `validation`, go on from a checkpoint in `folder` if there is one.
 
@@ -106,6 +108,9 @@ class Stage(ABC):
             logs: Where TensorBoard's files go.
             seed: Decides initial weights, order, sampling and augmentation.
             progress: The whole run's progress.
+            until: Pause after this epoch, counted from 1, with a checkpoint to go on from; the learning rate follows
+                the course of all `config.epochs` all the same.
+            since: Epochs before this one, counted from 0, are not chosen: they saw the faces in another size.
 
         Raises:
             UserError: The loss became NaN, the model cannot be built, or a file cannot be written or read.

@@ -191,6 +191,7 @@ class EpochEnd(keras.callbacks.Callback):
         progress: The whole run's progress.
         work_per_step: What a step adds to it.
         label: What progress lines call the stage.
+        since: First epoch, from 0, that may be the best.
     """
 
     def __init__(
@@ -204,6 +205,7 @@ class EpochEnd(keras.callbacks.Callback):
         progress: Progress,
         work_per_step: float,
         label: str,
+        since: int = 0,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -215,6 +217,7 @@ class EpochEnd(keras.callbacks.Callback):
         self.progress = progress
         self.work_per_step = work_per_step
         self.label = label
+        self.since = since
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Start the epoch's clocks, and lower the rate where the validation score has stopped rising."""
@@ -241,13 +244,13 @@ class EpochEnd(keras.callbacks.Callback):
         scores = self.validate()
         require_finite(scores["val_loss"], self.config, stage=self.label, epoch=epoch + 1)
         self._record(epoch, logs, scores)
-        if best_epoch(self.history) == epoch + 1:
+        if best_epoch(self.history, since=self.since) == epoch + 1:
             save_model(self.network, self.folder / MODEL)
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):
             variable.assign(value)
         write_history(self.folder, self.history)
         save_checkpoint(self.folder, self.model, self.history)
-        if stopped_early(self.history, self.phase.patience):
+        if stopped_early(self.history, self.phase.patience, since=self.since):
             self.model.stop_training = True
 
     def _record(self, epoch: int, logs: dict, scores: dict[str, float]) -> None:

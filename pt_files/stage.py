@@ -91,6 +91,8 @@ class TorchStage(Stage):
         logs: Path,  # noqa: ARG002 - TensorBoard's files are Keras's
         seed: int,
         progress: Progress,
+        until: int | None = None,
+        since: int = 0,
     ) -> Self:
         """Train with PyTorch; see `Stage.fit`."""
         torch.manual_seed(seed)
@@ -104,26 +106,35 @@ class TorchStage(Stage):
         work = multiply_adds(network, shape) * batches.faces_per_step
         progress.done += work * batches.steps_per_epoch * len(training.history)
         with _no_room():
-            self._train(training, validation, folder, progress, work)
+            self._train(training, validation, folder, progress, work, until or config.epochs, since)
         self.network = self.load_network(folder)
         self.record = training_record(
             training.history,
             config,
             train,
             batches,
-            best_epoch=best_epoch(training.history),
+            best_epoch=best_epoch(training.history, since=since),
             parameters=parameters(self.network),
             multiply_adds=multiply_adds(self.network, shape),
         )
         return self
 
-    def _train(self, training: Training, validation: StageFaces, folder: Path, progress: Progress, work: float) -> None:
-        """Train the epochs that are left; each ends with the best model, the history and the checkpoint on the disk."""
+    def _train(
+        self,
+        training: Training,
+        validation: StageFaces,
+        folder: Path,
+        progress: Progress,
+        work: float,
+        last: int,
+        since: int,
+    ) -> None:
+        """Train the epochs that are left up to `last`; each ends with the best model, the history and the checkpoint on the disk."""
         config, history = training.config, training.history
-        while len(history) < config.epochs and not stopped_early(history, config.patience):
+        while len(history) < last and not stopped_early(history, config.patience, since=since):
             history.append(self._epoch(training, validation, progress, work))
             progress.settle(epoch_line(history[-1], config, stage=self.name))
-            if best_epoch(history) == len(history):
+            if best_epoch(history, since=since) == len(history):
                 facts = {"input_shape": validation.pixels.shape[1:], "num_classes": len(self.classes)}
                 write_model(SavedModel(spec=config.model_spec, **facts, model=training.network), folder / MODEL)
             write_history(folder, history)

@@ -30,8 +30,8 @@ def faces(count: int, seed: int) -> StageFaces:
 TRAIN, VALIDATION = faces(12, 1), faces(4, 2)
 
 
-def fit(folder, *, epochs_before_stop=None, monkeypatch=None, **settings):
-    """Train a stage; `epochs_before_stop` interrupts it as Ctrl-C would."""
+def fit(folder, *, epochs_before_stop=None, monkeypatch=None, part=None, train=None, **settings):
+    """Train a stage; `epochs_before_stop` interrupts it as Ctrl-C would, `part` has `until` and `since`."""
     settings = {"model": MODEL, "batch_size": 12, "epochs": 3, "warmup": 0.0, **settings}
     config = StageConfig(**settings)
     stage = KerasStage(name="flat", classes=("a", "b", "c"))
@@ -48,7 +48,8 @@ def fit(folder, *, epochs_before_stop=None, monkeypatch=None, **settings):
         with pytest.raises(KeyboardInterrupt):
             stage.fit(TRAIN, VALIDATION, config, folder=folder, logs=folder / "logs", seed=3, progress=Progress(1))
         monkeypatch.undo()
-    return stage.fit(TRAIN, VALIDATION, config, folder=folder, logs=folder / "logs", seed=3, progress=Progress(1))
+    places = {"folder": folder, "logs": folder / "logs"}
+    return stage.fit(train or TRAIN, VALIDATION, config, **places, seed=3, progress=Progress(1), **(part or {}))
 
 
 def checkpoint(folder):
@@ -168,3 +169,32 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path):
     (tmp_path / training.CHECKPOINT).write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(UserError, match="damaged or of another model; delete it"):
         training.read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze": 2}, {"schedule": "plateau", "plateau_patience": 1}])
+def test_a_training_in_parts_keeps_the_course_of_the_whole(settings, tmp_path):
+    fit(tmp_path / "whole", epochs=4, **settings)
+    for until in (1, 3, None):
+        paused = fit(tmp_path / "parts", epochs=4, part={"until": until}, **settings)
+        assert paused.record["epochs_run"] == (until or 4)
+    rates = [
+        [row["learning_rate"] for row in training.read_checkpoint(tmp_path / n).history] for n in ("whole", "parts")
+    ]
+    assert rates[0] == rates[1]
+    for one, other in zip(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_epochs_on_smaller_faces_are_not_chosen(tmp_path, monkeypatch):
+    """A network without a fixed size goes on with larger faces; what is saved then takes those."""
+    scores = iter([0.9, 0.8, 0.1, 0.2])
+    monkeypatch.setattr(
+        "hierarchy.keras_stage.validation_scores",
+        lambda *_: {"val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": next(scores)},
+    )
+    settings = {"epochs": 4, "patience": 2}
+    fit(tmp_path / "s", part={"until": 2}, **settings)
+    large = replace(TRAIN, pixels=np.repeat(np.repeat(TRAIN.pixels, 2, axis=1), 2, axis=2))
+    grown = fit(tmp_path / "s", part={"since": 2}, train=large, **settings)
+    assert grown.record["best_epoch"] == 4
+    assert grown.network.input_shape[1] == 2 * TRAIN.pixels.shape[1]
