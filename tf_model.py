@@ -4,7 +4,6 @@ Only light modules are imported here. TensorFlow comes in with `hierarchy.pipeli
 """
 
 import argparse
-import difflib
 import re
 import shlex
 import sys
@@ -23,18 +22,34 @@ from hierarchy.config import (
     check_value,
     differences,
     fields_of,
-    load_config,
 )
 from hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from hierarchy.data.download import KAGGLE_SLUGS, download
-from hierarchy.data.sources import EMBEDDED
 from hierarchy.errors import UserError
-from hierarchy.paths import DEFAULT_DATA, LOGS, RESULTS, ROOT
-from hierarchy.transfer import resolve_weights
+from hierarchy.flags import (
+    Given,
+    check_data,
+    checked,
+    did_you_mean,
+    new_name,
+    refuse_start,
+    require_data,
+    section,
+    start,
+)
+from hierarchy.paths import LOGS, RESULTS, ROOT
+from tuning.command import TRIAL_PATIENCE, composition_file, tune
+from tuning.settings import SearchConfig
+from tuning.study import STUDIES, with_hyperparameters
 
 PROGRAM = "tf_model.py"
-Given = dict[str, Any]  # field name or other flag -> what the user gave
-_GROUPS = {DataConfig: "data", StageConfig: "training", EvaluationConfig: "evaluation", RunConfig: "run"}
+_GROUPS = {
+    SearchConfig: "search",
+    DataConfig: "data",
+    StageConfig: "training",
+    EvaluationConfig: "evaluation",
+    RunConfig: "run",
+}
 _STAGED = "Each takes VALUE for all stages, or STAGE=VALUE,STAGE=VALUE for some (--epochs valence=12,positive=20)."
 _OTHER_FLAGS = {
     "config": ("FILE", "settings to start from, as results/<run>/config.json holds them; flags go over them"),
@@ -45,6 +60,16 @@ _OTHER_FLAGS = {
     "image": ("FILE", "a picture of a face to explain by itself; several after one flag, or one flag for each"),
     "train": ("flat|hierarchical", "what the cells are, where mode is no axis (default: flat)"),
     "repeats": ("N", "make all folds N times, each time with the next seed (default: 1)"),
+    "hyperparameters": (
+        "STUDY|FILE",
+        "settings that --mode tune found for a stage, or for all (a name below logs/tuning, or a best.json); "
+        "several flags for several stages; other flags go over them",
+    ),
+    "composition": ("STUDY|FILE", "also report answers composed as --mode tune --stage composition found"),
+    "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a distributed search"),
+    "distributed": ("chief|worker", "this process hands out the trials of the search, or runs some of them"),
+    "oracle": ("HOST:PORT", "where the chief listens; 127.0.0.1 for this machine alone, 0.0.0.0 for all"),
+    "wait": ("TIME", "how long a worker waits for its chief (default: 5m)"),
     "to": ("DIR", "folder to put the data in (default: data/<dataset>)"),
 }
 
@@ -85,43 +110,31 @@ def _train(given: Given, command: str) -> Path:
         from hierarchy.keras_stage import KerasStage
 
         return pipeline.resume_run(run, KerasStage, flags=given, **places, command=command)
-    config = _training_config(given, places["results"])
+    config = _training_config(given, **places)
     from hierarchy import pipeline
     from hierarchy.keras_stage import KerasStage
 
     return pipeline.train_run(config, KerasStage, **places, command=command)
 
 
-def _training_config(given: Given, results: Path) -> RunConfig:
+def _training_config(given: Given, results: Path, logs: Path) -> RunConfig:
     """Defaults, then the file, then the flags, checked as far as no data is needed."""
-    config = apply_flags(_start(given, results), given)
+    config = apply_flags(_start(given, results, logs), given)
     runs.check_name(config.name, results)
-    return _checked(config, results)
+    return checked(config, results)
 
 
-def _start(given: Given, results: Path) -> RunConfig:
-    """Defaults, or what the file holds; adds to `given` what then must not hold any more."""
-    config = RunConfig()
-    if file := given.pop("config", None):
-        if not Path(file).is_file():
-            raise UserError(f"--config: {file} is no file; expected a config.json as a run folder holds it")
-        config = load_config(Path(file))
-        if config.name and (results / config.name).exists() and "name" not in given:
-            given["name"] = None  # a run repeated from its own record gets a folder of its own
-        if "data" in given:
-            given.setdefault("dataset", None)  # what the file says of the kind was said of other data
-    return config
-
-
-def _checked(config: RunConfig, results: Path) -> RunConfig:
-    _check_models(config)
-    _check_data(config.data)
-    return resolve_weights(config, results)
+def _start(given: Given, results: Path, logs: Path) -> RunConfig:
+    """Defaults, or what the file holds, with what searches found for the stages."""
+    config, found = start(given, results), given.pop("hyperparameters", None)
+    if not found:
+        return config
+    shape = apply_flags(config, {name: given[name] for name in _SHAPE if name in given})
+    return with_hyperparameters(shape, found, logs / STUDIES.name)
 
 
 def _check_resume(given: Given, results: Path) -> str:
-    if "config" in given:
-        raise UserError("--config does not go with --resume: a resumed run keeps its own settings")
+    refuse_start(given, "run")
     run = given.pop("resume")
     saved = runs.read_config(runs.find_run(run, results))
     if changed := differences(saved, apply_flags(saved, given)):
@@ -140,28 +153,27 @@ def _grid(given: Given, command: str) -> Path:
         from hierarchy.keras_stage import KerasStage
 
         return grid_training.resume_grid(folder, KerasStage, logs=logs)
-    name = _new_name({**given, "results": results})
-    planned = _planned_grid(given, axes, results, command)
+    name = new_name({**given, "results": results})
+    planned = _planned_grid(given, axes, results, logs, command)
     from hierarchy import grid_training
     from hierarchy.keras_stage import KerasStage
 
     return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs)
 
 
-def _planned_grid(given: Given, texts: Sequence[str], results: Path, command: str) -> grid.Grid:
+def _planned_grid(given: Given, texts: Sequence[str], results: Path, logs: Path, command: str) -> grid.Grid:
     axes = grid.parse_axes(texts)
     if "config" not in given and "mode" not in axes:
         given.setdefault("mode", "flat")
     if "loss" in axes:  # what losses do to features is what such a grid is looked at for
         given.setdefault("feature_map", True)
-    start = _start(given, results)
+    config = _start(given, results, logs)
     flags = {**given, "name": None}
-    return grid.plan(start, flags, axes, check=lambda config: _checked(config, results), command=command)
+    return grid.plan(config, flags, axes, check=lambda cell: checked(cell, results), command=command)
 
 
 def _check_grid_resume(given: Given, axes: Sequence[str], results: Path) -> Path:
-    if "config" in given:
-        raise UserError("--config does not go with --resume: a resumed grid keeps its own settings")
+    refuse_start(given, "grid")
     folder = grid.find_grid(given.pop("resume"), results)
     if given.pop("name", folder.name) != folder.name:
         raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
@@ -180,25 +192,24 @@ def _crossval(given: Given, command: str) -> Path:
         from hierarchy.keras_stage import KerasStage
 
         return crossval_training.resume_crossval(folder, KerasStage, logs=logs)
-    name = _new_name({**given, "results": results})
-    planned = _planned_crossval(given, repeats, results, command)
+    name = new_name({**given, "results": results})
+    planned = _planned_crossval(given, repeats, results, logs, command)
     from hierarchy import crossval_training
     from hierarchy.keras_stage import KerasStage
 
     return crossval_training.train_crossval(planned, KerasStage, name=name, results=results, logs=logs)
 
 
-def _planned_crossval(given: Given, repeats: str | None, results: Path, command: str) -> grid.Grid:
+def _planned_crossval(given: Given, repeats: str | None, results: Path, logs: Path, command: str) -> grid.Grid:
     if "config" not in given:
         given.setdefault("mode", "flat")
-    start = _start(given, results)
+    config = _start(given, results, logs)
     flags, times = {**given, "name": None}, 1 if repeats is None else repeats
-    return crossval.plan(start, flags, repeats=times, check=lambda config: _checked(config, results), command=command)
+    return crossval.plan(config, flags, repeats=times, check=lambda fold: checked(fold, results), command=command)
 
 
 def _check_crossval_resume(given: Given, repeats: str | None, results: Path) -> Path:
-    if "config" in given:
-        raise UserError("--config does not go with --resume: a resumed cross-validation keeps its own settings")
+    refuse_start(given, "cross-validation")
     folder = crossval.find_crossval(given.pop("resume"), results)
     if given.pop("name", folder.name) != folder.name:
         raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
@@ -209,15 +220,23 @@ def _check_crossval_resume(given: Given, repeats: str | None, results: Path) -> 
 def _evaluate(given: Given, command: str) -> Path:
     (run,), results = given["runs"], given["results"]
     runs.find_run(run, results)
-    data = _section(DataConfig, given)
-    evaluation = _section(EvaluationConfig, given)
-    name = _new_name(given)
-    _require_data(data)
+    data = section(DataConfig, given)
+    evaluation = section(EvaluationConfig, given)
+    name = new_name(given)
+    composition = composition_file(given.get("composition"), given["logs"])
+    require_data(data)
     from hierarchy import pipeline
     from hierarchy.keras_stage import KerasStage
 
     return pipeline.evaluate_run(
-        run, KerasStage, data=data, evaluation=evaluation, name=name, results=results, command=command
+        run,
+        KerasStage,
+        data=data,
+        evaluation=evaluation,
+        composition=composition,
+        name=name,
+        results=results,
+        command=command,
     )
 
 
@@ -229,18 +248,18 @@ def _compare(given: Given, command: str) -> Path:
     twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
     if twice:
         raise UserError(f"run {twice!r} is named twice; compare needs different runs")
-    resamples = _section(EvaluationConfig, given).resamples
+    resamples = section(EvaluationConfig, given).resamples
     seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
-    name = _new_name(given)
+    name = new_name(given)
     from hierarchy import pipeline
 
     return pipeline.compare_runs(names, name=name, resamples=resamples, seed=seed, results=results, command=command)
 
 
 def _compare_crossvals(names: Sequence[str], given: Given, command: str) -> Path:
-    resamples = _section(EvaluationConfig, given).resamples
+    resamples = section(EvaluationConfig, given).resamples
     seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
-    name = _new_name(given)
+    name = new_name(given)
     from hierarchy import crossval_comparison
 
     return crossval_comparison.compare(
@@ -251,10 +270,10 @@ def _compare_crossvals(names: Sequence[str], given: Given, command: str) -> Path
 def _explain(given: Given, command: str) -> Path:
     (run,), results = given["runs"], given["results"]
     runs.find_run(run, results)
-    data = _section(DataConfig, given)
+    data = section(DataConfig, given)
     images = given.get("image", [])
-    name = _new_name(given)
-    _check_data(data)
+    name = new_name(given)
+    check_data(data)
     for file in images:
         if not Path(file).is_file():
             raise UserError(f"--image: {file} is no file; expected a picture of a face")
@@ -265,9 +284,9 @@ def _explain(given: Given, command: str) -> Path:
 
 
 def _audit(given: Given, command: str) -> Path:
-    data = _section(DataConfig, given)
-    name = _new_name(given)
-    _require_data(data)
+    data = section(DataConfig, given)
+    name = new_name(given)
+    require_data(data)
     from hierarchy import pipeline
 
     return pipeline.audit_data(data, name=name, results=given["results"], command=command)
@@ -287,13 +306,14 @@ def _models(_given: Given, _command: str) -> None:
 
 
 _ALL_STAGE = tuple(fields_of(StageConfig))
+_SHAPE = ("mode", "taxonomy", "exclude", "emotions")  # what decides which stages a run has
 _TRAIN_FIELDS = {
     DataConfig: tuple(fields_of(DataConfig)),
     StageConfig: _ALL_STAGE,
     EvaluationConfig: tuple(fields_of(EvaluationConfig)),
     RunConfig: ("name", "seed", "deterministic"),
 }
-_TRAIN_OTHERS = ("config", "resume", "results", "logs")
+_TRAIN_OTHERS = ("config", "hyperparameters", "resume", "results", "logs")
 
 MODES = {
     "hierarchical": Mode(
@@ -346,6 +366,26 @@ MODES = {
         runs=(2, None),
         texts={"name": "folder below results/ (default: made of the runs' names)", "seed": "seed of the bootstrap"},
     ),
+    "tune": Mode(
+        summary="search the hyperparameters of a stage, of all stages, of their composition or of the taxonomy",
+        example="--mode tune --stage valence --tuner hyperband --epochs 9 --fraction 0.25 --data data/fer2013",
+        call=tune,
+        fields={
+            SearchConfig: tuple(fields_of(SearchConfig)),
+            DataConfig: tuple(fields_of(DataConfig)),
+            StageConfig: _ALL_STAGE,
+            RunConfig: ("name", "seed", "deterministic"),
+        },
+        others=("distributed", "oracle", "wait", "study_dir", "config", "resume", "results"),
+        runs=(0, 2),
+        texts={
+            "name": "folder of the study below logs/tuning (default: made of data set, model, tuner, stage and key)",
+            "resume": "go on with a study, also with more --max-trials or --budget; no other setting may differ",
+            "patience": "stop a trial after N epochs without a better validation score; 0 never "
+            f"(default here: {TRIAL_PATIENCE})",
+            "results": "where the runs are that are named (default: results/)",
+        },
+    ),
     "evaluate": Mode(
         summary="judge a finished run on other data",
         example="--mode evaluate first --data data/ck48",
@@ -355,8 +395,10 @@ MODES = {
             EvaluationConfig: ("logit_adjustment", "resamples"),
             RunConfig: ("name",),
         },
+        others=("composition", "results", "logs"),
         runs=(1, 1),
         texts={
+            "logs": "where studies are (default: logs/)",
             "data": "folder, csv or zip to judge the run on",
             "exclude": "emotions of this data to leave out, separated by commas",
             "limit": "a stratified N of the judged faces, for a quick look",
@@ -437,7 +479,7 @@ def _mode_named(argv: list[str]) -> str | None:
     first.add_argument("--mode")
     name = first.parse_known_args(argv)[0].mode
     if name is not None and name not in MODES:
-        raise UserError(f"--mode: expected one of {', '.join(MODES)}, got {name!r}{_did_you_mean(name, MODES)}")
+        raise UserError(f"--mode: expected one of {', '.join(MODES)}, got {name!r}{did_you_mean(name, MODES)}")
     return name
 
 
@@ -452,12 +494,7 @@ def _check_flags(argv: list[str], name: str) -> None:
         owners = [other for other, mode in MODES.items() if flag in mode.flags]
         if owners:
             raise UserError(f"{flag} does not belong to --mode {name}; it belongs to {', '.join(owners)}")
-        raise UserError(f"unknown flag {flag}{_did_you_mean(flag, known)}; --mode {name} --help lists all")
-
-
-def _did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+        raise UserError(f"unknown flag {flag}{did_you_mean(flag, known)}; --mode {name} --help lists all")
 
 
 def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Given:
@@ -471,66 +508,11 @@ def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Give
     if len(words) < low or (high is not None and len(words) > high):
         wanted = "one run" if high == 1 else f"at least {low} runs"
         raise UserError(f"expected {wanted}, got {len(words)}; for example: python {PROGRAM} {mode.example}")
-    defaults = {"results": RESULTS, "logs": LOGS}
+    defaults = {"results": RESULTS, "logs": LOGS, "study_dir": STUDIES}
     places = {key: Path(given.get(key, defaults[key])) for key in mode.others if key in defaults}
     for folder in places.values():
         runs.check_writable(folder)
-    return {**given, **places, **({"runs": words} if low else {})}
-
-
-def _section(part: type, given: Given) -> Any:
-    values = {n: check_value(part, n, given[n], flag(n)) for n in fields_of(part) if n in given}
-    return part(**values)
-
-
-def _new_name(given: Given) -> str | None:
-    name = check_value(RunConfig, "name", given.get("name"), "--name")
-    runs.check_name(name, given["results"])
-    return name
-
-
-def _check_models(config: RunConfig) -> None:
-    from models.registry import list_models, parse_spec
-
-    known = list_models()
-    for spec in (config.stage.model, *(values["model"] for values in config.stages.values() if "model" in values)):
-        try:
-            model, _ = parse_spec(spec)
-        except ValueError as error:
-            raise UserError(f"--model: {error}") from error
-        if model not in known:
-            raise UserError(f"--model: no model {model!r}; known: {', '.join(known)}{_did_you_mean(model, known)}")
-
-
-def _check_dataset(dataset: str) -> None:
-    from hierarchy.data.sources import source_names
-
-    known = source_names()
-    if dataset not in known:
-        raise UserError(f"--dataset: no kind {dataset!r}; known: {', '.join(known)}{_did_you_mean(dataset, known)}")
-
-
-def _check_data(data: DataConfig) -> None:
-    if data.dataset is not None:
-        _check_dataset(data.dataset)
-    if data.data is not None and data.dataset in EMBEDDED:
-        raise UserError(f"--dataset {data.dataset} makes its own faces; leave out --data")
-    own = data.dataset == "fer2013" and DEFAULT_DATA.exists()
-    if data.data is None and data.dataset not in (None, *EMBEDDED) and not own:
-        raise UserError(f"--dataset {data.dataset} needs --data PATH")
-    for path in data.paths:
-        if not Path(path).exists():
-            raise UserError(f"--data: {path} does not exist; expected a folder, csv or zip")
-    if data.generated is not None and not Path(data.generated).is_dir():
-        raise UserError(f"--generated: {data.generated} is no folder; expected one that pt_files.gan made")
-    if data.ferplus is not None and not Path(data.ferplus).is_file():
-        raise UserError(f"--ferplus: {data.ferplus} is no file; expected FER+'s fer2013new.csv")
-
-
-def _require_data(data: DataConfig) -> None:
-    _check_data(data)
-    if data.data is None and data.dataset not in EMBEDDED:
-        raise UserError("--data PATH is needed (or --dataset synthetic or synthetic-rgbd for embedded faces)")
+    return {**given, **places, **({"runs": words} if high != 0 else {})}
 
 
 def _parser(mode: Mode) -> argparse.ArgumentParser:
@@ -554,13 +536,17 @@ def _parser(mode: Mode) -> argparse.ArgumentParser:
     places.add_argument("--mode", choices=list(MODES), help="what to do (default: hierarchical)")
     for other in mode.others:
         metavar, text = _OTHER_FLAGS[other]
-        many = {"axis": {"action": "append"}, "image": {"action": "extend", "nargs": "+"}}.get(other, {})
+        many = {
+            "axis": {"action": "append"},
+            "image": {"action": "extend", "nargs": "+"},
+            "hyperparameters": {"action": "append"},
+        }.get(other, {})
         places.add_argument(flag(other), metavar=metavar, help=mode.texts.get(other, text), **many)
     return parser
 
 
 def _runs_usage(mode: Mode) -> str:
-    return {(0, 0): "", (1, 1): " RUN"}.get(mode.runs, " RUN RUN [RUN ...]")
+    return {(0, 0): "", (1, 1): " RUN", (0, 2): " [RUN [RUN]]"}.get(mode.runs, " RUN RUN [RUN ...]")
 
 
 def _overview() -> str:

@@ -210,6 +210,7 @@ class RunConfig:
     Attributes:
         stage: Settings of all stages.
         stages: Per stage, the fields that differ from `stage`.
+        searched: Per stage, the best.json of the search that found its hyperparameters.
     """
 
     mode: str = option("hierarchical", "what to train", choices=TRAINING_MODES)
@@ -222,6 +223,7 @@ class RunConfig:
     data: DataConfig = DataConfig()
     stage: StageConfig = StageConfig()
     stages: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    searched: Mapping[str, str] = dataclasses.field(default_factory=dict)
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def for_stage(self, stage: str) -> StageConfig:
@@ -268,7 +270,10 @@ class RunConfig:
         if not isinstance(stages, dict):
             raise UserError(f"{source}: stages: expected an object of stage names, got {stages!r}")
         values["stages"] = {s: _checked(StageConfig, v, f"{source}: stages.{s}") for s, v in stages.items()}
-        simple = {k: v for k, v in values.items() if k not in (*SECTIONS, "stages")}
+        searched = values.get("searched", {})
+        if not isinstance(searched, dict) or not all(isinstance(path, str) for path in searched.values()):
+            raise UserError(f"{source}: searched: expected an object of stage names and files, got {searched!r}")
+        simple = {k: v for k, v in values.items() if k not in (*SECTIONS, "stages", "searched")}
         return cls(**{**values, **_checked(cls, simple, source)}).validated()
 
     def validated(self) -> "RunConfig":

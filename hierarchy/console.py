@@ -30,7 +30,9 @@ _MENDABLE = (
 _PLACEHOLDERS = {
     "data": "PATH",
     "ferplus": "FILE",
-    **dict.fromkeys(("epochs", "limit", "image_size", "min_intensity", "folds", "fold"), "N"),
+    **dict.fromkeys(
+        ("epochs", "limit", "image_size", "min_intensity", "folds", "fold", "max_trials", "early_size"), "N"
+    ),
 }
 
 

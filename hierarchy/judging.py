@@ -10,6 +10,7 @@ from hierarchy.config import EvaluationConfig
 from hierarchy.ensemble import HierarchicalClassifier
 from hierarchy.evaluation import metrics
 from hierarchy.evaluation.calibration import logit_adjust
+from hierarchy.evaluation.significance import mcnemar, paired_bootstrap
 from hierarchy.stage import Stage
 from hierarchy.taxonomy import FLAT, Taxonomy
 
@@ -69,7 +70,14 @@ def predict(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray,
     )
 
 
-def judge(predictions: Predictions, prior: np.ndarray, config: EvaluationConfig, *, seed: int) -> dict:
+def judge(
+    predictions: Predictions,
+    prior: np.ndarray,
+    config: EvaluationConfig,
+    *,
+    seed: int,
+    further: Mapping[str, np.ndarray] | None = None,
+) -> dict:
     """Scores of every answer and every stage, as metrics.json holds them.
 
     Args:
@@ -77,9 +85,10 @@ def judge(predictions: Predictions, prior: np.ndarray, config: EvaluationConfig,
         prior: (emotions,) share of each emotion among the train rows, for logit adjustment.
         config: Resamples and the strength of the adjustment.
         seed: Of the bootstrap.
+        further: More answers to the same faces by name, each (n, emotions); they are paired with the headline.
 
     Returns:
-        {"headline", "answers", "stages"}.
+        {"headline", "answers", "stages"}, and with `further` {"paired"}: name -> difference from the headline.
     """
     taxonomy, rows = predictions.taxonomy, predictions.rows
     emotions = rows["emotion"].to_numpy(str)
@@ -88,7 +97,9 @@ def judge(predictions: Predictions, prior: np.ndarray, config: EvaluationConfig,
     answers = {predictions.headline: predictions.answer, **{name: predictions.routed(name) for name in routings}}
     if config.logit_adjustment:
         answers["logit_adjusted"] = logit_adjust(predictions.answer, prior, config.logit_adjustment)
+    answers |= further or {}
     gates = {predictions.headline: predictions.gate, "hard": predictions.gate}
+    paired = {name: _paired(predictions, table, draw) for name, table in (further or {}).items()}
     return {
         "headline": predictions.headline,
         "answers": {
@@ -96,6 +107,19 @@ def judge(predictions: Predictions, prior: np.ndarray, config: EvaluationConfig,
             for name, table in answers.items()
         },
         "stages": metrics.stage_scores(emotions, predictions.gate, predictions.specialists, taxonomy, **draw),
+        **({"paired": paired} if paired else {}),
+    }
+
+
+def _paired(predictions: Predictions, table: np.ndarray, draw: Mapping) -> dict:
+    """Another answer minus the headline on the same faces, with McNemar's test of who is right where they disagree."""
+    emotions = predictions.taxonomy.emotions
+    labels = metrics.class_indices(predictions.rows["emotion"].to_numpy(str), emotions)
+    first, second = predictions.answer.argmax(axis=1), table.argmax(axis=1)
+    return {
+        "against": predictions.headline,
+        "differences": paired_bootstrap(labels, first, second, len(emotions), **draw),
+        "mcnemar": mcnemar(first == labels, second == labels),
     }
 
 

@@ -35,7 +35,8 @@ from hierarchy.paths import LOGS, RESULTS
 from hierarchy.progress import Progress
 from hierarchy.stage import RECORD, Stage, single_face_latency
 from hierarchy.taxonomy import FLAT, Taxonomy
-from hierarchy.transfer import check_unseen
+from hierarchy.transfer import check_searched, check_unseen
+from hierarchy.tuned_answer import read_tuned
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
@@ -165,7 +166,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 def _write_start(folder: Path, config: RunConfig, faces: Faces, command: str) -> None:
     """What a run is about; config.json comes last, because it is what makes a folder a run."""
     runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
-    runs.write_table(folder / runs.SPLITS, _split_table(faces))
+    runs.write_table(folder / runs.SPLITS, split_table(faces))
     if len(faces.images.bad):
         runs.write_table(folder / runs.BAD, faces.images.bad)
     runs.write_json(folder / runs.CONFIG, config.to_dict())
@@ -181,13 +182,19 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     test_hashes = set(faces.split("test")["pixel_hash"])
     for name in known:
         check_unseen(config.for_stage(name).weights, test_hashes)
-    epochs = config.stage.epochs or (SYNTHETIC_EPOCHS if faces.synthetic else EPOCHS)
+    check_searched(config.searched, test_hashes)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or runs.default_name(config, dataset, results)
     if faces.synthetic and SYNTHETIC not in name:
         name = f"{SYNTHETIC}-{name}"
         runs.check_name(name, results)
-    return dataclasses.replace(config, name=name, stage=dataclasses.replace(config.stage, epochs=epochs))
+    return dataclasses.replace(with_epochs(config, faces), name=name)
+
+
+def with_epochs(config: RunConfig, faces: Faces) -> RunConfig:
+    """The settings with the number of epochs given; few where the faces are drawn by a program."""
+    epochs = config.stage.epochs or (SYNTHETIC_EPOCHS if faces.synthetic else EPOCHS)
+    return dataclasses.replace(config, stage=dataclasses.replace(config.stage, epochs=epochs))
 
 
 def _check_distances(config: RunConfig, faces: Faces) -> None:
@@ -374,7 +381,7 @@ def headline(record: Mapping[str, Any]) -> str:
     return f"{record['run']} ({record['headline']}): {figures}; {origin}n = {answer['n']}, seed {record['seed']}"
 
 
-def _split_table(faces: Faces) -> pd.DataFrame:
+def split_table(faces: Faces) -> pd.DataFrame:
     """splits.csv: which face stands in which split."""
     table = faces.manifest[["id", *_SPLIT_COLUMNS[1:]]]
     return table.rename(columns={"id": "row"}).sort_values(["split", "row"])
@@ -387,7 +394,7 @@ def check_same_faces(folder: Path, faces: Faces) -> None:
         UserError: They are not.
     """
     saved = read_splits(folder)
-    now = _split_table(faces)[list(saved)].astype(str).reset_index(drop=True)
+    now = split_table(faces)[list(saved)].astype(str).reset_index(drop=True)
     if not saved.equals(now.astype(saved.dtypes.to_dict())):
         raise UserError(
             f"the data has changed since {folder.name} was started ({folder / runs.SPLITS} differs); start a new run"
@@ -463,13 +470,15 @@ def evaluate_run(
     name: str | None,
     results: Path,
     command: str,
+    composition: Path | None = None,
 ) -> Path:
     """Judge a finished run on other data: on its test split, or on all faces where it has no splits.
 
-    Faces that the run trained on or chose by are left out. Nothing is fitted.
+    Faces that the run trained on or chose by are left out. Nothing is fitted. With `composition`, the best.json of a
+    search over the run's composition, its answer stands beside the soft one, which stays the headline.
 
     Raises:
-        UserError: No finished run, or data that shares no emotion with it.
+        UserError: No finished run, data that shares no emotion with it, or a composition of another run.
     """
     runs.check_writable(results)
     runs.check_name(name, results)
@@ -478,6 +487,7 @@ def evaluate_run(
     trained = read_metrics(source)
     config = runs.read_config(source)
     taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
+    tuned = None if composition is None else read_tuned(composition, source, results)
     with runs.collect_notes() as notes:
         data = dataclasses.replace(
             resolve_data(data),
@@ -487,6 +497,7 @@ def evaluate_run(
             taxonomy=config.data.taxonomy,
         )
         faces = foreign_faces(data, taxonomy, source, with_depth=config.reads_depth, seed=config.seed)
+        faces = tuned.unseen(faces) if tuned else faces
         stem = name or f"{source.name}-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
         if faces.synthetic and SYNTHETIC not in stem:
             stem = f"{SYNTHETIC}-{stem}"
@@ -495,9 +506,11 @@ def evaluate_run(
         said = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
         counts = trained["data"]["counts"]["train"]
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
+        further = {"tuned": tuned.answer(said, faces, stage_type, counts, source)} if tuned else {}
         record = {
             **_facts(config, faces, command, mode="evaluation"),
-            **judge(said, prior / prior.sum(), evaluation, seed=config.seed),
+            **judge(said, prior / prior.sum(), evaluation, seed=config.seed, further=further),
+            **({"composition": tuned.to_dict()} if tuned else {}),
             "trained_on": {"run": source.name, "data": trained["data"]},
             "cost": trained["cost"],
             "training": trained["training"],

@@ -87,6 +87,32 @@ def check_unseen(weights: str, test_hashes: set[str]) -> None:
         )
 
 
+def check_searched(searched: Mapping[str, str], test_hashes: set[str]) -> None:
+    """Say loudly where hyperparameters were chosen on faces that judge this run.
+
+    Args:
+        searched: Stage -> best.json of the search; the splits.csv beside it says which faces the search saw.
+        test_hashes: Pixel hashes of this run's test faces.
+    """
+    import pandas as pd  # here: the command line imports this module before the arguments are valid
+
+    for stage, best in searched.items():
+        splits = Path(best).parent / SPLITS
+        if not splits.is_file():
+            log.warning("Which faces the hyperparameters of %s (%s) were chosen on is not recorded.", stage, best)
+            continue
+        table = pd.read_csv(splits, dtype=str, keep_default_na=False)
+        seen = set(table.loc[table["split"] != "test", "pixel_hash"]) & test_hashes
+        if seen:
+            log.warning(
+                "The hyperparameters of %s were searched on %d faces of this run's test split (study %s): its scores are "
+                "optimistic; search and train with the same --seed and splits.",
+                stage,
+                len(seen),
+                splits.parent.name,
+            )
+
+
 def with_fresh_head(trained: "keras.Model", fresh: "keras.Model", *, source: str) -> "keras.Model":
     """The trained backbone, its own scaling of pixels included, under the head of a fresh model.
 

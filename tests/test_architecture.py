@@ -26,6 +26,7 @@ LIGHT = (
     "hierarchy/console.py",
     "hierarchy/crossval.py",
     "hierarchy/errors.py",
+    "hierarchy/flags.py",
     "hierarchy/grid.py",
     "hierarchy/paths.py",
     "hierarchy/runs.py",
@@ -41,6 +42,12 @@ LIGHT = (
     "pt_files/__init__.py",
     "pt_files/limits.py",
     "pt_files/train.py",
+    "tuning/__init__.py",
+    "tuning/address.py",
+    "tuning/command.py",
+    "tuning/settings.py",
+    "tuning/spaces.py",
+    "tuning/study.py",
 )
 HEAVY = {"tensorflow", "keras", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "cv2", "PIL", "imblearn", "torch"}
 

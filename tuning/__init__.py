@@ -1,1 +1,1 @@
-"""Hyperparameter searches over the models belong here; nothing is implemented yet."""
+"""Searches: for the hyperparameters of a stage, for the composition of the stages, for the taxonomy."""

@@ -1,4 +1,4 @@
-"""Settings of a search: what is searched, how, for how long; standard library only, as for every command-line setting."""
+"""Settings of a search: what is searched, how, and for how long; standard library only, as all settings are."""
 
 import re
 from dataclasses import dataclass
@@ -31,7 +31,12 @@ class SearchConfig:
         "validation score to search by (default: balanced_accuracy for a gate, else macro_f1)",
         choices=tuple(OBJECTIVES),
     )
-    max_trials: int = option(20, "most trials of a search", low=1, high=10_000)
+    max_trials: int | None = option(
+        None,
+        "most trials of a search (default: 20; hyperband: all its brackets; grid: every point)",
+        low=1,
+        high=10_000,
+    )
     budget: str | None = option(None, "time for the trials of this call, as in 90m, 2h or 1h30m", metavar="TIME")
     executions: int = option(
         1, "trainings of each trial, each with the next seed; their mean is its score", low=1, high=20
@@ -47,6 +52,8 @@ class SearchConfig:
         low=0,
         high=20,
     )
+    controls: int = option(3, "taxonomy: random groupings that stand beside the others", low=0, high=100)
+    implied: bool = option(False, "taxonomy: only what the flat run's answers imply; train nothing")
 
 
 def default_objective(stage: str, gate: str) -> str:

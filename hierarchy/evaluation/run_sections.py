@@ -27,6 +27,7 @@ from hierarchy.evaluation.page import (
     Tiles,
     Warn,
 )
+from hierarchy.evaluation.tuned_section import tuned_section
 from hierarchy.evaluation.wording import (
     ANSWER_NOTES,
     ANSWERS,
@@ -115,6 +116,7 @@ def run_page(record: RunRecord, faces: Callable[[Sequence[str]], np.ndarray]) ->
     sections = [
         _summary(record),
         _answers(record),
+        tuned_section(metrics),
         _emotions(record),
         _confusions(record),
         _stages(record),

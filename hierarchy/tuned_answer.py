@@ -1,0 +1,152 @@
+"""A tuned composition as a search left it in best.json, ready to answer beside the soft one."""
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hierarchy import runs
+from hierarchy.data.faces import Faces, decode
+from hierarchy.errors import UserError
+from hierarchy.judging import Predictions
+from hierarchy.recomposition import Recomposition, stage_priors
+from hierarchy.stage import Stage
+from hierarchy.taxonomy import FLAT
+
+VALIDATION = "predictions_validation.csv"
+KIND = "composition"
+FORMAT = 1
+_PICTURES = ("image_size", "channels", "align")
+
+log = logging.getLogger("hierarchy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedComposition:
+    """What a search over the composition of a run found.
+
+    Attributes:
+        study: Name of the search.
+        recomposition: The values.
+        facts: What the search says of them: objective, score, cross-validation.
+        flat: Folder of the flat run, None where nothing is blended.
+    """
+
+    study: str
+    recomposition: Recomposition
+    facts: Mapping[str, Any]
+    flat: Path | None
+
+    def unseen(self, faces: Faces) -> Faces:
+        """The faces without those that the flat run trained on or chose by.
+
+        Raises:
+            UserError: None is left.
+        """
+        if self.flat is None:
+            return faces
+        splits = pd.read_csv(self.flat / runs.SPLITS, dtype=str, keep_default_na=False)
+        seen = faces.manifest["pixel_hash"].isin(splits.loc[splits["split"] != "test", "pixel_hash"])
+        if seen.all():
+            raise UserError(f"the flat run {self.flat.name} has trained on every one of these faces; name other data")
+        if seen.any():
+            log.warning("%d faces that the flat run %s trained on or chose by were left out.", seen.sum(), self.flat)
+        return dataclasses.replace(faces, manifest=faces.manifest[~seen])
+
+    def answer(
+        self, said: Predictions, faces: Faces, stage_type: type[Stage], counts: Mapping[str, int], source: Path
+    ) -> np.ndarray:
+        """The tuned answer to the faces that the stages were asked about.
+
+        Args:
+            said: What the stages say.
+            faces: The faces as the stages see them.
+            stage_type: What the flat run's network is loaded as.
+            counts: Emotion -> train rows of the run.
+            source: The run's folder.
+
+        Returns:
+            (n, emotions) float64.
+
+        Raises:
+            UserError: The values do not fit the run, or the flat run cannot answer.
+        """
+        flat = None if self.flat is None else self._ask_flat(said.rows, faces, stage_type, source)
+        priors = stage_priors(counts, said.taxonomy)
+        return self.recomposition.apply(said.gate, said.specialists, said.taxonomy, priors, flat)
+
+    def _ask_flat(self, rows: pd.DataFrame, faces: Faces, stage_type: type[Stage], source: Path) -> np.ndarray:
+        """(n, emotions) answer of the flat run, which may want its pictures in another size or colours."""
+        own, other = runs.read_config(self.flat), runs.read_config(source)
+        if own.framework != stage_type.framework:
+            raise UserError(f"the flat run {self.flat.name} is of {own.framework}; needed {stage_type.framework}")
+        stage = stage_type.load(self.flat / runs.STAGES / FLAT)
+        if tuple(stage.classes) != faces.taxonomy.emotions:
+            raise UserError(f"the flat run {self.flat.name} answers for {', '.join(stage.classes)} only")
+        wanted = [(c.reads_depth, *(getattr(c.data, name) for name in _PICTURES)) for c in (own, other)]
+        if wanted[0] == wanted[1]:
+            return stage.predict_proba(faces.images.pixels, rows.index.to_numpy())
+        images = decode(rows.reset_index(drop=True), own.data, with_depth=own.reads_depth)
+        return stage.predict_proba(images.pixels, _places(images.manifest, rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What metrics.json holds of it."""
+        return {"study": self.study, "recomposition": self.recomposition.to_dict(), **self.facts}
+
+
+def _places(manifest: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    places = pd.Series(manifest.index, index=manifest["id"]).reindex(rows["id"])
+    if places.isna().any():
+        raise UserError(f"the flat run cannot read face {places.index[places.isna()][0]}")
+    return places.to_numpy(np.int64)
+
+
+def answers_fingerprint(folder: Path) -> str:
+    """16 hex digits over a run's validation predictions, which tell it from every other run under whatever name."""
+    return hashlib.sha256((folder / VALIDATION).read_bytes()).hexdigest()[:16]
+
+
+def read_tuned(path: Path, source: Path, results: Path) -> TunedComposition:
+    """Read a best.json that is to be used with a run.
+
+    Args:
+        path: The file.
+        source: Folder of the hierarchical run.
+        results: Where the flat run is looked for, after the folder that `source` is in.
+
+    Raises:
+        UserError: It is missing, damaged, of another kind or of another run, or its flat run is gone.
+    """
+    record = runs.read_json(path)
+    if record.get("kind") != KIND:
+        raise UserError(
+            f"--composition: {path} is no composition but of kind {record.get('kind')!r}; "
+            "--mode tune --stage composition RUN makes one"
+        )
+    if record.get("format") != FORMAT:
+        raise UserError(f"{path}: format {record.get('format')!r} is not the {FORMAT} that this version reads")
+    try:
+        made = Recomposition.from_dict(record["recomposition"], where=str(path))
+        fingerprints, facts = record["fingerprints"], {n: record[n] for n in ("objective", "score", "cross_validated")}
+        study, run, fingerprint = record["study"], record["run"], fingerprints["run"]
+        flat = None if made.flat is None else _flat_folder(made.flat, fingerprints["flat"], source, results, path)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
+    if not (source / VALIDATION).is_file() or answers_fingerprint(source) != fingerprint:
+        raise UserError(f"--composition: {path} was searched for run {run}, not for {source.name}; search again for it")
+    return TunedComposition(study=study, recomposition=made, facts=facts, flat=flat)
+
+
+def _flat_folder(flat: str, fingerprint: str, source: Path, results: Path, path: Path) -> Path:
+    """The flat run, beside the hierarchical one or where its name leads."""
+    beside = source.parent / flat
+    folder = beside if (beside / runs.CONFIG).is_file() else runs.find_run(flat, results)
+    if not (folder / VALIDATION).is_file() or answers_fingerprint(folder) != fingerprint:
+        raise UserError(f"--composition: {folder} is not the flat run that {path} was searched with; search again")
+    return folder

@@ -1,0 +1,201 @@
+"""`--mode tune`: from the flags that a user gave to the one call that searches; light until they are valid."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hierarchy import flags, runs
+from hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
+from hierarchy.console import flag
+from hierarchy.errors import UserError
+from hierarchy.flags import Given
+from tuning import study
+from tuning.address import Address
+from tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
+
+TRIAL_PATIENCE = "5"  # epochs; a trial that has stopped learning costs others their turn
+
+
+def tune(given: Given, command: str) -> Path:
+    """Search for a stage, or for what comes after the stages: their composition, their grouping.
+
+    Args:
+        given: The flags; `runs` holds the words beside them.
+        command: The command line.
+
+    Returns:
+        The folder of the study.
+    """
+    del given["mode"]
+    words, searched = given.pop("runs"), _search_flags(given)
+    what = searched.get("stage")
+    if words and what not in (COMPOSITION, TAXONOMY):
+        raise UserError(f"unexpected argument {words[0]!r}; --stage composition and --stage taxonomy take runs")
+    if "distributed" in given or "oracle" in given or "wait" in given:
+        return _tune_distributed(given, searched, command)
+    if "resume" in given:
+        return _resume_search(given, searched)
+    if what == COMPOSITION:
+        return _tune_composition(words, given, searched, command)
+    if what == TAXONOMY:
+        return _tune_taxonomy(words, given, searched, command)
+    return _start_search(given, searched, command)
+
+
+def _search_flags(given: Given) -> dict[str, Any]:
+    """Take out of `given`, and check, what says how to search."""
+    names = [name for name in fields_of(SearchConfig) if name in given]
+    values = {name: check_value(SearchConfig, name, given.pop(name), flag(name)) for name in names}
+    if values.get("budget"):
+        seconds(values["budget"], "--budget")
+    if values.get("space") and not Path(values["space"]).is_file():
+        raise UserError(f"--space: {values['space']} is no file; expected a JSON file of keys and their values")
+    return values
+
+
+def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way: Any) -> Path:
+    studies, name, config = _search_start(given)
+    search = SearchConfig(**searched)
+    study.stages_named(search.stage, config)
+    runs.check_name(name, studies)
+    from hierarchy.keras_stage import KerasStage
+    from tuning import search as searching
+
+    return searching.start_search(config, search, KerasStage, name=name, studies=studies, command=command, **way)
+
+
+def _search_start(given: Given) -> tuple[Path, str | None, RunConfig]:
+    """Where the study goes, its name, and the settings of its trainings."""
+    studies, results = given.pop("study_dir"), given.pop("results")
+    if "config" not in given:
+        given.setdefault("patience", TRIAL_PATIENCE)
+    config = flags.start(given, results)
+    name = check_value(RunConfig, "name", given.pop("name", None), "--name")
+    return studies, name, flags.checked(dataclasses.replace(apply_flags(config, given), name=None), results)
+
+
+def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Path:
+    """Go on with a study, or with all of a search over several stages."""
+    studies, planned = given.pop("study_dir"), {}
+    flags.refuse_start(given, "search")
+    folders = study.find_studies(given.pop("resume"), studies)
+    given.pop("results")
+    if study.kind_of(folders[0]) == TAXONOMY:
+        return _resume_taxonomy(folders[0], given, searched)
+    for folder in folders:
+        planned[folder] = study.extended(study.read_study(folder), given, searched)
+    from hierarchy.keras_stage import KerasStage
+    from tuning import search as searching
+
+    return searching.resume_search(planned, KerasStage, **way)
+
+
+def _tune_composition(words: Sequence[str], given: Given, searched: Mapping[str, Any], command: str) -> Path:
+    """Search how to compose a finished run's stages, on what they said of its validation faces."""
+    studies, results = given.pop("study_dir"), given.pop("results")
+    if not words:
+        raise UserError(
+            "--stage composition needs a hierarchical RUN, and a flat RUN behind it if both are to be blended"
+        )
+    folders = [runs.find_run(word, results) for word in words]
+    name = check_value(RunConfig, "name", given.pop("name", None), "--name")
+    seed = check_value(RunConfig, "seed", given.pop("seed", RunConfig().seed), "--seed")
+    _refuse_others(given, searched, ("stage", "objective"), "composition")
+    runs.check_name(name, studies)
+    from tuning.composition import search_composition
+
+    objective = searched.get("objective") or "macro_f1"
+    return search_composition(folders, objective=objective, seed=seed, name=name, studies=studies, command=command)
+
+
+def _refuse_others(given: Given, searched: Mapping[str, Any], known: Sequence[str], stage: str) -> None:
+    """Refuse flags that a search of this kind would not listen to."""
+    deaf = next((name for name in (*given, *searched) if name not in known), None)
+    if deaf:
+        raise UserError(f"{flag(deaf)} does not go with --stage {stage}")
+
+
+def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, Any], command: str) -> Path:
+    """Search for the grouping of the emotions, among those that a flat run's validation answers suggest and others."""
+    if len(words) != 1:
+        raise UserError(f"--stage taxonomy needs one flat RUN, got {len(words)}")
+    studies, results = given.pop("study_dir"), given.pop("results")
+    run = runs.find_run(words[0], results)
+    name = check_value(RunConfig, "name", given.pop("name", None), "--name")
+    _refuse_others({}, searched, ("stage", "objective", "controls", "implied", "fraction"), "taxonomy")
+    runs.check_name(name, studies)
+    start = dataclasses.replace(runs.read_config(run), name=None)
+    config = flags.checked(apply_flags(start, given), results)
+    from hierarchy.keras_stage import KerasStage
+    from tuning.taxonomy_search import search_taxonomies
+
+    search = SearchConfig(**searched)
+    return search_taxonomies(
+        run,
+        KerasStage,
+        config=config,
+        controls=search.controls,
+        train=not search.implied,
+        objective=search.objective or "macro_f1",
+        name=name,
+        studies=studies,
+        logs=studies.parent,
+        command=command,
+    )
+
+
+def _resume_taxonomy(folder: Path, given: Given, searched: Mapping[str, Any]) -> Path:
+    _refuse_others(
+        given, searched, ("stage",), "taxonomy and --resume: the study keeps its own settings, so leave it out"
+    )
+    from hierarchy.keras_stage import KerasStage
+    from tuning.taxonomy_search import resume_taxonomies
+
+    return resume_taxonomies(folder, KerasStage, folder.parent.parent)
+
+
+def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> Path:
+    """The part of one process in a search on several machines."""
+    role, place = given.pop("distributed", None), given.pop("oracle", None)
+    if role not in ("chief", "worker"):
+        raise UserError(f"--distributed: expected chief or worker, got {role!r}")
+    if place is None:
+        raise UserError(f"--distributed {role} needs --oracle HOST:PORT, where the chief listens")
+    address = Address.parse(place, "--oracle")
+    if role == "worker":
+        return _work(given, searched, address)
+    if given.pop("wait", None):
+        raise UserError("--wait is for workers; the chief waits for them as long as it takes")
+    if "resume" not in given and searched.get("stage", ALL) in (ALL, COMPOSITION, TAXONOMY):
+        raise UserError("--distributed searches one stage at a time; name it, for example --stage valence")
+    from tuning.shared_search import as_chief
+
+    if "resume" in given:
+        return _resume_search(given, searched, way=as_chief(address))
+    return _start_search(given, searched, command, way=as_chief(address))
+
+
+def _work(given: Given, searched: Mapping[str, Any], address: Address) -> Path:
+    studies, wait = given.pop("study_dir"), seconds(given.pop("wait", "5m"), "--wait")
+    name = given.pop("name", None)
+    others = [*searched, *(n for n in given if n not in ("data", "results"))]
+    if others:
+        raise UserError(f"{flag(others[0])} does not go with --distributed worker: the study says how it is searched")
+    data = flags.section(DataConfig, given) if "data" in given else None
+    if data is not None:
+        flags.check_data(data)
+    from hierarchy.keras_stage import KerasStage
+    from tuning import shared_search
+
+    return shared_search.work(studies, name, KerasStage, address=address, wait=wait, data=data)
+
+
+def composition_file(text: str | None, logs: Path) -> Path | None:
+    """The best.json that `--composition` means."""
+    if text is None or Path(text).is_file():
+        return None if text is None else Path(text)
+    (folder, *others) = study.find_studies(text, logs / study.STUDIES.name)
+    if others or study.kind_of(folder) != COMPOSITION:
+        raise UserError(f"--composition {text}: it is no study made by --mode tune --stage composition")
+    return folder / study.BEST

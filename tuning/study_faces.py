@@ -1,0 +1,75 @@
+"""The faces that a study learns from and is scored on: train and validation, in every size that a trial asks for."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from hierarchy.config import RunConfig
+from hierarchy.data.faces import Faces, StageFaces, read_faces
+from hierarchy.errors import UserError
+
+
+class StudyFaces:
+    """Train and validation faces of one stage; test faces stay out of reach.
+
+    Args:
+        faces: All faces of the data in the size that the configuration names.
+        config: Settings that they were read by.
+        stage: Whose labels they get.
+        fraction: Stratified share of the train faces.
+        soft_labels: Whether targets are vote shares.
+    """
+
+    def __init__(
+        self, faces: Faces, config: RunConfig, *, stage: str, fraction: float = 1.0, soft_labels: bool = False
+    ) -> None:
+        self.config = config
+        self.stage = stage
+        self.fraction = fraction
+        self.soft_labels = soft_labels
+        self._read = {config.data.image_size: faces}
+
+    def of_size(self, size: int) -> tuple[StageFaces, StageFaces]:
+        """Train and validation faces of so many pixels; they are read once."""
+        if size not in self._read:
+            self._read[size] = self._resized(size)
+        faces = self._read[size]
+        train = faces.stage_view(self.stage, "train", soft_labels=self.soft_labels)
+        return share(train, self.fraction, seed=self.config.seed), faces.stage_view(self.stage, "validation")
+
+    def _resized(self, size: int) -> Faces:
+        base = self._read[self.config.data.image_size]
+        data = dataclasses.replace(self.config.data, image_size=size)
+        faces = read_faces(dataclasses.replace(self.config, data=data))
+        if split_fingerprint(faces) != split_fingerprint(base):
+            raise UserError(f"image size {size} gives other splits than {self.config.data.image_size}; search one size")
+        return faces
+
+
+def share(faces: StageFaces, fraction: float, *, seed: int) -> StageFaces:
+    """A stratified share of a stage's faces, two of each class at least.
+
+    Args:
+        faces: Of one split.
+        fraction: Above 0, at most 1.
+        seed: Decides which.
+    """
+    if fraction == 1:
+        return faces
+    rng = np.random.default_rng(seed)
+    kept = []
+    for label in np.unique(faces.labels):
+        members = np.flatnonzero(faces.labels == label)
+        count = min(len(members), max(2, round(fraction * len(members))))
+        kept.append(rng.choice(members, size=count, replace=False))
+    chosen = np.sort(np.concatenate(kept))
+    parts = ("rows", "labels", "targets", "generated")
+    return dataclasses.replace(faces, **{name: getattr(faces, name)[chosen] for name in parts})
+
+
+def split_fingerprint(faces: Faces) -> str:
+    """16 hex digits over the train and validation faces: which they are, and in which split."""
+    table = faces.manifest[faces.manifest["split"] != "test"]
+    lines = sorted(f"{i} {s} {e}" for i, s, e in zip(table["id"], table["split"], table["emotion"], strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
