@@ -21,7 +21,7 @@ class Budget:
     """
 
     limit: float | None = None
-    start: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=lambda: time.monotonic())
 
     @classmethod
     def of(cls, text: str | None) -> "Budget":
