@@ -65,7 +65,7 @@ _OTHER_FLAGS = {
         "settings that --mode tune found for a stage, or for all (a name below logs/tuning, or a best.json); "
         "several flags for several stages; other flags go over them",
     ),
-    "composition": ("STUDY|FILE", "also report answers composed as --mode tune --stage composition found"),
+    "composition": ("STUDY|FILE", "also report answers composed as a search for the composition found"),
     "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a distributed search"),
     "distributed": ("chief|worker", "this process hands out the trials of the search, or runs some of them"),
     "oracle": ("HOST:PORT", "where the chief listens; 127.0.0.1 for this machine alone, 0.0.0.0 for all"),
