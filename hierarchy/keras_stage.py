@@ -184,7 +184,9 @@ def _fit_phase(
     end.phase = phase
     with training.frozen_backbone(end.network, frozen=phase.frozen), _no_room():
         optimizer = training.build_optimizer(config, phase, batches.steps_per_epoch)
-        trainer.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+        trainer.compile(optimizer=optimizer, loss=loss, metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")])
+        # With every variable there before the first step, TensorFlow traces that step once instead of twice.
+        optimizer.build(trainer.trainable_variables)
         if saved:
             training.restore(saved, trainer, phase, end.folder)
         done = max(phase.first, len(end.history))

@@ -36,7 +36,7 @@ from hierarchy.progress import Progress
 from hierarchy.stage import RECORD, Stage, single_face_latency
 from hierarchy.taxonomy import FLAT, Taxonomy
 from hierarchy.transfer import check_searched, check_unseen
-from hierarchy.tuned_answer import read_tuned
+from hierarchy.tuned_answer import read_tuned, tuned_line
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
@@ -521,6 +521,8 @@ def evaluate_run(
             runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
             write_run_report(folder, faces=faces.pixels_of)
     print(headline(record))
+    if tuned:
+        print(tuned_line(record))
     return folder
 
 

@@ -56,7 +56,9 @@ class TunedComposition:
         if seen.all():
             raise UserError(f"the flat run {self.flat.name} has trained on every one of these faces; name other data")
         if seen.any():
-            log.warning("%d faces that the flat run %s trained on or chose by were left out.", seen.sum(), self.flat)
+            log.warning(
+                "%d faces that the flat run %s trained on or chose by were left out.", seen.sum(), self.flat.name
+            )
         return dataclasses.replace(faces, manifest=faces.manifest[~seen])
 
     def answer(
@@ -105,6 +107,17 @@ def _places(manifest: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
     if places.isna().any():
         raise UserError(f"the flat run cannot read face {places.index[places.isna()][0]}")
     return places.to_numpy(np.int64)
+
+
+def tuned_line(record: Mapping[str, Any]) -> str:
+    """What an evaluation says of the tuned answer in one line, with intervals of its difference from the headline."""
+    pair, answer = record["paired"]["tuned"], record["answers"]["tuned"]
+    figures = ", ".join(
+        f"{text} {answer[key]:.4f} ({d['difference']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}])"
+        for key, text in (("top1", "top-1"), ("balanced_accuracy", "balanced"), ("macro_f1", "macro F1"))
+        for d in (pair["differences"][key],)
+    )
+    return f"tuned by {record['composition']['study']}, against {pair['against']}: {figures}; n = {answer['n']}"
 
 
 def answers_fingerprint(folder: Path) -> str:

@@ -17,7 +17,7 @@ from tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
 TRIAL_PATIENCE = "5"  # epochs; a trial that has stopped learning costs others their turn
 
 
-def tune(given: Given, command: str) -> Path:
+def tune(given: Given, command: str) -> Path | None:
     """Search for a stage, or for what comes after the stages: their composition, their grouping.
 
     Args:
@@ -25,7 +25,7 @@ def tune(given: Given, command: str) -> Path:
         command: The command line.
 
     Returns:
-        The folder of the study.
+        The folder of the study; None for a worker.
     """
     del given["mode"]
     words, searched = given.pop("runs"), _search_flags(given)
@@ -155,7 +155,7 @@ def _resume_taxonomy(folder: Path, given: Given, searched: Mapping[str, Any]) ->
     return resume_taxonomies(folder, KerasStage, folder.parent.parent)
 
 
-def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> Path:
+def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> Path | None:
     """The part of one process in a search on several machines."""
     role, place = given.pop("distributed", None), given.pop("oracle", None)
     if role not in ("chief", "worker"):
@@ -164,7 +164,7 @@ def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> P
         raise UserError(f"--distributed {role} needs --oracle HOST:PORT, where the chief listens")
     address = Address.parse(place, "--oracle")
     if role == "worker":
-        return _work(given, searched, address)
+        return _work(given, searched, address)  # the report is the chief's to point at
     if given.pop("wait", None):
         raise UserError("--wait is for workers; the chief waits for them as long as it takes")
     if "resume" not in given and searched.get("stage", ALL) in (ALL, COMPOSITION, TAXONOMY):
@@ -176,7 +176,7 @@ def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> P
     return _start_search(given, searched, command, way=as_chief(address))
 
 
-def _work(given: Given, searched: Mapping[str, Any], address: Address) -> Path:
+def _work(given: Given, searched: Mapping[str, Any], address: Address) -> None:
     studies, wait = given.pop("study_dir"), seconds(given.pop("wait", "5m"), "--wait")
     name = given.pop("name", None)
     others = [*searched, *(n for n in given if n not in ("data", "results"))]
@@ -188,7 +188,7 @@ def _work(given: Given, searched: Mapping[str, Any], address: Address) -> Path:
     from hierarchy.keras_stage import KerasStage
     from tuning import shared_search
 
-    return shared_search.work(studies, name, KerasStage, address=address, wait=wait, data=data)
+    shared_search.work(studies, name, KerasStage, address=address, wait=wait, data=data)
 
 
 def composition_file(text: str | None, logs: Path) -> Path | None:

@@ -6,7 +6,7 @@ from hierarchy.evaluation.page import Section, Table, Text
 from hierarchy.evaluation.wording import ANSWERS, chance, decimals, points, signed, whole
 
 _ANSWER = "tuned"
-_MEASURES = {"top1": "Top-1", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1"}
+_MEASURES = {"top1": "top-1 accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 _ALPHA = 0.05
 
 
@@ -31,7 +31,7 @@ def _differences(metrics: Mapping, pair: Mapping) -> Table:
     before, after = metrics["answers"][pair["against"]], metrics["answers"][_ANSWER]
     rows = [
         (
-            title,
+            title[0].upper() + title[1:],
             points(before[name]),
             points(after[name]),
             signed(pair["differences"][name]["difference"]),
@@ -46,12 +46,12 @@ def _differences(metrics: Mapping, pair: Mapping) -> Table:
 def _words(pair: Mapping) -> str:
     test, differences = pair["mcnemar"], pair["differences"]
     clear = [
-        f"{title.lower()} ({'better' if differences[name]['difference'] > 0 else 'worse'})"
+        f"{title} ({'better' if differences[name]['difference'] > 0 else 'worse'})"
         for name, title in _MEASURES.items()
         if not differences[name]["low"] <= 0 <= differences[name]["high"]
     ]
-    standing = f"The difference is more than noise in {', '.join(clear)}." if clear else "None is more than noise."
-    agreed = "no clear difference in top-1" if test["p"] >= _ALPHA else "a clear difference in top-1"
+    standing = f"More than noise: {', '.join(clear)}." if clear else "No difference is more than noise."
+    agreed = "no clear difference in accuracy" if test["p"] >= _ALPHA else "a clear difference in accuracy"
     return (
         f"{standing} Of the faces on which they disagree, the tuned composition alone is right on "
         f"{whole(test['b_only'])}, the {ANSWERS[pair['against']]} alone on {whole(test['a_only'])} "

@@ -198,3 +198,13 @@ def test_epochs_on_smaller_faces_are_not_chosen(tmp_path, monkeypatch):
     grown = fit(tmp_path / "s", part={"since": 2}, train=large, **settings)
     assert grown.record["best_epoch"] == 4
     assert grown.network.input_shape[1] == 2 * TRAIN.pixels.shape[1]
+
+
+def test_a_step_is_traced_once(tmp_path, monkeypatch):
+    """Tracing takes seconds, of which short trainings, as in a search, mostly consist."""
+    traced, step = [], keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda self, data: traced.append(1) or step(self, data))
+    for loss in ("ce", "island"):
+        traced.clear()
+        fit(tmp_path / loss, epochs=1, loss=loss)
+        assert len(traced) == 1

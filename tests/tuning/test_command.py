@@ -1,15 +1,18 @@
 """`--mode tune` as it is typed: what is wrong is one line, told at once, and leaves nothing behind."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 import tf_model
-from hierarchy.config import RunConfig
+from hierarchy.config import RunConfig, StageConfig
 from tests.conftest import CHECKOUT
 from tests.tuning.test_study import study_of, write
+from tuning.default_spaces import default_space
+from tuning.spaces import check_models, read_space
 
 
 @pytest.fixture
@@ -99,6 +102,17 @@ def test_what_a_search_found_is_asked_for_by_name(words, message, places, capsys
     printed = capsys.readouterr()
     assert code == 2
     assert message in printed.err
+
+
+def test_the_readmes_space_works(tmp_path):
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    text = re.search(r"<!-- example: space.json -->\n```json\n(.*?)```", readme, re.DOTALL)[1]
+    (tmp_path / "space.json").write_text(text)
+    config = StageConfig()
+    space = read_space(tmp_path / "space.json", default_space(config, stage_is_flat=False), config)
+    assert "erase" not in space
+    assert space["loss"].choices == ("focal",)
+    check_models(space, config)
 
 
 def test_usage_errors_of_a_search_import_nothing_heavy(places):
