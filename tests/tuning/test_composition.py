@@ -1,0 +1,315 @@
+"""Searching a composition on made-up validation answers: what is found, how honestly it is told, what is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
+
+from hierarchy.errors import UserError
+from hierarchy.recomposition import Recomposition
+from hierarchy.taxonomy import TAXONOMIES
+from tests.composed_runs import SEVEN, faces, posterior, write_run
+from tuning import composition, composition_fit
+from tuning.composition import search_composition
+from tuning.composition_answers import judged_faces, read_answers
+from tuning.composition_fit import Knob, measure, search_factors
+
+FACES = 280
+COMMAND = "python tf_model.py --mode tune --stage composition tree"
+
+
+@pytest.fixture(autouse=True)
+def quick_search(monkeypatch):
+    monkeypatch.setattr(composition_fit, "_GENERATIONS", 4)
+    monkeypatch.setattr(composition_fit, "_GENERATIONS_BEFORE_POLISH", 2)
+    monkeypatch.setattr(composition_fit, "_POPULATION", 3)
+    monkeypatch.setattr(composition_fit, "RESAMPLES", 200)
+
+
+@pytest.fixture(autouse=True)
+def draws(request, monkeypatch):
+    """Pages are drawn only where a test asks for `page`."""
+    if "page" not in request.fixturenames:
+        monkeypatch.setattr(composition, "write_composition_report", lambda *_: None)
+
+
+@pytest.fixture
+def page():
+    """Asks for the page."""
+
+
+def truth(seed=0, n=FACES):
+    return np.random.default_rng(seed).permutation(np.arange(n) % 7)
+
+
+def leaning_gate(answer, strength):
+    """A gate that favours the positive group by a factor, as one trained on other priors would."""
+    gate = answer @ np.eye(2)[list(SEVEN.group_index)]
+    gate = gate * [strength, 1.0]
+    return gate / gate.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A hierarchical run whose gate sends far too many faces to the positive group."""
+    labels = truth()
+    answer = posterior(labels, np.random.default_rng(1))
+    return write_run(tmp_path / "results" / "tree", faces(labels), answer, gate=leaning_gate(answer, 30))
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """A flat run that is much better than the hierarchy."""
+    labels = truth()
+    answer = posterior(labels, np.random.default_rng(2), strength=3.0)
+    return write_run(tmp_path / "results" / "flat", faces(labels), answer, mode="flat")
+
+
+def search(tmp_path, *runs, objective="macro_f1", seed=0, name=None):
+    studies = tmp_path / "studies"
+    return search_composition(runs, objective=objective, seed=seed, name=name, studies=studies, command=COMMAND)
+
+
+def read(folder, name="best.json"):
+    return json.loads((folder / name).read_text())
+
+
+def test_a_leaning_gate_is_found_and_its_gain_holds_on_faces_that_were_not_fitted(tmp_path, tree, capsys):
+    folder = search(tmp_path, tree)
+    best = read(folder)
+    worth = best["cross_validated"]
+    assert worth["better"]
+    assert worth["low"] > 0.02
+    assert worth["tuned"] - worth["neutral"] == pytest.approx(worth["difference"])
+    assert best["score"] > worth["neutral"]
+    assert (worth["n"], worth["folds"]) == (FACES, 5)
+    line = capsys.readouterr().out.strip()
+    assert "\n" not in line
+    assert f"n = {FACES} validation faces" in line
+    assert "more than noise" in line
+
+
+def test_best_json_holds_what_can_be_applied(tmp_path, tree):
+    folder = search(tmp_path, tree)
+    best = read(folder)
+    made = Recomposition.from_dict(best["recomposition"], where="best.json")
+    judged = judged_faces(*read_answers([tree]), seed=0)
+    assert measure(made.mix(judged.logs), judged.labels, "macro_f1") == pytest.approx(best["score"])
+    assert (best["format"], best["kind"], best["run"], best["flat"]) == (1, "composition", "tree", None)
+    assert set(made.temperatures) == set(made.prior_strengths) == {"valence", "positive", "negative"}
+    assert made.flat is None
+
+
+def test_the_study_tells_what_it_was_made_from(tmp_path, tree, flat):
+    folder = search(tmp_path, tree, flat)
+    assert folder.name == "composition-tree-with-flat"
+    study = read(folder, "study.json")
+    assert (study["format"], study["kind"], study["n"], study["by"]) == (1, "composition", FACES, "face")
+    assert study["command"] == COMMAND
+    assert {role: run["run"] for role, run in study["runs"].items()} == {"tree": "tree", "flat": "flat"}
+    assert study["fingerprints"]["run"] != study["fingerprints"]["flat"]
+    assert set(study["space"]) >= {"temperature valence", "prior negative", "blend", "temperature flat"}
+
+
+def test_each_factor_is_tried_alone(tmp_path, tree, flat):
+    table = pd.read_csv(search(tmp_path, tree, flat) / "trials.csv").set_index("factor")
+    assert list(table.index) == ["none", "flat alone", "temperatures", "priors", "blend", "all"]
+    assert table.loc["priors", ["temperature valence", "blend"]].isna().all()
+    assert table.loc["temperatures", "temperature valence":"temperature negative"].notna().all()
+    assert table.loc["blend", "difference"] > 0.1
+    assert table.loc["none", "difference"] == 0
+    assert table.loc["all", "searched"] == 8
+    alone = pd.read_csv(search(tmp_path, tree) / "trials.csv")["factor"].tolist()
+    assert alone == ["none", "temperatures", "priors", "all"]
+
+
+def test_a_much_better_flat_run_gets_most_of_the_say(tmp_path, tree, flat):
+    best = read(search(tmp_path, tree, flat))
+    assert best["recomposition"]["blend"] > 0.3
+    assert best["recomposition"]["flat"] == "flat"
+    assert best["cross_validated"]["flat"]["score"] > best["cross_validated"]["neutral"]
+
+
+def test_a_flat_run_elsewhere_is_named_by_its_path(tmp_path, tree):
+    labels = truth()
+    answer = posterior(labels, np.random.default_rng(2), strength=3.0)
+    other = write_run(tmp_path / "elsewhere" / "flat", faces(labels), answer, mode="flat")
+    assert judged_faces(*read_answers([tree, other]), seed=0).flat == str(other.resolve())
+
+
+def test_nothing_to_gain_is_called_noise(tmp_path, capsys, page):
+    labels = truth(3)
+    answer = posterior(labels, np.random.default_rng(4), strength=2.0)
+    folder = search(tmp_path, write_run(tmp_path / "results" / "fine", faces(labels), answer))
+    assert not read(folder)["cross_validated"]["better"]
+    assert "no more than noise" in capsys.readouterr().out
+    assert "No more than noise" in (folder / "report.md").read_text()
+
+
+def test_the_likelihood_finds_a_stage_that_is_too_sure_of_itself(tmp_path):
+    labels = truth(5, 420)
+    answer = posterior(labels, np.random.default_rng(6))
+    shares = answer @ np.eye(2)[list(SEVEN.group_index)]
+    sure = shares**3 / (shares**3).sum(axis=1, keepdims=True)
+    run = write_run(tmp_path / "results" / "sure", faces(labels), answer, gate=sure)
+    best = read(search(tmp_path, run, objective="nll"))
+    assert best["recomposition"]["temperatures"]["valence"] == pytest.approx(3, rel=0.2)
+    worth = best["cross_validated"]
+    assert worth["better"]
+    assert worth["high"] < 0
+    assert worth["tuned"] < worth["neutral"]
+
+
+def test_the_seed_decides_and_repeats_the_search(tmp_path, tree):
+    first, again = (read(search(tmp_path, tree, seed=3)) for _ in range(2))
+    assert again["study"] == "composition-tree-2"
+    assert {**again, "study": ""} == {**first, "study": ""}
+
+
+def test_the_labels_of_a_fold_have_no_say_in_the_values_that_it_is_judged_by(tree, flat):
+    judged = judged_faces(*read_answers([tree, flat]), seed=0)
+    held = judged.folds == 2
+    relabelled = dataclasses.replace(judged, labels=np.where(held, (judged.labels + 1) % 7, judged.labels))
+    kept, changed = (search_factors(one, objective="macro_f1", seed=0)[-1] for one in (judged, relabelled))
+    assert kept.folds[2] == changed.folds[2]
+    assert kept.folds[1] != changed.folds[1]
+    np.testing.assert_array_equal(kept.answers[:, held], changed.answers[:, held])
+
+
+@pytest.mark.parametrize("order", ["macro_f1", "balanced_accuracy", "accuracy", "nll"])
+def test_scores_are_those_of_scikit_learn(order):
+    labels = truth(7)
+    table = posterior(labels, np.random.default_rng(8))
+    answers = table.argmax(axis=1)
+    expected = {
+        "macro_f1": f1_score(labels, answers, average="macro"),
+        "balanced_accuracy": balanced_accuracy_score(labels, answers),
+        "accuracy": (labels == answers).mean(),
+        "nll": log_loss(labels, table),
+    }
+    assert measure(np.log(table).T, labels, order) == pytest.approx(expected[order])
+
+
+def test_people_stay_whole_in_folds_and_intervals(tmp_path):
+    labels = truth(9)
+    people = [f"S{i // 4:02d}" for i in range(FACES)]
+    answer = posterior(labels, np.random.default_rng(1))
+    run = write_run(tmp_path / "results" / "people", faces(labels, subjects=people), answer)
+    judged = judged_faces(*read_answers([run]), seed=0)
+    assert pd.Series(judged.folds).groupby(people).nunique().max() == 1
+    assert len(set(judged.subjects)) == FACES // 4
+    assert read(search(tmp_path, run), "study.json")["by"] == "subject"
+
+
+def test_rare_emotions_get_fewer_folds(tmp_path):
+    labels = np.array([*truth(0, 140), *[0] * 20])
+    labels = labels[(labels != 1) | (np.cumsum(labels == 1) <= 3)]
+    run = write_run(tmp_path / "results" / "rare", faces(labels), posterior(labels, np.random.default_rng(0)))
+    assert set(judged_faces(*read_answers([run]), seed=0).folds) == {1, 2, 3}
+
+
+def test_the_report_stands_alone_and_says_what_was_looked_at(tmp_path, tree, flat, page):
+    folder = search(tmp_path, tree, flat)
+    page = (folder / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert page.count("data:image/png") == 5
+    text = (folder / "report.md").read_text()
+    for said in ("Test predictions were not read", "the flat run alone", "without the face that is judged", COMMAND):
+        assert said in text
+    assert "--composition composition-tree-with-flat" in text
+    folds = pd.read_csv(folder / "folds.csv")
+    assert folds.groupby("factor")["faces"].sum().eq(FACES).all()
+
+
+def test_synthetic_faces_are_called_synthetic(tmp_path, capsys, page):
+    labels = truth()
+    answer = posterior(labels, np.random.default_rng(1))
+    drawn = write_run(tmp_path / "results" / "drawn", faces(labels), answer, synthetic=True)
+    folder = search(tmp_path, drawn)
+    assert folder.name == "synthetic-composition-drawn"
+    assert read(folder, "study.json")["synthetic"]
+    assert "SYNTHETIC faces" in capsys.readouterr().out
+    assert "SYNTHETIC FACES" in (folder / "report.md").read_text()
+
+
+def test_knobs_at_the_end_of_their_range_are_known():
+    strength, share = Knob(kind="prior", stage="valence"), Knob(kind="blend", stage="flat")
+    assert strength.at_bound(Recomposition(prior_strengths={"valence": 1.5}))
+    assert not strength.at_bound(Recomposition(prior_strengths={"valence": 1.2}))
+    assert not share.at_bound(Recomposition())  # no blend is no end, it is neutral
+    assert share.at_bound(Recomposition(blend=1.0, flat="f"))
+
+
+def refusals(tmp_path, tree, flat):
+    """What is given, and what is said of it."""
+    labels = truth()
+    answer = posterior(labels, np.random.default_rng(1))
+
+    def made(name, rows, table=answer, **facts):
+        return write_run(tmp_path / "results" / name, rows, table, **facts)
+
+    relabelled = np.roll(labels, 1)
+    other = TAXONOMIES["valence"].exclude(["contempt", "disgust"])
+    few = np.arange(FACES) % 6
+    fewer = posterior(few, np.random.default_rng(1), classes=6)
+    judging = made("judging", faces(labels), trained_on={"run": "tree"}, mode="evaluation")
+    (judging / "stages").rmdir()
+    begun = made("begun", faces(labels))
+    (begun / "metrics.json").unlink()
+    return {
+        "got 0 runs": [],
+        "got 3 runs": [tree, flat, tree],
+        "flat is flat, without stages to compose": [flat],
+        "the second run, tree, is not flat": [tree, tree],
+        "judging is an evaluation; name the run that it judged: tree": [judging],
+        "begun is not finished": [begun],
+        "differ in label or picture of": [tree, made("swapped", faces(relabelled), mode="flat")],
+        "have different validation faces (280 and 140, 140 in common)": [
+            tree,
+            made("half", faces(labels)[:140], answer[:140], mode="flat"),
+        ],
+        "know different emotions": [
+            tree,
+            made("six", faces(few, taxonomy=other), fewer, taxonomy=other, mode="flat"),
+        ],
+    }
+
+
+def test_runs_that_do_not_fit_are_refused_in_one_line(tmp_path, tree, flat):
+    for said, runs in refusals(tmp_path, tree, flat).items():
+        with pytest.raises(UserError) as caught:
+            search(tmp_path, *runs)
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda t: t.drop(columns="given_sad"), "column 'given_sad' is missing"),
+        (lambda t: t.assign(gate_positive="high"), "column 'gate_positive' holds something other than numbers"),
+        (lambda t: t.assign(true="bored"), "it holds emotion 'bored'"),
+        (lambda t: pd.concat([t, t[:1]]), "it holds row"),
+        (lambda t: t[:-1], "tell different validation faces"),
+        (lambda t: t.assign(gate_positive=0.9, gate_negative=0.9), "sums to 1.8"),
+        (lambda t: t[:0], "it holds no rows"),
+    ],
+)
+def test_damaged_predictions_are_named(tmp_path, tree, damage, said):
+    path = tree / "predictions_validation.csv"
+    damage(pd.read_csv(path)).to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"predictions_validation\.csv") as caught:
+        search(tmp_path, tree)
+    assert said in str(caught.value)
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path, tree):
+    search(tmp_path, tree, name="mine")
+    with pytest.raises(UserError, match="exists already"):
+        search(tmp_path, tree, name="mine")
+    with pytest.raises(UserError, match="--objective: expected one of macro_f1"):
+        search(tmp_path, tree, objective="f1")
