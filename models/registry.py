@@ -119,6 +119,15 @@ def model_info(name: str) -> ModelInfo:
     return _find(name).info
 
 
+def builder(name: str) -> Callable[..., keras.Model]:
+    """The function that builds a model, for those who want to know its keywords; imports its module.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    return _find(name).build
+
+
 def create_model(
     spec: str,
     *,

@@ -45,6 +45,8 @@ LIGHT = (
     "tuning/__init__.py",
     "tuning/address.py",
     "tuning/command.py",
+    "tuning/default_spaces.py",
+    "tuning/dimension.py",
     "tuning/settings.py",
     "tuning/spaces.py",
     "tuning/study.py",

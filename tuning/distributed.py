@@ -213,7 +213,7 @@ class _Chief(OracleServicer):
             self._told.add(worker)
             self._seen.pop(worker, None)
         elif reply.trial.status == status.RUNNING and not again:
-            log.info("trial %s goes to %s", reply.trial.trial_id, worker)
+            log.info("trial %d goes to %s", _number(reply.trial.trial_id), worker)
         return reply
 
     def _update(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -229,14 +229,15 @@ class _Chief(OracleServicer):
         if trial_id in self.oracle._retry_queue:
             self._clean(trial_id)
         self.oracle.save()  # KerasTuner saves while the trial still counts as running
-        log.info("trial %s: %s", trial_id, self.oracle.trials[trial_id].status.lower())
+        log.info("trial %d: %s", _number(trial_id), self.oracle.trials[trial_id].status.lower())
         return reply
 
     def _holds(self, context: grpc.ServicerContext, trial_id: str) -> bool:
         worker = _metadata(context.invocation_metadata()).get(_WORKER, "")
         held = self.oracle.ongoing_trials.get(worker)
         if held is None or held.trial_id != trial_id:
-            log.warning("%s reports on trial %s, which is no longer its own; ignored", worker or "a stranger", trial_id)
+            who, number = worker or "a stranger", _number(trial_id)
+            log.warning("%s reports on trial %d, which is no longer its own; ignored", who, number)
             return False
         return True
 
@@ -248,7 +249,7 @@ class _Chief(OracleServicer):
             trial = self.oracle.ongoing_trials.get(worker)
             if trial is None:
                 return
-            log.warning("%s %s; its trial %s is done again", worker, why, trial.trial_id)
+            log.warning("%s %s; its trial %d is done again", worker, why, _number(trial.trial_id))
             del self.oracle.ongoing_trials[worker]
             self.oracle._retry_queue.append(trial.trial_id)
             self._clean(trial.trial_id)
@@ -357,6 +358,11 @@ def _free_port() -> int:
 
 def _stopped_trial(trial_id: str = "") -> Trial:
     return Trial(HyperParameters(), trial_id=trial_id, status=TrialStatus.STOPPED)
+
+
+def _number(trial_id: str) -> int:
+    """A trial as people count: from 1."""
+    return int(trial_id) + 1
 
 
 def _unlock(oracle: Oracle) -> None:
@@ -483,7 +489,8 @@ class RemoteOracle(OracleClient):
         """Report scores; the answer's status is STOPPED where the trial has meanwhile gone to another worker."""
         trial = super().update_trial(trial_id, metrics, step=step)
         if trial.status == TrialStatus.STOPPED:
-            log.warning("trial %s was given to another worker meanwhile; what it scored here does not count", trial_id)
+            number = _number(trial_id)
+            log.warning("trial %d was given to another worker meanwhile; what it scored here does not count", number)
         return trial
 
     def save(self) -> None:

@@ -21,11 +21,13 @@ from hierarchy.progress import Progress
 from hierarchy.stage import Stage
 from hierarchy.transfer import check_unseen
 from tuning.budget import Budget, BudgetSpentError
+from tuning.default_spaces import default_space
+from tuning.dimension import Dimension
 from tuning.distributed import RemoteOracle, mend
 from tuning.oracles import open_oracle, planned_trials
 from tuning.report import write_study_report
 from tuning.settings import SearchConfig
-from tuning.spaces import Dimension, check_models, default_space, read_space
+from tuning.spaces import check_models, read_space
 from tuning.study import (
     BEST,
     REMEASURED,
@@ -110,11 +112,12 @@ def start_search(
     """
     runs.check_writable(studies)
     stages = stages_named(search.stage, config)
+    sized = config.data.image_size is not None  # by the user, before it is settled
     with runs.collect_notes() as notes:
         for stage in stages:  # what is wrong with one of them is said before any face is read
             settled = settle_before_data(stage_config(config, stage), stage_type)
             config = dataclasses.replace(config, data=settled.data, framework=settled.framework)
-        spaces = {stage: _space(stage_config(config, stage), stage, search) for stage in stages}
+        spaces = {stage: _space(stage_config(config, stage), stage, search, sized=sized) for stage in stages}
         faces = read_faces(stage_config(config, stages[0]))
         config = with_epochs(config, faces)
         planned = [_plan(stage_config(config, s), search, s, spaces[s], faces, command, notes) for s in stages]
@@ -158,9 +161,9 @@ def same_faces(study: Study) -> Faces:
     return faces
 
 
-def _space(config: RunConfig, stage: str, search: SearchConfig) -> dict[str, Dimension]:
+def _space(config: RunConfig, stage: str, search: SearchConfig, *, sized: bool) -> dict[str, Dimension]:
     settings = config.for_stage(stage)
-    space = default_space(settings, stage_is_flat=config.mode == "flat")
+    space = default_space(settings, stage_is_flat=config.mode == "flat" and not sized)
     if search.space is not None:
         space = read_space(Path(search.space), space, settings)
     if not space:
@@ -409,7 +412,7 @@ def _headline(best: keras_tuner.engine.trial.Trial, opened: Opened) -> str:
     study = opened.study
     origin = "SYNTHETIC faces, " if study.synthetic else ""
     text = (
-        f"{study.name}: best {study.search.objective} {best.score:.4f} on validation (trial {int(best.trial_id) + 1})"
+        f"{study.name}: best {study.search.objective} {best.score:.4f} on validation (trial {best.trial_id})"
     )
     path = opened.folder / REMEASURED
     if path.is_file():

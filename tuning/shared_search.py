@@ -50,7 +50,7 @@ class _Watch:
             opened.progress.advance(1, "")
             name = opened.study.search.objective
             score = "failed" if trial.score is None else f"{name} {trial.score:.4f} on validation"
-            opened.progress.settle(f"trial {int(trial_id) + 1}: {score}")
+            opened.progress.settle(f"trial {trial_id}: {score}")
             runs.write_table(opened.folder / TRIALS, trial_table(oracle, opened.study, opened.folder))
         self.ended = len(oracle.end_order)
 

@@ -16,8 +16,8 @@ from hierarchy.config import DataConfig, RunConfig, StageConfig, apply_flags, ch
 from hierarchy.errors import UserError
 from hierarchy.paths import LOGS
 from hierarchy.taxonomy import FLAT, Taxonomy
+from tuning.dimension import Dimension
 from tuning.settings import SearchConfig, default_objective
-from tuning.spaces import Dimension
 
 STUDY = "study.json"
 BEST = "best.json"

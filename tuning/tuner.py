@@ -116,10 +116,10 @@ class StageTuner(BaseTuner):
         return {"trial": trial.trial_id, "worker": self.tuner_id, "started": began, "ended": _now(), **spent, **outcome}
 
     def _trained(self, trial_id: str, place: Path, course: Course) -> dict[str, Any]:
-        label = f"trial {int(trial_id) + 1} of {int(self.progress.total)}"
+        label = f"trial {trial_id}"
         before = self.folder / "trials" / course.goes_on_from if course.goes_on_from else None
         if before and runs.read_json(before / RESULT)["status"] == "failed":
-            raise UserError(f"trial {int(course.goes_on_from) + 1}, which it would go on from, failed")
+            raise UserError(f"trial {course.goes_on_from}, which it would go on from, failed")
         places = [place, *([before] if before else [])]
         return self.training.run(
             course, place / self.tuner_id, earlier=places, progress=self.progress, budget=self.budget, label=label
@@ -145,10 +145,10 @@ def _line(trial_id: str, result: dict[str, Any], study: Study, best: str | None)
     """What progress says of a finished trial."""
     objective = study.search.objective
     if result["status"] == "failed":
-        return f"trial {int(trial_id) + 1} failed: {result['message']}"
+        return f"trial {trial_id} failed: {result['message']}"
     mark = ", the best so far" if trial_id == best else ""
     score = result["metrics"][objective]
-    return f"trial {int(trial_id) + 1}: {objective} {score:.4f} on validation in {clock(result['seconds'])}{mark}"
+    return f"trial {trial_id}: {objective} {score:.4f} on validation in {clock(result['seconds'])}{mark}"
 
 
 def _count_attempt(place: Path, epochs: int) -> None:

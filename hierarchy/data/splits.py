@@ -161,7 +161,7 @@ def _shuffled(emotions: pd.Series, groups: pd.Series, folds: int, seed: int, gro
     # With groups of single faces the grouped splitter would give much the same, and take minutes for many faces.
     splitter = StratifiedGroupKFold if grouped else StratifiedKFold
     cut = splitter(n_splits=folds, shuffle=True, random_state=seed)
-    held = [groups.iloc[test].unique() for _, test in cut.split(emotions, emotions, groups)]
+    held = [groups.iloc[test].unique() for _, test in cut.split(emotions, emotions, groups if grouped else None)]
     return pd.concat([pd.Series(number, index=names) for number, names in enumerate(held, 1)])
 
 

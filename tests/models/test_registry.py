@@ -83,7 +83,11 @@ def undropped(name):
 
 
 def keywords_of(name):
-    return registry._find(name).build.__kwdefaults__
+    return registry.builder(name).__kwdefaults__
+
+
+def having(keyword):
+    return [name for name in list_models() if keyword in keywords_of(name)]
 
 
 def test_names_are_listed_without_importing_a_framework():
@@ -147,6 +151,33 @@ def test_training_a_gate_lowers_its_loss_and_once_saved_it_predicts_the_same(nam
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(answer(model, images), answer(loaded, images))
+
+
+@pytest.mark.parametrize("name", having("activation"))
+def test_another_activation_takes_the_place_of_the_usual_one(name, tmp_path):
+    shape, usual = built(name).input_shape[1:], keywords_of(name)["activation"]
+    model = build(name, shape, 4, activation="leaky_relu")
+    assert [layer.name for layer in model.layers] == [
+        layer.name.replace(f"_{usual}", "_leaky_relu") for layer in built(name).layers
+    ]
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert not {"ReLU", "Activation"} & set(kinds)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(answer(model, faces(2, shape)), answer(loaded, faces(2, shape)))
+    with pytest.raises(ValueError, match="activation is 'tanh'; it must be relu or elu or gelu or silu or leaky_relu"):
+        build(name, shape, activation="tanh")
+
+
+@pytest.mark.parametrize("name", having("kernel_size"))
+def test_wider_kernels_leave_the_maps_their_sizes(name):
+    plain = built(name)
+    wide = build(name, plain.input_shape[1:], 4, kernel_size=5)
+    for layer in plain.layers:
+        assert wide.get_layer(layer.name).output.shape == layer.output.shape
+    assert parameters(wide) > parameters(plain)
+    with pytest.raises(ValueError, match="kernel_size is 4; it must be 3 or 5"):
+        build(name, kernel_size=4)
 
 
 def test_deterministic_training_repeats_bit_for_bit():
@@ -285,6 +316,13 @@ def test_own_builder_is_found_by_its_name(monkeypatch):
     assert model_info("tiny") == registry.ModelInfo("tiny", size=48, smallest=8, source="", imagenet=False)
     assert model_info("tiny").channels == (1, 3)
     assert create_model("tiny", input_shape=(8, 8, 1), width=6).layers[-1].input.shape == (None, 6)
+
+
+def test_the_function_behind_a_name_tells_its_keywords():
+    assert registry.builder("convnet").__module__ == "models.convnet"
+    assert "dense_widths" in keywords_of("convnet")
+    with pytest.raises(ValueError, match="unknown model 'convnt'; did you mean 'convnet'"):
+        registry.builder("convnt")
 
 
 def test_own_builder_says_which_channels_it_takes(monkeypatch):

@@ -12,15 +12,10 @@ from pt_files import cost
 from pt_files.registry import create_model, list_models, model_info
 
 
-def keras_builder(name):
-    keras_registry.model_info(name)  # imports its module
-    return keras_registry._entries[name].build
-
-
 @pytest.mark.parametrize("name", list_models())
 def test_twin_takes_the_keywords_of_its_keras_model(name):
     ours = inspect.signature(getattr(importlib.import_module(model_info(name).module), name)).parameters
-    theirs = inspect.signature(keras_builder(name)).parameters
+    theirs = inspect.signature(keras_registry.builder(name)).parameters
     assert {k: p.default for k, p in ours.items()} == {k: p.default for k, p in theirs.items() if k != "weights"}
 
 

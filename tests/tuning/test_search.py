@@ -261,6 +261,13 @@ def test_a_searched_size_is_what_trials_see(quick, config, tmp_path):
     assert json.loads((folder / "best.json").read_text())["hyperparameters"]["image_size"] in (16, 24)
 
 
+@pytest.mark.parametrize(("size", "searched"), [(16, False), (None, True)])
+def test_a_size_that_the_user_gives_is_not_searched(size, searched, quick, config, tmp_path):
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=size))
+    folder = start(config, quick, tmp_path, space={"learning_rate": 0.01}, stage="flat", max_trials=1)
+    assert ("image_size" in read_study(folder).space) is searched
+
+
 def test_the_record_of_a_search_stands_alone(quick, config, tmp_path):
     folder = start(config, quick, tmp_path, max_trials=1)
     study = read_study(folder)

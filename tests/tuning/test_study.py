@@ -6,8 +6,8 @@ import pytest
 from hierarchy.config import RunConfig, apply_flags
 from hierarchy.errors import UserError
 from hierarchy.taxonomy import load_taxonomy
+from tuning.dimension import Dimension
 from tuning.settings import SearchConfig
-from tuning.spaces import Dimension
 from tuning.study import (
     BEST,
     STUDY,
