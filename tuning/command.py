@@ -103,7 +103,7 @@ def _tune_composition(words: Sequence[str], given: Given, searched: Mapping[str,
     seed = check_value(RunConfig, "seed", given.pop("seed", RunConfig().seed), "--seed")
     _refuse_others(given, searched, ("stage", "objective"), "composition")
     runs.check_name(name, studies)
-    from tuning.composition import search_composition
+    from tuning.composition.search import search_composition
 
     objective = searched.get("objective") or "macro_f1"
     return search_composition(folders, objective=objective, seed=seed, name=name, studies=studies, command=command)

@@ -25,7 +25,7 @@ from tuning.default_spaces import default_space
 from tuning.dimension import Dimension
 from tuning.distributed import RemoteOracle, mend
 from tuning.oracles import open_oracle, planned_trials
-from tuning.report import write_study_report
+from tuning.report.study_report import write_study_report
 from tuning.settings import SearchConfig
 from tuning.spaces import check_models, read_space
 from tuning.study import (
@@ -411,9 +411,7 @@ def _measured(place: Path, course: Course, seed: int, opened: Opened) -> dict[st
 def _headline(best: keras_tuner.engine.trial.Trial, opened: Opened) -> str:
     study = opened.study
     origin = "SYNTHETIC faces, " if study.synthetic else ""
-    text = (
-        f"{study.name}: best {study.search.objective} {best.score:.4f} on validation (trial {best.trial_id})"
-    )
+    text = f"{study.name}: best {study.search.objective} {best.score:.4f} on validation (trial {best.trial_id})"
     path = opened.folder / REMEASURED
     if path.is_file():
         scores = pd.read_csv(path)["score"]

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from hierarchy.errors import UserError
 from hierarchy.evaluation import figures as house
-from tuning import importance
-from tuning.report import write_study_report
+from tuning.report import importance
+from tuning.report.study_report import write_study_report
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"},

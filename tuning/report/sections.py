@@ -10,15 +10,15 @@ from hierarchy.evaluation.page import Block as Part
 from hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, Tile, Tiles, Warn
 from hierarchy.evaluation.run_sections import SYNTHETIC, titled
 from hierarchy.evaluation.wording import duration, known, plain, whole
-from tuning import figures, parallel_figure
 from tuning.dimension import Dimension
-from tuning.figures import TITLES
-from tuning.report_tables import best_section, failures_section, trials_section
+from tuning.report import figures, parallel_figure
+from tuning.report.figures import TITLES
+from tuning.report.record import StudyRecord
+from tuning.report.tables import best_section, failures_section, trials_section
+from tuning.report.trials import Axis, busy_seconds, failed
 from tuning.settings import OBJECTIVES
 from tuning.spaces import describe
 from tuning.study import BEST, STUDY
-from tuning.study_record import StudyRecord
-from tuning.trials import Axis, busy_seconds, failed
 
 _MOST_ACROSS = 8  # hyperparameters in the parallel coordinates
 _MOST_BARS = 20

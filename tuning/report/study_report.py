@@ -6,11 +6,11 @@ from typing import Any
 from hierarchy.errors import UserError
 from hierarchy.evaluation.page import write_page
 from hierarchy.runs import read_json
-from tuning.report_sections import study_page
+from tuning.report.record import StudyRecord
+from tuning.report.sections import study_page
+from tuning.report.trials import read_remeasured, read_trials
 from tuning.settings import OBJECTIVES
 from tuning.study import BEST, STUDY
-from tuning.study_record import StudyRecord
-from tuning.trials import read_remeasured, read_trials
 
 _OF_STUDY = (
     "name",

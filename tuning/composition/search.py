@@ -9,10 +9,10 @@ from hierarchy.errors import UserError
 from hierarchy.pipeline import new_folder
 from hierarchy.recomposition import Recomposition
 from hierarchy.runs import check_name, collect_notes, free_name, write_json, write_table
-from tuning.composition_answers import RunAnswers, judged_faces, read_answers
-from tuning.composition_fit import search_factors
-from tuning.composition_report import OBJECTIVE_WORDS, write_composition_report
-from tuning.composition_table import Composition, best_record, factor_table, fold_table, study_record
+from tuning.composition.answers import RunAnswers, judged_faces, read_answers
+from tuning.composition.fit import search_factors
+from tuning.composition.report import OBJECTIVE_WORDS, write_composition_report
+from tuning.composition.table import Composition, best_record, factor_table, fold_table, study_record
 from tuning.settings import OBJECTIVES
 from tuning.study import BEST, STUDY, TRIALS
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tuning import importance as module
-from tuning.importance import importance
+from tuning.report import importance as module
+from tuning.report.importance import importance
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "scale": "log"},

@@ -15,7 +15,7 @@ from hierarchy.pipeline import read_metrics, read_splits, refuse_evaluation
 from hierarchy.recomposition import log_answers, stage_priors
 from hierarchy.taxonomy import FLAT, Taxonomy
 from hierarchy.tuned_answer import VALIDATION, answers_fingerprint
-from tuning.composition_fit import Judged
+from tuning.composition.fit import Judged
 
 FOLDS = 5
 _NAMES = ("row", "true")

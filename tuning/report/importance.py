@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import GroupKFold
 
-from tuning.trials import axis_of, completed, settings_numbers, several_epochs
+from tuning.report.trials import axis_of, completed, settings_numbers, several_epochs
 
 FEWEST = 8  # completed trials with settings of their own
 REPEATS = 10
@@ -28,7 +28,7 @@ def importance(trials: pd.DataFrame, space: Mapping[str, Any], *, objective: str
     epochs, ranks are among trials with as many, and the forest sees the epochs besides.
 
     Args:
-        trials: As `tuning.trials.read_trials` gives them.
+        trials: As `tuning.report.trials.read_trials` gives them.
         space: Searched key -> JSON form of its values.
         objective: What the score is, for the words of a refusal.
         seed: Of folds, forests and drawn values.

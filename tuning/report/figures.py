@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from hierarchy.evaluation.figures import ACCENT, INK, MUTED, SECOND, THIRD
 from hierarchy.evaluation.wording import decimals, points
+from tuning.report.trials import Axis, best_so_far, several_epochs
 from tuning.settings import OBJECTIVES
-from tuning.trials import Axis, best_so_far, several_epochs
 
 TITLES = {
     "macro_f1": "macro F1",
@@ -247,7 +247,7 @@ def importances(ax: Axes, table: pd.DataFrame) -> None:
 
     Args:
         ax: Where to draw.
-        table: Columns `key`, `importance`, `low`, `high`, as `tuning.importance.importance` gives them.
+        table: Columns `key`, `importance`, `low`, `high`, as `tuning.report.importance.importance` gives them.
     """
     heights = np.arange(len(table))
     ax.barh(heights, table["importance"], color=ACCENT, height=0.6, alpha=0.85)

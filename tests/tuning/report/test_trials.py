@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hierarchy.errors import UserError
-from tuning.trials import (
+from tuning.report.trials import (
     axis_of,
     best_row,
     best_so_far,

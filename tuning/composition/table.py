@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from hierarchy.tuned_answer import FORMAT, KIND
-from tuning.composition_answers import RunAnswers, validation_fingerprint
-from tuning.composition_fit import Fitted, Judged, difference, knobs_of, measure
+from tuning.composition.answers import RunAnswers, validation_fingerprint
+from tuning.composition.fit import Fitted, Judged, difference, knobs_of, measure
 from tuning.settings import OBJECTIVES
 
 NONE, FLAT_ALONE = "none", "flat alone"
@@ -58,7 +58,7 @@ class Composition:
         return measure(answers, self.judged.labels, objective or self.objective)
 
     def gain(self, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-        """The difference that another answer makes, see `tuning.composition_fit.difference`."""
+        """The difference that another answer makes, see `tuning.composition.fit.difference`."""
         return difference(before, after, self.judged, objective=self.objective, seed=self.seed)
 
 

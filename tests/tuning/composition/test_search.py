@@ -12,10 +12,11 @@ from hierarchy.errors import UserError
 from hierarchy.recomposition import Recomposition
 from hierarchy.taxonomy import TAXONOMIES
 from tests.composed_runs import SEVEN, faces, posterior, write_run
-from tuning import composition, composition_fit
-from tuning.composition import search_composition
-from tuning.composition_answers import judged_faces, read_answers
-from tuning.composition_fit import Knob, measure, search_factors
+from tuning.composition import fit as fitting
+from tuning.composition import search as searching
+from tuning.composition.answers import judged_faces, read_answers
+from tuning.composition.fit import Knob, measure, search_factors
+from tuning.composition.search import search_composition
 
 FACES = 280
 COMMAND = "python tf_model.py --mode tune --stage composition tree"
@@ -23,17 +24,17 @@ COMMAND = "python tf_model.py --mode tune --stage composition tree"
 
 @pytest.fixture(autouse=True)
 def quick_search(monkeypatch):
-    monkeypatch.setattr(composition_fit, "_GENERATIONS", 4)
-    monkeypatch.setattr(composition_fit, "_GENERATIONS_BEFORE_POLISH", 2)
-    monkeypatch.setattr(composition_fit, "_POPULATION", 3)
-    monkeypatch.setattr(composition_fit, "RESAMPLES", 200)
+    monkeypatch.setattr(fitting, "_GENERATIONS", 4)
+    monkeypatch.setattr(fitting, "_GENERATIONS_BEFORE_POLISH", 2)
+    monkeypatch.setattr(fitting, "_POPULATION", 3)
+    monkeypatch.setattr(fitting, "RESAMPLES", 200)
 
 
 @pytest.fixture(autouse=True)
 def draws(request, monkeypatch):
     """Pages are drawn only where a test asks for `page`."""
     if "page" not in request.fixturenames:
-        monkeypatch.setattr(composition, "write_composition_report", lambda *_: None)
+        monkeypatch.setattr(searching, "write_composition_report", lambda *_: None)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from hierarchy.evaluation.page import Code, Section, Table, Text
 from hierarchy.evaluation.wording import UNKNOWN, known, millions, whole
 from hierarchy.taxonomy import FLAT
 from tuning.dimension import spelled
-from tuning.figures import TITLES, score_text
+from tuning.report.figures import TITLES, score_text
+from tuning.report.record import StudyRecord
+from tuning.report.trials import HP, failed, ranked, settings_numbers, word
 from tuning.study import BEST, STUDIES, TRIALS
-from tuning.study_record import StudyRecord
-from tuning.trials import HP, failed, ranked, settings_numbers, word
 
 MOST_LISTED = 40  # trials in the table of all
 _TOP = 10

@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from hierarchy.evaluation.figures import MUTED, SECOND
-from tuning.figures import GOLDEN, TITLES, WORST_TO_BEST, Window, legend, log_steps, number, short
-from tuning.trials import Axis
+from tuning.report.figures import GOLDEN, TITLES, WORST_TO_BEST, Window, legend, log_steps, number, short
+from tuning.report.trials import Axis
 
 _ENOUGH = 20  # trials, of which the best tenth stands out
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from hierarchy.evaluation import figures as house
-from tuning import figures
-from tuning.figures import score_text
-from tuning.importance import importance
-from tuning.trials import HP, Axis, axis_of, best_row, completed, several_epochs
+from tuning.report import figures
+from tuning.report.figures import score_text
+from tuning.report.importance import importance
+from tuning.report.trials import HP, Axis, axis_of, best_row, completed, several_epochs
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class StudyRecord:
 
     @cached_property
     def importance(self) -> pd.DataFrame:
-        """What `tuning.importance.importance` says."""
+        """What `tuning.report.importance.importance` says."""
         return importance(self.trials, self.space, objective=self.objective, seed=self.study["seed"])
 
     @property

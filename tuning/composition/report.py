@@ -29,9 +29,9 @@ from hierarchy.evaluation.page import (
 from hierarchy.evaluation.run_sections import SYNTHETIC, titled
 from hierarchy.evaluation.significance import confusion_counts, mcnemar
 from hierarchy.evaluation.wording import chance, decimals, known, percent, points, signed, whole
-from tuning import composition_figures
-from tuning.composition_fit import ALL, Fitted, Knob
-from tuning.composition_table import FLAT_ALONE, NONE, Composition
+from tuning.composition.figures import value_strip
+from tuning.composition.fit import ALL, Fitted, Knob
+from tuning.composition.table import FLAT_ALONE, NONE, Composition
 from tuning.settings import OBJECTIVES
 
 OBJECTIVE_WORDS = {
@@ -241,9 +241,7 @@ def _values(shown: _Shown) -> Section:
     offsets = np.array([[_offset(knob, knob.of(one)) for knob in best.knobs] for one in made])
     width = 1.5 + 0.68 * len(best.knobs)
     with shown.drawing("values", "Chosen values", width, 1.7 + 0.33 * len(names)) as axes:
-        composition_figures.value_strip(
-            axes[0, 0], values, offsets, rows=names, columns=[knob.name for knob in best.knobs]
-        )
+        value_strip(axes[0, 0], values, offsets, rows=names, columns=[knob.name for knob in best.knobs])
     blocks: list[Block] = [
         Images((Image(shown.figure("values"), "Chosen values, on all faces and without each fold", width),)),
         Table(("Value", "Chosen", "Changes nothing", "Searched", "Without each fold"), rows),

@@ -1,0 +1,1 @@
+"""The search for how to compose the stages of a finished run."""

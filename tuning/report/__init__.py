@@ -1,0 +1,1 @@
+"""What a study left, as tables, figures and one page."""
