@@ -6,15 +6,57 @@ from typing import Any
 import keras
 from keras import layers
 
+from models.activations import LEAKY_SLOPE
 from models.layers import ClassTokenAndPositions
 
 _TOKEN_EPSILON = 1e-6
 
 
+def activated(x: Any, activation: str, *, name: str) -> Any:
+    """Apply one of `models.activations.ACTIVATIONS` in a layer of its own.
+
+    Args:
+        x: Symbolic tensor of any shape.
+        activation: Its name; gelu is the exact one, by the error function.
+        name: Of the layer.
+    """
+    if activation == "relu":
+        return layers.ReLU(name=name)(x)
+    if activation == "leaky_relu":
+        return layers.LeakyReLU(negative_slope=LEAKY_SLOPE, name=name)(x)
+    return layers.Activation(activation, name=name)(x)
+
+
+def shrinking_convolution(x: Any, width: int, size: int, *, use_bias: bool = True, name: str) -> Any:
+    """Convolve to a map that is two pixels smaller, as an unpadded 3x3 convolution does, whatever the kernel.
+
+    Args:
+        x: (batch, height, width, channels) symbolic tensor.
+        width: Channels of the result.
+        size: Side of the kernel in pixels; odd, 3 or more.
+        use_bias: Whether to add one.
+        name: Of the layer; with a larger kernel than 3x3, `NAME_pad` stands before it.
+
+    Returns:
+        (batch, height - 2, width - 2, width) symbolic tensor.
+    """
+    if size > 3:
+        x = layers.ZeroPadding2D((size - 3) // 2, name=f"{name}_pad")(x)
+    return layers.Conv2D(width, size, use_bias=use_bias, kernel_initializer="he_normal", name=name)(x)
+
+
 def convolution(
-    x: Any, width: int, size: int, *, stride: int = 1, relu: bool = True, name: str, momentum: float, epsilon: float
+    x: Any,
+    width: int,
+    size: int,
+    *,
+    stride: int = 1,
+    activation: str | None = "relu",
+    name: str,
+    momentum: float,
+    epsilon: float,
 ) -> Any:
-    """Convolve without bias, which the normalisation after it would cancel, normalise, and cut off below zero.
+    """Convolve without bias, which the normalisation after it would cancel, normalise, and activate.
 
     The padding is (size - 1) / 2 pixels on every side. Keras's "same" is that at stride 1 only; at stride 2 it may
     leave out the top and left, so that weights of other frameworks would see the picture shifted by a pixel.
@@ -24,8 +66,8 @@ def convolution(
         width: Channels of the result.
         size: Side of the kernel in pixels; odd.
         stride: Step in pixels.
-        relu: Whether a ReLU follows.
-        name: Begins the names of the layers: `NAME_pad`, `NAME_pixels`, `NAME_conv`, `NAME_bn`, `NAME_relu`.
+        activation: What follows; None for nothing.
+        name: Begins the names of the layers: `NAME_pad`, `NAME_pixels`, `NAME_conv`, `NAME_bn`, `NAME_ACTIVATION`.
         momentum: Share of the moving statistics that one step keeps.
         epsilon: Added to the variance by the normalisation.
 
@@ -46,7 +88,7 @@ def convolution(
         name=f"{name}_conv",
     )(x)
     x = layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}_bn")(x)
-    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+    return activated(x, activation, name=f"{name}_{activation}") if activation else x
 
 
 def strided_pixels(x: Any, stride: int, *, name: str) -> Any:

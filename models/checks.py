@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+KERNEL_SIZES = (3, 5)  # of builders that take one for many convolutions
+
 _CHANNELS = (1, 3)
 
 

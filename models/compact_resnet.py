@@ -1,8 +1,8 @@
 """A residual network (He et al., 2016) sized for training on two processor cores.
 
-Plain 3x3 convolutions only: they reach a processor's full speed, depthwise ones do not. Shortcuts that shrink the map
-average it before their 1x1 convolution (He et al., 2019, "ResNet-D"), so that no pixel is skipped. The late stages may
-weigh their channels (squeeze-and-excitation, Hu et al., 2018).
+Plain convolutions only, 3x3 by default: they reach a processor's full speed, depthwise ones do not. Shortcuts that
+shrink the map average it before their 1x1 convolution (He et al., 2019, "ResNet-D"), so that no pixel is skipped. The
+late stages may weigh their channels (squeeze-and-excitation, Hu et al., 2018).
 
 The default shape was chosen by processor time for each training image, on two cores with AVX-512. A first convolution
 at full resolution takes about 10 (16 channels) to 20 % (32 channels) of that time for 1.4 % or less of the
@@ -15,7 +15,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.checks import check_choice, check_counts, check_shares, check_stages
+from models.activations import check_activation
+from models.blocks import activated
+from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
 from models.layers import Standardize
 from models.registry import register_model
 
@@ -35,6 +37,8 @@ def compact_resnet(
     blocks: Sequence[int] = (1, 1, 2),
     strides: Sequence[int] = (1, 2, 2),
     squeeze_from: int | None = 3,
+    kernel_size: int = 3,
+    activation: str = "relu",
     dropout: float = 0.2,
 ) -> keras.Model:
     """Build the backbone and a linear head.
@@ -48,6 +52,9 @@ def compact_resnet(
         blocks: Residual blocks of each stage; as many entries as `widths`.
         strides: Step, 1 or 2, of each stage's first block; as many entries as `widths`.
         squeeze_from: Number of the first stage, from 1, whose blocks weigh their channels; None for no stage.
+        kernel_size: Side of the kernels of the blocks in pixels, 3 or 5; the first convolution of all keeps 3.
+        activation: What follows a normalised convolution and each sum with a shortcut: "relu", "elu", "gelu", "silu" or
+            "leaky_relu". Where channels are weighed, a ReLU stays.
         dropout: Share of features dropped before the head while training, in [0, 1).
 
     Returns:
@@ -66,6 +73,8 @@ def compact_resnet(
         blocks=blocks,
         strides=strides,
         squeeze_from=squeeze_from,
+        kernel_size=kernel_size,
+        activation=activation,
     )
     x = layers.Dropout(dropout, name="dropout")(x)
     logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
@@ -81,6 +90,8 @@ def features(
     blocks: Sequence[int] = (1, 1, 2),
     strides: Sequence[int] = (1, 2, 2),
     squeeze_from: int | None = 3,
+    kernel_size: int = 3,
+    activation: str = "relu",
 ) -> Any:
     """Build the backbone alone, for one head or several; the keywords are those of `compact_resnet`.
 
@@ -92,6 +103,8 @@ def features(
         blocks: See `compact_resnet`.
         strides: See `compact_resnet`.
         squeeze_from: See `compact_resnet`.
+        kernel_size: See `compact_resnet`.
+        activation: See `compact_resnet`.
 
     Returns:
         (batch, widths[-1]) symbolic tensor.
@@ -101,27 +114,37 @@ def features(
     check_choice("stem_stride", stem_stride, (1, 2))
     for stride in strides:
         check_choice("each of strides", stride, (1, 2))
+    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
+    check_activation(activation)
     x = Standardize(name="standardize")(pixels)
     x = _convolution(x, stem_width, 3, stride=stem_stride, name="stem")
-    x = layers.ReLU(name="stem_relu")(x)
+    x = activated(x, activation, name=f"stem_{activation}")
     for stage, (width, count, stride) in enumerate(zip(widths, blocks, strides, strict=True), start=1):
         squeeze = squeeze_from is not None and stage >= squeeze_from
         for block in range(1, count + 1):
-            x = _block(x, width, stride=stride if block == 1 else 1, squeeze=squeeze, name=f"stage{stage}_block{block}")
+            x = _block(
+                x,
+                width,
+                kernel_size,
+                stride=stride if block == 1 else 1,
+                activation=activation,
+                squeeze=squeeze,
+                name=f"stage{stage}_block{block}",
+            )
     return layers.GlobalAveragePooling2D(name="features")(x)
 
 
-def _block(x: Any, width: int, *, stride: int, squeeze: bool, name: str) -> Any:
+def _block(x: Any, width: int, size: int, *, stride: int, activation: str, squeeze: bool, name: str) -> Any:
     shortcut = _shortcut(x, width, stride=stride, name=name)
-    x = _convolution(x, width, 3, stride=stride, name=f"{name}_conv1")
-    x = layers.ReLU(name=f"{name}_relu1")(x)
+    x = _convolution(x, width, size, stride=stride, name=f"{name}_conv1")
+    x = activated(x, activation, name=f"{name}_{activation}1")
     # Scales begin at one, not at zero as in very deep nets: with four blocks the shortcuts alone see too little of the
     # face, and training stalls for many epochs.
-    x = _convolution(x, width, 3, name=f"{name}_conv2")
+    x = _convolution(x, width, size, name=f"{name}_conv2")
     if squeeze:
         x = _squeeze(x, width, name=f"{name}_squeeze")
     x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return layers.ReLU(name=f"{name}_relu2")(x)
+    return activated(x, activation, name=f"{name}_{activation}2")
 
 
 def _shortcut(x: Any, width: int, *, stride: int, name: str) -> Any:

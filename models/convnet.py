@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from models.checks import check_counts, check_shares, check_stages
+from models.activations import check_activation
+from models.blocks import activated, shrinking_convolution
+from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
 from models.layers import Standardize
 from models.registry import register_model
 
@@ -18,9 +20,11 @@ def convnet(
     num_classes: int,
     widths: Sequence[int] = (64, 64, 32),
     dense_widths: Sequence[int] = (512, 64),
+    kernel_size: int = 3,
+    activation: str = "relu",
     dropout: float = 0.5,
 ) -> keras.Model:
-    """Build unpadded 3x3 convolutions, each with ReLU and pooling, Dense layers and a linear head.
+    """Build unpadded convolutions, each with its activation and pooling, Dense layers and a linear head.
 
     At 100 pixels the last map is 10x10x32: 3,200 values go into the Dense layers. The original ends in a softmax and
     takes another in its loss; here, as in every model, logits come out.
@@ -30,6 +34,9 @@ def convnet(
         num_classes: Number of logits.
         widths: Channels of each convolution; up to three.
         dense_widths: Units of each Dense layer; the last ones are the features.
+        kernel_size: Side of the convolutions' kernels in pixels, 3 or 5; the larger ones are padded by a pixel, so that
+            maps have the same sizes.
+        activation: What follows each convolution and Dense layer: "relu", "elu", "gelu", "silu" or "leaky_relu".
         dropout: Share of values dropped after each Dense layer while training, in [0, 1).
 
     Returns:
@@ -40,17 +47,19 @@ def convnet(
     """
     check_stages(most=3, widths=widths)
     check_counts(widths=widths, dense_widths=dense_widths)
+    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
+    check_activation(activation)
     check_shares(dropout=dropout)
     pixels = keras.Input(input_shape, name="pixels")
     x = Standardize(name="standardize")(pixels)
     for number, width in enumerate(widths, start=1):
-        x = layers.Conv2D(width, 3, kernel_initializer="he_normal", name=f"conv{number}")(x)
-        x = layers.ReLU(name=f"conv{number}_relu")(x)
+        x = shrinking_convolution(x, width, kernel_size, name=f"conv{number}")
+        x = activated(x, activation, name=f"conv{number}_{activation}")
         x = layers.MaxPooling2D(name=f"conv{number}_pool")(x)
     x = layers.Flatten(name="flatten")(x)
     for number, width in enumerate(dense_widths, start=1):
         x = layers.Dense(width, kernel_initializer="he_normal", name=f"dense{number}")(x)
-        x = layers.ReLU(name=f"dense{number}_relu")(x)
+        x = activated(x, activation, name=f"dense{number}_{activation}")
         x = layers.Dropout(dropout, name=f"dense{number}_dropout")(x)
     logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
     return keras.Model(pixels, logits, name="convnet")

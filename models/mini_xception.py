@@ -16,8 +16,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.blocks import strided_pixels
-from models.checks import check_counts, check_shares, check_stages
+from models.activations import check_activation
+from models.blocks import activated, strided_pixels
+from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
 from models.layers import Standardize
 from models.registry import register_model
 
@@ -29,6 +30,8 @@ def mini_xception(
     num_classes: int,
     stem_width: int = 8,
     widths: Sequence[int] = (16, 32, 64, 128),
+    kernel_size: int = 3,
+    activation: str = "relu",
     dropout: float = 0.0,
     batch_norm_momentum: float = 0.9,
 ) -> keras.Model:
@@ -39,6 +42,9 @@ def mini_xception(
         num_classes: Number of logits.
         stem_width: Channels of the two convolutions at the start.
         widths: Channels of each block.
+        kernel_size: Side of the kernels of the separable convolutions in pixels, 3 or 5.
+        activation: What follows the convolutions at the start and the first one of each block: "relu", "elu", "gelu",
+            "silu" or "leaky_relu".
         dropout: Share of features dropped before the head while training, in [0, 1); the original drops none.
         batch_norm_momentum: Share of the moving statistics that one step keeps.
 
@@ -50,15 +56,18 @@ def mini_xception(
     """
     check_stages(widths=widths)
     check_counts(stem_width=stem_width, widths=widths)
+    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
+    check_activation(activation)
     check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     pixels = keras.Input(input_shape, name="pixels")
     x = Standardize(name="standardize")(pixels)
     for number in (1, 2):
         x = layers.Conv2D(stem_width, 3, use_bias=False, kernel_initializer="he_normal", name=f"stem_conv{number}")(x)
         x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"stem_conv{number}_bn")(x)
-        x = layers.ReLU(name=f"stem_conv{number}_relu")(x)
+        x = activated(x, activation, name=f"stem_conv{number}_{activation}")
     for number, width in enumerate(widths, start=1):
-        x = _block(x, width, momentum=batch_norm_momentum, name=f"block{number}")
+        name = f"block{number}"
+        x = _block(x, width, kernel_size, activation=activation, momentum=batch_norm_momentum, name=name)
     x = layers.ZeroPadding2D(1, name="windows_pad")(x)
     x = layers.AveragePooling2D((x.shape[1] - 2, x.shape[2] - 2), strides=1, name="windows")(x)  # (batch, 3, 3, width)
     x = layers.Flatten(name="features")(x)
@@ -67,15 +76,15 @@ def mini_xception(
     return keras.Model(pixels, logits, name="mini_xception")
 
 
-def _block(x: Any, width: int, *, momentum: float, name: str) -> Any:
+def _block(x: Any, width: int, size: int, *, activation: str, momentum: float, name: str) -> Any:
     """Halve the map: two separable convolutions and a pooling, beside a strided 1x1 convolution."""
     shortcut = strided_pixels(x, 2, name=f"{name}_shortcut_pixels")
     shortcut = layers.Conv2D(width, 1, use_bias=False, name=f"{name}_shortcut")(shortcut)
     shortcut = layers.BatchNormalization(momentum=momentum, name=f"{name}_shortcut_bn")(shortcut)
-    x = layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv1")(x)
+    x = layers.SeparableConv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv1")(x)
     x = layers.BatchNormalization(momentum=momentum, name=f"{name}_conv1_bn")(x)
-    x = layers.ReLU(name=f"{name}_conv1_relu")(x)
-    x = layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv2")(x)
+    x = activated(x, activation, name=f"{name}_conv1_{activation}")
+    x = layers.SeparableConv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv2")(x)
     x = layers.BatchNormalization(momentum=momentum, name=f"{name}_conv2_bn")(x)
     x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"{name}_pool")(x)
     return layers.Add(name=f"{name}_add")([shortcut, x])

@@ -10,7 +10,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.checks import check_counts, check_shares, check_stages
+from models.activations import check_activation
+from models.blocks import activated
+from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
 from models.layers import Standardize
 from models.registry import register_model
 
@@ -23,18 +25,22 @@ def shallow_cnn(
     input_shape: tuple[int, int, int],
     num_classes: int,
     widths: Sequence[int] = (32, 64, 128),
+    kernel_size: int = 3,
     dense_width: int = 64,
+    activation: str = "relu",
     stage_dropout: float = 0.5,
     dropout: float = 0.5,
     batch_norm_momentum: float = 0.9,
 ) -> keras.Model:
-    """Build a 3x3 convolution with ReLU and a pooling for each of three stages, a Dense layer and a linear head.
+    """Build a convolution and a pooling for each of three stages, a Dense layer and a linear head.
 
     Args:
         input_shape: (height, width, channels) in pixels.
         num_classes: Number of logits.
         widths: Channels of each stage; up to three.
+        kernel_size: Side of the convolutions' kernels in pixels, 3 or 5.
         dense_width: Units of the Dense layer, which are the features.
+        activation: What follows each convolution and the Dense layer: "relu", "elu", "gelu", "silu" or "leaky_relu".
         stage_dropout: Share of values dropped after each stage while training, in [0, 1).
         dropout: Share of features dropped before the head while training, in [0, 1).
         batch_norm_momentum: Share of the moving statistics that one step keeps.
@@ -48,14 +54,17 @@ def shallow_cnn(
     # A fourth pooling would leave nothing of 8 pixels.
     check_stages(most=3, widths=widths)
     check_counts(widths=widths, dense_width=dense_width)
+    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
+    check_activation(activation)
     check_shares(stage_dropout=stage_dropout, dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     pixels = keras.Input(input_shape, name="pixels")
     x = Standardize(name="standardize")(pixels)
     for stage, width in enumerate(widths, start=1):
-        x = _convolution(x, width, 3, activation="relu", momentum=batch_norm_momentum, name=f"stage{stage}_conv")
+        name = f"stage{stage}_conv"
+        x = _convolution(x, width, kernel_size, activation=activation, momentum=batch_norm_momentum, name=name)
         x = layers.MaxPooling2D(name=f"stage{stage}_pool")(x)
         x = layers.Dropout(stage_dropout, name=f"stage{stage}_dropout")(x)
-    x = _dense(x, dense_width, activation="relu", momentum=batch_norm_momentum)
+    x = _dense(x, dense_width, activation=activation, momentum=batch_norm_momentum)
     x = layers.Dropout(dropout, name="dropout")(x)
     logits = layers.Dense(num_classes, dtype="float32", kernel_initializer="he_normal", name="predictions")(x)
     return keras.Model(pixels, logits, name="shallow_cnn")
@@ -69,11 +78,12 @@ def deep_cnn(
     widths: Sequence[int] = (64, 128, 256),
     kernel_sizes: Sequence[int] = (5, 3, 3),
     dense_width: int = 128,
+    activation: str = "elu",
     stage_dropout: Sequence[float] = (0.4, 0.4, 0.5),
     dropout: float = 0.6,
     batch_norm_momentum: float = 0.9,
 ) -> keras.Model:
-    """Build two convolutions with ELU and a pooling for each of three stages, a Dense layer and a linear head.
+    """Build two convolutions and a pooling for each of three stages, a Dense layer and a linear head.
 
     Args:
         input_shape: (height, width, channels) in pixels.
@@ -81,6 +91,7 @@ def deep_cnn(
         widths: Channels of both convolutions of each stage; up to three stages.
         kernel_sizes: Side of their kernels in pixels; as many entries as `widths`.
         dense_width: Units of the Dense layer, which are the features.
+        activation: As for `shallow_cnn`.
         stage_dropout: Share of values, in [0, 1), dropped after each stage while training; as many entries as `widths`.
         dropout: Share of features dropped before the head while training, in [0, 1).
         batch_norm_momentum: Share of the moving statistics that one step keeps.
@@ -93,16 +104,17 @@ def deep_cnn(
     """
     check_stages(most=3, widths=widths, kernel_sizes=kernel_sizes, stage_dropout=stage_dropout)
     check_counts(widths=widths, kernel_sizes=kernel_sizes, dense_width=dense_width)
+    check_activation(activation)
     check_shares(stage_dropout=stage_dropout, dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     pixels = keras.Input(input_shape, name="pixels")
     x = Standardize(name="standardize")(pixels)
     for stage, (width, size, share) in enumerate(zip(widths, kernel_sizes, stage_dropout, strict=True), start=1):
         for number in (1, 2):
             name = f"stage{stage}_conv{number}"
-            x = _convolution(x, width, size, activation="elu", momentum=batch_norm_momentum, name=name)
+            x = _convolution(x, width, size, activation=activation, momentum=batch_norm_momentum, name=name)
         x = layers.MaxPooling2D(name=f"stage{stage}_pool")(x)
         x = layers.Dropout(share, name=f"stage{stage}_dropout")(x)
-    x = _dense(x, dense_width, activation="elu", momentum=batch_norm_momentum)
+    x = _dense(x, dense_width, activation=activation, momentum=batch_norm_momentum)
     x = layers.Dropout(dropout, name="dropout")(x)
     logits = layers.Dense(num_classes, dtype="float32", kernel_initializer="he_normal", name="predictions")(x)
     return keras.Model(pixels, logits, name="deep_cnn")
@@ -110,12 +122,18 @@ def deep_cnn(
 
 def _convolution(x: Any, width: int, size: int, *, activation: str, momentum: float, name: str) -> Any:
     x = layers.Conv2D(width, size, padding="same", kernel_initializer="he_normal", name=name)(x)
-    x = layers.Activation(activation, name=f"{name}_{activation}")(x)
+    x = _activated(x, activation, name=name)
     return layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
 
 
 def _dense(x: Any, width: int, *, activation: str, momentum: float) -> Any:
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(width, kernel_initializer="he_normal", name="features")(x)
-    x = layers.Activation(activation, name=f"features_{activation}")(x)
+    x = _activated(x, activation, name="features")
     return layers.BatchNormalization(momentum=momentum, name="features_bn")(x)
+
+
+def _activated(x: Any, activation: str, *, name: str) -> Any:
+    name = f"{name}_{activation}"
+    # Saved models of this family have their ReLU in this kind of layer.
+    return layers.Activation("relu", name=name)(x) if activation == "relu" else activated(x, activation, name=name)

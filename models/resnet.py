@@ -12,7 +12,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.blocks import convolution, scaled_rgb
+from models.activations import check_activation
+from models.blocks import activated, convolution, scaled_rgb
 from models.checks import check_choice, check_counts, check_shares, check_stages
 from models.layers import Standardize
 from models.pretrained import hub_backbone
@@ -35,6 +36,7 @@ def resnet18(
     stem: str = "small",
     widths: Sequence[int] = _WIDTHS,
     blocks: Sequence[int] = _BLOCKS,
+    activation: str = "relu",
     dropout: float = 0.0,
     batch_norm_momentum: float = 0.9,
     weights: str = "none",
@@ -48,9 +50,12 @@ def resnet18(
             strided 7x7 one and a pooling, as in the paper, for 224 pixels.
         widths: Channels of each stage; each stage after the first halves the map.
         blocks: Residual blocks of each stage; as many entries as `widths`.
+        activation: What follows a normalised convolution and each sum with a shortcut: "relu", "elu", "gelu", "silu" or
+            "leaky_relu".
         dropout: Share of features dropped before the head while training, in [0, 1); the paper drops none.
         batch_norm_momentum: Share of the moving statistics that one step keeps.
-        weights: "imagenet" for keras-hub's ImageNet weights, which need `stem="imagenet"` and the paper's shape.
+        weights: "imagenet" for keras-hub's ImageNet weights, which need `stem="imagenet"`, and the paper's shape
+            and activation.
 
     Returns:
         A flat functional model from float32 pixels in [0, 255] to logits.
@@ -61,17 +66,19 @@ def resnet18(
     check_choice("stem", stem, ("small", "imagenet"))
     check_stages(widths=widths, blocks=blocks)
     check_counts(widths=widths, blocks=blocks)
+    check_activation(activation)
     check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     trained = weights == "imagenet"
-    if trained and (stem, tuple(widths), tuple(blocks)) != ("imagenet", _WIDTHS, _BLOCKS):
-        raise ValueError("ImageNet weights fit resnet18:stem=imagenet with its own widths and blocks only")
+    if trained and (stem, tuple(widths), tuple(blocks), activation) != ("imagenet", _WIDTHS, _BLOCKS, "relu"):
+        raise ValueError("ImageNet weights fit resnet18:stem=imagenet with its own widths, blocks and activation only")
     pixels = keras.Input(input_shape, name="pixels")
     x = _scaled(pixels, trained=trained)
-    x = _stem(x, stem, widths[0], momentum=batch_norm_momentum)
+    settings = {"activation": activation, "momentum": batch_norm_momentum}
+    x = _stem(x, stem, widths[0], **settings)
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
         for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
-            x = _block(x, width, stride=stride, momentum=batch_norm_momentum, name=f"stack{stage}_block{block}")
+            x = _block(x, width, stride=stride, name=f"stack{stage}_block{block}", **settings)
     x = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
@@ -87,24 +94,25 @@ def _scaled(pixels: Any, *, trained: bool) -> Any:
     return Standardize(name="standardize")(pixels)
 
 
-def _stem(x: Any, stem: str, width: int, *, momentum: float) -> Any:
+def _stem(x: Any, stem: str, width: int, *, activation: str, momentum: float) -> Any:
+    settings = {"activation": activation, "momentum": momentum, "epsilon": _EPSILON}
     if stem == "small":
-        return convolution(x, width, 3, momentum=momentum, epsilon=_EPSILON, name="conv1")
-    x = convolution(x, width, 7, stride=2, momentum=momentum, epsilon=_EPSILON, name="conv1")
-    # Nothing is below zero after the ReLU, so zeros at the border never win.
+        return convolution(x, width, 3, name="conv1", **settings)
+    x = convolution(x, width, 7, stride=2, name="conv1", **settings)
+    # Nothing is below zero after a ReLU, so zeros at the border never win; after another activation they may.
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     return layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
 
 
-def _block(x: Any, width: int, *, stride: int, momentum: float, name: str) -> Any:
+def _block(x: Any, width: int, *, stride: int, activation: str, momentum: float, name: str) -> Any:
     settings = {"momentum": momentum, "epsilon": _EPSILON}
     shortcut = x
     if stride > 1 or x.shape[-1] != width:
-        shortcut = convolution(x, width, 1, stride=stride, relu=False, name=f"{name}_0", **settings)
-    x = convolution(x, width, 3, stride=stride, name=f"{name}_1", **settings)
-    x = convolution(x, width, 3, relu=False, name=f"{name}_2", **settings)
+        shortcut = convolution(x, width, 1, stride=stride, activation=None, name=f"{name}_0", **settings)
+    x = convolution(x, width, 3, stride=stride, activation=activation, name=f"{name}_1", **settings)
+    x = convolution(x, width, 3, activation=None, name=f"{name}_2", **settings)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return layers.ReLU(name=f"{name}_out")(x)
+    return activated(x, activation, name=f"{name}_out")
 
 
 def _copy_weights(trained: keras.Model, model: keras.Model) -> None:

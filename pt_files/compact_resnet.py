@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.checks import check_choice, check_counts, check_shares, check_stages
+from models.activations import check_activation
+from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
 from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, GlobalAverage, Standardize, convolution, dense
+from pt_files.layers import BatchNorm, GlobalAverage, Standardize, activation_layer, convolution, dense
 
 _BN_MOMENTUM = 0.9
 _SQUEEZE_RATIO = 8
@@ -24,6 +25,8 @@ def compact_resnet(
     blocks: Sequence[int] = (1, 1, 2),
     strides: Sequence[int] = (1, 2, 2),
     squeeze_from: int | None = 3,
+    kernel_size: int = 3,
+    activation: str = "relu",
     dropout: float = 0.2,
 ) -> Classifier:
     """Build the network; the keywords are those of `models.compact_resnet`.
@@ -36,18 +39,26 @@ def compact_resnet(
     check_counts(stem_width=stem_width, widths=widths, blocks=blocks)
     for step in (stem_stride, *strides):
         check_choice("each of stem_stride and strides", step, (1, 2))
+    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
+    check_activation(activation)
     layers: dict[str, nn.Module] = {
         "standardize": Standardize(),
         "stem": convolution(input_shape[2], stem_width, 3, stride=stem_stride),
         "stem_bn": BatchNorm(stem_width, momentum=_BN_MOMENTUM),
-        "stem_relu": nn.ReLU(),
+        f"stem_{activation}": activation_layer(activation),
     }
     inputs = stem_width
     for stage, (width, count, stride) in enumerate(zip(widths, blocks, strides, strict=True), start=1):
         squeeze = squeeze_from is not None and stage >= squeeze_from
         for number in range(1, count + 1):
-            block = _Block(inputs, width, stride=stride if number == 1 else 1, squeeze=squeeze)
-            layers[f"stage{stage}_block{number}"] = block
+            layers[f"stage{stage}_block{number}"] = _Block(
+                inputs,
+                width,
+                kernel_size,
+                stride=stride if number == 1 else 1,
+                activation=activation,
+                squeeze=squeeze,
+            )
             inputs = width
     layers["features"] = GlobalAverage()
     layers["dropout"] = nn.Dropout(dropout)
@@ -56,30 +67,31 @@ def compact_resnet(
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which averages before its 1x1 convolution where the map shrinks."""
+    """Two convolutions beside a shortcut, which averages before its 1x1 convolution where the map shrinks."""
 
-    def __init__(self, inputs: int, width: int, *, stride: int, squeeze: bool):
+    def __init__(self, inputs: int, width: int, size: int, *, stride: int, activation: str, squeeze: bool):
         super().__init__()
         # The last window of an odd side reaches over the edge and averages the pixels that are there, as in Keras.
         self.shortcut_pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else None
         self.shortcut = convolution(inputs, width, 1) if inputs != width else None
         self.shortcut_bn = BatchNorm(width, momentum=_BN_MOMENTUM) if inputs != width else None
-        self.conv1 = convolution(inputs, width, 3, stride=stride)
+        self.conv1 = convolution(inputs, width, size, stride=stride)
         self.conv1_bn = BatchNorm(width, momentum=_BN_MOMENTUM)
-        self.conv2 = convolution(width, width, 3)
+        self.conv2 = convolution(width, width, size)
         self.conv2_bn = BatchNorm(width, momentum=_BN_MOMENTUM)
         self.squeeze = _Squeeze(width) if squeeze else None
+        self.activation = activation_layer(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, height, width) to (batch, width, height / stride, width / stride)."""
         shortcut = x if self.shortcut_pool is None else self.shortcut_pool(x)
         if self.shortcut is not None:
             shortcut = self.shortcut_bn(self.shortcut(shortcut))
-        x = functional.relu(self.conv1_bn(self.conv1(x)))
+        x = self.activation(self.conv1_bn(self.conv1(x)))
         x = self.conv2_bn(self.conv2(x))
         if self.squeeze is not None:
             x = self.squeeze(x)
-        return functional.relu(shortcut + x)
+        return self.activation(shortcut + x)
 
 
 class _Squeeze(nn.Module):

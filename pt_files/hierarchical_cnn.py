@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from models.checks import check_counts, check_shares
+from models.activations import check_activation
+from models.checks import KERNEL_SIZES, check_choice, check_counts, check_positive, check_shares
 from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, Standardize, convolution, dense, start_he_normal
+from pt_files.layers import BatchNorm, Standardize, activation_layer, convolution, dense, start_he_normal
 
 
 def hierarchical_cnn(
@@ -14,7 +15,10 @@ def hierarchical_cnn(
     input_shape: tuple[int, int, int],
     num_classes: int,
     widths: Sequence[Sequence[int]] = ((32, 64), (128, 128), (256, 256)),
+    width_factor: float = 1.0,
+    kernel_size: int = 3,
     dense_width: int = 256,
+    activation: str = "relu",
     stage_dropout: float = 0.25,
     dropout: float = 0.5,
     batch_norm_momentum: float = 0.9,
@@ -26,15 +30,19 @@ def hierarchical_cnn(
     """
     _check_pairs(widths)
     check_counts(dense_width=dense_width)
+    check_positive(width_factor=width_factor)
+    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
+    check_activation(activation)
     check_shares(stage_dropout=stage_dropout, dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     height, width, channels = input_shape
     layers: dict[str, nn.Module] = {"standardize": Standardize()}
     for stage, pair in enumerate(widths, start=1):
-        for number, filters in enumerate(pair, start=1):
-            name = f"stage{stage}_conv{number}"
-            layers[name] = convolution(channels, filters, 3, padding=0)
+        for number, full in enumerate(pair, start=1):
+            name, filters = f"stage{stage}_conv{number}", max(1, round(full * width_factor))
+            # Maps shrink by two pixels whatever the kernel.
+            layers[name] = convolution(channels, filters, kernel_size, padding=(kernel_size - 3) // 2)
             layers[f"{name}_bn"] = BatchNorm(filters, momentum=batch_norm_momentum)
-            layers[f"{name}_relu"] = nn.ReLU()
+            layers[f"{name}_{activation}"] = activation_layer(activation)
             channels = filters
         layers[f"stage{stage}_pool"] = nn.MaxPool2d(2)
         layers[f"stage{stage}_dropout"] = nn.Dropout(stage_dropout)
@@ -42,7 +50,7 @@ def hierarchical_cnn(
     layers["flatten"] = nn.Flatten()
     layers["features"] = start_he_normal(nn.Linear(channels * height * width, dense_width, bias=False))
     layers["features_bn"] = BatchNorm(dense_width, momentum=batch_norm_momentum)
-    layers["features_relu"] = nn.ReLU()
+    layers[f"features_{activation}"] = activation_layer(activation)
     layers["dropout"] = nn.Dropout(dropout)
     layers["predictions"] = dense(dense_width, num_classes)
     return Classifier(layers)

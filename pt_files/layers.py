@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models import rgbd_settings as rgbd
+from models.activations import LEAKY_SLOPE
 from models.checks import check_choice, check_positive
 
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 
 # A normal distribution cut at two deviations has this deviation; Keras divides by it (LeCun, 1998; He et al., 2015).
 _CUT_NORMAL = 0.87962566103423978
+_ACTIVATIONS = {"relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 class Standardize(nn.Module):
@@ -126,6 +128,11 @@ def start_glorot(layer: _Layer) -> _Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def activation_layer(name: str) -> nn.Module:
+    """One of `models.activations.ACTIVATIONS`."""
+    return nn.LeakyReLU(LEAKY_SLOPE) if name == "leaky_relu" else _ACTIVATIONS[name]()
 
 
 class GlobalAverage(nn.Module):

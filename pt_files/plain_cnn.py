@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from models.checks import check_counts, check_shares, check_stages
+from models.activations import check_activation
+from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
 from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, Standardize, convolution, start_he_normal
-
-_ACTIVATIONS = {"relu": nn.ReLU, "elu": nn.ELU}
+from pt_files.layers import BatchNorm, Standardize, activation_layer, convolution, start_he_normal
 
 
 def shallow_cnn(
@@ -16,7 +15,9 @@ def shallow_cnn(
     input_shape: tuple[int, int, int],
     num_classes: int,
     widths: Sequence[int] = (32, 64, 128),
+    kernel_size: int = 3,
     dense_width: int = 64,
+    activation: str = "relu",
     stage_dropout: float = 0.5,
     dropout: float = 0.5,
     batch_norm_momentum: float = 0.9,
@@ -28,16 +29,24 @@ def shallow_cnn(
     """
     check_stages(most=3, widths=widths)
     check_counts(widths=widths, dense_width=dense_width)
+    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
+    check_activation(activation)
     check_shares(stage_dropout=stage_dropout, dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     height, width, channels = input_shape
     layers: dict[str, nn.Module] = {"standardize": Standardize()}
     for stage, filters in enumerate(widths, start=1):
-        name = f"stage{stage}_conv"
-        layers |= _convolution(channels, filters, 3, activation="relu", momentum=batch_norm_momentum, name=name)
+        layers |= _convolution(
+            channels,
+            filters,
+            kernel_size,
+            activation=activation,
+            momentum=batch_norm_momentum,
+            name=f"stage{stage}_conv",
+        )
         layers[f"stage{stage}_pool"] = nn.MaxPool2d(2)
         layers[f"stage{stage}_dropout"] = nn.Dropout(stage_dropout)
         height, width, channels = height // 2, width // 2, filters
-    layers |= _dense(channels * height * width, dense_width, activation="relu", momentum=batch_norm_momentum)
+    layers |= _dense(channels * height * width, dense_width, activation=activation, momentum=batch_norm_momentum)
     layers["dropout"] = nn.Dropout(dropout)
     layers["predictions"] = start_he_normal(nn.Linear(dense_width, num_classes))
     return Classifier(layers)
@@ -50,6 +59,7 @@ def deep_cnn(
     widths: Sequence[int] = (64, 128, 256),
     kernel_sizes: Sequence[int] = (5, 3, 3),
     dense_width: int = 128,
+    activation: str = "elu",
     stage_dropout: Sequence[float] = (0.4, 0.4, 0.5),
     dropout: float = 0.6,
     batch_norm_momentum: float = 0.9,
@@ -61,18 +71,25 @@ def deep_cnn(
     """
     check_stages(most=3, widths=widths, kernel_sizes=kernel_sizes, stage_dropout=stage_dropout)
     check_counts(widths=widths, kernel_sizes=kernel_sizes, dense_width=dense_width)
+    check_activation(activation)
     check_shares(stage_dropout=stage_dropout, dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     height, width, channels = input_shape
     layers: dict[str, nn.Module] = {"standardize": Standardize()}
     for stage, (filters, size, share) in enumerate(zip(widths, kernel_sizes, stage_dropout, strict=True), start=1):
         for number in (1, 2):
-            name = f"stage{stage}_conv{number}"
-            layers |= _convolution(channels, filters, size, activation="elu", momentum=batch_norm_momentum, name=name)
+            layers |= _convolution(
+                channels,
+                filters,
+                size,
+                activation=activation,
+                momentum=batch_norm_momentum,
+                name=f"stage{stage}_conv{number}",
+            )
             channels = filters
         layers[f"stage{stage}_pool"] = nn.MaxPool2d(2)
         layers[f"stage{stage}_dropout"] = nn.Dropout(share)
         height, width = height // 2, width // 2
-    layers |= _dense(channels * height * width, dense_width, activation="elu", momentum=batch_norm_momentum)
+    layers |= _dense(channels * height * width, dense_width, activation=activation, momentum=batch_norm_momentum)
     layers["dropout"] = nn.Dropout(dropout)
     layers["predictions"] = start_he_normal(nn.Linear(dense_width, num_classes))
     return Classifier(layers)
@@ -83,7 +100,7 @@ def _convolution(
 ) -> dict[str, nn.Module]:
     return {
         name: convolution(inputs, outputs, size, bias=True),
-        f"{name}_{activation}": _ACTIVATIONS[activation](),
+        f"{name}_{activation}": activation_layer(activation),
         f"{name}_bn": BatchNorm(outputs, momentum=momentum),
     }
 
@@ -92,6 +109,6 @@ def _dense(inputs: int, width: int, *, activation: str, momentum: float) -> dict
     return {
         "flatten": nn.Flatten(),
         "features": start_he_normal(nn.Linear(inputs, width)),
-        f"features_{activation}": _ACTIVATIONS[activation](),
+        f"features_{activation}": activation_layer(activation),
         "features_bn": BatchNorm(width, momentum=momentum),
     }

@@ -4,11 +4,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional
 
+from models.activations import check_activation
 from models.checks import check_choice, check_counts, check_shares, check_stages
 from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, GlobalAverage, Standardize, convolution, dense
+from pt_files.layers import BatchNorm, GlobalAverage, Standardize, activation_layer, convolution, dense
 
 _EPSILON = 1e-5
 
@@ -20,6 +20,7 @@ def resnet18(
     stem: str = "small",
     widths: Sequence[int] = (64, 128, 256, 512),
     blocks: Sequence[int] = (2, 2, 2, 2),
+    activation: str = "relu",
     dropout: float = 0.0,
     batch_norm_momentum: float = 0.9,
 ) -> Classifier:
@@ -31,18 +32,20 @@ def resnet18(
     check_choice("stem", stem, ("small", "imagenet"))
     check_stages(widths=widths, blocks=blocks)
     check_counts(widths=widths, blocks=blocks)
+    check_activation(activation)
     check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     layers: dict[str, nn.Module] = {"standardize": Standardize()}
-    inputs = widths[0]
+    inputs, settings = widths[0], {"activation": activation, "momentum": batch_norm_momentum}
     if stem == "small":
-        layers["conv1"] = _unit(input_shape[2], inputs, 3, momentum=batch_norm_momentum)
+        layers["conv1"] = _unit(input_shape[2], inputs, 3, **settings)
     else:
-        layers["conv1"] = _unit(input_shape[2], inputs, 7, stride=2, momentum=batch_norm_momentum)
-        layers["pool1"] = nn.MaxPool2d(3, stride=2, padding=1)
+        layers["conv1"] = _unit(input_shape[2], inputs, 7, stride=2, **settings)
+        # PyTorch's own padding never wins; these zeros may, as in Keras, where the activation goes below zero.
+        layers["pool1"] = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
         for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
-            layers[f"stack{stage}_block{block}"] = _Block(inputs, width, stride=stride, momentum=batch_norm_momentum)
+            layers[f"stack{stage}_block{block}"] = _Block(inputs, width, stride=stride, **settings)
             inputs = width
     layers["features"] = GlobalAverage()
     layers["dropout"] = nn.Dropout(dropout)
@@ -53,22 +56,27 @@ def resnet18(
 class _Block(nn.ModuleDict):
     """Two 3x3 convolutions, "1" and "2", beside a shortcut, which is the convolution "0" where the shape changes."""
 
-    def __init__(self, inputs: int, width: int, *, stride: int, momentum: float):
+    def __init__(self, inputs: int, width: int, *, stride: int, activation: str, momentum: float):
         super().__init__()
         if stride > 1 or inputs != width:
-            self["0"] = _unit(inputs, width, 1, stride=stride, momentum=momentum, relu=False)
-        self["1"] = _unit(inputs, width, 3, stride=stride, momentum=momentum)
-        self["2"] = _unit(width, width, 3, momentum=momentum, relu=False)
+            self["0"] = _unit(inputs, width, 1, stride=stride, activation=None, momentum=momentum)
+        self["1"] = _unit(inputs, width, 3, stride=stride, activation=activation, momentum=momentum)
+        self["2"] = _unit(width, width, 3, activation=None, momentum=momentum)
+        self["out"] = activation_layer(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, height, width) to (batch, width, height / stride, width / stride)."""
         shortcut = self["0"](x) if "0" in self else x
-        return functional.relu(shortcut + self["2"](self["1"](x)))
+        return self["out"](shortcut + self["2"](self["1"](x)))
 
 
-def _unit(inputs: int, outputs: int, size: int, *, stride: int = 1, momentum: float, relu: bool = True) -> nn.Module:
+def _unit(
+    inputs: int, outputs: int, size: int, *, stride: int = 1, activation: str | None, momentum: float
+) -> nn.Module:
     layers: dict[str, nn.Module] = {
         "conv": convolution(inputs, outputs, size, stride=stride, padding=size // 2),
         "bn": BatchNorm(outputs, momentum=momentum, epsilon=_EPSILON),
     }
-    return nn.Sequential(OrderedDict(layers | ({"relu": nn.ReLU()} if relu else {})))
+    if activation:
+        layers[activation] = activation_layer(activation)
+    return nn.Sequential(OrderedDict(layers))

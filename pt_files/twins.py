@@ -45,7 +45,11 @@ _CONVERTIBLE = (
 _PROJECTION = "EinsumDense"
 _PROJECTIONS = ("query", "key", "value", "output")
 # Layers behind which a flattened map still stands in the order in which it was flattened.
-_KEEP_ORDER = ("Activation", "BatchNormalization", "Dropout", "ELU", "ReLU")
+_KEEP_ORDER = ("Activation", "BatchNormalization", "Dropout", "ELU", "LeakyReLU", "ReLU")
+
+# Classes that are one activation, in Keras, where most are settings of the class Activation, and in PyTorch.
+_KERAS_ACTIVATIONS = {"ELU": "elu", "LeakyReLU": "leaky_relu"}
+_TORCH_ACTIVATIONS = {nn.ELU: "elu", nn.GELU: "gelu", nn.SiLU: "silu", nn.LeakyReLU: "leaky_relu"}
 
 # Class of a Keras layer and its setting, its twin's, and what differs where they do.
 _SAME_SPEC = "build both from the same spec"
@@ -172,6 +176,19 @@ def _check_alike(keras_model: "Model", torch_model: nn.Module) -> None:
         theirs = [getattr(module, twin_attribute) for module in torch_model.modules() if isinstance(module, twin)]
         if ours != theirs:
             raise UserError(f"the models are no twins: {difference}")
+    if _keras_activations(keras_model) != _torch_activations(torch_model):
+        raise UserError(f"the models are no twins: their activations differ; {_SAME_SPEC}")
+
+
+def _keras_activations(model: "Model") -> set[str]:
+    """Names of the activations, all but the ReLU, that a model has layers of."""
+    functions = {layer.activation.__name__ for layer in model.layers if type(layer).__name__ == "Activation"}
+    kinds = {_KERAS_ACTIVATIONS.get(type(layer).__name__) for layer in model.layers}
+    return (functions | kinds) & set(_TORCH_ACTIVATIONS.values())
+
+
+def _torch_activations(model: nn.Module) -> set[str]:
+    return {_TORCH_ACTIVATIONS[type(module)] for module in model.modules() if type(module) in _TORCH_ACTIVATIONS}
 
 
 def _check_pair(pair: Pair, module: nn.Module) -> None:

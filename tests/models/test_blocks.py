@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from models.blocks import convolution, strided_pixels
+from models.activations import ACTIVATIONS
+from models.blocks import activated, convolution, shrinking_convolution, strided_pixels
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +30,25 @@ def test_a_strided_convolution_halves_the_map_upwards():
     for size in (1, 3):
         made = convolution(pixels, 4, size, stride=2, name=f"c{size}", momentum=0.9, epsilon=1e-3)
         assert made.shape == (None, 5, 4, 4)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_shrinking_convolution_takes_a_pixel_off_each_side(size):
+    assert shrinking_convolution(keras.Input((9, 8, 3)), 4, size, name="c").shape == (None, 7, 6, 4)
+
+
+def test_activations_are_as_published():
+    values = np.array([-2.0, -0.5, 0.0, 1.0], "float32")
+    expected = {
+        "relu": [0, 0, 0, 1],
+        "elu": [np.expm1(-2), np.expm1(-0.5), 0, 1],
+        "gelu": [-0.0455003, -0.1542688, 0, 0.8413447],
+        "silu": [-2 / (1 + np.exp(2)), -0.5 / (1 + np.exp(0.5)), 0, 1 / (1 + np.exp(-1))],
+        "leaky_relu": [-0.4, -0.1, 0, 1],
+    }
+    assert tuple(expected) == ACTIVATIONS
+    for name, answers in expected.items():
+        np.testing.assert_allclose(activated(values, name, name=name), answers, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
 @pytest.mark.parametrize("spec", ["mini_xception", "resnet18:widths=8+16:blocks=1+1"])

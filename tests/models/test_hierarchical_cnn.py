@@ -17,7 +17,16 @@ def test_network_has_six_convolutions_each_normalised():
     assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers) == 7
 
 
-@pytest.mark.parametrize("keywords", [{"widths": (8, 8)}, {"widths": ((8, 8), (8, 8))}, {"stage_dropout": 1.5}])
+def test_a_factor_scales_every_convolution():
+    model = create_model("hierarchical_cnn:width_factor=0.1")
+    convolutions = [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert convolutions == [3, 6, 13, 13, 26, 26]
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [{"widths": (8, 8)}, {"widths": ((8, 8), (8, 8))}, {"stage_dropout": 1.5}, {"width_factor": 0}],
+)
 def test_impossible_keywords_are_refused(keywords):
     with pytest.raises(ValueError, match=next(iter(keywords))):
         create_model("hierarchical_cnn", **keywords)

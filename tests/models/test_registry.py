@@ -238,7 +238,7 @@ def test_cost_stays_within_its_limits(name, most_parameters, most_multiply_adds)
     [
         ({"spec": "compact_resnt"}, "unknown model 'compact_resnt'; did you mean 'compact_resnet'.*hierarchical_cnn"),
         ({"spec": "zzz"}, "unknown model 'zzz'; known: compact_resnet, convnet, .*vgg16_bn"),
-        ({"drop": 0.1}, "hierarchical_cnn has no keyword drop; .*accepted: batch_norm_momentum, .*dropout"),
+        ({"drop": 0.1}, "hierarchical_cnn has no keyword drop; .*accepted: activation, batch_norm_momentum, .*dropout"),
         ({"dropuot": 0.1}, "no keyword dropuot; did you mean dropout?"),
         ({"dropout": "much"}, "dropout is 'much'; it must be a number"),
         ({"widths": (8, 8, 8)}, r"widths is \(8, 8, 8\); it must be several, each several, each a whole number"),

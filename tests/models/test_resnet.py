@@ -89,8 +89,9 @@ def test_imagenet_weights_need_keras_hub(monkeypatch):
     [
         ({"stem": "tiny"}, "stem is 'tiny'; it must be small or imagenet"),
         ({"blocks": (2, 2)}, "widths has 4, blocks has 2 entries"),
-        ({"weights": "imagenet"}, "ImageNet weights fit resnet18:stem=imagenet with its own widths and blocks only"),
-        ({"weights": "imagenet", "stem": "imagenet", "blocks": (1, 1, 1, 1)}, "its own widths and blocks only"),
+        ({"weights": "imagenet"}, "ImageNet weights fit resnet18:stem=imagenet with its own widths, blocks"),
+        ({"weights": "imagenet", "stem": "imagenet", "blocks": (1, 1, 1, 1)}, "widths, blocks and activation only"),
+        ({"weights": "imagenet", "stem": "imagenet", "activation": "elu"}, "widths, blocks and activation only"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

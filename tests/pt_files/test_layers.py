@@ -6,7 +6,17 @@ import keras
 import numpy as np
 import torch
 
-from pt_files.layers import BatchNorm, SameConv2d, Standardize, convolution, same_padding, start_he_normal
+from models.activations import ACTIVATIONS
+from models.blocks import activated
+from pt_files.layers import (
+    BatchNorm,
+    SameConv2d,
+    Standardize,
+    activation_layer,
+    convolution,
+    same_padding,
+    start_he_normal,
+)
 
 
 def test_each_image_gets_zero_mean_and_unit_variance_and_a_blank_one_zero():
@@ -47,6 +57,13 @@ def test_strided_convolution_sees_the_first_pixel_first():
     layer.weight.data[0, 0, 0, 0] = 1  # takes the upper left pixel of each window
     image = torch.arange(16.0).reshape(1, 1, 4, 4)
     assert layer(image)[0, 0].tolist() == [[0, 2], [8, 10]]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_compute_what_they_do_in_keras(name):
+    values = np.linspace(-6, 6, 97, dtype="float32")
+    expected = keras.ops.convert_to_numpy(activated(values, name, name=name))
+    np.testing.assert_allclose(activation_layer(name)(torch.from_numpy(values)), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("layer", [convolution(16, 64, 3), start_he_normal(torch.nn.Linear(144, 64))])

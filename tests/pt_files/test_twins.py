@@ -94,6 +94,7 @@ def test_converted_weights_are_copies(flattened):
         ),
         ("resnet18", {"blocks": (1, 1, 3)}, "Keras one has no layer 'stack2_block2_1_conv' and 3 more"),
         ("vgg13", {"batch_norm": True}, "Keras one has no layer 'block1_conv1_bn' and 9 more"),
+        ("shallow_cnn", {"activation": "elu"}, "their activations differ"),
         ("rgbd_fusion", {"depth": "distance"}, "they read depth differently"),
         ("rgbd_fusion", {"depth": "normals"}, "PyTorch one has no layer 'depth_image'"),
         ("rgbd_fusion", {"heads": 2}, "their attention has other heads"),
