@@ -105,8 +105,8 @@ def check_searched(searched: Mapping[str, str], test_hashes: set[str]) -> None:
         seen = set(table.loc[table["split"] != "test", "pixel_hash"]) & test_hashes
         if seen:
             log.warning(
-                "The hyperparameters of %s were searched on %d faces of this run's test split (study %s): its scores are "
-                "optimistic; search and train with the same --seed and splits.",
+                "The hyperparameters of %s were searched on %d faces of this run's test split (study %s): its scores "
+                "are optimistic; search and train with the same --seed and splits.",
                 stage,
                 len(seen),
                 splits.parent.name,

@@ -129,7 +129,7 @@ class TorchStage(Stage):
         last: int,
         since: int,
     ) -> None:
-        """Train the epochs that are left up to `last`; each ends with the best model, the history and the checkpoint on the disk."""
+        """Train the epochs up to `last`; each ends with the best model, the history and the checkpoint on the disk."""
         config, history = training.config, training.history
         while len(history) < last and not stopped_early(history, config.patience, since=since):
             history.append(self._epoch(training, validation, progress, work))

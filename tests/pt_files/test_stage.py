@@ -51,7 +51,7 @@ def config_of(**settings) -> StageConfig:
     return StageConfig(**{"model": SMALL, "batch_size": 12, "epochs": 3, **settings})
 
 
-def fit(folder, *, stage_type=TorchStage, progress=None, **settings):
+def fit(folder, *, stage_type=TorchStage, progress=None, part=None, **settings):
     folder.mkdir(exist_ok=True)
     return stage_type(name="flat", classes=CLASSES).fit(
         TRAIN,
@@ -61,6 +61,7 @@ def fit(folder, *, stage_type=TorchStage, progress=None, **settings):
         logs=folder / "logs",
         seed=3,
         progress=progress or Progress(1),
+        **(part or {}),
     )
 
 
@@ -297,3 +298,12 @@ def test_the_model_file_holds_what_it_takes_to_build_it_again(tmp_path):
     model = build_model(record["spec"], record["input_shape"], record["num_classes"])
     model.load_state_dict(record["state_dict"])
     assert json.dumps([record["spec"], *record["input_shape"], record["num_classes"]]) == json.dumps([SMALL, *SHAPE, 3])
+
+
+def test_a_training_in_parts_keeps_the_course_of_the_whole(tmp_path):
+    fit(tmp_path / "whole")
+    fit(tmp_path / "parts", part={"until": 1})
+    parts = fit(tmp_path / "parts")
+    assert parts.record["epochs_run"] == 3
+    for name in ("loss", "learning_rate", "val_macro_f1"):
+        assert [row[name] for row in history(tmp_path / "parts")] == [row[name] for row in history(tmp_path / "whole")]

@@ -20,9 +20,9 @@ def test_two_workers_search_and_a_hierarchy_uses_what_they_found(fer_folder, tmp
     studies, data = tmp_path / "logs" / "tuning", ["--data", str(fer_folder)]
     small = ["--image-size", "16", "--batch-size", "16", "--epochs", "1", "--model", MODEL]
     search = ["--stage", "valence", "--tuner", "grid", "--space", str(tmp_path / "space.json"), "--remeasure", "1"]
+    places = ["--name", "gate", "--study-dir", str(studies)]
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.launch", "--workers", "2", "--name", "gate", "--study-dir", str(studies)]
-        + [*search, *small, *data],
+        [sys.executable, "-m", "tuning.launch", "--workers", "2", *places, *search, *small, *data],
         cwd=CHECKOUT,
         env={**os.environ, "FER_CACHE": str(tmp_path / "cache")},
         capture_output=True,

@@ -57,7 +57,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(tuner, quick: type
     epochs = len(SEEN)
     SEEN.clear()
     monkeypatch.setattr(quick, "interrupt_after", 5)
-    with pytest.raises(KeyboardInterrupt, match="go on with: python tf_model.py --mode tune .*--resume s"):
+    with pytest.raises(KeyboardInterrupt, match=r"go on with: python tf_model.py --mode tune .*--resume s"):
         start(config, quick, tmp_path / "b", **search)
     parts = tmp_path / "b" / "studies" / "s"
     assert "running" in set(table(parts)["status"])
@@ -210,7 +210,7 @@ def test_one_process_at_a_time(quick, config, tmp_path):
 def test_damaged_files_are_one_line(quick, config, tmp_path):
     folder = start(config, quick, tmp_path, max_trials=2)
     (folder / "oracle" / "oracle.json").write_text('{"ongoing_trials": ')
-    with pytest.raises(UserError, match="study s is damaged: .*oracle cannot be read"):
+    with pytest.raises(UserError, match=r"study s is damaged: .*oracle cannot be read"):
         resume(folder, quick)
 
 

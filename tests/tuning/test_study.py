@@ -105,7 +105,7 @@ def test_a_search_can_go_on_for_longer_and_for_nothing_else():
     study = study_of()
     assert extended(study, {}, {"max_trials": 9, "budget": "2h"}).search.max_trials == 9
     assert extended(study, {"seed": "0"}, {"tuner": study.search.tuner}).key == study.key
-    with pytest.raises(UserError, match="keeps its own settings; .*seed"):
+    with pytest.raises(UserError, match=r"keeps its own settings; .*seed"):
         extended(study, {"seed": "1"}, {})
     with pytest.raises(UserError, match=r"--tuner \(bayesian -> grid\)"):
         extended(study, {}, {"tuner": "grid"})
@@ -123,14 +123,14 @@ def test_the_studies_of_all_stages_have_one_name(tmp_path):
     assert [path.name for path in find_studies("big", tmp_path)] == ["big-negative", "big-valence"]
     assert find_studies("big-valence", tmp_path) == [tmp_path / "big-valence"]
     assert find_studies(str(tmp_path / "big-valence"), tmp_path / "no") == [tmp_path / "big-valence"]
-    with pytest.raises(UserError, match="no study 'small' .*big-negative, big-other, big-valence"):
+    with pytest.raises(UserError, match=r"no study 'small' .*big-negative, big-other, big-valence"):
         find_studies("small", tmp_path)
 
 
 def test_stages_by_name():
     assert stages_named("all", RunConfig()) == ("valence", "positive", "negative", "flat")
     assert stages_named("flat", RunConfig()) == ("flat",)
-    with pytest.raises(UserError, match="--stage: expected one of valence, positive, negative, flat, .*got 'joy'"):
+    with pytest.raises(UserError, match=r"--stage: expected one of valence, positive, negative, flat, .*got 'joy'"):
         stages_named("joy", RunConfig())
 
 
