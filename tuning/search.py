@@ -124,8 +124,9 @@ def start_search(
     planned = _named(planned, name, studies)
     for study in planned:
         _write_start(studies / study.name, study, faces)
-    for study in planned:
-        go_on(studies / study.name, study, stage_type, faces=faces, way=way)
+    with _resumable(studies / _common_name(planned)):
+        for study in planned:
+            go_on(studies / study.name, study, stage_type, faces=faces, way=way)
     return studies / planned[-1].name
 
 
@@ -140,8 +141,9 @@ def resume_search(planned: Mapping[Path, Study], stage_type: type[Stage], *, way
     Raises:
         UserError: Other data, damaged files, or no trial that could be trained.
     """
-    for folder, study in planned.items():
-        go_on(folder, study, stage_type, faces=same_faces(study), way=way)
+    with _resumable(next(iter(planned)).parent / _common_name(list(planned.values()))):
+        for folder, study in planned.items():
+            go_on(folder, study, stage_type, faces=same_faces(study), way=way)
     return folder
 
 
@@ -212,12 +214,10 @@ def _plan(
 
 def _named(planned: Sequence[Study], name: str | None, studies: Path) -> list[Study]:
     """The studies with names: the given one (and the stage, where there are several), or one that tells the key."""
-    named = []
+    first, named = planned[0], []
+    common = name or f"{default_group(first.data['dataset'], first.config, first.search.tuner)}-{first.key[:8]}"
     for study in planned:
-        own = name if len(planned) == 1 else f"{name}-{study.stage}"
-        if name is None:
-            group = default_group(study.data["dataset"], study.config, study.search.tuner)
-            own = f"{group}-{study.stage}-{study.key[:8]}"
+        own = common if len(planned) == 1 and name else f"{common}-{study.stage}"
         if study.synthetic and SYNTHETIC not in own:
             own = f"{SYNTHETIC}-{own}"
         if name is None and (studies / own / STUDY).is_file():
@@ -225,6 +225,12 @@ def _named(planned: Sequence[Study], name: str | None, studies: Path) -> list[St
         runs.check_name(own, studies)
         named.append(dataclasses.replace(study, name=own))
     return named
+
+
+def _common_name(planned: Sequence[Study]) -> str:
+    """What `--resume` takes to go on with all of them."""
+    (name, stage) = (planned[0].name, planned[0].stage)
+    return name if len(planned) == 1 else name.removesuffix(f"-{stage}")
 
 
 def _write_start(folder: Path, study: Study, faces: Faces) -> None:
@@ -263,9 +269,8 @@ def go_on(folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, 
 
     Raises:
         UserError: Another process is at it, its files are damaged, or no trial could be trained.
-        KeyboardInterrupt: With the words that say how to go on.
     """
-    with locked(folder), runs.log_to(folder), _resumable(folder):
+    with locked(folder), runs.log_to(folder):
         log.info("%s in %s", study.command, folder)
         runs.write_json(folder / STUDY, study.to_dict())
         stage_type.prepare(study.config)

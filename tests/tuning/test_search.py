@@ -13,7 +13,7 @@ from tests.tuning.quick_stage import SEEN
 from tuning import search as searching
 from tuning.search import locked, resume_search, start_search
 from tuning.settings import SearchConfig
-from tuning.study import extended, read_study
+from tuning.study import extended, find_studies, read_study
 
 RATES = {"*": None, "learning_rate": {"low": 0.001, "high": 0.1, "scale": "log"}}
 
@@ -184,6 +184,15 @@ def test_all_stages_are_searched_one_after_the_other(quick, config, tmp_path):
         "s-negative": "macro_f1",
         "s-flat": "macro_f1",
     }
+
+
+def test_an_interrupted_search_of_all_stages_goes_on_with_all_that_are_left(quick, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(quick, "interrupt_after", 3)  # in the second stage
+    with pytest.raises(KeyboardInterrupt, match="--resume s$"):
+        start(config, quick, tmp_path, stage="all", max_trials=1)
+    monkeypatch.setattr(quick, "interrupt_after", None)
+    resume_search({f: read_study(f) for f in find_studies("s", tmp_path / "studies")}, quick)
+    assert len(list((tmp_path / "studies").glob("s-*/best.json"))) == 4
 
 
 def test_the_same_search_is_not_begun_twice(quick, config, tmp_path):
