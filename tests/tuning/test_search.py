@@ -188,7 +188,7 @@ def test_all_stages_are_searched_one_after_the_other(quick, config, tmp_path):
 
 def test_an_interrupted_search_of_all_stages_goes_on_with_all_that_are_left(quick, config, tmp_path, monkeypatch):
     monkeypatch.setattr(quick, "interrupt_after", 3)  # in the second stage
-    with pytest.raises(KeyboardInterrupt, match="--resume s$"):
+    with pytest.raises(KeyboardInterrupt, match=r"--resume s$"):
         start(config, quick, tmp_path, stage="all", max_trials=1)
     monkeypatch.setattr(quick, "interrupt_after", None)
     resume_search({f: read_study(f) for f in find_studies("s", tmp_path / "studies")}, quick)
