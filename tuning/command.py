@@ -128,7 +128,7 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
     start = dataclasses.replace(runs.read_config(run), name=None)
     config = flags.checked(apply_flags(start, given), results)
     from hierarchy.keras_stage import KerasStage
-    from tuning.taxonomy_search import search_taxonomies
+    from tuning.taxonomies.search import search_taxonomies
 
     search = SearchConfig(**searched)
     return search_taxonomies(
@@ -137,6 +137,7 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
         config=config,
         controls=search.controls,
         train=not search.implied,
+        fraction=search.fraction,
         objective=search.objective or "macro_f1",
         name=name,
         studies=studies,
@@ -150,7 +151,7 @@ def _resume_taxonomy(folder: Path, given: Given, searched: Mapping[str, Any]) ->
         given, searched, ("stage",), "taxonomy and --resume: the study keeps its own settings, so leave it out"
     )
     from hierarchy.keras_stage import KerasStage
-    from tuning.taxonomy_search import resume_taxonomies
+    from tuning.taxonomies.search import resume_taxonomies
 
     return resume_taxonomies(folder, KerasStage, folder.parent.parent)
 

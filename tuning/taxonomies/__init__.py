@@ -1,0 +1,1 @@
+"""The search for a grouping of the emotions: candidates, their trainings, what they are worth."""
