@@ -37,7 +37,7 @@ from hierarchy.flags import (
     start,
 )
 from hierarchy.paths import LOGS, RESULTS, ROOT
-from tuning.command import TRIAL_PATIENCE, composition_file, tune
+from tuning.command import DEFAULT_ORACLE, TRIAL_PATIENCE, composition_file, tune
 from tuning.settings import SearchConfig
 from tuning.study import STUDIES, with_hyperparameters
 
@@ -67,7 +67,10 @@ _OTHER_FLAGS = {
     "composition": ("STUDY|FILE", "also report answers composed as a search for the composition found"),
     "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a distributed search"),
     "distributed": ("chief|worker", "this process hands out the trials of the search, or runs some of them"),
-    "oracle": ("HOST:PORT", "where the chief listens; 127.0.0.1 for this machine alone, 0.0.0.0 for all"),
+    "oracle": (
+        "HOST:PORT",
+        f"where the chief listens; 0.0.0.0 for all machines (default: {DEFAULT_ORACLE}, this machine alone)",
+    ),
     "wait": ("TIME", "how long a worker waits for its chief (default: 5m)"),
     "to": ("DIR", "folder to put the data in (default: data/<dataset>)"),
 }

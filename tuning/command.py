@@ -14,6 +14,7 @@ from tuning import study
 from tuning.address import Address
 from tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
 
+DEFAULT_ORACLE = "127.0.0.1:8700"  # this machine alone, unless the user says otherwise
 TRIAL_PATIENCE = "5"  # epochs; a trial that has stopped learning costs others their turn
 
 
@@ -158,11 +159,9 @@ def _resume_taxonomy(folder: Path, given: Given, searched: Mapping[str, Any]) ->
 
 def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> Path | None:
     """The part of one process in a search on several machines."""
-    role, place = given.pop("distributed", None), given.pop("oracle", None)
+    role, place = given.pop("distributed", None), given.pop("oracle", DEFAULT_ORACLE)
     if role not in ("chief", "worker"):
         raise UserError(f"--distributed: expected chief or worker, got {role!r}")
-    if place is None:
-        raise UserError(f"--distributed {role} needs --oracle HOST:PORT, where the chief listens")
     address = Address.parse(place, "--oracle")
     if role == "worker":
         return _work(given, searched, address)  # the report is the chief's to point at

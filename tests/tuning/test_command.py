@@ -60,7 +60,7 @@ def refused(capsys, *words):
         (["--stage", "taxonomy"], "needs one flat RUN, got 0"),
         (["--stage", "taxonomy", "flat", "--tuner", "grid"], "--tuner does not go with --stage taxonomy"),
         (["--distributed", "boss", "--oracle", "h:1"], "--distributed: expected chief or worker, got 'boss'"),
-        (["--distributed", "chief"], "--distributed chief needs --oracle HOST:PORT"),
+        (["--distributed", "chief"], "one stage at a time"),
         (["--distributed", "chief", "--oracle", "here"], "--oracle: expected HOST:PORT"),
         (["--distributed", "chief", "--oracle", "h:99999"], "port"),
         (["--distributed", "chief", "--oracle", "h:1"], "one stage at a time"),
