@@ -90,7 +90,7 @@ class TrainBatches:
             faces = tf.cast(tf.ensure_shape(faces, (self.faces_per_step, *face_shape)), tf.float32)
             return mixing(faces, tf.ensure_shape(targets, (self.faces_per_step, self.targets.shape[1])), step)
 
-        return tf.data.Dataset.range(first, last).map(load).prefetch(4)
+        return _untuned(tf.data.Dataset.range(first, last).map(load).prefetch(4))
 
 
 def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int = 256) -> "tf.data.Dataset":
@@ -113,4 +113,13 @@ def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int 
         faces = tf.numpy_function(gather, [start], pixels.dtype)
         return tf.cast(tf.ensure_shape(faces, (None, *face_shape)), tf.float32)
 
-    return starts.map(load).prefetch(2)
+    return _untuned(starts.map(load).prefetch(2))
+
+
+def _untuned(dataset: "tf.data.Dataset") -> "tf.data.Dataset":
+    """The dataset without TensorFlow's tuner of buffers: nothing here is left to it, and ending it takes seconds."""
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
