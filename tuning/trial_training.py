@@ -34,10 +34,12 @@ class Part:
     Attributes:
         size: Height and width in pixels.
         until: Last epoch, counted from 1 over the whole course.
+        early: Whether larger faces follow; such a part is not stopped early, since its scores are no more than a start.
     """
 
     size: int
     until: int
+    early: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +89,10 @@ def course_of(values: Mapping[str, Any], study: Study) -> Course:
     until, since = int(values["tuner/epochs"]), int(values["tuner/initial_epoch"])
     early = study.search.early_size
     final = rung == bracket
-    parts = [Part(size=size if final or not early else early, until=until)]
+    small = bool(early) and not final
+    parts = [Part(size=early if small else size, until=until, early=small)]
     if early and final and since:
-        parts.insert(0, Part(size=early, until=since))
+        parts.insert(0, Part(size=early, until=since, early=True))
     past = values.get("tuner/trial_id") if rung else None
     return Course(settings=settings, parts=tuple(parts), goes_on_from=past, rung=rung, bracket=bracket)
 
@@ -169,7 +172,7 @@ class TrialTraining:
             stage.fit(
                 train,
                 validation,
-                course.settings,
+                dataclasses.replace(course.settings, patience=0) if part.early else course.settings,
                 folder=place,
                 logs=place / "tensorboard",
                 seed=stage_seed(config, self.study.stage),

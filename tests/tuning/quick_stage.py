@@ -54,7 +54,16 @@ class QuickStage(Stage):
         progress.done += len(history)
         for epoch in range(len(history), until or config.epochs):
             size = train.pixels.shape[1]
-            SEEN.append({"rate": config.learning_rate, "epoch": epoch, "size": size, "seed": seed, "of": config.epochs})
+            SEEN.append(
+                {
+                    "rate": config.learning_rate,
+                    "epoch": epoch,
+                    "size": size,
+                    "seed": seed,
+                    "of": config.epochs,
+                    "patience": config.patience,
+                }
+            )
             history.append({"val_macro_f1": epoch / 100})
             (folder / MODEL).write_text(json.dumps({"size": size, "train": len(train.rows)}))
             np.savez(folder / CHECKPOINT, history=json.dumps(history), m0=np.zeros(1))

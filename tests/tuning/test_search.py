@@ -122,10 +122,12 @@ def test_a_failed_trial_does_not_keep_hyperband_waiting(quick, config, tmp_path)
 
 
 def test_early_rungs_see_small_faces(quick, config, tmp_path):
-    config = apply_flags(config, {"epochs": "3", "image_size": "24"})
+    config = apply_flags(config, {"epochs": "3", "image_size": "24", "patience": "5"})
     folder = start(config, quick, tmp_path, tuner="hyperband", max_trials=None, early_size=16, remeasure=1)
     sizes = {(row["size"], row["epoch"]) for row in SEEN}
     assert {(16, 0), (24, 1), (24, 2), (24, 0)} == sizes  # the last bracket has one rung: all of it at full size
+    # A rung that had stopped early would leave its successor nothing to choose an epoch from.
+    assert {(row["size"], row["patience"]) for row in SEEN} == {(16, 0), (24, 5)}
     assert len(pd.read_csv(folder / "remeasured.csv")) == 1
 
 
