@@ -423,7 +423,7 @@ class RemoteOracle(OracleClient):
         except grpc.FutureTimeoutError as error:
             channel.close()
             raise UserError(
-                f"no chief answers at {address} after {wait:.0f} s; "
+                f"no chief answers at {address} after {wait:g} s; "
                 f"start it with --distributed chief --oracle {address}, or check host, port and firewall"
             ) from error
         except BaseException:

@@ -79,7 +79,7 @@ def work(
     study = _at(read_study(folder), data)
     worker = new_worker_id()
     oracle = build_oracle(study)
-    left = max(1.0, end - time.monotonic())
+    left = max(1, round(end - time.monotonic()))
     with RemoteOracle.connect(oracle, address, tuner_id=worker, wait=left, study=study.name) as remote:
         faces = same_faces(study)
         with runs.log_to(folder / "workers" / worker):
