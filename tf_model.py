@@ -37,12 +37,18 @@ from hierarchy.flags import (
     start,
 )
 from hierarchy.paths import LOGS, RESULTS, ROOT
+from inference import command as answering
+from inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 from tuning.command import DEFAULT_ORACLE, TRIAL_PATIENCE, composition_file, tune
 from tuning.settings import SearchConfig
 from tuning.study import STUDIES, with_hyperparameters
 
 PROGRAM = "tf_model.py"
 _GROUPS = {
+    FaceConfig: "faces",
+    PredictConfig: "answers",
+    WebcamConfig: "live",
+    ExportConfig: "export",
     SearchConfig: "search",
     DataConfig: "data",
     StageConfig: "training",
@@ -73,6 +79,17 @@ _OTHER_FLAGS = {
     ),
     "wait": ("TIME", "how long a worker waits for its chief (default: 5m)"),
     "to": ("DIR", "folder to put the data in (default: data/<dataset>)"),
+    "run": (
+        "RUN|FILE",
+        "a run below results/, its folder, or a file that --mode export wrote (default: the published weights, "
+        "or the newest run where there are none)",
+    ),
+    "out": ("FILE", "also write a row a face into FILE.csv, .json or .parquet; the same call again goes on with it"),
+    "annotate": ("DIR", "draw boxes and probabilities into copies of the pictures and videos"),
+    "explain": ("DIR", "draw why: each face with the heat maps of gate and specialist and its probabilities"),
+    "record": ("FILE", "record what the window shows as .mp4 or .avi"),
+    "csv": ("FILE", "write a row for each face and frame"),
+    "verify": ("DATA", "compare what was written with the run on the test faces of this folder, csv or zip"),
 }
 
 
@@ -86,7 +103,8 @@ class Mode:
         call: What does it; takes the given flags and the command line, returns the folder to point at, if any.
         fields: Per section of the configuration, the fields that are flags of this mode.
         others: Names in `_OTHER_FLAGS`.
-        runs: Fewest and most runs to name (None is no limit).
+        runs: Fewest and most words beside the flags (None is no limit): runs, or what `noun` says.
+        noun: What those words name.
         texts: Help texts that differ from the usual ones.
     """
 
@@ -96,6 +114,7 @@ class Mode:
     fields: Mapping[type, tuple[str, ...]]
     others: tuple[str, ...] = ("results",)
     runs: tuple[int, int | None] = (0, 0)
+    noun: str = "run"
     texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -307,6 +326,10 @@ def _models(_given: Given, _command: str) -> None:
     print_models()
 
 
+_WORDS = {
+    "run": "name of a run below results/, or its folder",
+    "input": "a picture, a video, a folder with such, a pattern, or - for a list of paths on stdin",
+}
 _ALL_STAGE = tuple(fields_of(StageConfig))
 _SHAPE = ("mode", "taxonomy", "exclude", "emotions")  # what decides which stages a run has
 _TRAIN_FIELDS = {
@@ -407,6 +430,38 @@ MODES = {
             "name": "folder below results/ (default: made of the run and the data set)",
         },
     ),
+    "predict": Mode(
+        summary="say what the faces in pictures, folders and videos express",
+        example="--mode predict photo.jpg --annotate marked",
+        call=answering.predict,
+        fields={FaceConfig: tuple(fields_of(FaceConfig)), PredictConfig: tuple(fields_of(PredictConfig))},
+        others=("run", "out", "annotate", "explain", "results"),
+        runs=(1, None),
+        noun="input",
+        texts={"run": f"{_OTHER_FLAGS['run'][1]}; several flags put several models side by side"},
+    ),
+    "webcam": Mode(
+        summary="show live what the faces before a camera, or in a video, express",
+        example="--mode webcam",
+        call=answering.webcam,
+        fields={
+            WebcamConfig: tuple(fields_of(WebcamConfig)),
+            FaceConfig: tuple(name for name in fields_of(FaceConfig) if name != "cropped"),
+        },
+        others=("run", "record", "csv", "results"),
+    ),
+    "export": Mode(
+        summary="write a whole run as one file for TensorFlow, ONNX or TFLite, and check it",
+        example="--mode export first --format tflite --verify data/fer2013",
+        call=answering.export,
+        fields={ExportConfig: tuple(fields_of(ExportConfig)), DataConfig: ("data", "dataset")},
+        others=("out", "verify", "results"),
+        runs=(0, 1),
+        texts={
+            "out": "folder for what is written (default: export/ in the run's own)",
+            "data": "faces whose train split calibrates tflite-int8 (default: the run's own data)",
+        },
+    ),
     "explain": Mode(
         summary="draw where each network of a finished run looks when it answers (Grad-CAM)",
         example="--mode explain first --data data/ck48",
@@ -452,7 +507,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        Exit code: 0 done, 2 bad input, 130 interrupted.
+        Exit code: 0 done, 1 done but for some of many files, 2 bad input, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     return run_program(PROGRAM, lambda: _run(argv))
@@ -502,19 +557,25 @@ def _check_flags(argv: list[str], name: str) -> None:
 def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Given:
     arguments, extra = parser.parse_known_intermixed_args(argv)
     given = vars(arguments)
-    words = [*given.pop("runs", []), *extra]
+    words = [*given.pop(_words_of(mode), []), *extra]
     low, high = mode.runs
     if words and high == 0:
         hint = f"; write --mode {words[0]}" if words[0] in MODES else "; every setting is a flag"
         raise UserError(f"unexpected argument {words[0]!r}{hint}")
     if len(words) < low or (high is not None and len(words) > high):
-        wanted = "one run" if high == 1 else f"at least {low} runs"
+        most = f"one {mode.noun}" if low == high == 1 else f"at most {high} {mode.noun}{'s' * (high != 1)}"
+        wanted = most if high is not None else f"at least {low} {mode.noun}{'s' * (low > 1)}"
         raise UserError(f"expected {wanted}, got {len(words)}; for example: python {PROGRAM} {mode.example}")
     defaults = {"results": RESULTS, "logs": LOGS, "study_dir": STUDIES}
     places = {key: Path(given.get(key, defaults[key])) for key in mode.others if key in defaults}
     for folder in places.values():
         runs.check_writable(folder)
-    return {**given, **places, **({"runs": words} if high != 0 else {})}
+    return {**given, **places, **({_words_of(mode): words} if high != 0 else {})}
+
+
+def _words_of(mode: Mode) -> str:
+    """The key of the words beside the flags."""
+    return f"{mode.noun}s"
 
 
 def _parser(mode: Mode) -> argparse.ArgumentParser:
@@ -529,7 +590,7 @@ def _parser(mode: Mode) -> argparse.ArgumentParser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),
     )
     if mode.runs[1] != 0:
-        parser.add_argument("runs", nargs="*", metavar="RUN", help="name of a run below results/, or its folder")
+        parser.add_argument(_words_of(mode), nargs="*", metavar=mode.noun.upper(), help=_WORDS[mode.noun])
     for part, names in mode.fields.items():
         group = parser.add_argument_group(_GROUPS[part], _STAGED if part is StageConfig else None)
         for field_name in names:
@@ -542,13 +603,16 @@ def _parser(mode: Mode) -> argparse.ArgumentParser:
             "axis": {"action": "append"},
             "image": {"action": "extend", "nargs": "+"},
             "hyperparameters": {"action": "append"},
+            "run": {"action": "append"},
         }.get(other, {})
         places.add_argument(flag(other), metavar=metavar, help=mode.texts.get(other, text), **many)
     return parser
 
 
 def _runs_usage(mode: Mode) -> str:
-    return {(0, 0): "", (1, 1): " RUN", (0, 2): " [RUN [RUN]]"}.get(mode.runs, " RUN RUN [RUN ...]")
+    word = mode.noun.upper()
+    usual = {(0, 0): "", (0, 1): f" [{word}]", (1, 1): f" {word}", (0, 2): f" [{word} [{word}]]"}
+    return usual.get(mode.runs, f" {' '.join([word] * mode.runs[0])} [{word} ...]")
 
 
 def _overview() -> str:

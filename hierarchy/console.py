@@ -3,6 +3,7 @@
 import argparse
 import errno
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from hierarchy.config import StageConfig, fields_of
-from hierarchy.errors import UserError
+from hierarchy.errors import IncompleteError, UserError
 
 # What a user can mend about a disk, a folder or a file.
 _MENDABLE = (
@@ -89,14 +90,20 @@ def run_program(name: str, call: Callable[[], None]) -> int:
         call: What it does.
 
     Returns:
-        Exit code: 0 done, 2 bad input, 130 interrupted.
+        Exit code: 0 done, 1 done but for some of many files, 2 bad input, 130 interrupted.
     """
     try:
         call()
     except UserError as error:
         return _fail(name, str(error))
+    except IncompleteError as error:
+        _say(f"{name}: {error}")
+        return 1
     except MemoryError:
         return _fail(name, "out of memory; try a smaller --batch-size, --image-size or --limit")
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise

@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class NoRoomError(Exception):
     """Disk or memory ran out while a stage was trained; the message says what did not fit."""
+
+
+class IncompleteError(Exception):
+    """Some of many files could not be used, and all others are done; one line, exit code 1."""

@@ -9,6 +9,7 @@ from tempfile import NamedTemporaryFile
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 LOGS = ROOT / "logs"
+PUBLISHED = RESULTS / "fer2013" / "flat"  # the weights that answer where no run is named
 DEFAULT_DATA = ROOT / "data" / "fer2013"
 
 

@@ -57,6 +57,7 @@ class Explained:
         taxonomy: The run's grouping.
         answers: (n,) emotions that the whole run names.
         probabilities: (n,) float64 of those.
+        table: (n, emotions) float64 of all emotions.
         stages: The gate first, or the flat stage alone.
     """
 
@@ -65,6 +66,7 @@ class Explained:
     taxonomy: Taxonomy
     answers: np.ndarray
     probabilities: np.ndarray
+    table: np.ndarray
     stages: tuple[StageHeat, ...]
 
     @property
@@ -130,6 +132,7 @@ def explain_faces(
         taxonomy=taxonomy,
         answers=np.array(taxonomy.emotions, dtype=object)[said.answer.argmax(axis=1)],
         probabilities=said.answer.max(axis=1),
+        table=said.answer,
         stages=tuple(heats),
     )
 

@@ -1,0 +1,149 @@
+"""`--mode predict`, `webcam` and `export`: from the flags that a user gave to one call; light until they are valid."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hierarchy import runs
+from hierarchy.config import DataConfig, check_value
+from hierarchy.console import flag
+from hierarchy.errors import IncompleteError, UserError
+from hierarchy.flags import Given, check_data, section
+from inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
+
+_TABLES = (".csv", ".json", ".parquet")
+
+
+def predict(given: Given, _command: str) -> None:
+    """Answer for every face of the pictures and videos that are named."""
+    faces, settings = section(FaceConfig, given), section(PredictConfig, given)
+    out = _table(given.get("out"))
+    annotate, explain = (_folder(given, name) for name in ("annotate", "explain"))
+    from inference.inputs import find_items
+
+    items = find_items(given["inputs"], sys.stdin)
+    if settings.plot and not any(item.is_video for item in items):
+        raise UserError("--plot: there is no video among the inputs; a picture has no course over time")
+    from inference import predict as predicting
+
+    predictors = _predictors(given.get("run"), faces, given["results"])
+    plots = (out.parent if out else annotate or Path()) if settings.plot else None
+    outputs = predicting.Outputs(out=out, annotate=annotate, explain=explain, plots=plots)
+    predicting.predict_files(items, predictors, settings=settings, outputs=outputs)
+
+
+def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path) -> list:
+    """One for each model that is named; they share a detector."""
+    from inference.predict import check_runs
+    from inference.predictor import Predictor, detector_of
+
+    detector = detector_of(faces)
+    predictors = [Predictor.opened(run, results=results, faces=faces, detector=detector) for run in named or [None]]
+    check_runs(predictors)
+    return predictors
+
+
+def webcam(given: Given, _command: str) -> None:
+    """Show what the faces before a camera, or in a video, express."""
+    faces, settings = section(FaceConfig, given), section(WebcamConfig, given)
+    if faces.cropped:
+        raise UserError("--cropped does not go with --mode webcam: faces are looked for in every frame")
+    if len(given.get("run", [])) > 1:
+        raise UserError("--run is given twice; the live window shows one model, --mode predict takes several")
+    record, rows = (_new_file(given, name) for name in ("record", "csv"))
+    from inference.webcam import run_webcam
+
+    (predictor,) = _predictors(given.get("run"), faces, given["results"])
+    run_webcam(
+        predictor,
+        source=settings.source,
+        window=settings.window,
+        record=record,
+        csv=rows,
+        every=settings.every,
+        half_life=settings.half_life,
+        abstain=settings.abstain,
+    )
+
+
+def export(given: Given, _command: str) -> None:
+    """Write a run as one file of another runtime, and check what was written.
+
+    Raises:
+        IncompleteError: An export does not answer as the run does.
+    """
+    formats = _formats(check_value(ExportConfig, "format", given.get("format", ExportConfig().format), "--format"))
+    data = section(DataConfig, given)
+    check_data(data)
+    verify = [DataConfig(data=given["verify"])] if "verify" in given else []
+    for config in verify:
+        if not Path(config.data).exists():
+            raise UserError(f"--verify: {config.data} does not exist; expected a folder, csv or zip of faces")
+    out = _folder(given, "out")
+    run, results = next(iter(given["runs"]), None), given["results"]
+    if run is not None:
+        runs.find_run(run, results)
+    from inference import export as exporting
+
+    made = exporting.export_run(run, formats, data=data, out=out, results=results)
+    for name, path in made.items():
+        print(f"{name}: {path}")
+    for config in verify:
+        _verify(run, made, config, results)
+
+
+def _verify(run: str | None, made: dict[str, Path], data: DataConfig, results: Path) -> None:
+    from inference import verify as verifying
+
+    wrong = verifying.verify(run, made, data=data, results=results)
+    if wrong:
+        raise IncompleteError("; ".join(wrong))
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if words == ("all",):
+        return FORMATS
+    wrong = next((word for word in words if word not in FORMATS), None)
+    if wrong or not words:
+        raise UserError(f"--format: expected {', '.join(FORMATS)} or all, got {wrong or text!r}")
+    return words
+
+
+def _table(text: str | None) -> Path | None:
+    """A file of rows, of a kind that we write and in a folder that is there."""
+    if text is None:
+        return None
+    path = Path(text)
+    if path.suffix.lower() not in _TABLES:
+        raise UserError(f"--out: {text} is none of {', '.join(_TABLES)} by its name")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(
+            f"--out: {text} is a folder" if path.is_dir() else f"--out: folder {path.parent} does not exist"
+        )
+    return path
+
+
+def _folder(given: Given, name: str) -> Path | None:
+    """A folder for what is made, there or to be made."""
+    if name not in given:
+        return None
+    path = Path(given[name])
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{flag(name)}: {path} cannot be made a folder ({error.strerror})") from error
+    runs.check_writable(path)
+    return path
+
+
+def _new_file(given: Given, name: str) -> Path | None:
+    """A file that is not there yet, in a folder that is."""
+    if name not in given:
+        return None
+    path = Path(given[name])
+    if path.exists():
+        raise UserError(f"{flag(name)}: {path} exists already; name another file")
+    if not path.parent.is_dir():
+        raise UserError(f"{flag(name)}: folder {path.parent} does not exist")
+    return path

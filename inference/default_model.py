@@ -1,0 +1,40 @@
+"""Which model answers where the user names none: the published weights, else the newest run."""
+
+import json
+import logging
+from pathlib import Path
+
+from hierarchy.config import TRAINING_MODES
+from hierarchy.errors import UserError
+from hierarchy.paths import PUBLISHED
+from hierarchy.runs import CONFIG, METRICS
+
+log = logging.getLogger("hierarchy")
+
+
+def default_model(results: Path) -> str:
+    """The published weights; the newest finished run in `results` where there are none, said in a note.
+
+    Raises:
+        UserError: There is neither.
+    """
+    if (PUBLISHED / CONFIG).is_file():
+        return str(PUBLISHED)
+    finished = sorted(results.glob(f"*/{METRICS}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    newest = next((path.parent for path in finished if _is_trained(path)), None)
+    if newest is None:
+        raise UserError(
+            f"no model: there are no published weights, and no finished run in {results}; "
+            "train one (python tf_model.py --mode hierarchical) or name one with --run"
+        )
+    log.warning("No --run was given: the newest run, %s, answers.", newest.name)
+    return str(newest)
+
+
+def _is_trained(metrics: Path) -> bool:
+    """Whether a folder is a run with networks of its own: not an evaluation, a comparison or damaged."""
+    try:
+        record = json.loads(metrics.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("mode") in TRAINING_MODES and (metrics.parent / CONFIG).is_file()

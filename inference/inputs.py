@@ -1,0 +1,125 @@
+"""What the user names, files, folders, patterns, a list on stdin, as one list of pictures and videos."""
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TextIO
+
+from hierarchy.errors import UserError
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
+STDIN = "-"
+
+log = logging.getLogger("hierarchy")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture or video.
+
+    Attributes:
+        name: The path as the user gave it or as it was found; what rows call it.
+        below: Where its annotated copy goes below the folder of those.
+    """
+
+    name: str
+    below: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.name)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether its name says that it is a video; everything else is tried as a picture."""
+        return self.path.suffix.lower() in VIDEOS
+
+
+def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
+    """Every picture and video that the words name, each once.
+
+    Args:
+        words: Files, folders (gone through with all folders in them), patterns with `*`, `?` or `[]`, or `-` for a list
+            of paths on stdin, one a line; a file that is listed there need not exist.
+        stdin: Where the list is read from.
+
+    Raises:
+        UserError: A word names nothing, a folder cannot be read, or there is nothing to look at.
+    """
+    found: dict[str, Item] = {}
+    targets: set[str] = set()
+    for word in words:
+        for name, below in _expanded(word, stdin):
+            key = os.path.abspath(name)  # noqa: PTH100 - resolve() asks the disk for each of 100,000 files
+            if key not in found:
+                found[key] = Item(name, _free(below, targets))
+    if not found:
+        raise UserError(
+            f"{' '.join(words)}: no picture and no video there; known: {' '.join(sorted(PICTURES | VIDEOS))}"
+        )
+    return list(found.values())
+
+
+def _expanded(word: str, stdin: TextIO) -> Iterator[tuple[str, str]]:
+    """(name, place of its annotated copy) of all that one word stands for."""
+    if word == STDIN:
+        yield from _listed(stdin)
+    elif Path(word).is_dir():
+        yield from _inside(Path(word))
+    elif Path(word).exists():
+        yield word, PurePath(word).name
+    elif glob.has_magic(word):
+        matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - the pattern may be an absolute path
+        if not matches:
+            raise UserError(f"{word}: the pattern matches no file")
+        for match in matches:
+            yield from _inside(Path(match)) if Path(match).is_dir() else [(match, PurePath(match).name)]
+    else:
+        raise UserError(f"{word}: no such file or folder; expected a picture, a video, a folder, a pattern or -")
+
+
+def _listed(stdin: TextIO) -> Iterator[tuple[str, str]]:
+    try:
+        lines = [line.rstrip("\r\n") for line in stdin]
+    except UnicodeDecodeError as error:
+        raise UserError(f"-: the list on stdin is no text ({error.reason}); expected a path on each line") from error
+    yield from ((line, PurePath(line).name) for line in lines if line.strip())
+
+
+def _inside(folder: Path) -> Iterator[tuple[str, str]]:
+    """Pictures and videos of a folder and of all folders in it; hidden ones and files of other kinds are left out."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"folder {error.filename} cannot be read: {error.strerror}; mend that or name its files")
+
+    others = 0
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            known = PurePath(name).suffix.lower() in PICTURES | VIDEOS and not name.startswith(".")
+            others += not known
+            if known:
+                path = os.path.join(place, name)  # noqa: PTH118 - as above
+                yield path, os.path.relpath(path, folder)
+    if others:
+        log.warning("%s: %d files that are no pictures or videos by their names were left out.", folder, others)
+
+
+def _free(below: str, targets: set[str]) -> str:
+    """`below`, or with a number where a file of another folder has that place already."""
+    path, number, place = PurePath(below), 1, below
+    while place in targets:
+        number += 1
+        place = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+    targets.add(place)
+    return place
+
+
+def names_of(items: Iterable[Item]) -> set[str]:
+    """What rows call the items."""
+    return {item.name for item in items}

@@ -1,0 +1,170 @@
+"""Predictor: a saved model and a face detector, loaded once, that answer for pictures from any thread."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from hierarchy.errors import UserError
+from hierarchy.paths import RESULTS
+from inference.answers import Answers, Facts, Model, prepared
+from inference.backends import open_model
+from inference.default_model import default_model
+from inference.faces import Detector, Face, crop, make_detector, whole
+from inference.records import face_record
+from inference.settings import FaceConfig
+
+if TYPE_CHECKING:  # the light path does without it
+    import pandas as pd
+
+    from hierarchy.stage import Stage
+
+
+class Predictor:
+    """Says of faces what they express.
+
+    Safe to call from several threads: the model answers them one after the other.
+
+    Attributes:
+        name: What rows call the model: the run's folder or the exported file.
+        facts: What the model is: its emotions, groups, image size.
+        faces: How faces are found.
+        detector: What finds them; None where every picture is a face already.
+    """
+
+    def __init__(self, model: Model, *, faces: FaceConfig, detector: Detector | None) -> None:
+        self.name = Path(model.source).name
+        self.facts: Facts = model.facts
+        self.faces = faces
+        self.detector = detector
+        self._model = model
+        self._asking = threading.Lock()
+
+    @classmethod
+    def load(cls, run: str | Path | None = None, *, results: Path = RESULTS, **faces: Any) -> Self:
+        """Open a model and a detector.
+
+        Args:
+            run: Name or folder of a run, or a file that `--mode export` wrote; None takes the published weights, or the
+                newest run where there are none.
+            results: Folder of all runs.
+            **faces: Fields of `inference.settings.FaceConfig`: cropped, detector, min_face, margin, align, ...
+
+        Raises:
+            UserError: There is no such run, or it cannot be used.
+        """
+        settings = FaceConfig(**faces)
+        return cls.opened(run, results=results, faces=settings, detector=detector_of(settings))
+
+    @classmethod
+    def opened(cls, run: str | Path | None, *, results: Path, faces: FaceConfig, detector: Detector | None) -> Self:
+        """The same with a detector that is there already, for several models that share one."""
+        model = open_model(default_model(results) if run is None else str(run), results)
+        return cls(model, faces=faces, detector=detector)
+
+    @property
+    def stages(self) -> "Mapping[str, Stage] | None":
+        """The networks of the run, by stage; None where the model is an export."""
+        return getattr(self._model, "stages", None)
+
+    def answer(self, crops: Sequence[np.ndarray]) -> Answers:
+        """What the model says of faces.
+
+        Args:
+            crops: uint8 (height, width) grey or (height, width, 3) RGB, at any size: each is one face.
+        """
+        ready = prepared(crops, self.facts)
+        with self._asking:
+            return self._model.answer(ready)
+
+    def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
+        """The faces in each picture, largest first; the whole picture where every picture is a face already."""
+        if self.detector is None:
+            return [[whole(picture)] for picture in pictures]
+        return self.detector.find(pictures)
+
+    def crops(self, picture: np.ndarray, faces: Sequence[Face]) -> list[np.ndarray]:
+        """The faces as `answer` takes them, cut out of their picture."""
+        if self.detector is None:
+            return [self._leveled(picture)]
+        settings = self.faces
+        cut = [crop(picture, face, margin=settings.margin, align=settings.align) for face in faces]
+        return [
+            one if settings.align and face.eyes is not None else self._leveled(one)
+            for one, face in zip(cut, faces, strict=True)
+        ]
+
+    def _leveled(self, face: np.ndarray) -> np.ndarray:
+        """A face as those that the model learned from: turned by its eyes, where those were."""
+        if not self.facts.align:
+            return face
+        from hierarchy.data.alignment import leveled
+
+        return leveled("", face, None)[0]
+
+    def predict(
+        self, images: np.ndarray | Sequence[np.ndarray], *, records: bool = False
+    ) -> "pd.DataFrame | list[dict[str, Any]]":
+        """Find the faces in images and say what each expresses.
+
+        Args:
+            images: One image, uint8 (height, width) grey or (height, width, 3) RGB; a sequence of such, of any sizes;
+                or an array (n, height, width[, 3]). An array of three axes is one colour image where its last axis has
+                3 entries, else n grey ones.
+            records: Give dictionaries instead of a frame.
+
+        Returns:
+            A row a face: image (position), face (number in its image, from 1), left, top, width, height (pixels),
+            score (of the detector, or None), emotion, probability, the gate's group of that emotion under the gate's
+            name, route (the group that the gate prefers), entropy (bits), p_<emotion>, gate_<group>. An image without a
+            face has no row.
+
+        Raises:
+            ValueError: An image of another shape or type.
+        """
+        pictures = _as_pictures(images)
+        found = self.find(pictures)
+        crops = [cut for picture, faces in zip(pictures, found, strict=True) for cut in self.crops(picture, faces)]
+        said = self.answer(crops)
+        places = [(at, number, face) for at, faces in enumerate(found) for number, face in enumerate(faces, start=1)]
+        rows = [
+            {"image": at, "face": number, **face_record(face, said, row, self.facts)}
+            for row, (at, number, face) in enumerate(places)
+        ]
+        if records:
+            return rows
+        import pandas as pd
+
+        return pd.DataFrame(rows)
+
+
+def detector_of(settings: FaceConfig) -> Detector | None:
+    """What finds faces by these settings; None where every picture is a face already.
+
+    Raises:
+        UserError: It cannot be had, or needs a model file.
+    """
+    if settings.cropped:
+        return None
+    if (settings.detector == "yunet") != (settings.detector_model is not None):
+        wrong = "needs --detector-model FILE" if settings.detector == "yunet" else "takes no --detector-model"
+        raise UserError(f"--detector {settings.detector} {wrong}")
+    return make_detector(settings.detector, smallest=settings.min_face, model=settings.detector_model)
+
+
+def _as_pictures(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
+    if isinstance(images, np.ndarray):
+        one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3)
+        images = [images] if one else images
+    pictures = [np.asarray(image) for image in images]
+    pictures = [picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture for picture in pictures]
+    for number, picture in enumerate(pictures):
+        grey, colour = picture.ndim == 2, picture.ndim == 3 and picture.shape[-1] == 3
+        if picture.dtype != np.uint8 or not (grey or colour) or not picture.size:
+            raise ValueError(
+                f"image {number}: got shape {picture.shape}, {picture.dtype}; "
+                "right is uint8 (height, width) or (height, width, 3)"
+            )
+    return pictures

@@ -1,0 +1,113 @@
+import threading
+
+import numpy as np
+import pytest
+
+from inference.answers import Facts, prepared, summed
+from inference.predictor import Predictor
+from inference.settings import FaceConfig
+from tests.conftest import FER_EMOTIONS, draw_face
+from tests.inference.stand_ins import SEVEN, BarModel, SquareDetector, facts
+
+
+def predictor(model=None, *, detector=None):
+    return Predictor(model or BarModel(), faces=FaceConfig(cropped=detector is None), detector=detector)
+
+
+def faces(count=7):
+    rng = np.random.default_rng(0)
+    return np.stack([draw_face(number % 7, rng) for number in range(count)])
+
+
+def test_an_array_of_grey_faces_is_a_row_a_face():
+    table = predictor().predict(faces())
+    assert table["emotion"].tolist() == list(FER_EMOTIONS)
+    assert table["image"].tolist() == list(range(7))
+    np.testing.assert_allclose(table["probability"], 0.9)
+    np.testing.assert_allclose(table.filter(like="p_").sum(axis=1), 1, atol=1e-5)
+
+
+def test_sizes_and_colours_may_differ_in_one_call():
+    grey, large = faces()[3], np.repeat(np.repeat(faces()[4], 3, axis=0), 3, axis=1)
+    colour = np.stack([faces()[5]] * 3, axis=-1)
+    assert predictor().predict([grey, large, colour])["emotion"].tolist() == ["happy", "sad", "surprise"]
+    assert predictor().predict(colour)["emotion"].tolist() == ["surprise"]
+    assert predictor().predict(grey)["emotion"].tolist() == ["happy"]
+
+
+def test_a_row_tells_gate_route_and_entropy():
+    (row,) = predictor().predict(faces()[3], records=True)
+    assert (row["valence"], row["route"]) == ("positive", "positive")
+    assert row["gate_positive"] == pytest.approx(0.9 + 2 * 0.1 / 6, abs=1e-6)
+    parts = np.array([0.9, *[0.1 / 6] * 6])
+    assert row["entropy"] == pytest.approx(-(parts * np.log2(parts)).sum(), abs=1e-5)
+
+
+def test_faces_of_all_images_are_answered_in_one_batch():
+    squares = np.zeros((3, 60, 200), np.uint8)
+    for at, (picture, face) in enumerate(zip(squares, faces(3), strict=True)):
+        picture[5:53, 10:58] = face
+        picture[5:53, 100 : 148 * (at > 0)] = 200 if at else 0
+    model, detector = BarModel(), SquareDetector(48)
+    table = predictor(model, detector=detector).predict(list(squares))
+    assert model.batches == [5]
+    assert detector.batches == [3]
+    assert table["face"].tolist() == [1, 1, 2, 1, 2]
+    first = table.groupby("image")["emotion"].first().tolist()
+    assert first == ["angry", "disgust", "fear"]
+    assert table.loc[0, ["left", "top", "width", "height"]].tolist() == [10, 5, 48, 48]
+
+
+def test_no_image_and_no_face_are_empty_answers():
+    assert len(predictor().predict([])) == 0
+    assert predictor(detector=SquareDetector(8)).predict(np.zeros((20, 20), np.uint8), records=True) == []
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 4), np.uint8)[None], np.zeros((0, 4), np.uint8)]
+)
+def test_an_image_of_another_kind_is_refused_by_its_number(image):
+    with pytest.raises(ValueError, match="image 1: got shape"):
+        predictor().predict([np.zeros((4, 4), np.uint8), image])
+
+
+def test_threads_share_a_predictor():
+    class Careful(BarModel):
+        busy = False
+
+        def emotions(self, faces):
+            assert not Careful.busy
+            Careful.busy = True
+            answer = super().emotions(faces)
+            Careful.busy = False
+            return answer
+
+    shared, said = predictor(Careful()), {}
+
+    def ask(number):
+        said[number] = [shared.predict(faces()[number % 7])["emotion"][0] for _ in range(20)]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == {number: [FER_EMOTIONS[number % 7]] * 20 for number in range(8)}
+
+
+def test_facts_survive_their_json():
+    assert Facts.from_dict(facts(align=True).to_dict(), source="x") == facts(align=True)
+
+
+def test_the_gate_of_an_answer_is_the_sum_of_its_groups():
+    table = np.random.default_rng(0).dirichlet(np.ones(7), size=5)
+    gate = summed(table, SEVEN)
+    for index, group in enumerate(SEVEN.group_names):
+        members = [SEVEN.emotions.index(emotion) for emotion in SEVEN.members(group)]
+        np.testing.assert_allclose(gate[:, index], table[:, members].sum(axis=1))
+
+
+def test_faces_are_prepared_to_the_models_size_and_colours():
+    ready = prepared([np.zeros((9, 30, 3), np.uint8), np.zeros((70, 70), np.uint8)], facts(size=24, channels=3))
+    assert ready.shape == (2, 24, 24, 3)
+    assert prepared([], facts()).shape == (0, 48, 48, 1)
