@@ -1,0 +1,160 @@
+"""The emotions of a video over time: a figure with a panel for each of the faces that are seen most."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+from hierarchy.evaluation import figures
+from hierarchy.progress import clock
+from hierarchy.taxonomy import Taxonomy
+
+MOST_FACES = 4  # panels; more are too flat to read
+
+_WIDTH, _PANEL = 8.4, 1.85  # inches
+_POINTS = 500  # along the time axis; more cannot be told apart
+_GAP = 2.5  # frames that a face must miss for its panel to have a gap
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
+_STRIP = -0.17, -0.06  # from and to where the gate's strip reaches below the shares
+_ABSENT = "#f3f5f7"
+_GROUPS = ("#dfe5ea", "#44525f", "#93a3b1", "#bcc8d2", "#6b7b8a")  # no emotion has these
+
+
+def draw_timeline(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]] | pd.DataFrame,
+    taxonomy: Taxonomy,
+    *,
+    name: str,
+    frames: int,
+    seconds: float,
+    synthetic: bool,
+) -> None:
+    """Draw what the faces of a video express, from its start to its end.
+
+    Args:
+        path: The PNG file.
+        rows: time (seconds), track, p_<emotion> and gate_<group> of each face and frame; rows without a track, of
+            frames without a face, are left out.
+        taxonomy: The grouping of the model that answered.
+        name: Of the video.
+        frames: How many of its frames were looked at.
+        seconds: Its length.
+        synthetic: Whether the model learned from faces that a program drew.
+    """
+    table = pd.DataFrame(rows)
+    table = table[table["track"].notna()].sort_values("time") if len(table) else table
+    counts = table["track"].value_counts() if len(table) else pd.Series(dtype=int)
+    shown = sorted(counts.index[:MOST_FACES])
+    title = f"{name}: emotions over time, {frames:,} frame{'s' * (frames != 1)}"
+    panels = max(len(shown), 1)
+    drawn = figures.drawing(
+        path, title=title, synthetic=synthetic, width=_WIDTH, height=0.95 + _PANEL * panels, rows=panels, sharex=True
+    )
+    with drawn as axes:
+        for ax, track in zip(axes[:, 0], shown, strict=False):
+            own = table[table["track"] == track]
+            _draw_face(ax, own, taxonomy, interval=_interval(table), seconds=seconds)
+            ax.set_title(_face_title(int(track), own, taxonomy, frames))
+        if not shown:
+            axes[0, 0].text(0.5, 0.42, "no face was found", transform=axes[0, 0].transAxes, ha="center", va="center")
+        _finish(axes[:, 0], taxonomy, seconds, note=_note(len(counts) - len(shown), seconds, _interval(table)))
+
+
+def _draw_face(ax: Axes, own: pd.DataFrame, taxonomy: Taxonomy, *, interval: float, seconds: float) -> None:
+    """Stacked shares of the emotions, group by group, and below them which group the gate prefers."""
+    emotions = _stacked(taxonomy)
+    colours = [figures.emotion_colour(emotion) for emotion in emotions]
+    columns = [f"p_{emotion}" for emotion in emotions] + [f"gate_{group}" for group in taxonomy.group_names]
+    for times, values in _stretches(own["time"].to_numpy(float), own[columns].to_numpy(float), interval, seconds):
+        shares, gate = values[:, : len(emotions)], values[:, len(emotions) :]
+        ax.stackplot(times, shares.T, colors=colours, linewidth=0)
+        edges = np.cumsum([len(taxonomy.members(group)) for group in taxonomy.group_names])[:-1]
+        for edge in edges:  # what lies below it is the share of the groups before
+            ax.plot(times, shares[:, :edge].sum(axis=1), color="white", linewidth=1.3)
+        for start, end, group in _runs(times, gate.argmax(axis=1)):
+            ax.fill_between([start, end], *_STRIP, color=_GROUPS[group % len(_GROUPS)], linewidth=0)
+
+
+def _stacked(taxonomy: Taxonomy) -> list[str]:
+    """Emotions from the bottom to the top of the stack: group by group."""
+    return [emotion for group in taxonomy.group_names for emotion in taxonomy.members(group)]
+
+
+def _interval(table: pd.DataFrame) -> float:
+    """Seconds between two frames, as most are."""
+    times = np.unique(table["time"].to_numpy(float)) if len(table) else np.zeros(0)
+    return float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+
+
+def _stretches(
+    times: np.ndarray, values: np.ndarray, interval: float, seconds: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(times, values) of each stretch without a gap, in means where there are more points than can be told apart.
+
+    Each reaches half a frame further on both sides, so that a face that is seen once is seen.
+    """
+    for part in np.split(np.arange(len(times)), np.flatnonzero(np.diff(times) > _GAP * interval) + 1):
+        bins = ((times[part] - times[part[0]]) / max(seconds / _POINTS, 1e-9)).astype(int)
+        starts = np.unique(bins, return_index=True)[1]
+        sizes = np.diff([*starts, len(part)])
+        middle = np.add.reduceat(times[part], starts) / sizes
+        mean = np.add.reduceat(values[part], starts, axis=0) / sizes[:, None]
+        ends = times[part[0]] - interval / 2, times[part[-1]] + interval / 2
+        yield np.concatenate([ends[:1], middle, ends[1:]]), np.concatenate([mean[:1], mean, mean[-1:]])
+
+
+def _runs(times: np.ndarray, groups: np.ndarray) -> Iterator[tuple[float, float, int]]:
+    """(start, end, group) of each run of one group; runs meet half-way between their points."""
+    changes = np.flatnonzero(np.diff(groups)) + 1
+    borders = [times[0], *((times[changes - 1] + times[changes]) / 2), times[-1]]
+    for start, end, first in zip(borders[:-1], borders[1:], [0, *changes], strict=True):
+        yield start, end, int(groups[first])
+
+
+def _face_title(track: int, own: pd.DataFrame, taxonomy: Taxonomy, frames: int) -> str:
+    means = own[[f"p_{emotion}" for emotion in taxonomy.emotions]].mean()
+    mostly = means.idxmax().removeprefix("p_")
+    seen, share = 100 * len(own) / max(frames, 1), 100 * means.max()
+    return f"face {track}: in {seen:.0f} % of the frames, most of all {mostly} ({share:.0f} %)"
+
+
+def _note(others: int, seconds: float, interval: float) -> str:
+    parts = []
+    if seconds > 2 * _POINTS * interval:
+        parts.append(f"each point is the mean of {seconds / _POINTS:.1f} s")
+    if others:
+        parts.append(f"{others} more face{'s' * (others != 1)}, seen for shorter, not shown")
+    return "; ".join(parts)
+
+
+def _finish(axes: Sequence[Axes], taxonomy: Taxonomy, seconds: float, *, note: str) -> None:
+    """Axes, legend and note."""
+    for ax in axes:
+        ax.set_xlim(0, max(seconds, 1e-3))
+        ax.set_ylim(_STRIP[0] - 0.02, 1)
+        ax.axhspan(0, 1, color=_ABSENT, linewidth=0, zorder=0)
+        ax.set_yticks([sum(_STRIP) / 2, 0, 0.5, 1], [taxonomy.gate, "0 %", "50 %", "100 %"])
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    step = next((tick for tick in _TICKS if seconds / tick <= 10), _TICKS[-1])
+    axes[-1].xaxis.set_major_locator(MultipleLocator(step))
+    axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value, tenths=step < 1)))
+    axes[-1].set_xlabel("time (m:ss)" + (f"\n{note}" if note else ""))
+    handles = [Patch(color=figures.emotion_colour(emotion), label=emotion) for emotion in reversed(_stacked(taxonomy))]
+    handles += [Patch(alpha=0, label=" ")]
+    handles += [
+        Patch(color=_GROUPS[place % len(_GROUPS)], label=group) for place, group in enumerate(taxonomy.group_names)
+    ]
+    sizes = {"handlelength": 1, "handleheight": 1, "labelspacing": 0.22, "fontsize": 8.5}
+    axes[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.005, 1.03), borderpad=0, **sizes)
+
+
+def _clock(seconds: float, *, tenths: bool) -> str:
+    whole = clock(int(seconds + 1e-6))
+    return f"{whole}.{int(10 * (seconds + 1e-6)) % 10}" if tenths else whole

@@ -1,0 +1,326 @@
+"""Video in and out: frames of a file, a camera or a stream as RGB pictures, and pictures into a video file."""
+
+import math
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import cv2
+import numpy as np
+
+from hierarchy.errors import UserError
+from hierarchy.paths import atomic_write
+
+# Codecs that every build of opencv-python can write; H.264 is in none of them.
+CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+
+_FILE_FPS, _LIVE_FPS = 25.0, 30.0  # where the container or the driver does not say
+_MOST_FPS = 480.0  # more is the clock of a container that has no frame rate
+_WHOLE = 0.95  # share of the promised frames; some containers only estimate their count
+_ATTEMPTS, _PAUSE = 5, 0.1  # failed reads after which a camera has gone; seconds between them
+_TIMEOUT_MS = 10_000  # a stream that stays silent for longer has gone
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_NO_CAMERA = 10_000  # a number that OpenCV takes and no camera has
+_TEXT_ART = "ansi"  # FFmpeg draws text files as if they were films
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One frame.
+
+    Attributes:
+        index: Position in the source from 0, skipped frames counted.
+        time: Seconds since the start.
+        picture: (height, width, 3) uint8 RGB.
+    """
+
+    index: int
+    time: float
+    picture: np.ndarray
+
+
+class VideoReader:
+    """Frames of a video file, a camera or a stream, one after the other; a context manager.
+
+    Args:
+        source: A path, the number of a camera ("0") or a URL.
+
+    Attributes:
+        source: As given, as text.
+        fps: Frames in a second, as the source says; a usual number where it says none.
+        frames: How many the file promises; None where nobody knows, as with cameras.
+        live: Whether frames come when they come, from a camera or an endless stream.
+        position: Frames taken so far, skipped ones counted.
+        ended_early: (frames taken, frames promised) once a file has ended well before its end, else None.
+        vanished: Whether a camera or a stream has stopped sending.
+    """
+
+    def __init__(self, source: str | int | Path) -> None:
+        self.source = str(source)
+        self.fps = _FILE_FPS
+        self.frames: int | None = None
+        self.live = False
+        self.position = 0
+        self.ended_early: tuple[int, int] | None = None
+        self.vanished = False
+        self._capture: cv2.VideoCapture | None = None
+        self._first: np.ndarray | None = None  # read when opening: only a frame proves that there is a video
+        self._start = self._time = 0.0
+        self._read_at = 0  # position of the last frame that was read, for the time of the next
+        self._over = False
+
+    @property
+    def name(self) -> str:
+        """What messages call the source."""
+        return f"camera {self.source}" if self.source.isdecimal() else self.source
+
+    def __enter__(self) -> Self:
+        """Open the source.
+
+        Raises:
+            UserError: It is missing, no video, or a camera that cannot be opened.
+        """
+        silence_opencv()
+        camera, url = self.source.isdecimal(), bool(_URL.match(self.source))
+        if not camera and not url:
+            _check_file(Path(self.source))
+        self._capture = _open(self.source)
+        first = self._take(_ATTEMPTS if camera else 1) if self._capture.isOpened() else None
+        if first is None or (not camera and _codec(self._capture) == _TEXT_ART):
+            self._capture.release()
+            raise UserError(_why_not(self.source, camera=camera, url=url))
+        self._first = first
+        self._learn(camera=camera, url=url)
+        return self
+
+    def _learn(self, *, camera: bool, url: bool) -> None:
+        """What the source says of itself, where it can be believed."""
+        fps, count = (self._capture.get(what) for what in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
+        told = math.isfinite(fps) and 0 < fps <= _MOST_FPS
+        if told and math.isfinite(count) and count >= 1 and not camera:
+            self.frames = round(count)
+        self.live = camera or (url and self.frames is None)
+        self.fps = fps if told else _LIVE_FPS if self.live else _FILE_FPS
+        self._start = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.read()) is not None:
+            yield frame
+
+    def read(self) -> Frame | None:
+        """The next frame; None at the end."""
+        pixels = self._next()
+        if pixels is None:
+            return None
+        self._time = self._clock()
+        frame = Frame(index=self.position, time=self._time, picture=cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+        self._read_at = self.position
+        self.position += 1
+        return frame
+
+    def _next(self) -> np.ndarray | None:
+        """(height, width, 3) uint8 BGR; None at the end."""
+        if self._first is not None:
+            pixels, self._first = self._first, None
+            return pixels
+        pixels = None if self._over else self._take(_ATTEMPTS if self.live else 1)
+        if pixels is None:
+            self._end()
+        return pixels
+
+    def _take(self, attempts: int) -> np.ndarray | None:
+        """Try to read; a camera that was just switched on, or that stutters, needs several attempts."""
+        for attempt in range(attempts):
+            if attempt:
+                time.sleep(_PAUSE)
+            fine, pixels = self._capture.read()
+            if fine:
+                return pixels
+        return None
+
+    def _clock(self) -> float:
+        """Seconds of the frame that was just read; a file's own stamps tell it even where its frame rate varies."""
+        if self.live:
+            return time.monotonic() - self._start
+        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self.position == 0 or stamp > self._time:
+            return max(stamp, 0.0)
+        return self._time + (self.position - self._read_at) / self.fps
+
+    def _end(self) -> None:
+        self._over = True
+        self.vanished = self.live
+        if self.frames and self.position < _WHOLE * self.frames:
+            self.ended_early = self.position, self.frames
+
+    def skip(self, count: int) -> int:
+        """Take `count` frames without decoding them; gives how many there were."""
+        skipped = 0
+        while skipped < count and not self._over:
+            if self._first is not None:
+                self._first = None
+            elif not self._capture.grab():
+                break  # the next read finds out whether that was the end
+            skipped += 1
+            self.position += 1
+        return skipped
+
+    def step(self, seconds: float) -> int:
+        """How many frames make up `seconds`, at least one."""
+        return max(1, round(seconds * self.fps))
+
+
+class VideoWriter:
+    """A video file that appears, whole, when the block ends without an error; a context manager.
+
+    Where nothing was written, there is no file.
+
+    Args:
+        path: .mp4 (MPEG-4) or .avi (Motion JPEG).
+        fps: Frames in a second.
+
+    Attributes:
+        path: The file.
+        written: Frames in it so far.
+
+    Raises:
+        UserError: Another kind of file, or its folder does not exist.
+    """
+
+    def __init__(self, path: Path, *, fps: float) -> None:
+        check_recording(path)
+        self.path = path
+        self.written = 0
+        self._fps = fps
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)  # width, height
+        self._ahead = 0.0  # seconds by which the times given run ahead of the video's own, because of pauses
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        silence_opencv()
+        return self
+
+    def __exit__(self, *details: object) -> bool | None:
+        return self._stack.__exit__(*details)
+
+    def write(self, picture: np.ndarray, seconds: float | None = None) -> None:
+        """Add a picture.
+
+        Args:
+            picture: (height, width, 3) uint8 RGB; one of another size than the first is brought to that.
+            seconds: When it was seen. The video's frame rate is constant: by these it repeats or leaves out frames
+                that came late or early, so that it plays as fast as things went. A gap of more than a second is a
+                pause, and left out.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        if self._writer is None:
+            self._open(picture.shape[1], picture.shape[0])
+        if (picture.shape[1], picture.shape[0]) != self._size:
+            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+        pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        for _ in range(1 if seconds is None else self._due(seconds)):
+            self._writer.write(pixels)
+            self.written += 1
+
+    def _due(self, seconds: float) -> int:
+        """How many frames the video lacks up to a moment."""
+        if not self.written:
+            self._ahead = seconds
+        due = round((seconds - self._ahead) * self._fps) + 1 - self.written
+        if due > max(1.0, self._fps):
+            self._ahead += (due - 1) / self._fps
+            return 1
+        return max(due, 0)
+
+    def _open(self, width: int, height: int) -> None:
+        temporary = self._stack.enter_context(atomic_write(self.path))
+        code = CODECS[self.path.suffix.lower()]
+        self._size = width, height
+        self._writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*code), self._fps, self._size)
+        # Left before the file takes its place: what this finds wrong keeps it from doing so.
+        self._stack.push(lambda kind, *_: self._finish(temporary, checked=kind is None))
+        if not self._writer.isOpened():
+            raise UserError(
+                f"video {self.path}: this OpenCV cannot write {code} of {width}x{height} pixels and "
+                f"{self._fps:g} frames a second; try {' or '.join(CODECS)}"
+            )
+
+    def _finish(self, temporary: Path, *, checked: bool) -> None:
+        self._writer.release()
+        # OpenCV does not say that a disk is full: the file then has no end and cannot be read.
+        if checked and not (temporary.stat().st_size and cv2.VideoCapture(str(temporary)).isOpened()):
+            raise UserError(f"video {self.path} could not be finished; is the disk full?")
+
+
+def check_recording(path: Path) -> None:
+    """Refuse a video file that cannot be written, before any work.
+
+    Raises:
+        UserError: Another suffix than those of `CODECS`, or no such folder.
+    """
+    if path.suffix.lower() not in CODECS:
+        raise UserError(f"video {path}: its name ends in {path.suffix or 'nothing'}; right is {' or '.join(CODECS)}")
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a file whose folder does not exist or cannot be written.
+
+    Raises:
+        UserError: So it is.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path} cannot be written: {path.parent} is not a writable folder; make it or choose another")
+
+
+def silence_opencv() -> None:
+    """Keep OpenCV and FFmpeg from writing to stderr: what fails is told by our own messages."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"video {path} does not exist; expected a video file, the number of a camera or a URL")
+    if not path.is_file():
+        raise UserError(f"video {path} is no file; expected a video file, the number of a camera or a URL")
+
+
+def _open(source: str) -> cv2.VideoCapture:
+    if source.isdecimal():
+        capture = cv2.VideoCapture(min(int(source), _NO_CAMERA))
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # what waits in the driver is the past; not every driver obeys
+        return capture
+    if not _URL.match(source):
+        return cv2.VideoCapture(source)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
+    return cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
+
+
+def _codec(capture: cv2.VideoCapture) -> str:
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    return code.to_bytes(4, "little", signed=True).decode(errors="replace")
+
+
+def _why_not(source: str, *, camera: bool, url: bool) -> str:
+    if camera:
+        return (
+            f"camera {source} cannot be opened; is it there, free, and may this user read it? "
+            "Right is another number, a video file or a URL"
+        )
+    if url:
+        return f"{source} gives no video; is the address right, and does it answer?"
+    return f"video {source} cannot be read: it is no video, damaged or cut off, or its codec is unknown"
