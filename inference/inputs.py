@@ -107,7 +107,7 @@ def _inside(folder: Path) -> Iterator[tuple[str, str]]:
                 path = os.path.join(place, name)  # noqa: PTH118 - as above
                 yield path, os.path.relpath(path, folder)
     if others:
-        log.warning("%s: %d files that are no pictures or videos by their names were left out.", folder, others)
+        log.warning("%s: files that are no pictures or videos by their names were left out (%d).", folder, others)
 
 
 def _free(below: str, targets: set[str]) -> str:

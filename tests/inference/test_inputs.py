@@ -22,7 +22,7 @@ def found(*words, listed=""):
 def test_folders_are_gone_through_in_order_and_other_files_left_out(tmp_path, caught_logs):
     files(tmp_path, "b.jpg", "a/z.PNG", "a/deep/c.mp4", "notes.txt", ".hidden.png", ".git/x.png")
     assert found(tmp_path) == [str(tmp_path / name) for name in ("b.jpg", "a/z.PNG", "a/deep/c.mp4")]
-    assert "2 files that are no pictures or videos" in caught_logs.text
+    assert "no pictures or videos by their names were left out (2)" in caught_logs.text
 
 
 def test_a_pattern_that_the_shell_left_alone_is_expanded(tmp_path):
