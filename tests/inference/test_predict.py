@@ -1,0 +1,247 @@
+"""`--mode predict` as a user runs it, on a tiny run trained here and on the stand-ins of this folder."""
+
+import io
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import cbook
+from PIL import Image
+
+from hierarchy.errors import IncompleteError, UserError
+from inference.inputs import Item, find_items
+from inference.looking import looked_at
+from inference.predict import Outputs, predict_files
+from inference.predictor import Predictor
+from inference.settings import FaceConfig, PredictConfig
+from tests.conftest import QUICK, draw_face, run_program
+from tests.inference.stand_ins import BarModel, SquareDetector
+
+PHOTO = Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Faces that no run has seen, in folders by emotion without splits."""
+    root = tmp_path_factory.mktemp("other")
+    rng = np.random.default_rng(7)
+    for index, emotion in enumerate(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")):
+        (root / emotion).mkdir()
+        for number in range(12):
+            Image.fromarray(draw_face(index, rng)).save(root / emotion / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path) -> dict:
+    """Results folder, working folder, and exit code and output of each command by name."""
+    results, work = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("work")
+    at = ("--results", results)
+    train = ("--data", fer_folder, *QUICK, "--model", "shallow_cnn", "--epochs", "1", "--logs", work / "logs", *at)
+    shutil.copy(PHOTO, work / "photo.jpg")
+    (work / "bad").mkdir()
+    (work / "bad" / "text.jpg").write_text("no picture")
+    shutil.copy(PHOTO, work / "bad" / "photo.jpg")
+    predict = ("--mode", "predict", *at)
+    commands = {
+        "flat": ("--mode", "flat", *train, "--name", "flat"),
+        "tree": ("--mode", "hierarchical", *train, "--name", "tree"),
+        "evaluate": ("--mode", "evaluate", "tree", "--data", other, "--name", "judged", *at),
+        "cropped": (*predict, other, "--cropped", "--run", "tree", "--out", work / "cropped.csv"),
+        "again": (*predict, other, "--cropped", "--run", "tree", "--out", work / "cropped.csv"),
+        "photo": (
+            *predict,
+            work / "photo.jpg",
+            "--run",
+            "tree",
+            "--annotate",
+            work / "marked",
+            "--explain",
+            work / "why",
+        ),
+        "two": (*predict, work / "photo.jpg", "--run", "tree", "--run", "flat", "--explain", work / "why2"),
+        "abstain": (*predict, work / "photo.jpg", "--run", "tree", "--abstain", "0.999"),
+        "bad": (*predict, work / "bad", "--run", "tree", "--out", work / "bad.json"),
+        "plot": (*predict, work / "photo.jpg", "--run", "tree", "--plot"),
+        "twice": (*predict, work / "photo.jpg", "--run", "tree", "--run", "tree"),
+        "unknown": (*predict, work / "photo.jpg", "--run", "nothing"),
+        "kind": (*predict, work / "photo.jpg", "--run", "tree", "--out", work / "rows.txt"),
+        "place": (*predict, work / "photo.jpg", "--run", "tree", "--out", work / "gone" / "rows.csv"),
+        "yunet": (*predict, work / "photo.jpg", "--run", "tree", "--detector", "yunet"),
+        "replace": (*predict, work / "photo.jpg", "--run", "tree", "--annotate", work),
+    }
+    outcomes = dict(zip(commands, run_program(*commands.values()), strict=True))
+    return {"results": results, "work": work, "outcomes": outcomes}
+
+
+def said(done: dict, name: str, code: int = 0) -> str:
+    got, text = done["outcomes"][name]
+    assert got == code, text
+    return text
+
+
+def test_faces_cut_out_get_the_probabilities_that_evaluate_gives(done):
+    said(done, "cropped")
+    judged = pd.read_csv(done["results"] / "judged" / "predictions.csv")
+    rows = pd.read_csv(done["work"] / "cropped.csv")
+    assert len(rows) == len(judged) == 84
+    rows["row"] = rows["file"].str.split("/").str[-2:].str.join("/")
+    both = judged.merge(rows, on="row", suffixes=("", "_said"))
+    assert len(both) == 84
+    columns = [name for name in judged if name.startswith(("p_", "gate_"))]
+    for name in columns:
+        assert (both[name] == both[f"{name}_said"]).all(), name
+    assert (both["predicted"] == both["emotion"]).all()
+    assert (both["route"] == both["route_said"]).all()
+
+
+def test_the_same_call_again_has_nothing_left_to_do(done):
+    assert "0 files; 84 files done before" in said(done, "again")
+    assert len(pd.read_csv(done["work"] / "cropped.csv")) == 84
+
+
+def test_a_photo_is_answered_in_a_line(done):
+    lines = said(done, "photo").splitlines()
+    assert lines[0].split() == ["file", "face", "box", "emotion", "prob.", "gate"]
+    assert "1/1" in lines[1]
+    assert "1 file; 1 face" in lines[2]
+
+
+def test_annotated_and_explained_pictures_are_written(done):
+    marked, why = done["work"] / "marked" / "photo.jpg", done["work"] / "why" / "photo_1.png"
+    original = np.asarray(Image.open(PHOTO).convert("RGB")).astype(int)
+    assert np.abs(np.asarray(Image.open(marked).convert("RGB")) - original).max() > 100
+    assert Image.open(why).size[0] > 500
+    assert sorted(path.name for path in (done["work"] / "why2").iterdir()) == ["flat", "tree"]
+
+
+def test_several_models_stand_side_by_side(done):
+    lines = said(done, "two").splitlines()
+    head = next(line for line in lines if line.split() == ["tree", "flat"])
+    shares = [line.split() for line in lines if line.strip().startswith(("angry", "happy", "neutral"))]
+    assert all(len(words) == 5 and words[2] == words[4] == "%" for words in shares)
+    assert lines.index(head) < next(at for at, line in enumerate(lines) if line.strip().startswith("answer"))
+
+
+def test_an_unsure_answer_is_uncertain(done):
+    assert "uncertain" in said(done, "abstain")
+
+
+def test_a_damaged_file_is_a_row_and_an_exit_code(done):
+    text = said(done, "bad", code=1)
+    assert text.rstrip().splitlines()[-1].startswith("tf_model.py: 1 file could not be read")
+    rows = json.loads((done["work"] / "bad.json").read_text())
+    assert [Path(row["file"]).name for row in rows] == ["photo.jpg", "text.jpg"]
+    assert (rows[0]["error"], rows[0]["faces"]) == (None, 1)
+    assert "not an image" in rows[1]["error"]
+    assert rows[1]["faces"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("plot", "--plot: there is no video"),
+        ("twice", "--run tree is named twice"),
+        ("unknown", "no run 'nothing'"),
+        ("kind", "rows.txt is none of .csv, .json, .parquet"),
+        ("place", "gone does not exist"),
+        ("yunet", "--detector yunet needs --detector-model FILE"),
+        ("replace", "photo.jpg would replace it"),
+    ],
+)
+def test_what_cannot_be_is_one_line(done, name, words):
+    last = said(done, name, code=2).rstrip().splitlines()[-1]
+    assert last.startswith("tf_model.py: error: ")
+    assert words in last
+
+
+def stand_in(side=None, **options):
+    detector = SquareDetector(side) if side else None
+    return Predictor(BarModel(**options), faces=FaceConfig(cropped=side is None), detector=detector)
+
+
+def face_files(folder, count):
+    rng = np.random.default_rng(1)
+    for number in range(count):
+        Image.fromarray(draw_face(number % 7, rng)).save(folder / f"{number:03d}.png")
+    return find_items([str(folder)], io.StringIO())
+
+
+def answer(items, predictors, tmp_path, name="rows.csv"):
+    predict_files(items, predictors, settings=PredictConfig(), outputs=Outputs(out=tmp_path / name))
+    return pd.read_csv(tmp_path / name)
+
+
+def test_a_folder_is_searched_and_answered_in_batches(tmp_path):
+    (tmp_path / "faces").mkdir()
+    predictor = stand_in()
+    rows = answer(face_files(tmp_path / "faces", 600), [predictor], tmp_path)
+    assert predictor._model.batches == [256, 256, 88]
+    assert len(rows) == 600
+
+
+def test_an_interrupted_folder_goes_on_where_it_stopped(tmp_path):
+    (tmp_path / "faces").mkdir()
+    items = face_files(tmp_path / "faces", 300)
+
+    class Tired(BarModel):
+        def emotions(self, faces):
+            if self.batches:
+                raise KeyboardInterrupt
+            return super().emotions(faces)
+
+    tired = Predictor(Tired(), faces=FaceConfig(cropped=True), detector=None)
+    with pytest.raises(KeyboardInterrupt, match="give the same command again"):
+        answer(items, [tired], tmp_path)
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 256
+    fresh = stand_in()
+    rows = answer(items, [fresh], tmp_path)
+    assert fresh._model.batches == [44]
+    assert rows["file"].tolist() == [item.name for item in items]
+
+
+def test_the_next_chunk_is_read_while_one_is_answered(tmp_path):
+    (tmp_path / "faces").mkdir()
+    items = face_files(tmp_path / "faces", 300)
+    seen = set()
+    for _ in looked_at(items, [stand_in()], keep=False):
+        seen |= {thread.name for thread in threading.enumerate()}
+    assert len(seen) > 1
+
+
+def test_large_pictures_are_not_all_held_at_once(tmp_path):
+    (tmp_path / "large").mkdir()
+    for number in range(5):
+        Image.new("L", (5000, 4000)).save(tmp_path / "large" / f"{number}.png")
+    chunks = list(looked_at(find_items([str(tmp_path / "large")], io.StringIO()), [stand_in()], keep=True))
+    assert [len(chunk) for chunk in chunks] == [3, 2]
+
+
+def test_missing_files_of_a_list_do_not_end_the_others(tmp_path, capsys):
+    (tmp_path / "faces").mkdir()
+    items = [*face_files(tmp_path / "faces", 2), Item(str(tmp_path / "gone.png"), "gone.png")]
+    with pytest.raises(IncompleteError, match=r"1 file could not be read; their rows in .* say why"):
+        answer(items, [stand_in()], tmp_path)
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert rows["error"].tolist()[-1] == "file is missing"
+    assert rows["emotion"].tolist()[:2] == ["angry", "disgust"]
+
+
+def test_models_of_two_sizes_answer_for_the_same_faces(tmp_path):
+    (tmp_path / "faces").mkdir()
+    small, large = stand_in(name="small", size=24), stand_in(name="large", size=96, channels=3)
+    rows = answer(face_files(tmp_path / "faces", 7), [small, large], tmp_path)
+    assert rows["run"].tolist() == ["small", "large"] * 7
+    assert (rows["emotion"][::2].to_numpy() == rows["emotion"][1::2].to_numpy()).all()
+
+
+def test_a_model_that_other_rows_are_of_is_refused(tmp_path):
+    (tmp_path / "faces").mkdir()
+    items = face_files(tmp_path / "faces", 2)
+    answer(items, [stand_in()], tmp_path)
+    with pytest.raises(UserError, match="holds answers of bars, not of other"):
+        answer(items, [stand_in(name="other")], tmp_path)
