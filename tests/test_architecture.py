@@ -35,6 +35,9 @@ LIGHT = (
     "hierarchy/data/__init__.py",
     "hierarchy/data/download.py",
     "hierarchy/data/sources/__init__.py",
+    "inference/__init__.py",
+    "inference/command.py",
+    "inference/settings.py",
     "models/__init__.py",
     "models/checks.py",
     "models/registry.py",
@@ -148,6 +151,15 @@ def test_pytorch_stays_in_its_own_package():
 @pytest.mark.parametrize("file", LIGHT)
 def test_what_the_command_line_loads_first_is_light(file):
     assert not {name.partition(".")[0] for name in top_level_imports(ROOT / file)} & HEAVY
+
+
+LITE_PATH = ("inference.predict", "inference.predict_video", "inference.backends.lite", "inference.detectors.haar")
+
+
+@pytest.mark.parametrize("module", LITE_PATH)
+def test_answers_from_a_tflite_file_load_no_framework(module):
+    slow = {"tensorflow", "keras", "pandas", "matplotlib", "sklearn", "scipy"}
+    assert not {name.partition(".")[0] for name in loaded_by(module)} & slow
 
 
 def test_measures_know_no_framework_and_no_files():
