@@ -20,12 +20,17 @@ EMOTIONS = ["happy", "sad", "angry", ""]
 class KnownStage:
     """Says what it is told; its network looks at the upper third for the first class, the lower for the others."""
 
+    first_output = 0
+
     def __init__(self, table):
         self.table = np.array(table)
         self.network = halves_network(self.table.shape[1])
 
-    def predict_proba(self, pixels, rows):
+    def outputs(self, pixels, rows):
         return self.table[rows]
+
+    def answer(self, outputs):
+        return outputs
 
 
 def halves_network(classes):
