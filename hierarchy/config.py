@@ -324,7 +324,9 @@ class RunConfig:
         if not self.shares_trunk:
             return
         if self.mode == FLAT:
-            raise UserError("--trunk shared joins the stages of a hierarchy; a flat run is one network already")
+            raise UserError(
+                "--trunk shared joins the stages of a hierarchy; a flat run is one network already, so leave it at separate"
+            )
         for stage, own in self.stages.items():
             if own:
                 raise UserError(

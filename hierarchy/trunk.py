@@ -35,7 +35,8 @@ def head_stages(trunk: Stage, taxonomy: Taxonomy) -> dict[str, Stage]:
 def level_prior(stage: str, taxonomy: Taxonomy) -> np.ndarray:
     """Shares of a stage's classes, float64 (classes,), where training shows all emotions alike.
 
-    A group then has as large a share as it has emotions; within a group all have the same.
+    A group then has as large a share as it has emotions; within a group all have the same. Undoing that stage by stage
+    is exact for a specialist; for the gate it leaves aside that the mixture within the groups was another one, too.
     """
     labels = np.array(taxonomy.stage_labels(stage, taxonomy.emotions))
     counts = np.bincount(labels[labels >= 0], minlength=len(taxonomy.stage_classes(stage)))
