@@ -325,7 +325,7 @@ class RunConfig:
             return
         if self.mode == FLAT:
             raise UserError(
-                "--trunk shared joins the stages of a hierarchy; a flat run is one network already, so leave it at separate"
+                "--trunk shared joins the stages of a hierarchy; a flat run is one network; leave it at separate"
             )
         for stage, own in self.stages.items():
             if own:

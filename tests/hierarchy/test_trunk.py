@@ -80,8 +80,8 @@ def test_every_step_ends_well_and_names_its_report(step: str, outcomes: dict) ->
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        ("no-hierarchy", "a flat run is one network already"),
-        ("folds", "a flat run is one network already"),
+        ("no-hierarchy", "a flat run is one network; leave it at separate"),
+        ("folds", "a flat run is one network; leave it at separate"),
         ("one-stage", "give --learning-rate for all stages instead of stage valence alone"),
         ("both", "--trunk: expected one of separate, shared, got 'both'"),
         ("search", "its stages share a trunk"),
