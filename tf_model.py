@@ -336,7 +336,7 @@ _TRAIN_FIELDS = {
     DataConfig: tuple(fields_of(DataConfig)),
     StageConfig: _ALL_STAGE,
     EvaluationConfig: tuple(fields_of(EvaluationConfig)),
-    RunConfig: ("name", "seed", "deterministic"),
+    RunConfig: ("trunk", "name", "seed", "deterministic"),
 }
 _TRAIN_OTHERS = ("config", "hyperparameters", "resume", "results", "logs")
 

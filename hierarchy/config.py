@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS, TAXONOMIES, Taxonomy, canonical_emotion, load_taxonomy
+from hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, TRUNK, Taxonomy, canonical_emotion, load_taxonomy
 
 FORMAT = 1
 TRAINING_MODES = ("hierarchical", "flat")
@@ -23,6 +23,7 @@ FRAMEWORKS = ("keras", "pytorch")
 FEATURE_LOSSES = ("center", "island")
 LOSSES = ("ce", "weighted", "focal", *FEATURE_LOSSES, "balanced-softmax")
 MODALITIES = ("rgb", "depth", "rgbd")
+SEPARATE, SHARED = TRUNKS = ("separate", "shared")
 RGBD_MODELS = ("rgbd_fusion",)  # the models that read a depth plane behind the colours
 _TAXONOMY_HELP = f"grouping of the emotions: {', '.join(TAXONOMIES)}, or a JSON file"
 
@@ -214,6 +215,11 @@ class RunConfig:
     """
 
     mode: str = option("hierarchical", "what to train", choices=TRAINING_MODES)
+    trunk: str = option(
+        SEPARATE,
+        "shared: gate and specialists are heads of one network, trained together, that costs what a flat one does",
+        choices=TRUNKS,
+    )
     framework: str = option("keras", "what trains the stages", choices=FRAMEWORKS)
     name: str | None = option(None, "folder below results/ (default: made of data set, mode, model and seed)")
     seed: int = option(
@@ -229,6 +235,11 @@ class RunConfig:
     def for_stage(self, stage: str) -> StageConfig:
         """The settings of one stage, with its own values over the common ones."""
         return dataclasses.replace(self.stage, **self.stages.get(stage, {}))
+
+    @property
+    def shares_trunk(self) -> bool:
+        """Whether one network answers for all stages."""
+        return self.trunk == SHARED
 
     @property
     def reads_depth(self) -> bool:
@@ -281,13 +292,14 @@ class RunConfig:
 
         Raises:
             UserError: An unknown exclusion, a group left empty, settings for a stage that the run has not, soft
-                labels without votes, or classes that are rebalanced twice.
+                labels without votes, classes that are rebalanced twice, or a shared trunk where there is none to share.
         """
         taxonomy = self.grouping()
         known = taxonomy.stages(self.mode)
         for name in self.stages:
             if name not in known:
                 raise UserError(f"stage {name!r} is not part of this run; its stages are {', '.join(known)}")
+        self._check_trunk(known)
         self._check_depth(known)
         self._check_folds()
         if len(self.data.paths) > 1 and (self.data.dataset or self.data.ferplus):
@@ -306,6 +318,23 @@ class RunConfig:
         if both:
             raise UserError(f"{both[0]} stands in --emotions and in --exclude; leave it out of one of them")
         return self
+
+    def _check_trunk(self, stages: Iterable[str]) -> None:
+        """One network for all stages needs several, and is trained once."""
+        if not self.shares_trunk:
+            return
+        if self.mode == FLAT:
+            raise UserError(
+                "--trunk shared joins the stages of a hierarchy; a flat run is one network; leave it at separate"
+            )
+        for stage, own in self.stages.items():
+            if own:
+                raise UserError(
+                    f"--trunk shared trains one network; give --{next(iter(own)).replace('_', '-')} for all stages "
+                    f"instead of stage {stage} alone"
+                )
+        if TRUNK in stages:
+            raise UserError(f"--trunk shared calls its network {TRUNK!r}; give that stage of the taxonomy another name")
 
     def _check_depth(self, stages: Iterable[str]) -> None:
         """Stages of a run see the same faces: with depth all of them, or none."""

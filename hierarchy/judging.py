@@ -11,7 +11,7 @@ from hierarchy.ensemble import HierarchicalClassifier
 from hierarchy.evaluation import metrics
 from hierarchy.evaluation.calibration import logit_adjust
 from hierarchy.evaluation.significance import mcnemar, paired_bootstrap
-from hierarchy.stage import Stage
+from hierarchy.stage import Stage, ask
 from hierarchy.taxonomy import FLAT, Taxonomy
 
 
@@ -57,7 +57,7 @@ def predict(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray,
         rows: Manifest rows.
     """
     composer = HierarchicalClassifier(taxonomy)
-    said = {name: stage.predict_proba(pixels, rows.index.to_numpy()) for name, stage in stages.items()}
+    said = ask(stages, pixels, rows.index.to_numpy())
     if FLAT in said:
         answer = said[FLAT]
         gate, specialists = composer.imply(answer)

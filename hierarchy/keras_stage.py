@@ -3,7 +3,7 @@
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -20,11 +20,12 @@ from hierarchy.data.faces import StageFaces
 from hierarchy.data.sampling import draw_rows
 from hierarchy.errors import NoRoomError, UserError
 from hierarchy.progress import Progress
-from hierarchy.stage import Stage, remedy, scored_logits, train_batches, training_record
+from hierarchy.stage import Stage, remedy, scored_groups, scored_logits, train_batches, training_record
 from hierarchy.transfer import IMAGENET, NO_WEIGHTS, with_fresh_head
 from models import layers as _registered_layers  # noqa: F401 - registers our layers, so that saved models load
 from models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
 from models.cost import Cost, multiply_adds, parameters, planned_cost
+from models.heads import with_composed_answer
 from models.pretrained import check_imagenet
 from models.registry import create_model, model_info, parse_spec
 from models.rgbd import depth_reading, set_depth_statistics
@@ -36,6 +37,7 @@ class KerasStage(Stage):
     """One classifier of the hierarchy, trained by Keras; see `Stage`."""
 
     framework = "keras"
+    can_share_trunk = True
     checkpoint = training.CHECKPOINT
 
     @classmethod
@@ -77,7 +79,7 @@ class KerasStage(Stage):
     @classmethod
     def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], None]:
         """One compiled call of all stages' networks on a blank face of `shape`."""
-        networks = [stage.network for stage in stages.values()]
+        networks = {id(stage.network): stage.network for stage in stages.values()}.values()
         call = tf.function(lambda face: [network(face, training=False) for network in networks])
         face = tf.zeros((1, *shape))
         return lambda: [output.numpy() for output in call(face)]
@@ -99,8 +101,9 @@ class KerasStage(Stage):
         keras.utils.set_random_seed(seed)
         batches = train_batches(train, config, seed)
         network = _first_network(config, train, len(self.classes))
-        trainer = training.build_trainer(network, config, seed)
-        loss = training.build_loss(config, train.labels, len(self.classes))
+        answering = with_composed_answer(network, self.groups) if self.groups else network
+        trainer = training.build_trainer(answering, config, seed)
+        loss = training.build_loss(config, train.labels, train.targets.shape[1])
         saved = training.read_checkpoint(folder)
         history = list(saved.history) if saved else []
         work = multiply_adds(network) * batches.faces_per_step
@@ -108,7 +111,7 @@ class KerasStage(Stage):
         end = training.EpochEnd(
             folder,
             network=network,
-            validate=lambda: validation_scores(network, validation, config),
+            validate=lambda: validation_scores(answering, validation, config, self.groups),
             config=config,
             history=history,
             progress=progress,
@@ -133,8 +136,8 @@ class KerasStage(Stage):
         )
         return self
 
-    def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Raw outputs for `rows` of `pixels` (uint8), float32 (m, classes)."""
+    def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Everything that the network says of `rows` of `pixels` (uint8), float32 (m, outputs)."""
         return self.network.predict(evaluation_batches(pixels, rows), verbose=0)
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -250,8 +253,14 @@ def load_model(path: Path) -> keras.Model:
         raise UserError(f"model {path} is damaged or no Keras model ({reason}); {remedy(path.parent)}") from error
 
 
-def validation_scores(network: keras.Model, faces: StageFaces, config: StageConfig) -> dict[str, float]:
-    """Cross-entropy, accuracy and macro F1 of `network` on validation faces."""
+def validation_scores(
+    network: keras.Model, faces: StageFaces, config: StageConfig, groups: Sequence[Sequence[int]] = ()
+) -> dict[str, float]:
+    """Cross-entropy, accuracy and macro F1 of `network` on validation faces; with groups the gate's accuracy too."""
     logits = network.predict(evaluation_batches(faces.pixels, faces.rows), verbose=0)
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
-    return {"val_loss": float(cross_entropy(faces.targets, logits)), **scored_logits(logits, faces.labels)}
+    return {
+        "val_loss": float(cross_entropy(faces.targets, logits)),
+        **scored_logits(logits, faces.labels),
+        **scored_groups(logits, faces.labels, groups),
+    }

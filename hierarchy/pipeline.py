@@ -7,7 +7,6 @@ import hashlib
 import logging
 import shlex
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,8 +31,8 @@ from hierarchy.evaluation.metrics import scores
 from hierarchy.evaluation.report import write_comparison, write_run_report
 from hierarchy.judging import Predictions, judge, predict, prediction_table
 from hierarchy.paths import LOGS, RESULTS
-from hierarchy.progress import Progress
-from hierarchy.stage import RECORD, Stage, single_face_latency
+from hierarchy.stage import Stage, single_face_latency
+from hierarchy.stage_training import train_stages
 from hierarchy.taxonomy import FLAT, Taxonomy
 from hierarchy.transfer import check_searched, check_unseen
 from hierarchy.tuned_answer import read_tuned, tuned_line
@@ -122,6 +121,11 @@ def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
     Raises:
         UserError: A stage cannot be trained so.
     """
+    if config.shares_trunk and not stage_type.can_share_trunk:
+        raise UserError(
+            f"--trunk shared: {stage_type.framework} trains a network for each stage; leave it at separate, "
+            "or train with python tf_model.py"
+        )
     config = dataclasses.replace(config, data=resolve_data(config.data), framework=stage_type.framework)
     settings = {name: config.for_stage(name) for name in config.grouping().stages(config.mode)}
     size = config.data.image_size or max(stage_type.native_size(own) for own in settings.values())
@@ -228,64 +232,6 @@ def _train_and_judge(
     return folder
 
 
-def train_stages(
-    folder: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, logs: Path
-) -> dict[str, Stage]:
-    """Train the stages that are not complete yet below `folder`; load the others.
-
-    Args:
-        folder: Where `stages/` is or will be.
-        config: Settings of the run, complete.
-        stage_type: What trains the stages.
-        faces: What they learn from; only train and validation are looked at.
-        logs: Where TensorBoard's files go.
-    """
-    names = faces.taxonomy.stages(config.mode)
-    work = {name: _stage_work(name, config, stage_type, faces) for name in names}
-    complete = [name for name in names if (folder / runs.STAGES / name / RECORD).is_file()]
-    progress = Progress(sum(work.values()), done=sum(work[name] for name in complete))
-    stages = {}
-    for name in names:
-        place = folder / runs.STAGES / name
-        if name in complete:
-            stages[name] = stage_type.load(place)
-        else:
-            stage = stage_type(name=name, classes=faces.taxonomy.stage_classes(name))
-            stages[name] = _train_stage(stage, place, config, faces, progress, logs)
-    return stages
-
-
-def _stage_work(name: str, config: RunConfig, stage_type: type[Stage], faces: Faces) -> float:
-    labels, classes = faces.stage_view(name, "train").labels, faces.taxonomy.stage_classes(name)
-    return stage_type.planned_work(config.for_stage(name), faces.images.pixels.shape[1:], len(classes), labels)
-
-
-def stage_seed(config: RunConfig, stage: str) -> int:
-    """Seed of one stage's first weights, order and augmentation."""
-    return zlib.crc32(f"{config.seed} {stage}".encode()) % 2**31
-
-
-def _train_stage(stage: Stage, place: Path, config: RunConfig, faces: Faces, progress: Progress, logs: Path) -> Stage:
-    settings = config.for_stage(stage.name)
-    place.mkdir(parents=True, exist_ok=True)
-    train = faces.stage_view(stage.name, "train", soft_labels=settings.soft_labels)
-    validation = faces.stage_view(stage.name, "validation")
-    stage.fit(
-        train,
-        validation,
-        settings,
-        folder=place,
-        logs=logs / stage.name,
-        seed=stage_seed(config, stage.name),
-        progress=progress,
-    )
-    judging = config.evaluation
-    stage.calibrate(validation, train, temperature=judging.temperature, prior_correction=judging.prior_correction)
-    stage.save(place)
-    (place / stage.checkpoint).unlink(missing_ok=True)
-    return stage
-
-
 def _judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage], *, command: str) -> dict:
     """Predict validation and test, write both tables, and return what metrics.json holds."""
     said = {
@@ -329,6 +275,7 @@ def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[
         "format": 1,
         "run": config.name,
         "mode": mode,
+        "trunk": config.trunk,
         "framework": config.framework,
         "synthetic": faces.synthetic,
         "command": command,
@@ -358,8 +305,11 @@ def _validation_summary(predictions: Predictions) -> dict[str, Any]:
 
 
 def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]:
+    """What training and answering take; a network that stages share counts once."""
+    records = {id(stage.network): stage.record for stage in stages.values()}.values()
+
     def total(name: str) -> float:
-        return sum(stage.record[name] for stage in stages.values())
+        return sum(record[name] for record in records)
 
     return {
         "train_cpu_seconds": total("cpu_seconds"),
@@ -502,7 +452,7 @@ def evaluate_run(
         if faces.synthetic and SYNTHETIC not in stem:
             stem = f"{SYNTHETIC}-{stem}"
         config = dataclasses.replace(config, name=runs.free_name(stem, results), data=data, evaluation=evaluation)
-        stages = {s: stage_type.load(source / runs.STAGES / s) for s in taxonomy.stages(config.mode)}
+        stages = stage_type.load_all(source / runs.STAGES, taxonomy.stages(config.mode))
         said = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
         counts = trained["data"]["counts"]["train"]
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)

@@ -100,7 +100,8 @@ def default_name(config: RunConfig, dataset: str, results: Path) -> str:
     seen = [config.stage.modality] if config.stage.modality else []
     fold = [f"fold{config.data.fold}of{config.data.folds}"] if config.data.folds else []
     model = re.sub(r"[^\w.+-]+", "-", "+".join(models))
-    parts = [dataset, config.mode, model, *seen, *fold, f"seed{config.seed}"]
+    trunk = ["shared"] if config.shares_trunk else []
+    parts = [dataset, config.mode, *trunk, model, *seen, *fold, f"seed{config.seed}"]
     if config.data.exclude:
         parts.insert(2, "no-" + "-".join(config.data.exclude))
     if config.data.emotions:

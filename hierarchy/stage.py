@@ -6,7 +6,7 @@ Free of any framework: `hierarchy.keras_stage` and `pt_files.stage` say how one 
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -23,6 +23,7 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation.calibration import expected_calibration_error, fit_temperature, prior_shift, probabilities
 from hierarchy.paths import atomic_write
 from hierarchy.progress import Progress
+from hierarchy.taxonomy import TRUNK
 
 RECORD = "stage.json"
 HISTORY = "history.csv"
@@ -36,17 +37,24 @@ class Stage(ABC):
         name: `valence`, `positive`, `flat`, ...
         classes: Class order of the outputs.
         network: uint8 faces in, logits out; None before `fit` or `load`.
+        columns: First of the network's outputs that are the stage's own, and the one after its last; None where all
+            are. A stage with columns has no network of its own but shares that of the stage `trunk` beside it.
+        groups: Of such a trunk, whose classes are those of all heads side by side: for each group the places of its
+            emotions among all, which `fit` composes the answer by. Empty for all other stages.
         temperature: Divides the logits; fitted on validation.
         log_prior_shift: Added to the scaled logits; undoes the class prior of a rebalanced training.
         record: Facts of the training: rows, epochs, cost, settings.
     """
 
     framework: ClassVar[str]
+    can_share_trunk: ClassVar[bool] = False  # whether `fit` knows what to do with `groups`
     checkpoint: ClassVar[str]  # file that an unfinished training leaves
 
     name: str
     classes: tuple[str, ...]
     network: Any = None
+    columns: tuple[int, int] | None = None
+    groups: tuple[tuple[int, ...], ...] = ()
     temperature: float = 1.0
     log_prior_shift: tuple[float, ...] | None = None
     record: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +90,7 @@ class Stage(ABC):
     @classmethod
     @abstractmethod
     def answerer(cls, stages: Mapping[str, "Stage"], shape: tuple[int, ...]) -> Callable[[], None]:
-        """What makes all stages answer one blank face of `shape`, for timing."""
+        """What makes all stages answer one blank face of `shape`, for timing; a shared network answers once."""
 
     @abstractmethod
     def fit(
@@ -117,8 +125,8 @@ class Stage(ABC):
         """
 
     @abstractmethod
-    def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Raw outputs for `rows` of `pixels` (uint8), float32 (m, classes)."""
+    def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Everything that the network says of `rows` of `pixels` (uint8), float32 (m, outputs)."""
 
     @abstractmethod
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -133,8 +141,27 @@ class Stage(ABC):
             UserError: It is missing, damaged, or of another framework.
         """
 
+    def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Raw answers to `rows` of `pixels` (uint8), float32 (m, classes)."""
+        return self.own(self.outputs(pixels, rows))
+
+    def own(self, outputs: np.ndarray) -> np.ndarray:
+        """The stage's own among its network's outputs: (m, outputs) -> (m, classes)."""
+        return outputs if self.columns is None else outputs[:, slice(*self.columns)]
+
+    @property
+    def first_output(self) -> int:
+        """Which of the network's outputs is the stage's first class."""
+        return 0 if self.columns is None else self.columns[0]
+
     def calibrate(
-        self, validation: StageFaces, train: StageFaces, *, temperature: bool, prior_correction: bool
+        self,
+        validation: StageFaces,
+        train: StageFaces,
+        *,
+        temperature: bool,
+        prior_correction: bool,
+        level: np.ndarray | None = None,
     ) -> None:
         """Fit the temperature on validation, and undo the class prior of a training that was not the natural one.
 
@@ -143,11 +170,13 @@ class Stage(ABC):
             train: Training faces; the labels of the real ones give the natural class prior.
             temperature: Whether to fit one.
             prior_correction: Whether to undo the prior of rebalanced or generated faces.
+            level: (classes,) shares of the classes in a rebalanced training; None for equal ones.
         """
         logits = self.logits(validation.pixels, validation.rows)
         classes, shift = len(self.classes), None
+        level = np.full(classes, 1 / classes) if level is None else level
         natural = class_prior(train.labels[~train.generated], classes)
-        trained = np.full(classes, 1 / classes) if self.record["levels_prior"] else class_prior(train.labels, classes)
+        trained = level if self.record["levels_prior"] else class_prior(train.labels, classes)
         if prior_correction and not np.array_equal(trained, natural):
             shift = prior_shift(trained, natural)
         self.log_prior_shift = None if shift is None else tuple(float(s) for s in shift)
@@ -169,7 +198,11 @@ class Stage(ABC):
 
     def predict_proba(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Calibrated class probabilities of `rows` of `pixels` (uint8), float64 (m, classes)."""
-        return probabilities(self.logits(pixels, rows), self.temperature, self._shift)
+        return self.answer(self.outputs(pixels, rows))
+
+    def answer(self, outputs: np.ndarray) -> np.ndarray:
+        """Calibrated class probabilities, float64 (m, classes), from the network's outputs (m, outputs)."""
+        return probabilities(self.own(outputs), self.temperature, self._shift)
 
     def save(self, folder: Path) -> None:
         """Write stage.json beside the model; its presence says that the stage is complete."""
@@ -178,26 +211,68 @@ class Stage(ABC):
             temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, networks: dict[Path, Any] | None = None) -> Self:
         """Read a complete stage.
+
+        Args:
+            folder: The stage's folder.
+            networks: Folder -> network that was read from there before, which is not read again; one that is read now
+                is added.
 
         Raises:
             UserError: A file is missing or damaged.
         """
-        path = folder / RECORD
+        path, networks = folder / RECORD, {} if networks is None else networks
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
-            shift = facts["log_prior_shift"]
+            shift, columns = facts["log_prior_shift"], facts.get("columns")  # runs of older versions have no columns
+            home = folder if columns is None else folder.parent / TRUNK
+            if home not in networks:
+                networks[home] = cls.load_network(home)
             return cls(
                 name=facts["name"],
                 classes=tuple(facts["classes"]),
-                network=cls.load_network(folder),
+                network=networks[home],
+                columns=None if columns is None else tuple(columns),
+                groups=tuple(map(tuple, facts.get("groups", ()))),
                 temperature=float(facts["temperature"]),
                 log_prior_shift=None if shift is None else tuple(shift),
                 record=facts["record"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"stage record {path} is missing or damaged ({error}); {remedy(folder)}") from error
+
+    @classmethod
+    def load_all(cls, folder: Path, names: Iterable[str]) -> dict[str, Self]:
+        """Read the stages `names` of a run by name; those that share a network are given the same one.
+
+        Args:
+            folder: The folder `stages` of the run.
+            names: Of the stages.
+
+        Raises:
+            UserError: As for `load`.
+        """
+        networks: dict[Path, Any] = {}
+        return {name: cls.load(folder / name, networks) for name in names}
+
+
+def ask(stages: Mapping[str, Stage], pixels: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Ask all stages about the same faces; a network that several of them share is asked once.
+
+    Args:
+        stages: Stages by name.
+        pixels: (n, height, width, channels) uint8.
+        rows: (m,) rows of `pixels`.
+
+    Returns:
+        Stage -> calibrated class probabilities, float64 (m, classes).
+    """
+    outputs: dict[int, np.ndarray] = {}
+    for stage in stages.values():
+        if id(stage.network) not in outputs:
+            outputs[id(stage.network)] = stage.outputs(pixels, rows)
+    return {name: stage.answer(outputs[id(stage.network)]) for name, stage in stages.items()}
 
 
 def remedy(folder: Path) -> str:
@@ -226,6 +301,21 @@ def _augmentation(config: StageConfig) -> Augmentation:
     if config.augment:
         return Augmentation(**{name: getattr(config, name) for name in names})
     return Augmentation(**{name: False if name == "flip" else 0.0 for name in names})
+
+
+def scored_groups(logits: np.ndarray, labels: np.ndarray, groups: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Accuracy of the gate that a composed answer holds, as history.csv names it; nothing where there are no groups.
+
+    Args:
+        logits: (n, emotions), composed.
+        labels: (n,) emotion indices.
+        groups: For each group, the places of its emotions.
+    """
+    if not groups:
+        return {}
+    sums = np.stack([np.logaddexp.reduce(logits[:, list(group)], axis=1) for group in groups], axis=1)
+    held = np.array([[label in group for group in groups] for label in labels])
+    return {"val_gate_accuracy": float(held[np.arange(len(labels)), sums.argmax(axis=1)].mean())}
 
 
 def scored_logits(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

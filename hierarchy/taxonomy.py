@@ -28,6 +28,7 @@ _SYNONYMS = {
 }
 
 FLAT = "flat"
+TRUNK = "trunk"  # the network whose heads are all stages of a run
 
 
 def canonical_emotion(word: str) -> str:

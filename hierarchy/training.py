@@ -137,7 +137,7 @@ class PenalisedTrainer(keras.Model):
     """A network, and a penalty on its features that joins the loss while training.
 
     Args:
-        network: Ends in the head, whose input are the features.
+        network: Ends in the head, whose input are the features, or in what composes the head's answer.
         penalty: Layer from (features, targets) to a scalar; its class centres are part of the training state.
         weight: Of the penalty in the loss.
     """
@@ -145,9 +145,9 @@ class PenalisedTrainer(keras.Model):
     def __init__(self, network: keras.Model, penalty: keras.layers.Layer, weight: float) -> None:
         super().__init__()
         head = network.get_layer(HEAD)
-        self.inner = keras.Model(network.input, [head.output, head.input])
+        self.inner = keras.Model(network.input, [network.output, head.input])
         self.penalty = penalty
-        self.penalty.build([head.input.shape, head.output.shape])
+        self.penalty.build([head.input.shape, network.output.shape])
         self.weight = weight
         self.built = True
 

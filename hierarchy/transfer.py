@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hierarchy.config import RunConfig
 from hierarchy.errors import UserError
 from hierarchy.runs import SPLITS, STAGES
+from hierarchy.taxonomy import TRUNK
 
 if TYPE_CHECKING:
     import keras
@@ -45,12 +46,9 @@ def find_weights(given: str, results: Path) -> Path:
         UserError: There is none.
     """
     run, _, stage = given.rstrip("/").rpartition("/")
-    places = (
-        Path(given),
-        Path(given) / MODEL,
-        Path(run) / STAGES / stage / MODEL,
-        results / run / STAGES / stage / MODEL,
-    )
+    folders = (Path(given), Path(run) / STAGES / stage, results / run / STAGES / stage)
+    trunks = (folder.parent / TRUNK / MODEL for folder in folders if folder.is_dir())  # of stages that share one
+    places = (Path(given), *(folder / MODEL for folder in folders), *trunks)
     found = next((place for place in places if place.is_file() and place.suffix == ".keras"), None)
     if found is None:
         raise UserError(

@@ -110,7 +110,7 @@ def _opened(run: str, stage_type: type[Stage], results: Path) -> _Run:
     trained = pipeline.read_metrics(folder)
     config = runs.read_config(folder)
     taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
-    stages = {s: stage_type.load(folder / runs.STAGES / s) for s in taxonomy.stages(config.mode)}
+    stages = stage_type.load_all(folder / runs.STAGES, taxonomy.stages(config.mode))
     layers = map_layers_of(stages)
     return _Run(folder=folder, config=config, trained=trained, taxonomy=taxonomy, stages=stages, layers=layers)
 

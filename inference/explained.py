@@ -116,7 +116,7 @@ def explain_faces(
     heats = []
     for name, faces, table in _answering(said):
         answers = table.argmax(axis=1)
-        maps = grad_cam(stages[name].network, pixels[faces], answers, layers[name])
+        maps = grad_cam(stages[name].network, pixels[faces], answers + stages[name].first_output, layers[name])
         heat = StageHeat(
             stage=name,
             classes=taxonomy.stage_classes(name),

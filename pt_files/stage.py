@@ -159,8 +159,8 @@ class TorchStage(Stage):
             "cpu_seconds": time.process_time() - cpu,
         }
 
-    def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Raw outputs for `rows` of `pixels` (uint8), float32 (m, classes)."""
+    def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Everything that the network says of `rows` of `pixels` (uint8), float32 (m, outputs)."""
         return _answers(self.network, self.network, pixels, rows)
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:

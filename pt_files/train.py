@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _text(name: str) -> str | None:
     """Help where it differs; what PyTorch leaves to Keras is hidden, but taken, so that its refusal can be said."""
-    return argparse.SUPPRESS if name in (*KERAS_ONLY, *IDLE) else _TEXTS.get(name)
+    return argparse.SUPPRESS if name in (*KERAS_ONLY, *IDLE, "trunk") else _TEXTS.get(name)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -76,6 +78,20 @@ def run_program(*commands: Sequence[str]) -> list[tuple[int, str]]:
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["result"')]
     assert len(lines) == len(commands), done.stderr[-3000:]
     return [(code, text) for _, code, text in lines]
+
+
+def kill_when(command: Sequence[str], file: Path) -> None:
+    """Start the program and kill it (SIGKILL) the moment `file` appears."""
+    child = subprocess.Popen(
+        [sys.executable, "tf_model.py", *command], cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while not file.exists():
+        assert child.poll() is None, "the program ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 @pytest.fixture

@@ -72,6 +72,11 @@ def _search_start(given: Given) -> tuple[Path, str | None, RunConfig]:
     if "config" not in given:
         given.setdefault("patience", TRIAL_PATIENCE)
     config = flags.start(given, results)
+    if config.shares_trunk:
+        raise UserError(
+            "--config: its stages share a trunk, and a search is about a stage with a network of its own; leave the "
+            "file out, or set its trunk to separate"
+        )
     name = check_value(RunConfig, "name", given.pop("name", None), "--name")
     return studies, name, flags.checked(dataclasses.replace(apply_flags(config, given), name=None), results)
 

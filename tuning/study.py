@@ -76,7 +76,7 @@ class Study:
     def key(self) -> str:
         """16 hex digits over all that a trial's score depends on; another key is another study."""
         search = {k: v for k, v in dataclasses.asdict(self.search).items() if k not in (*_EXTENDABLE, *_APART)}
-        config = {k: v for k, v in self.config.to_dict().items() if k not in ("name", "evaluation", "data")}
+        config = {k: v for k, v in self.config.to_dict().items() if k not in ("name", "evaluation", "data", "trunk")}
         held = {
             "stage": self.stage,
             "search": search,

@@ -16,9 +16,9 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from hierarchy.config import StageConfig
 from hierarchy.data.faces import StageFaces
 from hierarchy.errors import UserError
-from hierarchy.pipeline import stage_seed
 from hierarchy.progress import Progress
 from hierarchy.stage import Stage
+from hierarchy.stage_training import stage_seed
 from hierarchy.training import CHECKPOINT, read_checkpoint
 from hierarchy.transfer import MODEL
 from tuning.budget import Budget, TrialProgress

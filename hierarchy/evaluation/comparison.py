@@ -26,7 +26,7 @@ from hierarchy.evaluation.significance import (
     mean_std,
     paired_bootstrap,
 )
-from hierarchy.evaluation.wording import model_words
+from hierarchy.evaluation.wording import mode_words, model_words
 from hierarchy.runs import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, SPLITS
 from hierarchy.taxonomy import Taxonomy
 
@@ -324,6 +324,7 @@ def _run_row(run: _Judged, same_groups: bool, draw: dict[str, Any]) -> dict[str,
     return {
         "name": run.name,
         "mode": metrics["mode"],
+        "trunk": metrics.get("trunk"),
         "framework": metrics.get("framework", "keras"),
         "headline": metrics["headline"],
         "seed": metrics["seed"],
@@ -417,7 +418,7 @@ def _repeat(runs: list[_Judged]) -> dict[str, Any]:
 
 def _configuration(record: RunRecord) -> str:
     """A short text such as `flat, compact_resnet, 24 epochs, balance none`."""
-    parts = [str(record.metrics["mode"])]
+    parts = [mode_words(record.metrics)]
     if record.metrics["mode"] != "flat":
         parts.append(f"taxonomy {record.taxonomy.name}")
     entries = list((record.metrics.get("training") or {}).values())

@@ -17,6 +17,7 @@ from hierarchy.evaluation.wording import (
     duration,
     known,
     millions,
+    mode_words,
     percent,
     plain,
     points,
@@ -233,7 +234,7 @@ def _settings_table(record: ComparisonRecord) -> Table:
         (
             record.labels[run["name"]],
             str(run["name"]),
-            ", ".join(dict.fromkeys(plain(run.get(key)) for key in ("mode", "headline", "framework") if run.get(key))),
+            ", ".join(dict.fromkeys([mode_words(run), *_texts(run, "headline", "framework")])),
             plain(run.get("taxonomy")),
             plain(run.get("seed")),
             *(_each(run.get(key)) for key in ("models", "epochs", "balance")),
@@ -242,6 +243,11 @@ def _settings_table(record: ComparisonRecord) -> Table:
     ]
     columns = ("Run", "Folder", "Mode, answer, framework", "Taxonomy", "Seed", "Model", "Epochs", "Balance")
     return Table(columns, rows, caption="What was trained", words=tuple(range(len(columns))))
+
+
+def _texts(run: Mapping, *keys: str) -> list[str]:
+    """What is known of a run under `keys`."""
+    return [plain(run[key]) for key in keys if run.get(key)]
 
 
 def _each(values: Mapping | None) -> str:

@@ -14,7 +14,7 @@ from hierarchy.evaluation.grid_table import CHOOSING
 from hierarchy.evaluation.page import Beside, Code, Image, Images, Items, Page, Section, Table, Text, Tile, Tiles, Warn
 from hierarchy.evaluation.page import Block as Part
 from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.wording import known, percent, plain, points, span, spread, whole, with_span
+from hierarchy.evaluation.wording import known, mode_words, percent, plain, points, span, spread, whole, with_span
 from hierarchy.taxonomy import FLAT
 
 MOST_PANELS = 20  # small pictures in one figure
@@ -337,7 +337,7 @@ def _protocol(record: CrossvalRecord) -> Section:
         "Folds": f"{table['folds']}, stratified by emotion",
         "Cut": f"by subject: {kept}" if by_subject else "by sample: people may stand in several folds",
         "Repeats and seeds": f"{table['repeats']}; {', '.join(map(str, table['seeds']))}",
-        "Mode and models": f"{table['mode']}: {', '.join(models)}",
+        "Mode and models": f"{mode_words(table)}: {', '.join(models)}",
         "Taxonomy": f"{table['taxonomy'].get('name', '')} ({groups})",
         "Emotions left out": ", ".join(table["excluded"]) or "none",
         "Limit": f"{table['limit']:,} rows of each split" if table["limit"] else "none",

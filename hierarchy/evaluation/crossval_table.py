@@ -54,9 +54,9 @@ def crossval_table(planned: Grid, cells: Sequence[GridCell], folds: pd.DataFrame
         folds: folds.csv: `row`, `subject`, `repeat`, `fold`.
 
     Returns:
-        format, synthetic, mode, models, folds, repeats, split_by, seeds, command, data, classes, gate, rows (one a run,
-        with its confusion), failed, means (over all runs, over the runs of each repeat, and over the means of repeats),
-        emotions (recall of each over the runs) and pooled; the last three are empty where no run is finished.
+        format, synthetic, mode, trunk, models, folds, repeats, split_by, seeds, command, data, classes, gate, rows (one
+        a run, with its confusion), failed, means (over all runs, over the runs of each repeat, and over the means of
+        repeats), emotions (recall of each over the runs) and pooled; the last three are empty where no run is finished.
 
     Raises:
         UserError: A run was judged on other faces than those of its fold.
@@ -66,6 +66,7 @@ def crossval_table(planned: Grid, cells: Sequence[GridCell], folds: pd.DataFrame
     record = {
         "format": FORMAT,
         "mode": config.mode,
+        "trunk": config.trunk,
         "folds": folds_of(planned),
         "repeats": repeats_of(planned),
         "seeds": [int(seed) for seed in planned.axes[SEED]],

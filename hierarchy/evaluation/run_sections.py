@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image as Picture
 
+from hierarchy.config import SHARED
 from hierarchy.evaluation import figures
 from hierarchy.evaluation.page import (
     Beside,
@@ -45,7 +46,7 @@ from hierarchy.evaluation.wording import (
     whole,
     with_span,
 )
-from hierarchy.taxonomy import FLAT
+from hierarchy.taxonomy import FLAT, TRUNK
 
 SYNTHETIC = (
     "SYNTHETIC FACES: every face behind these numbers was drawn by the program. "
@@ -89,6 +90,11 @@ class RunRecord:
     def flat(self) -> bool:
         """Whether one network answers for all emotions, so that stages are implied."""
         return self.metrics["headline"] == FLAT
+
+    @property
+    def on_one_trunk(self) -> bool:
+        """Whether one network answers for all stages of a hierarchy."""
+        return self.metrics.get("trunk") == SHARED
 
     @property
     def gate(self) -> str:
@@ -329,17 +335,20 @@ def _stages(record: RunRecord) -> Section:
             "They equal each other where every group holds several emotions."
         ),
     ]
+    trunk = (
+        " Gate and specialists are heads of one network, trained together on the composed answer." * record.on_one_trunk
+    )
     return Section(
         "Stages",
         f"The gate ({record.gate}) is judged on all faces; each specialist on ALL faces of its group, "
-        "also those that the gate would have sent elsewhere, so no stage hides another's errors.",
+        f"also those that the gate would have sent elsewhere, so no stage hides another's errors.{trunk}",
         blocks,
     )
 
 
 def _stage_title(record: RunRecord, name: str) -> str:
-    if name == FLAT:
-        return "Flat model"
+    if name in (FLAT, TRUNK):
+        return "Flat model" if name == FLAT else "Shared trunk"
     kind = "gate" if name == record.gate else "specialist"
     return f"Implied {kind}: {name}" if record.flat else f"{kind.capitalize()}: {name}"
 
@@ -446,7 +455,8 @@ def _training(record: RunRecord) -> Section:
     for stage, history in _in_training_order(record, record.histories):
         if history.empty:
             continue
-        best = (training.get(stage) or record.stages.get(stage) or {}).get("best_epoch")
+        own = training.get(stage) or record.stages.get(stage, {}).get("record") or {}
+        best = own.get("best_epoch")
         with record.drawing(
             f"curves_{stage}", f"Training. {_stage_title(record, stage)}", 4.5, 4.4, rows=2, sharex=True
         ) as axes:
@@ -552,6 +562,8 @@ def _counts_table(record: RunRecord, counts: Mapping[str, Mapping[str, int]]) ->
 def _cost(record: RunRecord) -> Section:
     cost, training = record.metrics.get("cost") or {}, record.metrics.get("training") or {}
     columns = ("Stage", "Parameters", "Multiply-adds", "CPU-seconds", "CPU time", "Wall time")
+    if record.on_one_trunk:  # each stage's record is that of the one training
+        training = {"one network of all stages": next(iter(training.values()), {})}
     rows = [
         _cost_row(name, stage, stage.get("cpu_seconds"), stage.get("wall_seconds")) for name, stage in training.items()
     ]

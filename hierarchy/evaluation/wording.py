@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping
 
+from hierarchy.config import SHARED
+
 UNKNOWN = "-"
 
 ANSWERS = {
@@ -127,3 +129,8 @@ def model_words(stage: Mapping) -> str | None:
     """A stage's model with what it was made to see, from its record; None where the record tells none."""
     model, seen = stage.get("model"), [stage[name] for name in ("modality", "depth") if stage.get(name)]
     return f"{model} ({', '.join(seen)})" if model and seen else model
+
+
+def mode_words(record: Mapping) -> str:
+    """`flat`, `hierarchical`, or `hierarchical, shared trunk`, from a record's `mode` and `trunk`."""
+    return f"{record['mode']}, shared trunk" if record.get("trunk") == SHARED else str(record["mode"])

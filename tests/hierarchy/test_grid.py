@@ -159,12 +159,12 @@ class Centroids(Stage):
         self.record = training_record([row], config, train, batches, best_epoch=1, parameters=9, multiply_adds=9)
         return self
 
-    def logits(self, pixels, rows):
+    def outputs(self, pixels, rows):
         faces = pixels[rows].reshape(len(rows), 1, -1).astype(np.float32)
         return -np.abs(faces - self.network).mean(axis=2).astype(np.float32)
 
     def features(self, pixels, rows):
-        return self.logits(pixels, rows)
+        return self.outputs(pixels, rows)
 
     @classmethod
     def load_network(cls, folder: Path):

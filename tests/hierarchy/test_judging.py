@@ -28,10 +28,14 @@ class TableStage:
         if certain is not None:
             self.table = np.eye(len(classes))[certain]
         self.asked = []
+        self.network = object()
 
-    def predict_proba(self, pixels, rows):
+    def outputs(self, pixels, rows):
         self.asked.append(np.asarray(rows))
         return self.table[pixels[rows].reshape(len(rows))]
+
+    def answer(self, outputs):
+        return outputs
 
 
 def stages(taxonomy, mode, seed=0):

@@ -1,11 +1,6 @@
 """The whole program on tiny generated data: train, compose, judge, compare, evaluate, audit, kill and resume."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -13,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import CHECKOUT, QUICK, draw_face, run_program, write_fer_folder
+from tests.conftest import QUICK, draw_face, kill_when, run_program, write_fer_folder
 
 ISLANDS = ("--loss", "island", "--emotions", "fear,happy,neutral,sad")
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -216,26 +211,12 @@ def test_a_killed_run_resumes_to_the_same_weights(place: Path, fer_folder: Path)
     at = ("--results", str(place), "--logs", str(place / "logs"))
     start = ("--mode", "hierarchical", "--data", str(fer_folder), *QUICK, "--epochs", "3", "--name", "killed", *at)
     resume = ("--mode", "hierarchical", "--resume", "killed", *at)
-    _kill_when((*start, "--balance", "negative=oversample"), place / "killed" / "stages" / "valence" / "checkpoint.npz")
+    kill_when((*start, "--balance", "negative=oversample"), place / "killed" / "stages" / "valence" / "checkpoint.npz")
     assert not (place / "killed" / "stages" / "valence" / "stage.json").exists(), "killed too late to prove anything"
-    _kill_when(resume, place / "killed" / "stages" / "negative" / "checkpoint.npz")
+    kill_when(resume, place / "killed" / "stages" / "negative" / "checkpoint.npz")
     ((code, text),) = run_program(resume)
     assert code == 0, text
     _assert_same_weights(place / "tree", place / "killed")
-
-
-def _kill_when(command: tuple[str, ...], file: Path) -> None:
-    """Start the program and kill it the moment `file` appears."""
-    child = subprocess.Popen(
-        [sys.executable, "tf_model.py", *command], cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 300
-    while not file.exists():
-        assert child.poll() is None, "the program ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
 
 
 def test_resume_refuses_other_settings_and_changed_data(place: Path, tmp_path: Path) -> None:

@@ -31,7 +31,11 @@ def test_latency_is_in_order_and_asks_every_stage_for_one_face():
         shapes.append((tuple(face.shape), training))
         return face[:, 0, 0, :]
 
-    stages = {name: SimpleNamespace(network=network) for name in ("a", "b")}
+    def other(face, training):
+        return network(face, training)
+
+    own = {"a": network, "b": network, "c": other}  # of a and b, which share theirs, it is asked once
+    stages = {name: SimpleNamespace(network=made) for name, made in own.items()}
     timed = single_face_latency(KerasStage.answerer(stages, (48, 48, 1)), repeats=3)
     assert 0 < timed["p10"] <= timed["median"] <= timed["p90"]
     assert set(shapes) == {((1, 48, 48, 1), False)}

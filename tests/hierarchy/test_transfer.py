@@ -26,6 +26,13 @@ def test_a_stage_is_found_by_name_folder_or_file(given, results):
     assert find_weights(given.format(results), results) == results / "first/stages/flat/model.keras"
 
 
+def test_a_stage_that_shares_a_trunk_means_that(results):
+    (results / "first" / "stages" / "flat").rename(results / "first" / "stages" / "trunk")
+    (results / "first" / "stages" / "negative").mkdir()
+    for stage in ("negative", "trunk"):
+        assert find_weights(f"first/{stage}", results) == results / "first/stages/trunk/model.keras"
+
+
 @pytest.mark.parametrize("given", ["first", "first/negative", "other/flat", "{}/first/splits.csv"])
 def test_what_names_no_stage_is_one_line(given, results):
     with pytest.raises(UserError, match="no such weights; expected none, imagenet, RUN/STAGE"):

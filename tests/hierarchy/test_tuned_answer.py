@@ -28,7 +28,11 @@ class BarStage:
     asked: ClassVar[dict] = {}  # stage -> shape of the pictures that it saw
 
     def __init__(self, classes, sharpness):
-        self.classes, self.sharpness = classes, sharpness
+        self.classes, self.sharpness, self.network = classes, sharpness, object()
+
+    @classmethod
+    def load_all(cls, folder, names):
+        return {name: cls.load(folder / name) for name in names}
 
     @classmethod
     def load(cls, folder):
@@ -38,6 +42,12 @@ class BarStage:
         return stage
 
     def predict_proba(self, pixels, rows):
+        return self.answer(self.outputs(pixels, rows))
+
+    def answer(self, outputs):
+        return outputs
+
+    def outputs(self, pixels, rows):
         BarStage.asked[self.name] = pixels.shape[1:]
         size = pixels.shape[1]
         lines = pixels[rows].mean(axis=(2, 3))

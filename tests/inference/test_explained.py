@@ -20,12 +20,28 @@ EMOTIONS = ["happy", "sad", "angry", ""]
 class KnownStage:
     """Says what it is told; its network looks at the upper third for the first class, the lower for the others."""
 
+    first_output = 0
+
     def __init__(self, table):
         self.table = np.array(table)
         self.network = halves_network(self.table.shape[1])
 
-    def predict_proba(self, pixels, rows):
+    def outputs(self, pixels, rows):
         return self.table[rows]
+
+    def answer(self, outputs):
+        return outputs
+
+
+class HeadStage(KnownStage):
+    """One that shares its network: of the answers to all heads side by side it takes its own."""
+
+    def __init__(self, table, everything, network, first_output):
+        self.table, self.network, self.first_output = np.array(everything), network, first_output
+        self.own = slice(first_output, first_output + len(table[0]))
+
+    def answer(self, outputs):
+        return outputs[:, self.own]
 
 
 def halves_network(classes):
@@ -106,6 +122,19 @@ def test_a_flat_stage_answers_for_every_face(taxonomy):
     (heat,) = explain_faces(stages, map_layers_of(stages), taxonomy, faces(), rows()).stages
     assert heat.says().tolist() == ["angry", "sad", "angry", "neutral"]
     assert heat.maps[PICTURE].shape == (4, SIDE, SIDE)
+
+
+def test_stages_on_one_trunk_have_maps_of_their_own_outputs(taxonomy):
+    """Of the six outputs of one network only the gate's first looks at the upper third, all others at the lower."""
+    everything, network = np.concatenate([GATE, POSITIVE, NEGATIVE], axis=1), halves_network(6)
+    tables = {"valence": (GATE, 0), "positive": (POSITIVE, 2), "negative": (NEGATIVE, 4)}
+    stages = {name: HeadStage(table, everything, network, first) for name, (table, first) in tables.items()}
+    table = map_table(explain_faces(stages, map_layers_of(stages), taxonomy, faces(), rows()))
+    table = table.set_index(["row", "stage"])
+    assert table.loc[("a", "valence"), "upper"] == 1
+    assert table.loc[("a", "positive"), "says"] == "happy"
+    assert table.loc[("a", "positive"), "lower"] == 1  # the first class of its own, the third of the network
+    assert table.loc[("c", "negative"), "lower"] == 1
 
 
 def test_a_stage_without_a_map_is_named():

@@ -189,6 +189,7 @@ def error_of(capsys, *argv: object) -> str:
         (("--model", "compact_resnet:dropout=2"), "dropout is 2"),
         (("--mixup", "0.4"), "--mixup 0.4: PyTorch trains without"),
         (("--loss", "valence=center"), "--loss center: PyTorch trains with ce, weighted, focal"),
+        (("--trunk", "shared"), "--trunk shared: pytorch trains a network for each stage"),
         (("--data", "nowhere"), "nowhere: no such file or folder"),
         (("--dataset", "fer"), "unknown data set 'fer'; known: affectnet"),
         (("--config", "nowhere.json"), "--config: nowhere.json is no file"),
@@ -220,3 +221,4 @@ def test_help_answers_at_once_and_offers_only_what_works():
     assert time.monotonic() - start < 5
     assert "--loss ce|weighted|focal" in done.stdout
     assert "--mixup" not in done.stdout
+    assert "--trunk" not in done.stdout

@@ -14,8 +14,8 @@ from hierarchy.data.faces import Faces
 from hierarchy.data.sampling import class_prior
 from hierarchy.errors import UserError
 from hierarchy.judging import judge, predict, prediction_table
-from hierarchy.pipeline import train_stages
 from hierarchy.stage import Stage
+from hierarchy.stage_training import train_stages
 from hierarchy.taxonomy import FLAT, Taxonomy
 from hierarchy.tuned_answer import VALIDATION
 

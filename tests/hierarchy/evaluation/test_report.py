@@ -160,7 +160,7 @@ def make_history(folder: Path, rng: np.random.Generator, epochs: int = 12) -> No
     history |= {"val_loss": loss - 0.05 + noise[2], "val_accuracy": accuracy + 0.02 + noise[3]}
     history |= {"val_macro_f1": accuracy - 0.05, "learning_rate": 0.1 / epoch, "seconds": 80.0}
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
-    (folder / "stage.json").write_text(json.dumps({"best_epoch": 9}))
+    (folder / "stage.json").write_text(json.dumps({"record": {"best_epoch": 9}}))
 
 
 def make_comparison(runs: int = 2, *, synthetic: bool = False, **changes) -> dict:

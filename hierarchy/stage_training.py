@@ -1,0 +1,116 @@
+"""Trains the stages of a run, each with a network of its own or all on one trunk; what is complete is only loaded."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from hierarchy import runs
+from hierarchy.config import RunConfig
+from hierarchy.data.faces import Faces
+from hierarchy.progress import Progress
+from hierarchy.stage import RECORD, Stage
+from hierarchy.taxonomy import FLAT, TRUNK
+from hierarchy.trunk import head_stages, level_prior, trunk_stage
+
+
+def train_stages(
+    folder: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, logs: Path
+) -> dict[str, Stage]:
+    """Train the stages that are not complete yet below `folder`; load the others.
+
+    Args:
+        folder: Where `stages/` is or will be.
+        config: Settings of the run, complete.
+        stage_type: What trains the stages.
+        faces: What they learn from; only train and validation are looked at.
+        logs: Where TensorBoard's files go.
+    """
+    train = _on_one_trunk if config.shares_trunk else _one_by_one
+    return train(folder / runs.STAGES, config, stage_type, faces, logs)
+
+
+def _one_by_one(home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, logs: Path) -> dict[str, Stage]:
+    """Each stage in a folder of its own below `home`, with a network of its own."""
+    blank = {
+        name: stage_type(name=name, classes=faces.taxonomy.stage_classes(name))
+        for name in faces.taxonomy.stages(config.mode)
+    }
+    work = {name: _work(stage, name, config, faces) for name, stage in blank.items()}
+    complete = [name for name in blank if (home / name / RECORD).is_file()]
+    progress = Progress(sum(work.values()), done=sum(work[name] for name in complete))
+    stages = {}
+    for name, stage in blank.items():
+        if name in complete:
+            stages[name] = stage_type.load(home / name)
+            continue
+        _fit(stage, name, home / name, config, faces, progress, logs)
+        _calibrate(stage, config, faces)
+        _finish(stage, home / name)
+        stages[name] = stage
+    return stages
+
+
+def _on_one_trunk(home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, logs: Path) -> dict[str, Stage]:
+    """The trunk in a folder of its own below `home`, and in each stage's folder only what that stage adds to it."""
+    place, names = home / TRUNK, faces.taxonomy.stages(config.mode)
+    if (place / RECORD).is_file():
+        trunk = stage_type.load(place)
+    else:
+        for name in names:  # of a trunk that is gone
+            (home / name / RECORD).unlink(missing_ok=True)
+        trunk = trunk_stage(stage_type, faces.taxonomy)
+        progress = Progress(_work(trunk, FLAT, config, faces))
+        _fit(trunk, FLAT, place, config, faces, progress, logs)
+        _finish(trunk, place)
+    stages = head_stages(trunk, faces.taxonomy)
+    for name, stage in stages.items():
+        if (home / name / RECORD).is_file():
+            stages[name] = stage_type.load(home / name, {place: trunk.network})
+        else:
+            (home / name).mkdir(exist_ok=True)
+            _calibrate(stage, config, faces, level=level_prior(name, faces.taxonomy))
+            stage.save(home / name)
+    return stages
+
+
+def stage_seed(config: RunConfig, stage: str) -> int:
+    """Seed of one stage's first weights, order and augmentation."""
+    return zlib.crc32(f"{config.seed} {stage}".encode()) % 2**31
+
+
+def _work(stage: Stage, view: str, config: RunConfig, faces: Faces) -> float:
+    labels, shape = faces.stage_view(view, "train").labels, faces.images.pixels.shape[1:]
+    return stage.planned_work(config.for_stage(stage.name), shape, len(stage.classes), labels)
+
+
+def _fit(stage: Stage, view: str, place: Path, config: RunConfig, faces: Faces, progress: Progress, logs: Path) -> None:
+    """Train a stage in the folder `place` on the faces as the stage `view` sees them."""
+    settings = config.for_stage(stage.name)
+    place.mkdir(parents=True, exist_ok=True)
+    stage.fit(
+        faces.stage_view(view, "train", soft_labels=settings.soft_labels),
+        faces.stage_view(view, "validation"),
+        settings,
+        folder=place,
+        logs=logs / stage.name,
+        seed=stage_seed(config, stage.name),
+        progress=progress,
+    )
+
+
+def _calibrate(stage: Stage, config: RunConfig, faces: Faces, *, level: np.ndarray | None = None) -> None:
+    judging, name = config.evaluation, stage.name
+    stage.calibrate(
+        faces.stage_view(name, "validation"),
+        faces.stage_view(name, "train"),
+        temperature=judging.temperature,
+        prior_correction=judging.prior_correction,
+        level=level,
+    )
+
+
+def _finish(stage: Stage, place: Path) -> None:
+    """Write the record, which makes the stage complete; then nothing needs its checkpoint any more."""
+    stage.save(place)
+    (place / stage.checkpoint).unlink(missing_ok=True)
