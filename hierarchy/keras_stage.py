@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from hierarchy import schedule, training
 from hierarchy.config import RunConfig, StageConfig
-from hierarchy.data.batches import TrainBatches, evaluation_batches
+from hierarchy.data.batches import EVALUATED, TrainBatches, evaluation_batches
 from hierarchy.data.depth import depth_statistics
 from hierarchy.data.faces import StageFaces
 from hierarchy.data.sampling import draw_rows
@@ -138,12 +138,12 @@ class KerasStage(Stage):
 
     def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Everything that the network says of `rows` of `pixels` (uint8), float32 (m, outputs)."""
-        return self.network.predict(evaluation_batches(pixels, rows), verbose=0)
+        return _predicted(self.network, pixels, rows)
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What goes into the layer `predictions`, float32 (m, features)."""
         backbone = keras.Model(self.network.input, self.network.get_layer("predictions").input)
-        return backbone.predict(evaluation_batches(pixels, rows), verbose=0)
+        return _predicted(backbone, pixels, rows)
 
     @classmethod
     def load_network(cls, folder: Path) -> keras.Model:
@@ -154,6 +154,16 @@ class KerasStage(Stage):
                 f"{folder / training.MODEL} makes a Keras model of it"
             )
         return load_model(folder / training.MODEL)
+
+
+def _predicted(network: keras.Model, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """A network's outputs for `rows` of `pixels`, float32 (m, outputs).
+
+    All batches are of one size, the last filled up: kernels round by the size of a batch, and a face is to get the same
+    answer whatever faces it is asked about with.
+    """
+    filled = np.resize(rows, -(-len(rows) // EVALUATED) * EVALUATED)
+    return network.predict(evaluation_batches(pixels, filled), verbose=0)[: len(rows)]
 
 
 def _no_retracing(record: logging.LogRecord) -> bool:
@@ -257,7 +267,7 @@ def validation_scores(
     network: keras.Model, faces: StageFaces, config: StageConfig, groups: Sequence[Sequence[int]] = ()
 ) -> dict[str, float]:
     """Cross-entropy, accuracy and macro F1 of `network` on validation faces; with groups the gate's accuracy too."""
-    logits = network.predict(evaluation_batches(faces.pixels, faces.rows), verbose=0)
+    logits = _predicted(network, faces.pixels, faces.rows)
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
     return {
         "val_loss": float(cross_entropy(faces.targets, logits)),

@@ -9,16 +9,15 @@ import tensorflow as tf
 
 from hierarchy import runs
 from hierarchy.config import RunConfig
+from hierarchy.data.batches import EVALUATED
 from hierarchy.ensemble import HierarchicalClassifier
 from hierarchy.errors import UserError
-from hierarchy.evaluation.calibration import probabilities
 from hierarchy.keras_stage import KerasStage
 from hierarchy.stage import Stage
 from hierarchy.taxonomy import FLAT, Taxonomy
 from inference.answers import Facts, Model
 
 _NEEDED = {"mode", "taxonomy", "synthetic"}  # of metrics.json
-_BATCH = 256  # faces; more at once take memory and no less time
 _FEW = 32  # faces
 # Tracing three networks costs as much processor time as about six direct calls for a face.
 _DIRECT_CALLS = 5
@@ -35,35 +34,45 @@ class RunFolder(Model):
         self.facts = facts
         self.source = str(folder)
         self.stages = stages
+        self._networks = {id(stage.network): stage.network for stage in stages.values()}  # stages may share one
         self._calls = 0
-        signature = [tf.TensorSpec((None, *facts.shape), tf.float32)]
+        self._many = False
+        signature = [tf.TensorSpec((None, *facts.shape), tf.uint8)]
         self._traced = tf.function(self._direct, input_signature=signature, autograph=False)
 
     def emotions(self, faces: np.ndarray) -> np.ndarray:
         """P(emotion|x) of faces (n, size, size, channels) uint8: (n, emotions) float64."""
-        starts = range(0, len(faces), _BATCH)
-        return np.concatenate([self._composed(faces[start : start + _BATCH]) for start in starts])
-
-    def _composed(self, faces: np.ndarray) -> np.ndarray:
-        taxonomy = self.facts.taxonomy
-        logits = self._logits(faces.astype(np.float32))
-        said = {
-            name: probabilities(logits[name], stage.temperature, stage.log_prior_shift)
-            for name, stage in self.stages.items()
-        }
+        outputs = self._outputs(faces)
+        said = {name: stage.answer(outputs[id(stage.network)]) for name, stage in self.stages.items()}
         if FLAT in said:
             return said[FLAT]
+        taxonomy = self.facts.taxonomy
         return HierarchicalClassifier(taxonomy).compose(said[taxonomy.gate], {g: said[g] for g in taxonomy.specialists})
 
-    def _logits(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Each stage's raw outputs, float32 (n, classes): straight, or traced where that will pay."""
-        self._calls += 1
-        straight = len(pixels) <= _FEW and self._calls <= _DIRECT_CALLS
-        call = self._direct if straight else self._traced
-        return {name: output.numpy() for name, output in call(tf.constant(pixels)).items()}
+    def _outputs(self, faces: np.ndarray) -> dict[int, np.ndarray]:
+        """Each network's outputs, float32 (n, outputs): straight for the first few faces, traced where that will pay.
 
-    def _direct(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {name: stage.network(pixels, training=False) for name, stage in self.stages.items()}
+        Many faces, and the rest of many, are asked about as evaluation does, by Keras's own function and in batches of
+        one size: kernels round by both, and the answers are to be the same.
+        """
+        many, self._calls = len(faces) > _FEW, self._calls + 1
+        if many or self._many:
+            self._many = many
+            return self._in_batches(faces)
+        call = self._direct if self._calls <= _DIRECT_CALLS else self._traced
+        return {key: output.numpy() for key, output in call(tf.constant(faces)).items()}
+
+    def _in_batches(self, faces: np.ndarray) -> dict[int, np.ndarray]:
+        filled = np.resize(np.arange(len(faces)), -(-len(faces) // EVALUATED) * EVALUATED).reshape(-1, EVALUATED)
+        batches = [faces[rows].astype(np.float32) for rows in filled]
+        return {
+            key: np.concatenate([network.predict_on_batch(batch) for batch in batches])[: len(faces)]
+            for key, network in self._networks.items()
+        }
+
+    def _direct(self, faces: tf.Tensor) -> dict[int, tf.Tensor]:
+        pixels = tf.cast(faces, tf.float32)
+        return {key: network(pixels, training=False) for key, network in self._networks.items()}
 
 
 def open_run(folder: Path) -> RunFolder:
@@ -82,7 +91,7 @@ def open_run(folder: Path) -> RunFolder:
             f"run {folder.name} takes faces with their depth, which a picture alone has not; name a run of pictures"
         )
     facts = _facts(folder, config, record)
-    stages = {name: KerasStage.load(folder / runs.STAGES / name) for name in facts.taxonomy.stages(facts.mode)}
+    stages = KerasStage.load_all(folder / runs.STAGES, facts.taxonomy.stages(facts.mode))
     return RunFolder(folder, facts, stages)
 
 
