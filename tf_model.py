@@ -289,7 +289,8 @@ def _compare_crossvals(names: Sequence[str], given: Given, command: str) -> Path
 
 
 def _explain(given: Given, command: str) -> Path:
-    (run,), results = given["runs"], given["results"]
+    results = given["results"]
+    run = next(iter(given["runs"]), None) or answering.default_run(results)
     runs.find_run(run, results)
     data = section(DataConfig, given)
     images = given.get("image", [])
@@ -468,7 +469,7 @@ MODES = {
         call=_explain,
         fields={DataConfig: ("data", "dataset", "limit", "skip_bad"), RunConfig: ("name",)},
         others=("image", "results"),
-        runs=(1, 1),
+        runs=(0, 1),
         texts={
             "data": "folder, csv or zip to look at (default: the test faces of the run, or --image alone)",
             "limit": "a stratified N of the faces (default: 500)",

@@ -110,6 +110,17 @@ def _formats(text: str) -> tuple[str, ...]:
     return words
 
 
+def default_run(results: Path) -> str:
+    """The run that is looked at where none is named.
+
+    Raises:
+        UserError: There is none.
+    """
+    from inference.default_model import default_model
+
+    return default_model(results)
+
+
 def _table(text: str | None) -> Path | None:
     """A file of rows, of a kind that we write and in a folder that is there."""
     if text is None:
