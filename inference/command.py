@@ -51,8 +51,9 @@ def webcam(given: Given, _command: str) -> None:
     if len(given.get("run", [])) > 1:
         raise UserError("--run is given twice; the live window shows one model, --mode predict takes several")
     record, rows = (_new_file(given, name) for name in ("record", "csv"))
-    from inference.webcam import run_webcam
+    from inference.webcam import check_places, run_webcam
 
+    check_places(settings.source, window=settings.window, record=record, csv=rows)
     (predictor,) = _predictors(given.get("run"), faces, given["results"])
     run_webcam(
         predictor,

@@ -310,7 +310,7 @@ def run_webcam(
             what it had sent.
         KeyboardInterrupt: With what was done; the files are finished.
     """
-    _check_files(source, record, csv)
+    check_places(source, window=False, record=record, csv=csv)
     with ExitStack() as stack:
         shown = stack.enter_context(open_window(_TITLE)) if window else None
         reader = stack.enter_context(open_reader(source))
@@ -349,8 +349,8 @@ def _conclude(session: _Session, *, interrupted: bool) -> None:
     print(outcome)
 
 
-def _check_files(source: str, record: Path | None, csv: Path | None) -> None:
-    """Refuse files that cannot be written, before a camera is opened.
+def check_places(source: str, *, window: bool, record: Path | None, csv: Path | None) -> None:
+    """Refuse files that cannot be written, or a window without a screen, before a model is loaded.
 
     Raises:
         UserError: So it is.
@@ -362,6 +362,8 @@ def _check_files(source: str, record: Path | None, csv: Path | None) -> None:
     for path in filter(None, (record, csv)):
         if path.resolve() == Path(source).resolve():
             raise UserError(f"{path} is the video that is watched; name another file")
+    if window:
+        _check_screen()
 
 
 def _count(number: int, noun: str) -> str:
