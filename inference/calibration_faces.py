@@ -1,0 +1,71 @@
+"""The faces by which the steps of an int8 model are chosen: some of those that the run was trained on."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from hierarchy import runs
+from hierarchy.config import DataConfig, RunConfig
+from hierarchy.data.faces import Faces, read_faces
+from hierarchy.errors import UserError
+from hierarchy.evaluation.features import stratified
+
+MOST_FACES = 500  # more move no step by much
+
+log = logging.getLogger("hierarchy")
+
+
+def calibration_faces(folder: Path, data: DataConfig) -> np.ndarray:
+    """A stratified choice of train faces, the same for the same run.
+
+    Args:
+        folder: Of the run.
+        data: What to read where the run's own data is gone; may name nothing.
+
+    Returns:
+        (n, size, size, channels) uint8, n up to `MOST_FACES`.
+
+    Raises:
+        UserError: Neither the run's data nor other data can be read, or it has no train faces.
+    """
+    config = runs.read_config(folder)
+    faces = _own_faces(config, data) or read_faces(_elsewhere(config, data))
+    rows = faces.split("train")
+    if not len(rows):
+        raise UserError("tflite-int8 needs some train faces of this run, and the data has none; name other with --data")
+    chosen = rows.iloc[stratified(rows["emotion"], most=MOST_FACES, seed=config.seed)]
+    log.info("int8 calibrated by %d train faces.", len(chosen))
+    return faces.images.pixels[chosen.index.to_numpy()]
+
+
+def _own_faces(config: RunConfig, data: DataConfig) -> Faces | None:
+    """The faces that the run was trained on; None where they are gone and `data` names others."""
+    named = data.data is not None or data.dataset is not None
+    try:
+        return read_faces(config)
+    except (UserError, OSError) as error:
+        if named:
+            log.warning("The run's own faces cannot be read (%s): others calibrate tflite-int8.", error)
+            return None
+        raise UserError(
+            f"tflite-int8 needs some train faces of this run, and they cannot be read ({error}); name other with --data"
+        ) from error
+
+
+def _elsewhere(config: RunConfig, data: DataConfig) -> RunConfig:
+    """The run's settings with other faces."""
+    other = dataclasses.replace(
+        config.data,
+        data=data.data,
+        dataset=data.dataset,
+        ferplus=data.ferplus,
+        skip_bad=data.skip_bad,
+        generated=None,
+        limit=None,
+        min_intensity=None,
+        folds=None,
+        fold=None,
+    )
+    return dataclasses.replace(config, data=other)
