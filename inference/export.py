@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -139,12 +140,23 @@ def _write_onnx(function: Function, facts: Facts, path: Path, _faces: np.ndarray
         import tf2onnx
     except ImportError as error:
         raise UserError(f"onnx needs {error.name}: python -m pip install tf2onnx onnx onnxruntime") from error
-    model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=_OPSET)
+    handlers = {"Erfc": (_write_erfc, [])}
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=_OPSET, custom_op_handlers=handlers
+    )
     onnx.helper.set_model_props(model, embedded_facts.entries(facts))
     onnx.checker.check_model(model)
     with atomic_write(path) as temporary:
         onnx.save(model, temporary)
         _check(onnx_file.open_file, temporary, function)
+
+
+def _write_erfc(graph: Any, node: Any, name: str, _arguments: Sequence) -> None:
+    """1 - Erf(x) in place of Erfc, which ONNX has not and tf2onnx does not know; an exact GELU is made of it."""
+    one = graph.make_const(f"{name}_one", np.ones((), np.float32))
+    error = graph.make_node("Erf", node.input)
+    graph.remove_node(name)
+    graph.make_node("Sub", [one.output[0], error.output[0]], name=name, outputs=node.output)
 
 
 def _write_tflite(function: Function, facts: Facts, path: Path, _faces: np.ndarray | None) -> None:

@@ -14,6 +14,8 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -92,6 +94,7 @@ def main() -> None:
     parser.add_argument("--tflite", required=True, metavar="FILE", help="its export in float")
     parser.add_argument("--int8", required=True, metavar="FILE", help="its export in int8")
     parser.add_argument("--photo", required=True, metavar="FILE", help="a photograph with a face")
+    parser.add_argument("--video", metavar="FILE", help="a film, which predict goes through once on all cores")
     parser.add_argument("--fer-python", metavar="FILE", help="python of an environment with the package fer")
     parser.add_argument("--seconds", type=float, default=3.0, help="time for each figure in each round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -102,6 +105,22 @@ def main() -> None:
             figures.setdefault(name, []).append(figure)
             print(f"round {number + 1}, {name}: {figure}", file=sys.stderr)
     _print(figures, arguments.rounds)
+    if arguments.video:
+        _time_video(arguments.video, arguments.tflite)
+
+
+def _time_video(video: str, model: str) -> None:
+    """How long predict takes for a film, all processor cores at hand."""
+    import cv2
+
+    film = cv2.VideoCapture(video)
+    length = film.get(cv2.CAP_PROP_FRAME_COUNT) / film.get(cv2.CAP_PROP_FPS)
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["tf_model.py", "--mode", "predict", video, "--run", model, "--out", f"{folder}/rows.csv"]
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+        took = time.perf_counter() - start
+    print(f"\na film of {length:.0f} s takes predict {took:.0f} s on {len(os.sched_getaffinity(0))} cores")
 
 
 def _round(arguments: argparse.Namespace) -> Iterator[tuple[str, dict]]:

@@ -134,6 +134,22 @@ def test_an_interrupted_export_leaves_the_old_one(copy, monkeypatch, name, step)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(copy, monkeypatch):
+    folder = copy / "tree" / "export" / "tree_saved_model"
+    before = {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*") if path.is_file()}
+    rename = Path.rename
+
+    def interrupt(self, target):
+        if target == folder and not self.name.endswith("-old"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export.export_run("tree", ["saved_model"], data=DataConfig(), out=None, results=copy)
+    assert {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("name", ["tflite", "saved_model"])
 def test_a_second_export_takes_the_place_of_the_first(copy, name):
     folder = copy / "tree" / "export"

@@ -77,7 +77,7 @@ class NearestMean(Stage):
         self.record = {"levels_prior": False, "drawn_rows": len(train.rows), "epochs_run": config.epochs, **costs}
         return self
 
-    def logits(self, pixels, rows):
+    def outputs(self, pixels, rows):
         faces = pixels[rows, :8].reshape(len(rows), 1, -1) / 255
         return -0.05 * ((faces - self.network) ** 2).sum(axis=2)
 
