@@ -1,5 +1,5 @@
 import io
-import os
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_a_file_that_is_named_twice_is_looked_at_once(tmp_path, monkeypatch):
 def test_copies_of_files_of_one_name_get_places_of_their_own(tmp_path):
     files(tmp_path, "a/1.jpg", "b/1.jpg", "c/a/1.jpg")
     items = find_items([str(tmp_path / "a" / "1.jpg"), str(tmp_path / "b"), str(tmp_path / "c")], io.StringIO())
-    assert [item.below for item in items] == ["1.jpg", "1-2.jpg", os.path.join("a", "1.jpg")]
+    assert [item.below for item in items] == ["1.jpg", "1-2.jpg", str(Path("a", "1.jpg"))]
 
 
 def test_a_picture_is_what_is_no_video_by_its_name(tmp_path):
