@@ -1,7 +1,6 @@
 """Imbalance: which train rows are drawn, how often, and how much a class weighs."""
 
 import numpy as np
-from imblearn.over_sampling import RandomOverSampler
 from sklearn.utils.class_weight import compute_class_weight
 
 
@@ -19,6 +18,8 @@ def draw_rows(labels: np.ndarray, balance: str, *, seed: int) -> np.ndarray:
     positions = np.arange(len(labels), dtype=np.int64)
     if balance != "oversample":
         return positions
+    from imblearn.over_sampling import RandomOverSampler  # half a second that answering a photo must not pay
+
     drawn, _ = RandomOverSampler(random_state=seed).fit_resample(positions[:, None], labels)
     return drawn[:, 0]
 
