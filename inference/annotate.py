@@ -11,21 +11,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hierarchy.errors import UserError
+from hierarchy.palette import EMOTION_COLOURS
 from hierarchy.paths import atomic_write
 from inference.records import UNCERTAIN
 from inference.video import check_folder, silence_opencv
-
-# The same as in all figures. Theirs come with matplotlib, which takes longer to load than a small model does.
-EMOTION_COLOURS = {
-    "angry": "#d55e00",
-    "disgust": "#009e73",
-    "fear": "#cc79a7",
-    "happy": "#e69f00",
-    "sad": "#0072b2",
-    "surprise": "#56b4e9",
-    "neutral": "#a0a6ac",
-    "contempt": "#4a4f55",
-}
 
 SYNTHETIC_BANNERS = ("synthetic: the model learned from drawn faces", "synthetic model", "synthetic")
 # How each kind of file is written; qualities where the difference to the original cannot be seen.

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from hierarchy.palette import EMOTION_COLOURS
 from hierarchy.paths import atomic_write
 
 DPI = 150
@@ -27,18 +28,6 @@ ACCENT = "#0072b2"
 SECOND = "#d55e00"
 THIRD = "#009e73"
 PALE = "#9fb3c4"
-
-# Okabe and Ito's colour-blind-safe set (2008) without yellow and black, which vanish or shout on white; two greys.
-EMOTION_COLOURS = {
-    "angry": "#d55e00",
-    "disgust": "#009e73",
-    "fear": "#cc79a7",
-    "happy": "#e69f00",
-    "sad": "#0072b2",
-    "surprise": "#56b4e9",
-    "neutral": "#a0a6ac",
-    "contempt": "#4a4f55",
-}
 
 MEASURES = {
     "top1": ("Top-1 accuracy", ACCENT, "o"),

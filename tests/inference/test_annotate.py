@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from hierarchy.errors import UserError
+from hierarchy.palette import EMOTION_COLOURS
 from inference import annotate
-from inference.annotate import EMOTION_COLOURS, FaceAnswer, annotated, save_picture, text_size
+from inference.annotate import FaceAnswer, annotated, save_picture, text_size
 from tests.conftest import CHECKOUT, FER_EMOTIONS
 
 NEGATIVE = ("angry", "disgust", "fear", "sad")
@@ -45,12 +46,6 @@ def grid(count, side, gap, width):
     return [
         (gap // 2 + (n % columns) * (side + gap), gap + (n // columns) * (side + gap), side, side) for n in range(count)
     ]
-
-
-def test_colours_are_those_of_the_figures():
-    from hierarchy.evaluation import figures
-
-    assert figures.EMOTION_COLOURS == EMOTION_COLOURS
 
 
 def test_the_picture_that_came_in_stays_as_it_was():
