@@ -65,7 +65,10 @@ class AdaptiveMean(keras.layers.Layer):
     def call(self, maps: Any) -> Any:
         """Average a batch of maps."""
         rows, columns = (ops.convert_to_tensor(_windows(n, self.size), maps.dtype) for n in maps.shape[1:3])
-        return ops.einsum("qw,bpwc->bpqc", columns, ops.einsum("ph,bhwc->bpwc", rows, maps))
+        # Plain products of matrices: einsum would do, but TFLite has no counterpart of what TensorFlow makes of it.
+        narrow = ops.tensordot(maps, columns, axes=[[2], [1]])  # (batch, rows, channels, size)
+        small = ops.tensordot(narrow, rows, axes=[[1], [1]])  # (batch, channels, size of columns, size of rows)
+        return ops.transpose(small, (0, 3, 2, 1))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the averaged maps."""

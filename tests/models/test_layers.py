@@ -38,6 +38,17 @@ def test_maps_are_averaged_in_windows_that_leave_nothing_out(shape, size):
     np.testing.assert_allclose(found, np.moveaxis(expected, 2, 0), rtol=1e-5)
 
 
+def test_means_go_into_tflite():
+    """The VGGs are made of them, and exported."""
+    import tensorflow as tf
+
+    pixels = keras.Input((5, 4, 2))
+    network = keras.Model(pixels, AdaptiveMean(size=3)(pixels))
+    call = tf.function(lambda x: network(x), input_signature=[tf.TensorSpec((None, 5, 4, 2), tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], tf.Module())
+    assert len(converter.convert()) > 0
+
+
 def test_size_survives_serialisation():
     layer = AdaptiveMean(size=3, name="pooled")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
