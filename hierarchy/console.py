@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from hierarchy.config import StageConfig, fields_of
 from hierarchy.errors import IncompleteError, UserError
+from hierarchy.native_output import quiet_tensorflow
 
 # What a user can mend about a disk, a folder or a file.
 _MENDABLE = (
@@ -92,6 +93,7 @@ def run_program(name: str, call: Callable[[], None]) -> int:
     Returns:
         Exit code: 0 done, 1 done but for some of many files, 2 bad input, 130 interrupted.
     """
+    quiet_tensorflow()
     try:
         call()
     except UserError as error:

@@ -16,12 +16,12 @@ from ai_edge_litert.interpreter import Interpreter
 from hierarchy import runs
 from hierarchy.config import DataConfig
 from hierarchy.errors import UserError
+from hierarchy.native_output import hushed
 from hierarchy.paths import atomic_write
 from inference import embedded_facts
 from inference.answers import Facts, Model
 from inference.backends import lite, saved_model
 from inference.backends import onnx as onnx_file
-from inference.backends.lite import hushed
 from inference.backends.run_folder import RunFolder, open_run
 from inference.backends.saved_model import OUTPUT, SIGNATURE
 from inference.calibration_faces import calibration_faces

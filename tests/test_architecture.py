@@ -28,6 +28,7 @@ LIGHT = (
     "hierarchy/errors.py",
     "hierarchy/flags.py",
     "hierarchy/grid.py",
+    "hierarchy/native_output.py",
     "hierarchy/paths.py",
     "hierarchy/runs.py",
     "hierarchy/taxonomy.py",

@@ -1,14 +1,13 @@
 """A whole run as a .tflite file, answered by LiteRT: needs neither TensorFlow nor Keras."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hierarchy.errors import UserError
+from hierarchy.native_output import hushed
 from inference.answers import Facts, Model
 from inference.embedded_facts import read_from_tflite
 
@@ -73,20 +72,3 @@ def _check_tensors(path: Path, facts: Facts, interpreter: "Interpreter") -> None
     wanted = [(facts.shape, "uint8"), ((len(facts.taxonomy.emotions),), "float32")]
     if found != wanted:
         raise UserError(f"model {path}: its tensors are {found}, its facts promise {wanted}; export the run again")
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Keep what native code prints off the screen while the block runs: LiteRT tells that it made a delegate.
-
-    It asks no environment variable and has no setting for that. What Python prints meanwhile goes as well.
-    """
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

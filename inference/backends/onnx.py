@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hierarchy.errors import UserError
+from hierarchy.native_output import hushed
 from inference.answers import Facts, Model
-from inference.backends.lite import hushed
 from inference.embedded_facts import read_from_onnx
 
 if TYPE_CHECKING:
