@@ -1,5 +1,6 @@
 """`--mode predict`, `webcam` and `export`: from the flags that a user gave to one call; light until they are valid."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ def predict(given: Given, _command: str) -> None:
     items = find_items(given["inputs"], sys.stdin)
     if settings.plot and not any(item.is_video for item in items):
         raise UserError("--plot: there is no video among the inputs; a picture has no course over time")
+    if explain and all(item.is_video for item in items):
+        raise UserError("--explain: there is no picture among the inputs; frames of videos are not explained")
     from inference import predict as predicting
 
     predictors = _predictors(given.get("run"), faces, given["results"])
@@ -137,15 +140,13 @@ def _table(text: str | None) -> Path | None:
 
 
 def _folder(given: Given, name: str) -> Path | None:
-    """A folder for what is made, there or to be made."""
+    """A folder for what is made, there or to be made by what writes into it."""
     if name not in given:
         return None
     path = Path(given[name])
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{flag(name)}: {path} cannot be made a folder ({error.strerror})") from error
-    runs.check_writable(path)
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UserError(f"{flag(name)}: {place} is not a writable folder; name another place")
     return path
 
 

@@ -171,7 +171,7 @@ class _Job:
     def way_on(self) -> str:
         """What to do after an interruption."""
         if self.out:
-            return f"what was answered stands in {self.out.path}; give the same command again to go on"
+            return f"what was answered stands in {self.out.journal}; give the same command again to go on"
         return "with --out FILE.csv the same command could go on"
 
     def conclude(self) -> None:

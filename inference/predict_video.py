@@ -50,11 +50,12 @@ class VideoJob:
 
         A video that ends before its time keeps its rows; the last one has the error.
         """
-        try:
-            with VideoReader(item.path) as reader:
-                return self._rows(item, reader, blank)
-        except UserError as error:
-            return [{**blank, "faces": 0, "run": p.name, "error": str(error)} for p in self.predictors]
+        with ExitStack() as stack:
+            try:
+                reader = stack.enter_context(VideoReader(item.path))
+            except UserError as error:
+                return [{**blank, "faces": 0, "run": p.name, "error": str(error)} for p in self.predictors]
+            return self._rows(item, reader, blank)
 
     def _rows(self, item: Item, reader: VideoReader, blank: Row) -> list[Row]:
         fps = self.settings.video_fps or _FASTEST
@@ -102,6 +103,7 @@ class VideoJob:
     def _plot(self, item: Item, rows: Sequence[Row], frames: int, reader: VideoReader) -> None:
         from inference.timeline import draw_timeline
 
+        self.plots.mkdir(parents=True, exist_ok=True)
         for predictor in self.predictors:
             stem = Path(item.below).stem + (f"-{predictor.name}" if len(self.predictors) > 1 else "")
             draw_timeline(

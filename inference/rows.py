@@ -34,6 +34,7 @@ class RowFile:
     Attributes:
         done: Names of the files whose rows are complete.
         failed: How many of them have an error.
+        journal: Where the rows are until `finish`.
 
     Raises:
         UserError: Another kind of file, one that holds something else, or that cannot be written.
@@ -45,14 +46,14 @@ class RowFile:
         self.words = _TEXT | set(words)
         self.done: set[str] = set()
         self.failed = 0
-        self._journal = path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.part")
+        self.journal = path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.part")
         self._continue(runs)
 
     def _continue(self, runs: Sequence[str]) -> None:
         """Take up what an earlier call has written, without the rows of a file that it was in the middle of."""
-        if self.path != self._journal and self.path.is_file() and not self._journal.is_file():
+        if self.path != self.journal and self.path.is_file() and not self.journal.is_file():
             self._write_journal(self._finished_rows())
-        if not self._journal.is_file() or not self._journal.stat().st_size:
+        if not self.journal.is_file() or not self.journal.stat().st_size:
             self._write_journal([])
             return
         size = 0
@@ -60,7 +61,7 @@ class RowFile:
             size = end
             self.done.add(file)
             self.failed += any(row["error"] for row in rows)
-        with self._journal.open("r+b") as journal:
+        with self.journal.open("r+b") as journal:
             journal.truncate(size or len(self._line(self.columns)))
 
     def _complete_files(self, runs: Sequence[str]) -> Iterator[tuple[int, str, list[dict[str, str]]]]:
@@ -79,7 +80,7 @@ class RowFile:
                 kept = []
 
     def _rows_with_ends(self) -> Iterator[tuple[int, dict[str, str]]]:
-        with self._journal.open("rb") as journal:
+        with self.journal.open("rb") as journal:
             lines = _Lines(journal)
             reader = csv.reader(lines)
             header = next(reader, [])
@@ -108,7 +109,7 @@ class RowFile:
 
     def _write_journal(self, rows: Iterable[Mapping[str, Any]]) -> None:
         try:
-            with atomic_write(self._journal) as temporary:
+            with atomic_write(self.journal) as temporary:
                 temporary.write_bytes(self._line(self.columns) + self._lines(rows))
         except OSError as error:
             raise UserError(f"--out {self.path}: cannot be written ({error.strerror}); choose another place") from error
@@ -127,26 +128,26 @@ class RowFile:
         Raises:
             UserError: The disk is full or the file cannot be written any more.
         """
-        before = self._journal.stat().st_size
+        before = self.journal.stat().st_size
         try:
-            with self._journal.open("ab") as journal:
+            with self.journal.open("ab") as journal:
                 journal.write(self._lines(rows))
                 journal.flush()
                 os.fsync(journal.fileno())
         except OSError as error:
-            os.truncate(self._journal, before)
+            os.truncate(self.journal, before)
             raise UserError(
                 f"--out {self.path}: cannot be written ({error.strerror}); mend that, then give the command again"
             ) from error
 
     def finish(self) -> None:
         """Make the .json or .parquet of what has grown beside it."""
-        if self._journal == self.path:
+        if self.journal == self.path:
             return
         write = _write_json if self.path.suffix.lower() == ".json" else _write_parquet
         with atomic_write(self.path) as temporary:
             write(temporary, self._typed_rows(), self.columns, {name: self._kind(name) for name in self.columns})
-        self._journal.unlink()
+        self.journal.unlink()
 
     def _typed_rows(self) -> Iterator[dict[str, Any]]:
         kinds = {name: self._kind(name) for name in self.columns}

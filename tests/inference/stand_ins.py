@@ -57,3 +57,15 @@ class SquareDetector(Detector):
         above = np.pad(lit, ((1, 0), (1, 0)))
         corners = np.argwhere(lit & ~above[:-1, 1:] & ~above[1:, :-1])
         return [Face(box=(int(x), int(y), self.side, self.side), score=1.0, eyes=None) for y, x in corners]
+
+
+class FixedDetector(Detector):
+    """Finds one face, always in the same place."""
+
+    name = "fixed"
+
+    def __init__(self, box):
+        self.box = box
+
+    def find(self, pictures):
+        return [[Face(box=self.box)] for _ in pictures]

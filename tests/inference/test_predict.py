@@ -6,6 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +20,7 @@ from inference.predict import Outputs, predict_files
 from inference.predictor import Predictor
 from inference.settings import FaceConfig, PredictConfig
 from tests.conftest import QUICK, draw_face, run_program
-from tests.inference.stand_ins import BarModel, SquareDetector
+from tests.inference.stand_ins import BarModel, FixedDetector, SquareDetector
 
 PHOTO = Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
 
@@ -43,6 +44,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
     at = ("--results", results)
     train = ("--data", fer_folder, *QUICK, "--model", "shallow_cnn", "--epochs", "1", "--logs", work / "logs", *at)
     shutil.copy(PHOTO, work / "photo.jpg")
+    (work / "film.mp4").write_text("no film")
     (work / "bad").mkdir()
     (work / "bad" / "text.jpg").write_text("no picture")
     shutil.copy(PHOTO, work / "bad" / "photo.jpg")
@@ -67,6 +69,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
         "abstain": (*predict, work / "photo.jpg", "--run", "tree", "--abstain", "0.999"),
         "bad": (*predict, work / "bad", "--run", "tree", "--out", work / "bad.json"),
         "plot": (*predict, work / "photo.jpg", "--run", "tree", "--plot"),
+        "explain": (*predict, work / "film.mp4", "--run", "tree", "--explain", work / "why3"),
         "twice": (*predict, work / "photo.jpg", "--run", "tree", "--run", "tree"),
         "unknown": (*predict, work / "photo.jpg", "--run", "nothing"),
         "kind": (*predict, work / "photo.jpg", "--run", "tree", "--out", work / "rows.txt"),
@@ -127,6 +130,11 @@ def test_several_models_stand_side_by_side(done):
     assert lines.index(head) < next(at for at, line in enumerate(lines) if line.strip().startswith("answer"))
 
 
+def test_what_is_refused_leaves_no_folder(done):
+    said(done, "explain", code=2)
+    assert not (done["work"] / "why3").exists()
+
+
 def test_an_unsure_answer_is_uncertain(done):
     assert "uncertain" in said(done, "abstain")
 
@@ -145,6 +153,7 @@ def test_a_damaged_file_is_a_row_and_an_exit_code(done):
     ("name", "words"),
     [
         ("plot", "--plot: there is no video"),
+        ("explain", "--explain: there is no picture"),
         ("twice", "--run tree is named twice"),
         ("unknown", "no run 'nothing'"),
         ("kind", "rows.txt is none of .csv, .json, .parquet"),
@@ -245,3 +254,35 @@ def test_a_model_that_other_rows_are_of_is_refused(tmp_path):
     answer(items, [stand_in()], tmp_path)
     with pytest.raises(UserError, match="holds answers of bars, not of other"):
         answer(items, [stand_in(name="other")], tmp_path)
+
+
+def film(path, faces, side=48):
+    """A film of two seconds, ten frames each, with one face that stays where it is."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (160, 120))
+    for face in faces:
+        picture = np.zeros((120, 160, 3), np.uint8)
+        picture[40 : 40 + side, 60 : 60 + side] = face[..., None]
+        writer.write(picture)
+    writer.release()
+    return Item(str(path), path.name)
+
+
+def test_a_video_is_looked_at_five_times_a_second(tmp_path):
+    rng = np.random.default_rng(3)
+    item = film(tmp_path / "film.avi", [np.maximum(draw_face(3, rng), 1) for _ in range(20)])
+    whole = Predictor(BarModel(), faces=FaceConfig(), detector=FixedDetector((60, 40, 48, 48)))
+    rows = answer([item], [whole], tmp_path)
+    assert rows["frame"].tolist() == list(range(0, 20, 2))
+    assert set(rows["track"]) == {1}
+    assert set(rows["faces"]) == {10}
+    assert set(rows["emotion"]) == {"happy"}
+
+
+def test_a_marked_copy_that_cannot_be_written_ends_the_call_and_is_not_the_videos_fault(tmp_path):
+    item = film(tmp_path / "film.avi", [np.full((48, 48), 200, np.uint8)] * 4)
+    whole = Predictor(BarModel(), faces=FaceConfig(), detector=FixedDetector((60, 40, 48, 48)))
+    outputs = Outputs(out=tmp_path / "rows.csv", annotate=tmp_path)
+    with pytest.raises(UserError, match=r"film\.avi would replace it"):
+        predict_files([item], [whole], settings=PredictConfig(), outputs=outputs)
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 0
+    assert item.path.is_file()
