@@ -10,9 +10,8 @@ from hierarchy.config import DataConfig, check_value
 from hierarchy.console import flag
 from hierarchy.errors import IncompleteError, UserError
 from hierarchy.flags import Given, check_data, section
+from inference.rows import KINDS
 from inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
-
-_TABLES = (".csv", ".json", ".parquet")
 
 
 def predict(given: Given, _command: str) -> None:
@@ -130,8 +129,8 @@ def _table(text: str | None) -> Path | None:
     if text is None:
         return None
     path = Path(text)
-    if path.suffix.lower() not in _TABLES:
-        raise UserError(f"--out: {text} is none of {', '.join(_TABLES)} by its name")
+    if path.suffix.lower() not in KINDS:
+        raise UserError(f"--out: {text} is none of {', '.join(KINDS)} by its name")
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(
             f"--out: {text} is a folder" if path.is_dir() else f"--out: folder {path.parent} does not exist"

@@ -47,12 +47,18 @@ class RowFile:
         self.done: set[str] = set()
         self.failed = 0
         self.journal = path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.part")
-        self._continue(runs)
+        unpacked = self.path != self.journal and self.path.is_file() and not self.journal.is_file()
+        if unpacked:
+            self._write_journal(self._finished_rows())
+        try:
+            self._continue(runs)
+        except UserError:
+            if unpacked:
+                self.journal.unlink()
+            raise
 
     def _continue(self, runs: Sequence[str]) -> None:
         """Take up what an earlier call has written, without the rows of a file that it was in the middle of."""
-        if self.path != self.journal and self.path.is_file() and not self.journal.is_file():
-            self._write_journal(self._finished_rows())
         if not self.journal.is_file() or not self.journal.stat().st_size:
             self._write_journal([])
             return

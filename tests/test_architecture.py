@@ -38,6 +38,7 @@ LIGHT = (
     "hierarchy/data/sources/__init__.py",
     "inference/__init__.py",
     "inference/command.py",
+    "inference/rows.py",
     "inference/settings.py",
     "models/__init__.py",
     "models/checks.py",

@@ -98,11 +98,16 @@ def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path, name, cont
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_answers_of_another_model_are_refused(tmp_path):
-    with opened(tmp_path / "rows.csv") as out:
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_answers_of_another_model_are_refused_and_left_alone(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    with opened(path, runs=["other"]) as out:
         out.append([row("1.jpg", run="other")])
+    before = path.read_bytes()
     with pytest.raises(UserError, match="holds answers of other, not of tree"):
-        opened(tmp_path / "rows.csv")
+        opened(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_full_disk_takes_no_rows_that_are_there(tmp_path, monkeypatch):
