@@ -1,6 +1,6 @@
 """The manifest: one row an image, the only thing that passes between reading a data set and making batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -70,6 +70,8 @@ def make_manifest(
         raise UserError(f"{source}: no image found; a data set needs at least one")
     given = (ids, paths, rows, emotions, splits, source, subjects, depth_paths, depth_kinds, intensities)
     values = dict(zip(MANIFEST_COLUMNS, given, strict=True))
+    for names in (ids, paths, depth_paths):
+        _check_encodable([names] if isinstance(names, str) else list(names))
     # Bare values, so that no index of a Series takes part in lining the columns up; one by one would be slow.
     columns = {name: getattr(value, "array", value) for name, value in values.items()}
     manifest = pd.DataFrame(columns, index=pd.RangeIndex(len(ids))).astype(
@@ -97,7 +99,6 @@ def check_manifest(manifest: pd.DataFrame) -> None:
             f"{twins['source'].iloc[0]}: the id {twins['id'].iloc[0]!r} stands for {len(twins)} images "
             f"({', '.join(twins['path'].head(3))}); every image needs a name of its own"
         )
-    _check_encodable(manifest)
 
 
 def _check_known(manifest: pd.DataFrame, column: str, known: Sequence[str], described: str) -> None:
@@ -107,11 +108,10 @@ def _check_known(manifest: pd.DataFrame, column: str, known: Sequence[str], desc
         raise UserError(f"image {first['id']!r}: unknown {column} {first[column]!r}; known: {described}")
 
 
-def _check_encodable(manifest: pd.DataFrame) -> None:
-    """File names that are no UTF-8 could not be written into a run's csv files, hours later."""
-    for column in ("id", "path", "depth_path"):
-        try:
-            "\n".join(manifest[column].tolist()).encode()
-        except UnicodeEncodeError as error:
-            name = next(n for n in manifest[column] if not n.isascii() and n != n.encode(errors="ignore").decode())
-            raise UserError(f"file name {name!a} is not valid UTF-8; rename the file") from error
+def _check_encodable(names: Iterable[str]) -> None:
+    """File names that are no UTF-8 go neither into pandas's strings nor into a run's csv files."""
+    try:
+        "\n".join(names).encode()
+    except UnicodeEncodeError as error:
+        name = next(n for n in names if not n.isascii() and n != n.encode(errors="ignore").decode())
+        raise UserError(f"file name {name!a} is not valid UTF-8; rename the file") from error
