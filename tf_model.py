@@ -288,6 +288,35 @@ def _compare_crossvals(names: Sequence[str], given: Given, command: str) -> Path
     )
 
 
+def _ensemble(given: Given, command: str) -> Path:
+    names, results = given["runs"], given["results"]
+    folders = [runs.find_run(name, results).resolve() for name in names]
+    twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
+    if twice:
+        raise UserError(f"run {twice!r} is named twice; an ensemble needs different runs")
+    resamples = section(EvaluationConfig, given).resamples
+    seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
+    name = new_name(given)
+    from hierarchy.opinion_pool import pool_runs
+
+    return pool_runs(names, name=name, resamples=resamples, seed=seed, results=results, command=command)
+
+
+def _publish(given: Given, _command: str) -> Path:
+    (run,), results = given["runs"], given["results"]
+    source = runs.find_run(run, results)
+    data = section(DataConfig, given)
+    check_data(data)
+    out = Path(given.get("out") or RESULTS / "published" / source.name)
+    if out.exists():
+        raise UserError(f"--out: {out} exists already; name a new folder")
+    mirror = section(EvaluationConfig, given).mirror if "mirror" in given else None
+    from hierarchy.keras_stage import KerasStage
+    from hierarchy.publishing import publish_run
+
+    return publish_run(run, KerasStage, out=out, mirror=mirror, data=data, results=results)
+
+
 def _explain(given: Given, command: str) -> Path:
     results = given["results"]
     run = next(iter(given["runs"]), None) or answering.default_run(results)
@@ -319,6 +348,18 @@ def _download(given: Given, _command: str) -> Path:
     if dataset is None:
         raise UserError("--mode download needs --dataset NAME, for example --dataset fer2013")
     return download(dataset, Path(given.get("to") or ROOT / "data" / dataset))
+
+
+def _runs(given: Given, _command: str) -> None:
+    out = given.get("out")
+    if out is not None and not (out.endswith(".csv") and Path(out).absolute().parent.is_dir()):
+        raise UserError(f"--out: {out}: expected a .csv file in a folder that exists")
+    from hierarchy import run_list
+
+    table = run_list.run_table(given["results"])
+    if out is not None:
+        runs.write_table(Path(out), table)
+    run_list.print_runs(table)
 
 
 def _models(_given: Given, _command: str) -> None:
@@ -388,6 +429,14 @@ MODES = {
         summary="put runs, or cross-validations over the same folds, side by side with paired tests",
         example="--mode compare first flat",
         call=_compare,
+        fields={EvaluationConfig: ("resamples",), RunConfig: ("name", "seed")},
+        runs=(2, None),
+        texts={"name": "folder below results/ (default: made of the runs' names)", "seed": "seed of the bootstrap"},
+    ),
+    "ensemble": Mode(
+        summary="judge the geometric mean of what several runs say of the same faces",
+        example="--mode ensemble first flat --name both",
+        call=_ensemble,
         fields={EvaluationConfig: ("resamples",), RunConfig: ("name", "seed")},
         runs=(2, None),
         texts={"name": "folder below results/ (default: made of the runs' names)", "seed": "seed of the bootstrap"},
@@ -463,6 +512,19 @@ MODES = {
             "data": "faces whose train split calibrates tflite-int8 (default: the run's own data)",
         },
     ),
+    "publish": Mode(
+        summary="copy a finished run in a form to give away: small weights judged anew, a model card, no faces",
+        example="--mode publish flat --out results/published/flat",
+        call=_publish,
+        fields={DataConfig: ("data",), EvaluationConfig: ("mirror",)},
+        others=("out", "results"),
+        runs=(1, 1),
+        texts={
+            "out": "the new folder (default: results/published/<run>)",
+            "data": "where the run's own faces are, if they have moved",
+            "mirror": "whether the copy answers with the mean over face and mirror image (default: as the run)",
+        },
+    ),
     "explain": Mode(
         summary="draw where each network of a finished run looks when it answers (Grad-CAM)",
         example="--mode explain first --data data/ck48",
@@ -482,6 +544,14 @@ MODES = {
         call=_audit,
         fields={DataConfig: ("data", "dataset", "ferplus"), RunConfig: ("name",)},
         texts={"data": "folder, csv or zip to audit", "name": "folder below results/ (default: made of the data set)"},
+    ),
+    "runs": Mode(
+        summary="list the runs of a results folder with cost and validation scores, the best first",
+        example="--mode runs --out results/runs.csv",
+        call=_runs,
+        fields={},
+        others=("out", "results"),
+        texts={"out": "also write the table, with every flag that was set, to FILE.csv"},
     ),
     "models": Mode(
         summary="list the models with their input, parameters, multiply-adds and source",

@@ -60,6 +60,11 @@ class DataConfig:
     generated: str | None = option(
         None, "folder of faces made by pt_files.gan, which join the train rows only", metavar="FOLDER"
     )
+    teacher: str | None = option(
+        None, "finished run whose answers to the train faces are mixed into the labels (distillation)", metavar="RUN"
+    )
+    teacher_weight: float = option(0.7, "share of the teacher's answer in each label", above=0, high=1)
+    teacher_temperature: float = option(1.0, "flattens the teacher's answer above 1", above=0, high=20)
     limit: int | None = option(None, "a stratified N rows of each split, for a quick look", low=1)
     drop_duplicates: bool = option(False, "drop train and validation faces that also stand in a later split")
     skip_bad: bool = option(False, "leave unreadable images out and record them, instead of stopping")
@@ -194,6 +199,9 @@ class EvaluationConfig:
     """How a trained run is judged; nothing here changes a weight."""
 
     temperature: bool = option(True, "fit one temperature per stage on validation before composing")
+    mirror: bool = option(
+        False, "answer with the mean over each face and its mirror image, here and ever after, at twice the cost"
+    )
     prior_correction: bool = option(True, "undo the class prior of a rebalanced stage before composing")
     logit_adjustment: float = option(
         0.0, "also report answers adjusted by prior^-TAU (Menon et al., 2021)", low=0, metavar="TAU"

@@ -11,7 +11,7 @@ from hierarchy.console import flag
 from hierarchy.data.sources import EMBEDDED
 from hierarchy.errors import UserError
 from hierarchy.paths import DEFAULT_DATA
-from hierarchy.transfer import resolve_weights
+from hierarchy.transfer import resolve_teacher, resolve_weights
 
 Given = dict[str, Any]  # field name or other flag -> what the user gave
 
@@ -35,14 +35,14 @@ def start(given: Given, results: Path) -> RunConfig:
 
 
 def checked(config: RunConfig, results: Path) -> RunConfig:
-    """The settings after every check that needs no framework and no face, first weights as files.
+    """The settings after every check that needs no framework and no face, first weights and teacher as paths.
 
     Raises:
-        UserError: There is no such model, data or weights.
+        UserError: There is no such model, data, weights or teacher.
     """
     _check_models(config)
     check_data(config.data)
-    return resolve_weights(config, results)
+    return resolve_teacher(resolve_weights(config, results), results)
 
 
 def refuse_start(given: Given, noun: str) -> None:

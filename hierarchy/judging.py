@@ -12,7 +12,7 @@ from hierarchy.evaluation import metrics
 from hierarchy.evaluation.calibration import logit_adjust
 from hierarchy.evaluation.significance import mcnemar, paired_bootstrap
 from hierarchy.stage import Stage, ask
-from hierarchy.taxonomy import FLAT, Taxonomy
+from hierarchy.taxonomy import FLAT, POOLED, Taxonomy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Predictions:
 
     Attributes:
         taxonomy: The grouping, which gives every column order.
-        headline: "soft" or "flat": the answer that counts.
+        headline: "soft", "flat" or "pooled": the answer that counts.
         rows: The faces' manifest rows.
         answer: (n, emotions) float64 P(emotion|x) of the headline.
         gate: (n, groups) float64; implied by summing for a flat model.
@@ -93,7 +93,7 @@ def judge(
     taxonomy, rows = predictions.taxonomy, predictions.rows
     emotions = rows["emotion"].to_numpy(str)
     draw = {"resamples": config.resamples, "seed": seed, "groups": _subjects(rows)}
-    routings = ("oracle",) if predictions.headline == FLAT else ("hard", "oracle")
+    routings = ("oracle",) if predictions.headline in (FLAT, POOLED) else ("hard", "oracle")
     answers = {predictions.headline: predictions.answer, **{name: predictions.routed(name) for name in routings}}
     if config.logit_adjustment:
         answers["logit_adjusted"] = logit_adjust(predictions.answer, prior, config.logit_adjustment)

@@ -22,7 +22,7 @@ from hierarchy.errors import NoRoomError, UserError
 from hierarchy.progress import Progress
 from hierarchy.stage import Stage, remedy, scored_groups, scored_logits, train_batches, training_record
 from hierarchy.transfer import IMAGENET, NO_WEIGHTS, with_fresh_head
-from models import layers as _registered_layers  # noqa: F401 - registers our layers, so that saved models load
+from models import layers  # registers our layers, too, so that saved models load
 from models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
 from models.cost import Cost, multiply_adds, parameters, planned_cost
 from models.heads import with_composed_answer
@@ -31,6 +31,7 @@ from models.registry import create_model, model_info, parse_spec
 from models.rgbd import depth_reading, set_depth_statistics
 
 TORCH_MODEL = "model.pt"
+LOOKING_TWICE = "looking_twice"
 
 
 class KerasStage(Stage):
@@ -142,8 +143,26 @@ class KerasStage(Stage):
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What goes into the layer `predictions`, float32 (m, features)."""
-        backbone = keras.Model(self.network.input, self.network.get_layer("predictions").input)
+        backbone = keras.Model(self.core.input, self.core.get_layer("predictions").input)
         return _predicted(backbone, pixels, rows)
+
+    @classmethod
+    def looking_twice(cls, network: keras.Model) -> keras.Model:
+        """What answers with the mean of a network's logits for a face and for its mirror image."""
+        faces = keras.Input(network.input_shape[1:], name=network.input.name)
+        mirrored = layers.MirrorImage(name="mirror_image")(faces)
+        logits = keras.layers.Average(name="mean")([network(faces), network(mirrored)])
+        return keras.Model(faces, logits, name=LOOKING_TWICE)
+
+    @property
+    def core(self) -> keras.Model:
+        """The network as it was trained, which looks at a face once."""
+        return next(layer for layer in self.network.layers if layer.weights) if self.mirror else self.network
+
+    @classmethod
+    def write_small(cls, source: Path, target: Path) -> None:
+        """Write the .keras file in `source` into `target` with its matrices in half precision; see `Stage`."""
+        training.save_small_model(cls.load_network(source), target / training.MODEL)
 
     @classmethod
     def load_network(cls, folder: Path) -> keras.Model:

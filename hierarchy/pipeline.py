@@ -34,11 +34,13 @@ from hierarchy.paths import LOGS, RESULTS
 from hierarchy.stage import Stage, single_face_latency
 from hierarchy.stage_training import train_stages
 from hierarchy.taxonomy import FLAT, Taxonomy
-from hierarchy.transfer import check_searched, check_unseen
+from hierarchy.teacher import check_teacher, note_teacher
+from hierarchy.transfer import check_searched, check_teacher_unseen, check_unseen
 from hierarchy.tuned_answer import read_tuned, tuned_line
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
+VALIDATION_PREDICTIONS = "predictions_validation.csv"
 AUDIT_SIZE = 48  # pixels of the pictures that an audit shows
 
 _SPLIT_COLUMNS = ("row", "emotion", "split", "source", "subject", "pixel_hash")  # of splits.csv; row is the manifest id
@@ -137,16 +139,19 @@ def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
 
 
 def refuse_evaluation(folder: Path) -> None:
-    """Refuse a folder that only judged another run: it has no stages.
+    """Refuse a folder that only judged other runs: it has no stages.
 
     Raises:
-        UserError: It did.
+        UserError: It did, or only joined their answers.
     """
     if (folder / runs.METRICS).is_file() and not (folder / runs.STAGES).is_dir():
         record = read_metrics(folder)
         if record["mode"] == "evaluation":
             judged = record["trained_on"]["run"]
             raise UserError(f"{folder.name} is an evaluation; name the run that it judged: {judged}")
+        if record["mode"] == "ensemble":
+            members = ", ".join(record["members"])
+            raise UserError(f"{folder.name} is an ensemble, which has no networks; name one of its runs: {members}")
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -186,6 +191,8 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     test_hashes = set(faces.split("test")["pixel_hash"])
     for name in known:
         check_unseen(config.for_stage(name).weights, test_hashes)
+    check_teacher(config, faces.taxonomy)
+    check_teacher_unseen(config.data.teacher, test_hashes)
     check_searched(config.searched, test_hashes)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or runs.default_name(config, dataset, results)
@@ -223,8 +230,9 @@ def _train_and_judge(
     with runs.log_to(logs / folder.name):
         log.info("%s in %s", command, folder)
         stage_type.prepare(config)
+        note_teacher(config.data)
         stages = train_stages(folder, config, stage_type, faces, logs / folder.name)
-        record = _judge_run(folder, config, faces, stages, command=command)
+        record = judge_run(folder, config, faces, stages, command=command)
         runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
         write_run_report(folder, faces=faces.pixels_of)
         log.info("%s", headline(record))
@@ -232,13 +240,13 @@ def _train_and_judge(
     return folder
 
 
-def _judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage], *, command: str) -> dict:
+def judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage], *, command: str) -> dict:
     """Predict validation and test, write both tables, and return what metrics.json holds."""
     said = {
         split: predict(stages, faces.taxonomy, faces.images.pixels, faces.split(split))
         for split in ("validation", "test")
     }
-    runs.write_table(folder / "predictions_validation.csv", prediction_table(said["validation"]))
+    runs.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(said["validation"]))
     runs.write_table(folder / runs.PREDICTIONS, prediction_table(said["test"]))
     _write_feature_maps(folder, config, faces, stages)
     train = faces.stage_view(FLAT, "train")
@@ -306,16 +314,16 @@ def _validation_summary(predictions: Predictions) -> dict[str, Any]:
 
 def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]:
     """What training and answering take; a network that stages share counts once."""
-    records = {id(stage.network): stage.record for stage in stages.values()}.values()
+    asked = {id(stage.network): stage for stage in stages.values()}.values()
 
     def total(name: str) -> float:
-        return sum(record[name] for record in records)
+        return sum(stage.record[name] for stage in asked)
 
     return {
         "train_cpu_seconds": total("cpu_seconds"),
         "train_wall_seconds": total("wall_seconds"),
         "parameters": total("parameters"),
-        "multiply_adds": total("multiply_adds"),
+        "multiply_adds": sum(stage.record["multiply_adds"] * (1 + stage.mirror) for stage in asked),
         "latency_ms": single_face_latency(next(iter(stages.values())).answerer(stages, shape)),
     }
 

@@ -36,11 +36,13 @@ class Stage(ABC):
     Attributes:
         name: `valence`, `positive`, `flat`, ...
         classes: Class order of the outputs.
-        network: uint8 faces in, logits out; None before `fit` or `load`.
+        network: uint8 faces in, logits out; None before `fit` or `load`. Of a stage that looks twice, what asks the
+            trained network, `core`, about each face and its mirror image.
         columns: First of the network's outputs that are the stage's own, and the one after its last; None where all
             are. A stage with columns has no network of its own but shares that of the stage `trunk` beside it.
         groups: Of such a trunk, whose classes are those of all heads side by side: for each group the places of its
             emotions among all, which `fit` composes the answer by. Empty for all other stages.
+        mirror: Whether the answer to a face is the mean of the logits of the face and of its mirror image.
         temperature: Divides the logits; fitted on validation.
         log_prior_shift: Added to the scaled logits; undoes the class prior of a rebalanced training.
         record: Facts of the training: rows, epochs, cost, settings.
@@ -55,6 +57,7 @@ class Stage(ABC):
     network: Any = None
     columns: tuple[int, int] | None = None
     groups: tuple[tuple[int, ...], ...] = ()
+    mirror: bool = False
     temperature: float = 1.0
     log_prior_shift: tuple[float, ...] | None = None
     record: dict[str, Any] = field(default_factory=dict)
@@ -139,6 +142,29 @@ class Stage(ABC):
 
         Raises:
             UserError: It is missing, damaged, or of another framework.
+        """
+
+    @classmethod
+    @abstractmethod
+    def looking_twice(cls, network: Any) -> Any:
+        """What answers with the mean of a network's logits for a face and for its mirror image."""
+
+    @property
+    @abstractmethod
+    def core(self) -> Any:
+        """The network as it was trained, which looks at a face once."""
+
+    def look_twice(self) -> None:
+        """From now on answer with the mean over each face and its mirror image, at twice the cost."""
+        self.network, self.mirror = self.looking_twice(self.network), True
+
+    @classmethod
+    @abstractmethod
+    def write_small(cls, source: Path, target: Path) -> None:
+        """Write the network in the stage folder `source` into `target` with its matrices in half precision.
+
+        Raises:
+            UserError: There is none, or it cannot be written.
         """
 
     def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -228,13 +254,15 @@ class Stage(ABC):
             shift, columns = facts["log_prior_shift"], facts.get("columns")  # runs of older versions have no columns
             home = folder if columns is None else folder.parent / TRUNK
             if home not in networks:
-                networks[home] = cls.load_network(home)
+                network = cls.load_network(home)
+                networks[home] = cls.looking_twice(network) if facts.get("mirror") else network
             return cls(
                 name=facts["name"],
                 classes=tuple(facts["classes"]),
                 network=networks[home],
                 columns=None if columns is None else tuple(columns),
                 groups=tuple(map(tuple, facts.get("groups", ()))),
+                mirror=facts.get("mirror", False),
                 temperature=float(facts["temperature"]),
                 log_prior_shift=None if shift is None else tuple(shift),
                 record=facts["record"],

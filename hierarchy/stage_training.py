@@ -3,14 +3,13 @@
 import zlib
 from pathlib import Path
 
-import numpy as np
-
 from hierarchy import runs
 from hierarchy.config import RunConfig
 from hierarchy.data.faces import Faces
 from hierarchy.progress import Progress
 from hierarchy.stage import RECORD, Stage
 from hierarchy.taxonomy import FLAT, TRUNK
+from hierarchy.teacher import Lessons, ask_teacher
 from hierarchy.trunk import head_stages, level_prior, trunk_stage
 
 
@@ -26,11 +25,17 @@ def train_stages(
         faces: What they learn from; only train and validation are looked at.
         logs: Where TensorBoard's files go.
     """
+    home, names = folder / runs.STAGES, faces.taxonomy.stages(config.mode)
+    networks = [TRUNK] if config.shares_trunk else names
+    missing = [name for name in networks if not (home / name / RECORD).is_file()]
+    lessons = ask_teacher(faces, config.data, stage_type) if missing else None
     train = _on_one_trunk if config.shares_trunk else _one_by_one
-    return train(folder / runs.STAGES, config, stage_type, faces, logs)
+    return train(home, config, stage_type, faces, lessons, logs)
 
 
-def _one_by_one(home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, logs: Path) -> dict[str, Stage]:
+def _one_by_one(
+    home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, lessons: Lessons | None, logs: Path
+) -> dict[str, Stage]:
     """Each stage in a folder of its own below `home`, with a network of its own."""
     blank = {
         name: stage_type(name=name, classes=faces.taxonomy.stage_classes(name))
@@ -44,14 +49,16 @@ def _one_by_one(home: Path, config: RunConfig, stage_type: type[Stage], faces: F
         if name in complete:
             stages[name] = stage_type.load(home / name)
             continue
-        _fit(stage, name, home / name, config, faces, progress, logs)
-        _calibrate(stage, config, faces)
+        _fit(stage, name, home / name, config, faces, lessons, progress, logs)
+        calibrate_stage(stage, config, faces)
         _finish(stage, home / name)
         stages[name] = stage
     return stages
 
 
-def _on_one_trunk(home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, logs: Path) -> dict[str, Stage]:
+def _on_one_trunk(
+    home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, lessons: Lessons | None, logs: Path
+) -> dict[str, Stage]:
     """The trunk in a folder of its own below `home`, and in each stage's folder only what that stage adds to it."""
     place, names = home / TRUNK, faces.taxonomy.stages(config.mode)
     if (place / RECORD).is_file():
@@ -61,7 +68,7 @@ def _on_one_trunk(home: Path, config: RunConfig, stage_type: type[Stage], faces:
             (home / name / RECORD).unlink(missing_ok=True)
         trunk = trunk_stage(stage_type, faces.taxonomy)
         progress = Progress(_work(trunk, FLAT, config, faces))
-        _fit(trunk, FLAT, place, config, faces, progress, logs)
+        _fit(trunk, FLAT, place, config, faces, lessons, progress, logs)
         _finish(trunk, place)
     stages = head_stages(trunk, faces.taxonomy)
     for name, stage in stages.items():
@@ -69,7 +76,7 @@ def _on_one_trunk(home: Path, config: RunConfig, stage_type: type[Stage], faces:
             stages[name] = stage_type.load(home / name, {place: trunk.network})
         else:
             (home / name).mkdir(exist_ok=True)
-            _calibrate(stage, config, faces, level=level_prior(name, faces.taxonomy))
+            calibrate_stage(stage, config, faces)
             stage.save(home / name)
     return stages
 
@@ -84,12 +91,22 @@ def _work(stage: Stage, view: str, config: RunConfig, faces: Faces) -> float:
     return stage.planned_work(config.for_stage(stage.name), shape, len(stage.classes), labels)
 
 
-def _fit(stage: Stage, view: str, place: Path, config: RunConfig, faces: Faces, progress: Progress, logs: Path) -> None:
+def _fit(
+    stage: Stage,
+    view: str,
+    place: Path,
+    config: RunConfig,
+    faces: Faces,
+    lessons: Lessons | None,
+    progress: Progress,
+    logs: Path,
+) -> None:
     """Train a stage in the folder `place` on the faces as the stage `view` sees them."""
     settings = config.for_stage(stage.name)
     place.mkdir(parents=True, exist_ok=True)
+    train = faces.stage_view(view, "train", soft_labels=settings.soft_labels)
     stage.fit(
-        faces.stage_view(view, "train", soft_labels=settings.soft_labels),
+        train if lessons is None else lessons.taught(train, view, faces.taxonomy),
         faces.stage_view(view, "validation"),
         settings,
         folder=place,
@@ -97,10 +114,20 @@ def _fit(stage: Stage, view: str, place: Path, config: RunConfig, faces: Faces, 
         seed=stage_seed(config, stage.name),
         progress=progress,
     )
+    if config.evaluation.mirror:
+        stage.look_twice()
 
 
-def _calibrate(stage: Stage, config: RunConfig, faces: Faces, *, level: np.ndarray | None = None) -> None:
+def calibrate_stage(stage: Stage, config: RunConfig, faces: Faces) -> None:
+    """Fit on validation what a run's settings ask for: the temperature, and the correction of a rebalanced prior.
+
+    Args:
+        stage: Trained.
+        config: Settings of its run.
+        faces: Of the run.
+    """
     judging, name = config.evaluation, stage.name
+    level = level_prior(name, faces.taxonomy) if config.shares_trunk else None
     stage.calibrate(
         faces.stage_view(name, "validation"),
         faces.stage_view(name, "train"),

@@ -29,6 +29,7 @@ _SYNONYMS = {
 
 FLAT = "flat"
 TRUNK = "trunk"  # the network whose heads are all stages of a run
+POOLED = "pooled"  # what the answer of several runs together is called
 
 
 def canonical_emotion(word: str) -> str:

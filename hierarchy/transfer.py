@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hierarchy.config import RunConfig
 from hierarchy.errors import UserError
-from hierarchy.runs import SPLITS, STAGES
+from hierarchy.runs import SPLITS, STAGES, find_run
 from hierarchy.taxonomy import TRUNK
 
 if TYPE_CHECKING:
@@ -37,6 +37,21 @@ def resolve_weights(config: RunConfig, results: Path) -> RunConfig:
 
     stage = dataclasses.replace(config.stage, **found({"weights": config.stage.weights}))
     return dataclasses.replace(config, stage=stage, stages={name: found(own) for name, own in config.stages.items()})
+
+
+def resolve_teacher(config: RunConfig, results: Path) -> RunConfig:
+    """`config` with the run that teaches as the path of its folder.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    if config.data.teacher is None:
+        return config
+    try:
+        folder = find_run(config.data.teacher, results).resolve()
+    except UserError as error:
+        raise UserError(f"--teacher: {error}") from error
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, teacher=str(folder)))
 
 
 def find_weights(given: str, results: Path) -> Path:
@@ -70,9 +85,27 @@ def check_unseen(weights: str, test_hashes: set[str]) -> None:
     """
     if weights in (NO_WEIGHTS, IMAGENET):
         return
-    splits = Path(weights).parent.parent.parent / SPLITS
+    _check_unseen(Path(weights).parent.parent.parent / SPLITS, f"--weights {weights}", test_hashes)
+
+
+def check_teacher_unseen(teacher: str | None, test_hashes: set[str]) -> None:
+    """Refuse a teacher that trained on, or chose by, faces that would judge this run.
+
+    Args:
+        teacher: A run folder, or None.
+        test_hashes: Pixel hashes of this run's test faces.
+
+    Raises:
+        UserError: It saw some of them.
+    """
+    if teacher is not None:
+        _check_unseen(Path(teacher) / SPLITS, f"--teacher {Path(teacher).name}", test_hashes)
+
+
+def _check_unseen(splits: Path, given: str, test_hashes: set[str]) -> None:
+    """Refuse a run, whose splits.csv is named, if it saw test faces."""
     if not splits.is_file():
-        log.warning("What %s was trained on is not recorded; if it saw test faces, the scores mean nothing.", weights)
+        log.warning("%s: what it was trained on is not recorded; if it saw test faces, the scores mean nothing.", given)
         return
     import pandas as pd  # here: the command line imports this module before the arguments are valid
 
@@ -80,7 +113,7 @@ def check_unseen(weights: str, test_hashes: set[str]) -> None:
     seen = set(table.loc[table["split"] != "test", "pixel_hash"]) & test_hashes
     if seen:
         raise UserError(
-            f"--weights {weights}: {len(seen)} test faces of this run stand in the train or validation split of "
+            f"{given}: {len(seen)} test faces of this run stand in the train or validation split of "
             f"{splits.parent.name}; start from a run with the same splits"
         )
 

@@ -26,7 +26,12 @@ def head_stages(trunk: Stage, taxonomy: Taxonomy) -> dict[str, Stage]:
         classes = taxonomy.stage_classes(name)
         columns = (first, first + len(classes))
         stages[name] = type(trunk)(
-            name=name, classes=classes, network=trunk.network, columns=columns, record=dict(trunk.record)
+            name=name,
+            classes=classes,
+            network=trunk.network,
+            columns=columns,
+            mirror=trunk.mirror,
+            record=dict(trunk.record),
         )
         first = columns[1]
     return stages

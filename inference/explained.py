@@ -89,7 +89,7 @@ def map_layers_of(stages: Mapping[str, Stage]) -> dict[str, dict[str, MapLayer]]
     found = {}
     for name, stage in stages.items():
         try:
-            found[name] = map_layers(stage.network)
+            found[name] = map_layers(stage.core)
         except ValueError as error:
             raise UserError(f"stage {name}: {error}") from error
     return found
@@ -116,7 +116,7 @@ def explain_faces(
     heats = []
     for name, faces, table in _answering(said):
         answers = table.argmax(axis=1)
-        maps = grad_cam(stages[name].network, pixels[faces], answers + stages[name].first_output, layers[name])
+        maps = grad_cam(stages[name].core, pixels[faces], answers + stages[name].first_output, layers[name])
         heat = StageHeat(
             stage=name,
             classes=taxonomy.stage_classes(name),

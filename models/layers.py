@@ -44,6 +44,19 @@ class Standardize(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="fer")
+class MirrorImage(keras.layers.Layer):
+    """Mirror images left to right. Input and output: (batch, height, width, channels)."""
+
+    def call(self, pixels: Any) -> Any:
+        """Mirror a batch of images."""
+        return ops.flip(pixels, axis=2)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the input's own shape."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="fer")
 class AdaptiveMean(keras.layers.Layer):
     """Average maps of any size to size x size pixels, as PyTorch's `AdaptiveAvgPool2d` does.
 

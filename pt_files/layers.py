@@ -36,6 +36,22 @@ class Standardize(nn.Module):
         return centred * torch.rsqrt(variance + self.epsilon)
 
 
+class LookingTwice(nn.Module):
+    """The mean of a network's logits for each image and for its mirror image.
+
+    Args:
+        core: (batch, channels, height, width) float32 pixels in, logits out.
+    """
+
+    def __init__(self, core: nn.Module):
+        super().__init__()
+        self.core = core
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits of float32 pixels in [0, 255]."""
+        return (self.core(pixels) + self.core(pixels.flip(-1))) / 2
+
+
 class BatchNorm(nn.Module):
     """Normalise each channel of (batch, channels) or (batch, channels, height, width) over all other axes.
 

@@ -19,6 +19,7 @@ from hierarchy.progress import Progress
 from hierarchy.schedule import best_epoch, epoch_line, require_finite, stopped_early, write_history
 from hierarchy.stage import Stage, remedy, scored_logits, train_batches, training_record
 from pt_files.cost import multiply_adds, parameters
+from pt_files.layers import LookingTwice
 from pt_files.limits import refuse_unsupported
 from pt_files.losses import Loss, build_loss
 from pt_files.model_file import SavedModel, read_model, write_model
@@ -165,7 +166,17 @@ class TorchStage(Stage):
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What goes into the layer `predictions`, float32 (m, features)."""
-        return _answers(self.network, self.network.features, pixels, rows)
+        return _answers(self.core, self.core.features, pixels, rows)
+
+    @classmethod
+    def looking_twice(cls, network: nn.Module) -> nn.Module:
+        """What answers with the mean of a network's logits for a face and for its mirror image."""
+        return LookingTwice(network)
+
+    @property
+    def core(self) -> nn.Module:
+        """The network as it was trained, which looks at a face once."""
+        return self.network.core if self.mirror else self.network
 
     @classmethod
     def load_network(cls, folder: Path) -> nn.Module:

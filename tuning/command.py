@@ -78,7 +78,10 @@ def _search_start(given: Given) -> tuple[Path, str | None, RunConfig]:
             "file out, or set its trunk to separate"
         )
     name = check_value(RunConfig, "name", given.pop("name", None), "--name")
-    return studies, name, flags.checked(dataclasses.replace(apply_flags(config, given), name=None), results)
+    config = apply_flags(config, given)
+    if config.data.teacher is not None:
+        raise UserError("--teacher: the trials of a search learn from the labels alone; leave the teacher out")
+    return studies, name, flags.checked(dataclasses.replace(config, name=None), results)
 
 
 def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Path:

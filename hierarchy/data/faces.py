@@ -79,7 +79,8 @@ class Faces:
         rows, labels = rows[labels >= 0], labels[labels >= 0]
         targets = np.eye(len(self.taxonomy.stage_classes(stage)), dtype=np.float32)[labels]
         if soft_labels:
-            targets = _vote_shares(self.taxonomy, stage, rows, targets)
+            votes = rows[[f"soft_{emotion}" for emotion in self.taxonomy.emotions]].to_numpy(np.float32)
+            targets = as_stage_shares(votes, self.taxonomy, stage, otherwise=targets)
         return StageFaces(
             pixels=self.images.pixels,
             rows=rows.index.to_numpy(),
@@ -99,14 +100,24 @@ def is_synthetic(manifest: pd.DataFrame) -> pd.Series:
     return manifest["source"].str.startswith(SYNTHETIC)
 
 
-def _vote_shares(taxonomy: Taxonomy, stage: str, rows: pd.DataFrame, one_hot: np.ndarray) -> np.ndarray:
-    """Votes summed into the stage's classes and renormalised; one-hot where no vote falls into them."""
-    shares = np.zeros_like(one_hot)
-    for emotion, label in zip(taxonomy.emotions, taxonomy.stage_labels(stage, taxonomy.emotions), strict=True):
+def as_stage_shares(shares: np.ndarray, taxonomy: Taxonomy, stage: str, *, otherwise: np.ndarray) -> np.ndarray:
+    """Shares of the emotions, summed into a stage's classes and renormalised.
+
+    Args:
+        shares: (n, emotions) float32, as `taxonomy.emotions`.
+        taxonomy: The grouping.
+        stage: Name of one of its stages.
+        otherwise: (n, classes) float32, what stands where nothing falls into the stage's classes.
+
+    Returns:
+        (n, classes) float32.
+    """
+    summed = np.zeros_like(otherwise)
+    for place, label in enumerate(taxonomy.stage_labels(stage, taxonomy.emotions)):
         if label >= 0:
-            shares[:, label] += rows[f"soft_{emotion}"].to_numpy(np.float32)
-    total = shares.sum(axis=1, keepdims=True)
-    return np.where(total > 0, shares / np.maximum(total, 1e-9), one_hot).astype(np.float32)
+            summed[:, label] += shares[:, place]
+    total = summed.sum(axis=1, keepdims=True)
+    return np.where(total > 0, summed / np.maximum(total, 1e-9), otherwise).astype(np.float32)
 
 
 def resolve_data(config: DataConfig) -> DataConfig:

@@ -135,7 +135,7 @@ def load_run(folder: Path) -> RunRecord:
         metrics=metrics,
         environment=environment,
         taxonomy=taxonomy,
-        predictions=_read_predictions(folder / PREDICTIONS, taxonomy),
+        predictions=read_predictions(folder / PREDICTIONS, taxonomy),
         subjects=_read_subjects(folder / SPLITS),
     )
 
@@ -196,6 +196,15 @@ def opinions(runs: Sequence[RunRecord]) -> list[Opinion]:
     return [_opinion(run) for run in _aligned(runs)]
 
 
+def common_answers(runs: Sequence[RunRecord]) -> list[pd.DataFrame]:
+    """The predictions of the runs in the first one's order of faces.
+
+    Raises:
+        UserError: As for `compare`.
+    """
+    return [run.rows for run in _aligned(runs)]
+
+
 def _opinion(run: _Judged) -> Opinion:
     return Opinion(name=run.name, rows=run.rows)
 
@@ -210,7 +219,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return record
 
 
-def _read_predictions(path: Path, taxonomy: Taxonomy) -> pd.DataFrame:
+def read_predictions(path: Path, taxonomy: Taxonomy) -> pd.DataFrame:
     """predictions.csv, checked and indexed by row id."""
     text = dict.fromkeys(_NEEDED_COLUMNS, str)
     try:

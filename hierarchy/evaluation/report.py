@@ -23,13 +23,14 @@ from hierarchy.paths import atomic_write
 from hierarchy.runs import read_config, write_table
 
 
-def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarray]) -> None:
+def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarray] | None) -> None:
     """Write figures/*.png, report.md and report.html of a run from what its folder holds.
 
     Args:
         folder: A run folder with metrics.json and predictions.csv; config.json, environment.json and
             stages/<stage>/history.csv and features.csv are shown where they are there.
-        faces: Ids of n faces -> (n, height, width, channels) uint8 pixels, for the gallery of mistakes.
+        faces: Ids of n faces -> (n, height, width, channels) uint8 pixels, for the gallery of mistakes; None where no
+            face may be shown.
 
     Raises:
         UserError: metrics.json or predictions.csv is missing or cannot be read.

@@ -46,7 +46,7 @@ from hierarchy.evaluation.wording import (
     whole,
     with_span,
 )
-from hierarchy.taxonomy import FLAT, TRUNK
+from hierarchy.taxonomy import FLAT, POOLED, TRUNK
 
 SYNTHETIC = (
     "SYNTHETIC FACES: every face behind these numbers was drawn by the program. "
@@ -88,8 +88,8 @@ class RunRecord:
 
     @property
     def flat(self) -> bool:
-        """Whether one network answers for all emotions, so that stages are implied."""
-        return self.metrics["headline"] == FLAT
+        """Whether the answer is over all emotions at once, so that stages are implied."""
+        return self.metrics["headline"] in (FLAT, POOLED)
 
     @property
     def on_one_trunk(self) -> bool:
@@ -111,12 +111,12 @@ class RunRecord:
         return figures.drawing(self.figure(name), title=title, synthetic=synthetic, width=width, height=height, **grid)
 
 
-def run_page(record: RunRecord, faces: Callable[[Sequence[str]], np.ndarray]) -> Page:
+def run_page(record: RunRecord, faces: Callable[[Sequence[str]], np.ndarray] | None) -> Page:
     """Draw the figures of a run and put its report together.
 
     Args:
         record: The run.
-        faces: Ids of n faces -> (n, height, width, channels) uint8.
+        faces: Ids of n faces -> (n, height, width, channels) uint8; None leaves the gallery of mistakes out.
     """
     metrics = record.metrics
     sections = [
@@ -127,7 +127,7 @@ def run_page(record: RunRecord, faces: Callable[[Sequence[str]], np.ndarray]) ->
         _confusions(record),
         _stages(record),
         _calibration(record),
-        _mistakes(record, faces),
+        *([] if faces is None else [_mistakes(record, faces)]),
         _training(record),
         _features(record),
         _data(record),
@@ -138,6 +138,7 @@ def run_page(record: RunRecord, faces: Callable[[Sequence[str]], np.ndarray]) ->
     kinds = {
         "hierarchical": "Hierarchical run: a gate chooses the group, a specialist the emotion",
         "flat": "Flat run: one network chooses among all emotions",
+        "ensemble": "Ensemble: the geometric mean of what several runs say",
         "evaluation": "Evaluation: a saved run judged on other data",
     }
     subtitle = f"{kinds.get(metrics['mode'], metrics['mode'])}. Judged on the {metrics.get('split', 'test')} split."
@@ -207,10 +208,8 @@ def _summary_words(record: RunRecord) -> str:
     ]
     if metrics.get("excluded"):
         words.append(f"Left out everywhere: {', '.join(metrics['excluded'])}.")
-    words.append(
-        f"One training run, seed {metrics['seed']}: the interval covers the choice of test faces, "
-        "not how much another seed would differ."
-    )
+    once = "Each run was trained once" if metrics["mode"] == "ensemble" else f"One training run, seed {metrics['seed']}"
+    words.append(f"{once}: the interval covers the choice of test faces, not how much another seed would differ.")
     return " ".join(words)
 
 
@@ -273,7 +272,7 @@ def _confusions(record: RunRecord) -> Section:
     scores = record.headline
     image = _draw_confusion(record, "confusion", "Confusion of emotions", scores)
     blocks: list[Block] = [Images((image,))]
-    worst = _worst_confusions(scores)
+    worst = worst_confusions(scores)
     if worst:
         blocks += [Text("Most frequent confusions, as shares of the true emotion:"), Items(worst)]
     return Section(
@@ -283,7 +282,8 @@ def _confusions(record: RunRecord) -> Section:
     )
 
 
-def _worst_confusions(scores: Mapping) -> tuple[str, ...]:
+def worst_confusions(scores: Mapping) -> tuple[str, ...]:
+    """The three largest shares of an emotion that are taken for another one, in words."""
     counts = np.array(scores["confusion"], dtype=float)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
@@ -324,7 +324,8 @@ def _stages(record: RunRecord) -> Section:
         _draw_confusion(record, f"confusion_{name}", _stage_title(record, name), scores)
         for name, scores in stages.items()
     )
-    caption = "Implied by the flat model: probabilities summed by group, and renormalised within the true group"
+    spoken = ANSWERS.get(record.metrics["headline"], "")
+    caption = f"Implied by the {spoken}: probabilities summed by group, and renormalised within the true group"
     columns = ("Stage", "Classes", "Faces", "Top-1 %", "Balanced %", "Macro F1 %")
     blocks: list[Block] = [
         Table(columns, rows, caption=caption if record.flat else "", words=(0, 1)),

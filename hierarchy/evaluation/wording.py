@@ -14,6 +14,7 @@ ANSWERS = {
     "flat": "flat model",
     "logit_adjusted": "logit-adjusted",
     "tuned": "tuned composition",
+    "pooled": "ensemble",
 }
 
 ANSWER_NOTES = {
@@ -25,6 +26,7 @@ ANSWER_NOTES = {
     "trades accuracy for balanced accuracy.",
     "tuned": "Tuned composition: the soft one with temperatures, prior strengths and perhaps a flat model's share "
     "that a search chose on validation faces.",
+    "pooled": "Ensemble: the geometric mean of what several runs say; groups and stages are implied by it.",
 }
 
 

@@ -166,6 +166,8 @@ class Centroids(Stage):
     def features(self, pixels, rows):
         return self.outputs(pixels, rows)
 
+    looking_twice = core = write_small = None
+
     @classmethod
     def load_network(cls, folder: Path):
         return np.load(folder / "network.npy")

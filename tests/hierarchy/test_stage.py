@@ -10,6 +10,7 @@ from hierarchy.data.faces import StageFaces
 from hierarchy.errors import UserError
 from hierarchy.keras_stage import KerasStage
 from hierarchy.stage import single_face_latency, train_batches
+from models.registry import create_model
 
 
 def faces(*, generated: int = 0) -> StageFaces:
@@ -100,3 +101,21 @@ def test_what_cannot_be_trained_is_refused_before_any_face_is_read(settings, mes
 def test_every_model_has_a_size_of_its_own():
     sizes = {name: KerasStage.native_size(StageConfig(model=name)) for name in ("compact_resnet", "convnet", "vit_b16")}
     assert sizes == {"compact_resnet": 48, "convnet": 100, "vit_b16": 224}
+
+
+def test_looking_twice_is_the_mean_over_face_and_mirror_image_and_survives_saving(tmp_path):
+    shown, rows = faces(), np.array([3, 0, 5])
+    network = create_model("compact_resnet", input_shape=(16, 16, 1), num_classes=2)
+    network.save(tmp_path / "model.keras")
+    once = KerasStage(name="flat", classes=("a", "b"), network=network, record={"levels_prior": False})
+    expected = (once.outputs(shown.pixels, rows) + once.outputs(shown.pixels[:, :, ::-1], rows)) / 2
+    twice = KerasStage(name="flat", classes=("a", "b"), network=network, record={"levels_prior": False})
+    twice.look_twice()
+    assert twice.outputs(shown.pixels, rows) == pytest.approx(expected, abs=1e-6)
+    assert twice.outputs(shown.pixels[:, :, ::-1], rows) == pytest.approx(expected, abs=1e-6), "left is right"
+    assert twice.core is network
+    assert twice.features(shown.pixels, rows) == pytest.approx(once.features(shown.pixels, rows))
+    twice.save(tmp_path)
+    loaded = KerasStage.load(tmp_path)
+    assert loaded.outputs(shown.pixels, rows) == pytest.approx(expected, abs=1e-6)
+    assert [layer.name for layer in loaded.core.layers] == [layer.name for layer in network.layers]

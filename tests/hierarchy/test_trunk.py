@@ -227,6 +227,8 @@ class Counted(Stage):
     def features(self, pixels, rows):
         return np.zeros((len(rows), 1))
 
+    looking_twice = core = write_small = None
+
     @classmethod
     def load_network(cls, folder):
         return ["output"] * int((folder / "network.txt").read_text())

@@ -28,7 +28,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
     """The run "tree", trained for long enough to know its bars."""
     place = tmp_path_factory.mktemp("results")
     words = ("--mode", "hierarchical", "--model", "shallow_cnn", "--data", fer_folder, "--emotions", ",".join(EMOTIONS))
-    more = ("--epochs", "8", "--name", "tree", "--results", place, "--logs", place.parent / "logs")
+    more = ("--mirror", "--epochs", "8", "--name", "tree", "--results", place, "--logs", place.parent / "logs")
     ((code, text),) = run_program((*words, *QUICK, *more))
     assert code == 0, text
     return place

@@ -42,6 +42,8 @@ class QuickStage(Stage):
     def answerer(cls, stages, shape):
         return lambda: None
 
+    looking_twice = core = write_small = None
+
     @classmethod
     def load_network(cls, folder):
         return json.loads((folder / MODEL).read_text())

@@ -59,6 +59,8 @@ class NearestMean(Stage):
     def answerer(cls, stages, shape):
         return lambda: None
 
+    looking_twice = core = write_small = None
+
     @classmethod
     def load_network(cls, folder):
         return np.array(json.loads((folder / "model.json").read_text()))

@@ -1,0 +1,182 @@
+"""Publishing: a finished run in a form that can be given away: small weights, no pictures, no places of a machine."""
+
+import dataclasses
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hierarchy import runs
+from hierarchy.config import DataConfig, RunConfig
+from hierarchy.data.faces import Faces, read_faces
+from hierarchy.errors import UserError
+from hierarchy.evaluation.card import CARD, model_card
+from hierarchy.evaluation.page import to_markdown
+from hierarchy.evaluation.report import write_run_report
+from hierarchy.paths import atomic_write
+from hierarchy.pipeline import (
+    check_same_faces,
+    headline,
+    judge_run,
+    new_folder,
+    read_metrics,
+    refuse_evaluation,
+    split_table,
+)
+from hierarchy.stage import HISTORY, RECORD, Stage
+from hierarchy.stage_training import calibrate_stage
+from hierarchy.transfer import IMAGENET, NO_WEIGHTS
+
+_PLACES = ("--results", "--logs", "--study-dir")  # of a command, left out of what is published
+_FOLDERS = ("--data", "--generated", "--ferplus")
+
+
+def publish_run(
+    run: str,
+    stage_type: type[Stage],
+    *,
+    out: Path,
+    mirror: bool | None,
+    data: DataConfig,
+    results: Path,
+) -> Path:
+    """Write a copy of a finished run with small weights, judged anew with those.
+
+    Matrices are rounded to half precision. Then each stage is calibrated again on validation faces, and the run is
+    judged on the test faces that it was judged on before: the figures are those of the weights that are published. The
+    report shows no face of the data, and no file names a place outside of this project.
+
+    Args:
+        run: Name or folder.
+        stage_type: What its stages are loaded as.
+        out: The new folder.
+        mirror: Whether the copy answers with the mean over each face and its mirror image; None as the run does.
+        data: Where the run's faces are, if they have moved since.
+        results: Where runs are looked for by name.
+
+    Raises:
+        UserError: No finished run, other data, or a folder that exists or cannot be written.
+    """
+    source = runs.find_run(run, results)
+    refuse_evaluation(source)
+    trained, config = read_metrics(source), runs.read_config(source)
+    if config.framework != stage_type.framework:
+        raise UserError(f"run {source.name} is of {config.framework}; one of {stage_type.framework} can be published")
+    if mirror is not None:
+        config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, mirror=mirror))
+    moved = {"data": data.data} if data.data else {}
+    with runs.collect_notes() as notes:
+        faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, **moved)))
+        check_same_faces(source, faces)
+        config = _portable(dataclasses.replace(config, name=out.name), trained["data"]["dataset"])
+        with new_folder(out.parent, out.name) as folder:
+            _write_facts(folder, source, config, faces, trained)
+            stages = _small_stages(folder, source, config, stage_type, faces)
+            command = runs.read_json(folder / runs.ENVIRONMENT)["command"]
+            record = judge_run(folder, config, faces, stages, command=command)
+            record = {**record, "published": _published(folder, source), "notes": [_placeless(note) for note in notes]}
+            runs.write_json(folder / runs.METRICS, record)
+            write_run_report(folder, faces=None)
+            with atomic_write(folder / CARD) as temporary:
+                temporary.write_text(to_markdown(model_card(record, config.to_dict()), folder), encoding="utf-8")
+    print(headline(record))
+    return folder
+
+
+def _write_facts(folder: Path, source: Path, config: RunConfig, faces: Faces, trained: Mapping[str, Any]) -> None:
+    """Configuration, splits, and the environment of the training."""
+    environment = runs.read_json(source / runs.ENVIRONMENT)
+    dataset = trained["data"]["dataset"]
+    environment["command"] = portable_command(environment.get("command", ""), dataset)
+    runs.write_json(folder / runs.ENVIRONMENT, environment)
+    runs.write_table(folder / runs.SPLITS, split_table(faces))
+    runs.write_json(folder / runs.CONFIG, config.to_dict())
+
+
+def _small_stages(
+    folder: Path, source: Path, config: RunConfig, stage_type: type[Stage], faces: Faces
+) -> dict[str, Stage]:
+    """Every stage of the run with small weights, calibrated on what they answer."""
+    for place in sorted(path for path in (source / runs.STAGES).iterdir() if path.is_dir()):
+        target = folder / runs.STAGES / place.name
+        target.mkdir(parents=True)
+        record = runs.read_json(place / RECORD)
+        runs.write_json(target / RECORD, {**record, "mirror": config.evaluation.mirror, "record": _named(record)})
+        if (place / HISTORY).is_file():
+            shutil.copy(place / HISTORY, target / HISTORY)
+        if record.get("columns") is None:
+            stage_type.write_small(place, target)
+    stages = stage_type.load_all(folder / runs.STAGES, faces.taxonomy.stages(config.mode))
+    for name, stage in stages.items():
+        calibrate_stage(stage, config, faces)
+        stage.save(folder / runs.STAGES / name)
+    return stages
+
+
+def _named(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a training with the weights that it began with by name."""
+    return {**record["record"], "weights": _weights_name(record["record"].get("weights", NO_WEIGHTS))}
+
+
+def _weights_name(weights: str) -> str:
+    """`RUN/STAGE` of a .keras file in a run folder."""
+    if weights in (NO_WEIGHTS, IMAGENET):
+        return weights
+    path = Path(weights)
+    return f"{path.parent.parent.parent.name}/{path.parent.name}"
+
+
+def _portable(config: RunConfig, dataset: str) -> RunConfig:
+    """The configuration with data where the program looks for it, and with runs and studies by name."""
+    data = config.data
+    places = {
+        "data": None if data.data is None else f"data/{dataset}",
+        "ferplus": None if data.ferplus is None else f"data/{Path(data.ferplus).name}",
+        "generated": None if data.generated is None else f"results/{Path(data.generated).name}",
+        "teacher": None if data.teacher is None else Path(data.teacher).name,
+    }
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(data, **places),
+        stage=dataclasses.replace(config.stage, weights=_weights_name(config.stage.weights)),
+        stages={
+            name: {**own, **({"weights": _weights_name(own["weights"])} if "weights" in own else {})}
+            for name, own in config.stages.items()
+        },
+        searched={stage: f"{Path(best).parent.name}/{Path(best).name}" for stage, best in config.searched.items()},
+    )
+
+
+def portable_command(command: str, dataset: str) -> str:
+    """A command as it can be given on any machine that has the data set in data/.
+
+    Args:
+        command: The command of a run.
+        dataset: Name of its data set.
+    """
+    words, kept = shlex.split(command), []
+    while words:
+        word = words.pop(0)
+        flag, equals, value = word.partition("=")
+        if flag in _PLACES:
+            if not equals and words:
+                words.pop(0)
+        elif flag in _FOLDERS and (equals or words):
+            value = value if equals else words.pop(0)
+            kept += [flag, f"data/{dataset}" if flag == "--data" else f"data/{Path(value).name}"]
+        else:
+            kept.append(_placeless(word))
+    return shlex.join(kept)
+
+
+def _placeless(text: str) -> str:
+    """A text with every absolute path shortened to its last part."""
+    return re.sub(r"(?<![\w.])/[^\s,=:]*/", "", text)
+
+
+def _published(folder: Path, source: Path) -> dict[str, Any]:
+    """What was made of which run, and how much of it there is."""
+    weights = sorted((folder / runs.STAGES).glob("*/*.keras"))
+    return {"run": source.name, "weights": "float16", "bytes": sum(path.stat().st_size for path in weights)}

@@ -1,0 +1,115 @@
+"""A teacher: a finished run whose answers to the train faces are mixed into the labels of a new one.
+
+Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015; where teacher and student are alike it
+is self-distillation. The teacher is asked once, before training, about each face as it is; a composed answer teaches
+every stage what it says of that stage's classes.
+"""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from hierarchy import runs
+from hierarchy.config import DataConfig, RunConfig
+from hierarchy.data.faces import Faces, StageFaces, as_stage_shares
+from hierarchy.errors import UserError
+from hierarchy.judging import predict
+from hierarchy.stage import Stage
+from hierarchy.taxonomy import Taxonomy
+
+_PICTURES = ("image_size", "channels", "align")
+
+log = logging.getLogger("hierarchy")
+
+
+def check_teacher(config: RunConfig, taxonomy: Taxonomy) -> None:
+    """Refuse, before anything is written, a teacher that cannot answer about the run's faces.
+
+    Args:
+        config: Settings with data, framework and image size given.
+        taxonomy: The run's grouping.
+
+    Raises:
+        UserError: It is not finished, or of another framework or another kind of pictures, or lacks an emotion.
+    """
+    if config.data.teacher is None:
+        return
+    folder = Path(config.data.teacher)
+    known, own = _taxonomy(folder), runs.read_config(folder)
+    lacking = [emotion for emotion in taxonomy.emotions if emotion not in known.emotions]
+    if lacking:
+        raise UserError(
+            f"--teacher {folder.name}: it does not know {', '.join(lacking)}; leave that out with --exclude"
+        )
+    if own.framework != config.framework:
+        raise UserError(f"--teacher {folder.name}: it is of {own.framework}; needed {config.framework}")
+    if own.reads_depth != config.reads_depth:
+        raise UserError(f"--teacher {folder.name}: one of the two runs reads depth, the other does not")
+    for name in _PICTURES:
+        if (theirs := getattr(own.data, name)) != (ours := getattr(config.data, name)):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"--teacher {folder.name}: its faces have {flag} {theirs}, this run's {ours}; use the same")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """What the labels are mixed with.
+
+    Attributes:
+        shares: (n, emotions) float32 the teacher's answer to each train face, in the order of the run's train rows.
+        rows: (n,) int64 rows of the pixels that they belong to.
+        weight: Share of the teacher in the mixture.
+    """
+
+    shares: np.ndarray
+    rows: np.ndarray
+    weight: float
+
+    def taught(self, view: StageFaces, stage: str, taxonomy: Taxonomy) -> StageFaces:
+        """A stage's train faces with the teacher's answers mixed into their targets."""
+        shares = self.shares[np.isin(self.rows, view.rows)]
+        said = as_stage_shares(shares, taxonomy, stage, otherwise=view.targets)
+        mixed = (1 - self.weight) * view.targets + self.weight * said
+        return dataclasses.replace(view, targets=mixed.astype(np.float32))
+
+
+def note_teacher(data: DataConfig) -> None:
+    """Say what the labels are, for the report."""
+    if data.teacher is not None:
+        share, name = 100 * data.teacher_weight, Path(data.teacher).name
+        log.warning("Labels: %.0f %% answers of the run %s, whose own training is not in the cost.", share, name)
+
+
+def ask_teacher(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> Lessons | None:
+    """Ask the teacher about every train face; None where there is no teacher.
+
+    Args:
+        faces: Of the run; only the train faces are looked at.
+        data: Names the teacher, its weight and its temperature.
+        stage_type: What the teacher's stages are loaded as.
+
+    Raises:
+        UserError: The teacher's files are damaged.
+    """
+    if data.teacher is None:
+        return None
+    folder, train = Path(data.teacher), faces.split("train")
+    taxonomy = _taxonomy(folder)
+    stages = stage_type.load_all(folder / runs.STAGES, taxonomy.stages(runs.read_config(folder).mode))
+    answer = predict(stages, taxonomy, faces.images.pixels, train).answer
+    columns = [taxonomy.emotions.index(emotion) for emotion in faces.taxonomy.emotions]
+    softened = np.maximum(answer[:, columns], 1e-12) ** (1 / data.teacher_temperature)
+    shares = (softened / softened.sum(axis=1, keepdims=True)).astype(np.float32)
+    return Lessons(shares=shares, rows=train.index.to_numpy(), weight=data.teacher_weight)
+
+
+def _taxonomy(folder: Path) -> Taxonomy:
+    """The grouping that a finished run was judged with."""
+    if not (folder / runs.METRICS).is_file() or not (folder / runs.STAGES).is_dir():
+        raise UserError(f"--teacher {folder.name}: it is no finished run with networks of its own")
+    try:
+        return Taxonomy.from_dict(runs.read_json(folder / runs.METRICS)["taxonomy"], name="run")
+    except KeyError as error:
+        raise UserError(f"--teacher {folder.name}: its {runs.METRICS} is damaged: no {error}") from error
