@@ -311,10 +311,9 @@ def _publish(given: Given, _command: str) -> Path:
     if out.exists():
         raise UserError(f"--out: {out} exists already; name a new folder")
     mirror = section(EvaluationConfig, given).mirror if "mirror" in given else None
-    from hierarchy.keras_stage import KerasStage
     from hierarchy.publishing import publish_run
 
-    return publish_run(run, KerasStage, out=out, mirror=mirror, data=data, results=results)
+    return publish_run(run, out=out, mirror=mirror, data=data, results=results)
 
 
 def _explain(given: Given, command: str) -> Path:
@@ -547,7 +546,7 @@ MODES = {
     ),
     "runs": Mode(
         summary="list the runs of a results folder with cost and validation scores, the best first",
-        example="--mode runs --out results/runs.csv",
+        example="--mode runs",
         call=_runs,
         fields={},
         others=("out", "results"),

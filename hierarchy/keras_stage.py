@@ -160,11 +160,6 @@ class KerasStage(Stage):
         return next(layer for layer in self.network.layers if layer.weights) if self.mirror else self.network
 
     @classmethod
-    def write_small(cls, source: Path, target: Path) -> None:
-        """Write the .keras file in `source` into `target` with its matrices in half precision; see `Stage`."""
-        training.save_small_model(cls.load_network(source), target / training.MODEL)
-
-    @classmethod
     def load_network(cls, folder: Path) -> keras.Model:
         """The .keras file of a stage folder."""
         if not (folder / training.MODEL).is_file() and (folder / TORCH_MODEL).is_file():

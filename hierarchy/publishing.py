@@ -15,6 +15,7 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation.card import CARD, model_card
 from hierarchy.evaluation.page import to_markdown
 from hierarchy.evaluation.report import write_run_report
+from hierarchy.keras_stage import KerasStage
 from hierarchy.paths import atomic_write
 from hierarchy.pipeline import (
     check_same_faces,
@@ -27,6 +28,7 @@ from hierarchy.pipeline import (
 )
 from hierarchy.stage import HISTORY, RECORD, Stage
 from hierarchy.stage_training import calibrate_stage
+from hierarchy.training import MODEL, save_small_model
 from hierarchy.transfer import IMAGENET, NO_WEIGHTS
 
 _PLACES = ("--results", "--logs", "--study-dir")  # of a command, left out of what is published
@@ -35,7 +37,6 @@ _FOLDERS = ("--data", "--generated", "--ferplus")
 
 def publish_run(
     run: str,
-    stage_type: type[Stage],
     *,
     out: Path,
     mirror: bool | None,
@@ -50,7 +51,6 @@ def publish_run(
 
     Args:
         run: Name or folder.
-        stage_type: What its stages are loaded as.
         out: The new folder.
         mirror: Whether the copy answers with the mean over each face and its mirror image; None as the run does.
         data: Where the run's faces are, if they have moved since.
@@ -62,8 +62,8 @@ def publish_run(
     source = runs.find_run(run, results)
     refuse_evaluation(source)
     trained, config = read_metrics(source), runs.read_config(source)
-    if config.framework != stage_type.framework:
-        raise UserError(f"run {source.name} is of {config.framework}; one of {stage_type.framework} can be published")
+    if config.framework != KerasStage.framework:
+        raise UserError(f"run {source.name} is of {config.framework}; a run of Keras can be published")
     if mirror is not None:
         config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, mirror=mirror))
     moved = {"data": data.data} if data.data else {}
@@ -73,7 +73,7 @@ def publish_run(
         config = _portable(dataclasses.replace(config, name=out.name), trained["data"]["dataset"])
         with new_folder(out.parent, out.name) as folder:
             _write_facts(folder, source, config, faces, trained)
-            stages = _small_stages(folder, source, config, stage_type, faces)
+            stages = _small_stages(folder, source, config, faces)
             command = runs.read_json(folder / runs.ENVIRONMENT)["command"]
             record = judge_run(folder, config, faces, stages, command=command)
             record = {**record, "published": _published(folder, source), "notes": [_placeless(note) for note in notes]}
@@ -95,9 +95,7 @@ def _write_facts(folder: Path, source: Path, config: RunConfig, faces: Faces, tr
     runs.write_json(folder / runs.CONFIG, config.to_dict())
 
 
-def _small_stages(
-    folder: Path, source: Path, config: RunConfig, stage_type: type[Stage], faces: Faces
-) -> dict[str, Stage]:
+def _small_stages(folder: Path, source: Path, config: RunConfig, faces: Faces) -> dict[str, Stage]:
     """Every stage of the run with small weights, calibrated on what they answer."""
     for place in sorted(path for path in (source / runs.STAGES).iterdir() if path.is_dir()):
         target = folder / runs.STAGES / place.name
@@ -107,8 +105,8 @@ def _small_stages(
         if (place / HISTORY).is_file():
             shutil.copy(place / HISTORY, target / HISTORY)
         if record.get("columns") is None:
-            stage_type.write_small(place, target)
-    stages = stage_type.load_all(folder / runs.STAGES, faces.taxonomy.stages(config.mode))
+            save_small_model(KerasStage.load_network(place), target / MODEL)
+    stages = KerasStage.load_all(folder / runs.STAGES, faces.taxonomy.stages(config.mode))
     for name, stage in stages.items():
         calibrate_stage(stage, config, faces)
         stage.save(folder / runs.STAGES / name)

@@ -158,15 +158,6 @@ class Stage(ABC):
         """From now on answer with the mean over each face and its mirror image, at twice the cost."""
         self.network, self.mirror = self.looking_twice(self.network), True
 
-    @classmethod
-    @abstractmethod
-    def write_small(cls, source: Path, target: Path) -> None:
-        """Write the network in the stage folder `source` into `target` with its matrices in half precision.
-
-        Raises:
-            UserError: There is none, or it cannot be written.
-        """
-
     def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Raw answers to `rows` of `pixels` (uint8), float32 (m, classes)."""
         return self.own(self.outputs(pixels, rows))

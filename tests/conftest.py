@@ -21,8 +21,11 @@ import hierarchy  # noqa: F401 - sets TensorFlow's environment before any test i
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FER_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-# The smallest model and faces that the program takes, so that a whole run takes seconds.
+# Tracing takes nearly all the time of a tiny training, and grows with the number of weights: few layers, no moments.
+TINY = "compact_resnet:stem_width=8:widths=16:blocks=1:strides=2:squeeze_from=none"
+# The smallest model and faces that the program takes, so that a whole run takes seconds; flags after these win.
 QUICK = ("--image-size", "16", "--batch-size", "16", "--resamples", "100", "--ema", "0.1")
+QUICK += ("--model", TINY, "--optimizer", "sgd")
 
 
 def draw_face(emotion: int, rng: np.random.Generator) -> np.ndarray:
@@ -44,6 +47,24 @@ def write_fer_folder(root: Path, *, per_split: dict[str, int], seed: int = 0) ->
     return root
 
 
+# Files that take minutes begin first, so that no worker is left alone with one in the end.
+_LONG = (
+    "test_rgbd_program",
+    "test_program",
+    "test_pipeline",
+    "test_trunk",
+    "test_rgbd",
+    "test_explain",
+    "test_training",
+)
+_LONG += ("test_finished_runs", "test_predict", "test_bad_input", "test_registry", "test_crossval", "test_export")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first."""
+    items.sort(key=lambda item: _LONG.index(item.path.stem) if item.path.stem in _LONG else len(_LONG))
+
+
 @pytest.fixture(scope="session")
 def fer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny FER-2013 with its three official splits."""
@@ -57,27 +78,68 @@ def program() -> Callable[..., list[tuple[int, str]]]:
     return run_program
 
 
-def run_program(*commands: Sequence[str]) -> list[tuple[int, str]]:
-    """Exit code and everything printed of each command line."""
-    script = (
-        "import contextlib, io, json, sys\n"
-        "from tf_model import main\n"
-        "for argv in json.loads(sys.argv[1]):\n"
-        "    out = io.StringIO()\n"
-        "    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):\n"
-        "        code = main(argv)\n"
-        "    print(json.dumps(['result', code, out.getvalue()]), flush=True)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps([[str(word) for word in argv] for argv in commands])],
-        capture_output=True,
-        text=True,
-        cwd=CHECKOUT,
-        check=False,
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["result"')]
-    assert len(lines) == len(commands), done.stderr[-3000:]
-    return [(code, text) for _, code, text in lines]
+# Importing what a program imports takes longer than most of its work: it is done once, and each call is a fork of that.
+_FORKED = """
+import contextlib, io, json, os, sys
+import hierarchy.pipeline, hierarchy.keras_stage
+from matplotlib.figure import Figure
+from PIL import Image
+from tf_model import main
+
+def run(commands, drawn, answers):
+    if not drawn:
+        Figure.savefig = lambda figure, path, **options: Image.new("L", (1, 1), 255).save(path, "PNG")
+    with open(answers, "w") as file:
+        for argv in commands:
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                code = main(argv)
+            print(json.dumps([code, out.getvalue()]), file=file, flush=True)
+
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        try:
+            run(**json.loads(line))
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+_forking: list[subprocess.Popen] = []  # of this worker
+
+
+def _fork() -> subprocess.Popen:
+    """The process that every program of this worker is a fork of; it ends with the worker's end of the pipe."""
+    if not _forking:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": CHECKOUT}
+        _forking.append(subprocess.Popen([sys.executable, "-c", _FORKED], **pipes))
+        while _forking[0].stdout.readline() not in ("ready\n", ""):
+            pass
+    return _forking[0]
+
+
+def run_program(*commands: Sequence[str], drawn: bool = False) -> list[tuple[int, str]]:
+    """Exit code and everything printed of each command line, one after the other in a fresh process.
+
+    Args:
+        commands: Arguments of each.
+        drawn: Whether figures are drawn; else they are set up as ever and saved as a white dot, which is faster.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        answers = Path(place) / "answers"
+        asked = {"commands": [list(map(str, argv)) for argv in commands], "drawn": drawn, "answers": str(answers)}
+        process = _fork()
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        while not (line := process.stdout.readline()).strip().isdigit():
+            assert line, "the process that programs are forks of has died"
+        found = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert len(found) == len(commands), f"the program died with {line.strip()} in command {len(found)}"
+    return [(code, text) for code, text in found]
 
 
 def kill_when(command: Sequence[str], file: Path) -> None:

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from hierarchy.config import RunConfig, apply_flags
+from hierarchy.data.faces import read_faces
 from tests.conftest import QUICK, run_program
 
 WORDS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
-MODEL = ("--model", "rgbd_fusion:backbone=compact_resnet/stem_width=6/widths=8+12/blocks=1+1/strides=2+2")
-SMALL = (*QUICK, "--image-size", "32", "--epochs", "1")
+BACKBONE = "compact_resnet/stem_width=6/widths=12/blocks=1/strides=2/squeeze_from=none"
+SMALL = (*QUICK, "--image-size", "32", "--epochs", "1", "--model", f"rgbd_fusion:backbone={BACKBONE}")
 RGBD = Path(__file__).resolve().parents[2] / "shared" / "data" / "rgbd"
 
 
@@ -46,12 +48,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> tuple[Path, li
     results = tmp_path_factory.mktemp("results")
     other = write_pairs(tmp_path_factory.mktemp("more"), part="MenD3s", subjects=3)
     at = ("--results", results, "--logs", results.parent / "logs")
-    given = ("--data", pairs, *MODEL, *SMALL, *at)
+    given = ("--data", pairs, *SMALL, *at)
     return results, run_program(
         ("--mode", "hierarchical", *given, "--modality", "valence=depth,positive=rgb", "--name", "tree"),
         ("--mode", "crossval", *given, "--folds", 2, "--name", "folds"),
         ("--mode", "grid", *given, "--axis", "modality=rgb,depth,rgbd", "--name", "ablation"),
-        ("--mode", "flat", *given, "--data", other, "--name", "merged"),
         ("--mode", "explain", "tree", "--results", results, "--name", "why"),
         ("--mode", "evaluate", "tree", "--data", other, "--results", results, "--name", "foreign"),
     )
@@ -60,7 +61,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> tuple[Path, li
 def test_everything_that_is_done_with_pictures_is_done_with_pairs(ran):
     results, done = ran
     assert [code for code, _ in done] == [0] * len(done), [text[-800:] for code, text in done if code]
-    for name in ("tree", "folds", "ablation", "merged", "why", "foreign"):
+    for name in ("tree", "folds", "ablation", "why", "foreign"):
         assert (results / name / "report.html").is_file(), name
 
 
@@ -82,12 +83,18 @@ def test_the_ablation_is_about_the_very_same_faces(ran):
     assert tables[0] == tables[1] == tables[2]
 
 
-def test_people_of_merged_data_sets_are_different_people(ran):
-    results, _ = ran
-    splits = pd.read_csv(results / "merged" / "splits.csv", dtype=str)
-    assert len(splits) == 7 * (6 + 3)
-    assert splits["subject"].nunique() == 9
-    assert splits.groupby("subject")["split"].nunique().max() == 1
+def read(*data: Path, **flags: str):
+    """The faces that a run on such data would see, 32 px."""
+    given = {"data": list(map(str, data)), "image_size": "32", "channels": "3", "model": "rgbd_fusion", **flags}
+    return read_faces(apply_flags(RunConfig(), given))
+
+
+def test_people_of_merged_data_sets_are_different_people(pairs, tmp_path):
+    merged = read(pairs, write_pairs(tmp_path, part="MenD3s", subjects=3)).manifest
+    assert len(merged) == 7 * (6 + 3)
+    people = merged["source"] + merged["subject"]
+    assert people.nunique() == 9
+    assert merged.groupby(people)["split"].nunique().max() == 1
 
 
 def test_explanations_tell_picture_and_depth_apart(ran):
@@ -98,27 +105,37 @@ def test_explanations_tell_picture_and_depth_apart(ran):
     assert ("valence", "picture") not in seen
 
 
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (("--model", "compact_resnet", "--modality", "depth"), "--modality depth belongs to an RGB-D model"),
-        (("--model", "rgbd_fusion,positive=convnet"), "stage positive is convnet, but other stages read depth"),
-        (("--model", "rgbd_fusion:fusion=middle"), "fusion is 'middle'"),
-        (("--model", "rgbd_fusion:modality=rgb"), "--modality"),
-        (("--model", "rgbd_fusion", "--depth", "hha"), "--depth: expected one of relief, distance, normals"),
-        (("--model", "rgbd_fusion", "--min-intensity", "3"), "tells no intensities"),
-    ],
-)
-def test_what_does_not_go_together_is_one_line(argv, words, pairs, tmp_path):
-    ((code, text),) = run_program(("--data", pairs, *argv, "--results", tmp_path / "r", "--logs", tmp_path / "l"))
+REFUSED = {
+    ("--model", "compact_resnet", "--modality", "depth"): "--modality depth belongs to an RGB-D model",
+    ("--model", "rgbd_fusion,positive=convnet"): "stage positive is convnet, but other stages read depth",
+    ("--model", "rgbd_fusion:fusion=middle"): "fusion is 'middle'",
+    ("--model", "rgbd_fusion:modality=rgb"): "--modality",
+    ("--model", "rgbd_fusion", "--depth", "hha"): "--depth: expected one of relief, distance, normals",
+    ("--model", "rgbd_fusion", "--min-intensity", "3"): "tells no intensities",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory, pairs: Path, fer_folder: Path) -> dict:
+    """What was printed for each bad command line, for faces without depth (None), and the results folder."""
+    place = tmp_path_factory.mktemp("refused") / "r"
+    at = ("--results", place, "--logs", place.parent / "l")
+    plain = ("--data", fer_folder, "--model", "rgbd_fusion", *at)
+    done = run_program(*(("--data", pairs, *argv, *at) for argv in REFUSED), plain)
+    return {"place": place, **dict(zip((*REFUSED, None), done, strict=True))}
+
+
+@pytest.mark.parametrize("argv", REFUSED, ids=" ".join)
+def test_what_does_not_go_together_is_one_line(argv, refused):
+    code, text = refused[argv]
     assert code == 2
-    assert words in text.splitlines()[-1]
+    assert REFUSED[argv] in text.splitlines()[-1]
     assert "Traceback" not in text
-    assert not list((tmp_path / "r").glob("*"))
+    assert not list(refused["place"].glob("*"))
 
 
-def test_data_without_depth_is_one_line(fer_folder, tmp_path):
-    ((code, text),) = run_program(("--data", fer_folder, "--model", "rgbd_fusion", "--results", tmp_path))
+def test_data_without_depth_is_one_line(refused):
+    code, text = refused[None]
     assert code == 2
     assert "fer2013 has no depth, which an RGB-D model needs" in text
 
@@ -137,23 +154,21 @@ def test_bad_pairs_are_named_and_can_be_left_out(pairs, tmp_path):
     for path, (pixels, _) in bad.items():
         Image.fromarray(pixels).save(path)
     files[4].unlink()
-    at = ("--results", tmp_path / "r", "--logs", tmp_path / "l", "--data", data, *MODEL, *SMALL, "--mode", "flat")
-    (code, text), (skipped, _) = run_program(at, (*at, "--skip-bad", "--name", "rest"))
+    at = ("--results", tmp_path / "r", "--logs", tmp_path / "l", "--data", data, *SMALL, "--mode", "flat")
+    ((code, text),) = run_program(at)
     assert code == 2
     for path, (_, reason) in bad.items():
         assert path.name in text
         assert reason in text
     assert "no depth beside this picture" in text
-    assert skipped == 0
-    assert len(pd.read_csv(tmp_path / "r" / "rest" / "bad.csv")) == 5
+    rest = read(data, skip_bad=True)
+    assert len(rest.images.bad) == 5
+    assert len(rest.manifest) == 7 * 6 - 5
 
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not RGBD.is_dir(), reason=f"no rendered RGB-D data in {RGBD}")
-def test_all_three_layouts_merge(tmp_path):
-    data = [word for name in ("CalD3rMenD3s", "BU3DFE", "BosphorusDB") for word in ("--data", RGBD / name)]
-    argv = (*data, *MODEL, *SMALL, "--mode", "flat", "--skip-bad", "--name", "all")
-    ((code, text),) = run_program((*argv, "--results", tmp_path / "r", "--logs", tmp_path / "l"))
-    assert code == 0, text
-    splits = pd.read_csv(tmp_path / "r" / "all" / "splits.csv")
-    assert splits["source"].value_counts().to_dict() == {"cald3rmend3s": 539, "bu3dfe": 100, "bosphorus": 56}
+def test_all_three_layouts_merge():
+    merged = read(*(RGBD / name for name in ("CalD3rMenD3s", "BU3DFE", "BosphorusDB")), skip_bad=True)
+    assert merged.images.pixels.shape[1:] == (32, 32, 4)
+    assert merged.manifest["source"].value_counts().to_dict() == {"cald3rmend3s": 539, "bu3dfe": 100, "bosphorus": 56}

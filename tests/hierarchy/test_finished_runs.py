@@ -55,7 +55,7 @@ def test_each_stage_is_taught_what_the_answer_says_of_its_classes():
 def results(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
     """The runs "teacher" (flat), "taught" and "untaught", which differ in what they learned from."""
     place = tmp_path_factory.mktemp("results")
-    common = ("--model", "shallow_cnn", "--data", fer_folder, *QUICK, "--augment", "off", "--results", place)
+    common = ("--data", fer_folder, *QUICK, "--augment", "off", "--results", place)
     common += ("--logs", place.parent / "logs")
     lessons = ("--teacher", "teacher", "--teacher-weight", "1", "--teacher-temperature", "2", "--label-smoothing", "0")
     shared = ("--mode", "hierarchical", "--trunk", "shared", "--epochs", "4")

@@ -17,7 +17,7 @@ from hierarchy.evaluation import comparison_sections, figures, grid_sections
 from hierarchy.evaluation.page import Section
 from hierarchy.grid import MOST_CELLS, label, parse_axes, plan, read_grid, settings
 from hierarchy.stage import Stage, training_record
-from tests.conftest import QUICK, run_program, write_fer_folder
+from tests.conftest import QUICK, TINY, run_program, write_fer_folder
 from tf_model import main
 
 SMALL = {"image_size": "16", "resamples": "100", "epochs": "1", "mode": "flat", "name": None}
@@ -166,7 +166,7 @@ class Centroids(Stage):
     def features(self, pixels, rows):
         return self.outputs(pixels, rows)
 
-    looking_twice = core = write_small = None
+    looking_twice = core = None
 
     @classmethod
     def load_network(cls, folder: Path):
@@ -351,10 +351,12 @@ def test_a_damaged_record_is_one_clear_line(train):
 def test_the_program_trains_a_grid_goes_on_with_it_and_refuses_another(tmp_path, fer_folder):
     results = tmp_path / "results"
     at = ("--results", results, "--logs", tmp_path / "logs")
-    axes = ("--axis", "model=compact_resnet:stem_width=8:widths=8+8+8,compact_resnet:blocks=1+1+1")
+    axes = ("--axis", f"model={TINY},{TINY.replace('16', '12')}")
+    place = QUICK.index("--model")
+    quick = QUICK[:place] + QUICK[place + 2 :]
     mode = ("--mode", "grid")
     made, again, other, named = run_program(
-        (*mode, *axes, "--data", fer_folder, *QUICK, "--epochs", "1", "--name", "two", *at),
+        (*mode, *axes, "--data", fer_folder, *quick, "--epochs", "1", "--name", "two", *at),
         (*mode, "--resume", "two", *axes, "--epochs", "1", "--train", "flat", *at),
         (*mode, "--resume", "two", "--epochs", "2", *at),
         (*mode, "--resume", "two", "--axis", "augment=on", *at),
@@ -362,7 +364,7 @@ def test_the_program_trains_a_grid_goes_on_with_it_and_refuses_another(tmp_path,
     assert made[0] == 0, made[1]
     assert made[1].rstrip().endswith(f"report: {results / 'two' / 'report.html'}")
     table = pd.read_csv(results / "two" / "table.csv")
-    names = ["compact_resnet-stem_width-8-widths-8+8+8", "compact_resnet-blocks-1+1+1"]
+    names = [re.sub("[:=]", "-", TINY).replace("16", width) for width in ("16", "12")]
     assert table["cell"].tolist() == names
     assert table["parameters"].nunique() == 2
     assert again[0] == 0, again[1]

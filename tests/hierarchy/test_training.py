@@ -14,7 +14,7 @@ from hierarchy.keras_stage import KerasStage
 from hierarchy.progress import Progress
 from tests.conftest import draw_face
 
-MODEL = "compact_resnet:widths=4+8:blocks=1+1:strides=1+2:squeeze_from=none"
+MODEL = "compact_resnet:stem_width=4:widths=8:blocks=1:strides=2:squeeze_from=none"
 
 
 def faces(count: int, seed: int) -> StageFaces:
@@ -162,7 +162,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
     fit(tmp_path / "source", epochs=1)
     start = str(tmp_path / "source" / training.MODEL)
     with pytest.raises(UserError, match=r"not the same network \(layer 'stage1_block1_conv1' differs\)"):
-        fit(tmp_path / "other", weights=start, model=MODEL.replace("4+8", "6+8"))
+        fit(tmp_path / "other", weights=start, model=MODEL.replace("widths=8", "widths=6"))
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path):

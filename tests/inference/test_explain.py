@@ -39,8 +39,6 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
         (
             "--mode",
             "hierarchical",
-            "--model",
-            "shallow_cnn",
             *train,
             "--name",
             "tree",

@@ -26,6 +26,10 @@ class KnownStage:
         self.table = np.array(table)
         self.network = halves_network(self.table.shape[1])
 
+    @property
+    def core(self):
+        return self.network
+
     def outputs(self, pixels, rows):
         return self.table[rows]
 

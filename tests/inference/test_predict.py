@@ -42,7 +42,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
     """Results folder, working folder, and exit code and output of each command by name."""
     results, work = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("work")
     at = ("--results", results)
-    train = ("--data", fer_folder, *QUICK, "--model", "shallow_cnn", "--epochs", "1", "--logs", work / "logs", *at)
+    train = ("--data", fer_folder, *QUICK, "--epochs", "1", "--logs", work / "logs", *at)
     shutil.copy(PHOTO, work / "photo.jpg")
     (work / "film.mp4").write_text("no film")
     (work / "bad").mkdir()
@@ -77,7 +77,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
         "yunet": (*predict, work / "photo.jpg", "--run", "tree", "--detector", "yunet"),
         "replace": (*predict, work / "photo.jpg", "--run", "tree", "--annotate", work),
     }
-    outcomes = dict(zip(commands, run_program(*commands.values()), strict=True))
+    outcomes = dict(zip(commands, run_program(*commands.values(), drawn=True), strict=True))
     return {"results": results, "work": work, "outcomes": outcomes}
 
 
