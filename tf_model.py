@@ -310,6 +310,11 @@ def _publish(given: Given, _command: str) -> Path:
     out = Path(given.get("out") or RESULTS / "published" / source.name)
     if out.exists():
         raise UserError(f"--out: {out} exists already; name a new folder")
+    try:
+        runs.check_name(out.name, out.parent)
+        runs.check_writable(out.parent)
+    except UserError as error:
+        raise UserError(str(error).replace("--name", "--out").replace("--results", "--out")) from error
     mirror = section(EvaluationConfig, given).mirror if "mirror" in given else None
     from hierarchy.publishing import publish_run
 
