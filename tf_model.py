@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hierarchy import crossval, grid, runs
 from hierarchy.config import (
+    SPLITS,
     DataConfig,
     EvaluationConfig,
     RunConfig,
@@ -69,6 +70,10 @@ _OTHER_FLAGS = {
         "STUDY|FILE",
         "settings that --mode tune found for a stage, or for all (a name below logs/tuning, or a best.json); "
         "several flags for several stages; other flags go over them",
+    ),
+    "split": (
+        "NAME,...",
+        "official splits of the data to judge on: train, validation, test (default: test, else validation, else all)",
     ),
     "composition": ("STUDY|FILE", "also report answers composed as a search for the composition found"),
     "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a distributed search"),
@@ -245,6 +250,7 @@ def _evaluate(given: Given, command: str) -> Path:
     evaluation = section(EvaluationConfig, given)
     name = new_name(given)
     composition = composition_file(given.get("composition"), given["logs"])
+    splits = _splits(given.get("split"))
     require_data(data)
     from hierarchy import pipeline
     from hierarchy.keras_stage import KerasStage
@@ -255,10 +261,19 @@ def _evaluate(given: Given, command: str) -> Path:
         data=data,
         evaluation=evaluation,
         composition=composition,
+        splits=splits,
         name=name,
         results=results,
         command=command,
     )
+
+
+def _splits(text: str | None) -> tuple[str, ...]:
+    """The splits that `--split` names, none where it is not given."""
+    words = [] if text is None else [word.strip() for word in text.split(",")]
+    if unknown := [word for word in words if word not in SPLITS]:
+        raise UserError(f"--split: expected some of {', '.join(SPLITS)}, separated by commas, got {unknown[0]!r}")
+    return tuple(dict.fromkeys(words))
 
 
 def _compare(given: Given, command: str) -> Path:
@@ -474,7 +489,7 @@ MODES = {
             EvaluationConfig: ("logit_adjustment", "resamples"),
             RunConfig: ("name",),
         },
-        others=("composition", "results", "logs"),
+        others=("split", "composition", "results", "logs"),
         runs=(1, 1),
         texts={
             "logs": "where studies are (default: logs/)",

@@ -18,6 +18,7 @@ from hierarchy.errors import UserError
 from hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, TRUNK, Taxonomy, canonical_emotion, load_taxonomy
 
 FORMAT = 1
+SPLITS = ("train", "validation", "test")
 TRAINING_MODES = ("hierarchical", "flat")
 FRAMEWORKS = ("keras", "pytorch")
 FEATURE_LOSSES = ("center", "island")

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 
 from hierarchy import runs
-from hierarchy.config import FEATURE_LOSSES, DataConfig, EvaluationConfig, RunConfig, apply_flags, differences
+from hierarchy.config import FEATURE_LOSSES, SPLITS, DataConfig, EvaluationConfig, RunConfig, apply_flags, differences
 from hierarchy.data.audit import audit, audit_depth
 from hierarchy.data.audit_report import write_audit
 from hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest, resolve_data
 from hierarchy.data.images import load_images
 from hierarchy.data.sampling import class_prior
 from hierarchy.data.shown_faces import faces_of_run
-from hierarchy.data.splits import SPLITS, limit_rows
+from hierarchy.data.splits import limit_rows
 from hierarchy.errors import NoRoomError, UserError
 from hierarchy.evaluation import comparison
 from hierarchy.evaluation.features import FEATURES, feature_map
@@ -429,8 +429,9 @@ def evaluate_run(
     results: Path,
     command: str,
     composition: Path | None = None,
+    splits: Sequence[str] = (),
 ) -> Path:
-    """Judge a finished run on other data: on its test split, or on all faces where it has no splits.
+    """Judge a finished run on other data: on the official splits named, else on test, validation or all, as there are.
 
     Faces that the run trained on or chose by are left out. Nothing is fitted. With `composition`, the best.json of a
     search over the run's composition, its answer stands beside the soft one, which stays the headline.
@@ -454,7 +455,8 @@ def evaluate_run(
             align=config.data.align,
             taxonomy=config.data.taxonomy,
         )
-        faces = foreign_faces(data, taxonomy, source, with_depth=config.reads_depth, seed=config.seed)
+        given = {"with_depth": config.reads_depth, "seed": config.seed, "splits": splits}
+        faces = foreign_faces(data, taxonomy, source, **given)
         faces = tuned.unseen(faces) if tuned else faces
         stem = name or f"{source.name}-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
         if faces.synthetic and SYNTHETIC not in stem:
@@ -484,8 +486,22 @@ def evaluate_run(
     return folder
 
 
-def foreign_faces(data: DataConfig, taxonomy: Taxonomy, source: Path, *, with_depth: bool, seed: int) -> Faces:
-    """The faces of another data set that a run is judged on, all in the split "test"."""
+def foreign_faces(
+    data: DataConfig, taxonomy: Taxonomy, source: Path, *, with_depth: bool, seed: int, splits: Sequence[str] = ()
+) -> Faces:
+    """The faces of another data set that a run is judged on, all in the split "test".
+
+    Args:
+        data: What to read, resolved.
+        taxonomy: The run's grouping.
+        source: The run's folder; faces that it trained on or chose by are left out.
+        with_depth: Whether each face comes with its depth plane.
+        seed: Of the choice that `data.limit` makes.
+        splits: Official splits of the data to judge on; the test split, else validation, else all where none is named.
+
+    Raises:
+        UserError: The data cannot be read, knows none of the run's emotions or no such split, or was all trained on.
+    """
     manifest = read_manifest(data)
     manifest = manifest[~manifest["emotion"].isin(data.left_out)]
     known = manifest["emotion"].isin(taxonomy.emotions)
@@ -497,7 +513,7 @@ def foreign_faces(data: DataConfig, taxonomy: Taxonomy, source: Path, *, with_de
         foreign = ", ".join(sorted(set(manifest["emotion"][~known])))
         log.warning("%d faces of emotions that the run does not know (%s) were left out.", (~known).sum(), foreign)
     images = decode(manifest[known].reset_index(drop=True), data, with_depth=with_depth)
-    rows = _judging_rows(images.manifest)
+    rows = _judging_rows(images.manifest, splits)
     seen = read_splits(source)
     seen = set(seen.loc[seen["split"] != "test", "pixel_hash"])
     fresh = ~rows["pixel_hash"].isin(seen)
@@ -510,8 +526,16 @@ def foreign_faces(data: DataConfig, taxonomy: Taxonomy, source: Path, *, with_de
     return Faces(images=images, manifest=rows, taxonomy=taxonomy)
 
 
-def _judging_rows(manifest: pd.DataFrame) -> pd.DataFrame:
-    """The official test rows, else the official validation rows, else all."""
+def _judging_rows(manifest: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
+    """The rows of the official splits that were asked for; else the test rows, else the validation rows, else all."""
+    if asked:
+        there = [split for split in SPLITS if (manifest["split"] == split).any()]
+        if absent := [split for split in asked if split not in there]:
+            raise UserError(
+                f"--split: this data has no official {absent[0]} split; it has {', '.join(there) or 'none'}"
+            )
+        log.warning("Judged on the data's official %s rows.", " and ".join(asked))
+        return manifest[manifest["split"].isin(asked)]
     for split in ("test", "validation"):
         if (manifest["split"] == split).any():
             log.warning("Judged on the data's official %s split.", split)

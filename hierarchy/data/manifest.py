@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from hierarchy.config import SPLITS
 from hierarchy.errors import UserError
 from hierarchy.taxonomy import EMOTIONS
 
@@ -20,7 +21,6 @@ MANIFEST_COLUMNS = (
     "intensity",
 )
 DEPTH_KINDS = ("", "metric", "relative")
-SPLITS = ("train", "validation", "test")
 UNASSIGNED = ""
 SOFT_PREFIX = "soft_"
 

@@ -9,9 +9,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
+from hierarchy.config import SPLITS
 from hierarchy.errors import UserError
 
-SPLITS = ("train", "validation", "test")
 _SHUFFLES = 10  # tried for folds that all show every class
 
 log = logging.getLogger("hierarchy")

@@ -17,7 +17,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from hierarchy.data.manifest import SPLITS
+from hierarchy.config import SPLITS
 from hierarchy.data.portrait import HAIR_STYLES, FaceParameters, Identity, View, render
 from hierarchy.errors import UserError
 from hierarchy.paths import cache_dir

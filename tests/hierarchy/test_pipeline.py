@@ -60,6 +60,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
         ("--mode", "hierarchical", *ferplus, "--soft-labels", "on", "--epochs", "1", "--name", "voted", *at),
         ("--mode", "flat", *data, *ISLANDS, "--weights", "flat/flat", "--freeze", "1", "--name", "islands"),
         ("--mode", "models"),
+        ("--mode", "evaluate", "tree", "--data", other, "--split", "validation", "--results", results),
+        ("--mode", "evaluate", "tree", "--data", other, "--split", "test,public", "--results", results),
     )
     (results / "outcomes.json").write_text(json.dumps(outcomes))
     return results
@@ -75,6 +77,12 @@ def test_every_step_ends_well_and_names_its_report(outcomes: list) -> None:
     for code, text in (outcomes[i] for i in (0, 1, 2, 3, 4, 6, 7, 9, 10, 11)):
         assert code == 0, text
         assert text.rstrip().splitlines()[-1].endswith("report.html"), text
+
+
+def test_the_splits_to_judge_on_must_be_there(outcomes: list) -> None:
+    assert [code for code, _ in outcomes[13:15]] == [2, 2]
+    assert "--split: this data has no official validation split; it has train, test" in outcomes[13][1]
+    assert "--split: expected some of train, validation, test, separated by commas, got 'public'" in outcomes[14][1]
 
 
 def test_models_are_listed_with_their_cost(outcomes: list) -> None:
