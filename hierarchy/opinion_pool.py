@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from hierarchy import runs
+from hierarchy.config import EvaluationConfig
 from hierarchy.ensemble import HierarchicalClassifier, as_probabilities
 from hierarchy.errors import UserError
 from hierarchy.evaluation import comparison
@@ -25,6 +26,7 @@ from hierarchy.taxonomy import FLAT, POOLED
 MODE = "ensemble"
 # The tables have six digits; a probability that they show as zero is taken for half of the last one.
 _LEAST = 5e-7
+_SHARED_FACTS = ("format", "split", "data", "test_fingerprint", "taxonomy", "excluded", "emotions")
 
 
 def pool_runs(
@@ -58,7 +60,7 @@ def pool_runs(
     said = _pooled(test, _rows(test[0], records[0]), lead)
     counts = lead.metrics["data"]["counts"]["train"]
     prior = np.array([counts.get(emotion, 0) for emotion in lead.classes], dtype=float)
-    judging = config.evaluation.__class__(resamples=resamples)
+    judging = EvaluationConfig(resamples=resamples)
     record = {
         **{key: lead.metrics[key] for key in _SHARED_FACTS},
         "run": runs.free_name(stem, results),
@@ -89,9 +91,6 @@ def pool_runs(
         write_run_report(folder, faces=None)
     print(headline(record))
     return folder
-
-
-_SHARED_FACTS = ("format", "split", "data", "test_fingerprint", "taxonomy", "excluded", "emotions")
 
 
 def _pooled(tables: Sequence[pd.DataFrame], rows: pd.DataFrame, lead: comparison.RunRecord) -> Predictions:
