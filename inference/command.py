@@ -28,19 +28,23 @@ def predict(given: Given, _command: str) -> None:
         raise UserError("--explain: there is no picture among the inputs; frames of videos are not explained")
     from inference import predict as predicting
 
-    predictors = _predictors(given.get("run"), faces, given["results"])
+    predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain)
     plots = (out.parent if out else annotate or Path()) if settings.plot else None
     outputs = predicting.Outputs(out=out, annotate=annotate, explain=explain, plots=plots)
     predicting.predict_files(items, predictors, settings=settings, outputs=outputs)
 
 
-def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path) -> list:
-    """One for each model that is named; they share a detector."""
+def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path, *, quick: bool) -> list:
+    """One for each model that is named; they share a detector.
+
+    With `quick`, the published weights, where none is named, need not be looked into.
+    """
     from inference.predict import check_runs
     from inference.predictor import Predictor, detector_of
 
     detector = detector_of(faces)
-    predictors = [Predictor.opened(run, results=results, faces=faces, detector=detector) for run in named or [None]]
+    how = {"results": results, "faces": faces, "detector": detector, "quick": quick}
+    predictors = [Predictor.opened(run, **how) for run in named or [None]]
     check_runs(predictors)
     return predictors
 
@@ -56,7 +60,7 @@ def webcam(given: Given, _command: str) -> None:
     from inference.webcam import check_places, run_webcam
 
     check_places(settings.source, window=settings.window, record=record, csv=rows)
-    (predictor,) = _predictors(given.get("run"), faces, given["results"])
+    (predictor,) = _predictors(given.get("run"), faces, given["results"], quick=True)
     run_webcam(
         predictor,
         source=settings.source,

@@ -59,9 +59,20 @@ class Predictor:
         return cls.opened(run, results=results, faces=settings, detector=detector_of(settings))
 
     @classmethod
-    def opened(cls, run: str | Path | None, *, results: Path, faces: FaceConfig, detector: Detector | None) -> Self:
-        """The same with a detector that is there already, for several models that share one."""
-        model = open_model(default_model(results) if run is None else str(run), results)
+    def opened(
+        cls,
+        run: str | Path | None,
+        *,
+        results: Path,
+        faces: FaceConfig,
+        detector: Detector | None,
+        quick: bool = False,
+    ) -> Self:
+        """The same with a detector that is there already, for several models that share one.
+
+        With `quick`, the published weights that None stands for are opened as their TFLite file.
+        """
+        model = open_model(default_model(results, quick=quick) if run is None else str(run), results)
         return cls(model, faces=faces, detector=detector)
 
     @property

@@ -30,6 +30,16 @@ def test_the_published_weights_come_first(results, caught_logs):
     assert not caught_logs.records
 
 
+def test_what_only_answers_takes_the_export_beside_the_published_weights(results):
+    export = results.parent / "published" / "export"
+    export.mkdir(parents=True)
+    (results.parent / "published" / "config.json").write_text("{}")
+    assert default_model(results, quick=True) == str(results.parent / "published"), "there is no export yet"
+    (export / "published.tflite").write_bytes(b"")
+    assert default_model(results, quick=True) == str(export / "published.tflite")
+    assert default_model(results) == str(results.parent / "published")
+
+
 def test_the_newest_finished_run_comes_next_and_is_named(results, caught_logs):
     assert default_model(results) == str(results / "new")
     assert "the newest run, new, answers" in caught_logs.text
