@@ -1,0 +1,111 @@
+"""What is published: weights that load and answer as they did, and figures that stand in a metrics.json.
+
+`python -m tests.test_published` writes the answers anew that the weights are held to.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hierarchy.paths import PUBLISHED, RESULTS, ROOT
+from inference.backends import open_model
+from tests.conftest import run_program
+
+FER2013 = ROOT.parent / "shared" / "data" / "fer2013"
+HERE = Path(__file__).parent
+ANSWERS = HERE / "published_answers.json"
+RUNS = sorted(path.parent for path in (RESULTS / "fer2013").glob("*/config.json"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LARGEST = 25e6  # bytes of all published weights together
+
+
+def faces() -> np.ndarray:
+    """Seven synthetic faces, drawn by this program: (7, 48, 48) uint8."""
+    strip = np.asarray(Image.open(HERE / "published_faces.png"))
+    return np.stack(np.split(strip, strip.shape[1] // strip.shape[0], axis=1))
+
+
+def probabilities(run: Path) -> np.ndarray:
+    """(7, emotions) of the faces above."""
+    return open_model(str(run), RESULTS).answer(faces()[..., None]).probabilities
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_weights_that_answer_by_default_are_published():
+    assert PUBLISHED in RUNS
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_published_weights_give_the_committed_probabilities_of_synthetic_faces(run):
+    np.testing.assert_allclose(probabilities(run), read(ANSWERS)[run.name], atol=2e-3)
+
+
+def test_all_published_weights_together_are_small():
+    assert sum(path.stat().st_size for path in (RESULTS / "fer2013").rglob("*.keras")) < LARGEST
+
+
+def test_nothing_published_names_a_place_of_a_machine():
+    for path in (RESULTS / "fer2013").rglob("*"):
+        if path.suffix in (".json", ".csv", ".md", ".html"):
+            found = re.search(r"[\s\"'=(](/(home|root|work|Users|mnt|tmp)/\S*)", path.read_text(encoding="utf-8"))
+            assert found is None, f"{path}: {found and found[1]}"
+
+
+def spoken(record: dict) -> set[str]:
+    """Every figure of a metrics.json as a table may show it."""
+    shares = [record["validation"]["top1"], record["validation"]["macro_f1"]]
+    for scores in (*record["answers"].values(), *record["stages"].values()):
+        shares += [scores[name] for name in ("top1", "balanced_accuracy", "macro_f1", "weighted_f1")]
+        shares += [bound for pair in scores["intervals"].values() for bound in pair]
+        shares += [row[name] for row in scores["per_class"] for name in ("recall", "precision", "f1")]
+        if "group" in scores:
+            shares += [scores["group"]["top1"], *scores["group"]["intervals"]["top1"]]
+    cost = record["cost"]
+    others = [f"{cost['multiply_adds'] / 1e6:.1f}", f"{cost['train_cpu_seconds'] / 3600:.1f}"]
+    others += [f"{cost['parameters'] / 1e6:.2f}", f"{record['published']['bytes'] / 1e6:.1f}"]
+    return {f"{100 * share:.1f}" for share in shares if share is not None} | set(others)
+
+
+def rows(text: str) -> list[tuple[Path, str]]:
+    """The published runs that tables between the marks name, each with its row."""
+    parts = re.findall(r"<!-- published -->(.*?)<!-- end -->", text, flags=re.DOTALL)
+    lines = [line for part in parts for line in part.splitlines()]
+    found = [(re.search(r"\(((?:results/)?fer2013/[\w-]+)/", line), line) for line in lines]
+    return [(RESULTS / "fer2013" / match[1].rpartition("/")[2], line) for match, line in found if match]
+
+
+@pytest.mark.parametrize("page", ["README.md", "results/README.md"])
+def test_every_figure_of_the_headline_tables_stands_in_a_metrics_json(page):
+    quoted = rows((ROOT / page).read_text(encoding="utf-8"))
+    assert quoted
+    for run, line in quoted:
+        known = spoken(read(run / "metrics.json"))
+        told = re.sub(r"\]\([^)]*\)", "]", line)
+        for figure in re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", told):
+            assert figure in known, f"{page}: {figure} of {run.name}"
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not FER2013.exists(), reason=f"no FER-2013 in {FER2013}")
+def test_the_published_figures_come_out_again(tmp_path):
+    ((code, text),) = run_program(
+        ("--mode", "evaluate", PUBLISHED, "--data", FER2013, "--results", tmp_path, "--name", "again")
+    )
+    assert code == 0, text
+    again, published = read(tmp_path / "again" / "metrics.json"), read(PUBLISHED / "metrics.json")
+    assert again["test_fingerprint"] == published["test_fingerprint"]
+    headline = published["headline"]
+    for name in ("n", "top1", "balanced_accuracy", "macro_f1"):
+        assert again["answers"][headline][name] == pytest.approx(published["answers"][headline][name], abs=6e-4), name
+
+
+if __name__ == "__main__":
+    answers = {run.name: probabilities(run).round(5).tolist() for run in RUNS}
+    ANSWERS.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
