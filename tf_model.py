@@ -317,7 +317,7 @@ def _ensemble(given: Given, command: str) -> Path:
     return pool_runs(names, name=name, resamples=resamples, seed=seed, results=results, command=command)
 
 
-def _publish(given: Given, _command: str) -> Path:
+def _publish(given: Given, command: str) -> Path:
     (run,), results = given["runs"], given["results"]
     source = runs.find_run(run, results)
     data = section(DataConfig, given)
@@ -333,7 +333,7 @@ def _publish(given: Given, _command: str) -> Path:
     mirror = section(EvaluationConfig, given).mirror if "mirror" in given else None
     from hierarchy.publishing import publish_run
 
-    return publish_run(run, out=out, mirror=mirror, data=data, results=results)
+    return publish_run(run, out=out, mirror=mirror, data=data, results=results, command=command)
 
 
 def _explain(given: Given, command: str) -> Path:

@@ -29,7 +29,7 @@ from hierarchy.pipeline import (
 from hierarchy.stage import HISTORY, RECORD, Stage
 from hierarchy.stage_training import calibrate_stage
 from hierarchy.training import MODEL, save_small_model
-from hierarchy.transfer import IMAGENET, NO_WEIGHTS
+from hierarchy.transfer import NO_WEIGHTS, weights_name
 
 _PLACES = ("--results", "--logs", "--study-dir")  # of a command, left out of what is published
 _FOLDERS = ("--data", "--generated", "--ferplus")
@@ -42,6 +42,7 @@ def publish_run(
     mirror: bool | None,
     data: DataConfig,
     results: Path,
+    command: str,
 ) -> Path:
     """Write a copy of a finished run with small weights, judged anew with those.
 
@@ -55,6 +56,7 @@ def publish_run(
         mirror: Whether the copy answers with the mean over each face and its mirror image; None as the run does.
         data: Where the run's faces are, if they have moved since.
         results: Where runs are looked for by name.
+        command: The command line, which goes below that of the training.
 
     Raises:
         UserError: No finished run, other data, or a folder that exists or cannot be written.
@@ -72,10 +74,10 @@ def publish_run(
         check_same_faces(source, faces)
         config = _portable(dataclasses.replace(config, name=out.name), trained["data"]["dataset"])
         with new_folder(out.parent, out.name) as folder:
-            _write_facts(folder, source, config, faces, trained)
+            _write_facts(folder, source, config, faces, trained, command)
             stages = _small_stages(folder, source, config, faces)
-            command = runs.read_json(folder / runs.ENVIRONMENT)["command"]
-            record = judge_run(folder, config, faces, stages, command=command)
+            told = runs.read_json(folder / runs.ENVIRONMENT)["command"]
+            record = judge_run(folder, config, faces, stages, command=told)
             record = {**record, "published": _published(folder, source), "notes": [_placeless(note) for note in notes]}
             runs.write_json(folder / runs.METRICS, record)
             write_run_report(folder, faces=None)
@@ -85,11 +87,14 @@ def publish_run(
     return folder
 
 
-def _write_facts(folder: Path, source: Path, config: RunConfig, faces: Faces, trained: Mapping[str, Any]) -> None:
-    """Configuration, splits, and the environment of the training."""
+def _write_facts(
+    folder: Path, source: Path, config: RunConfig, faces: Faces, trained: Mapping[str, Any], command: str
+) -> None:
+    """Configuration, splits, and the environment of the training, with both commands that it takes."""
     environment = runs.read_json(source / runs.ENVIRONMENT)
     dataset = trained["data"]["dataset"]
-    environment["command"] = portable_command(environment.get("command", ""), dataset)
+    commands = (environment.get("command", ""), command)
+    environment["command"] = "\n".join(portable_command(text, dataset) for text in commands)
     runs.write_json(folder / runs.ENVIRONMENT, environment)
     runs.write_table(folder / runs.SPLITS, split_table(faces))
     runs.write_json(folder / runs.CONFIG, config.to_dict())
@@ -115,15 +120,7 @@ def _small_stages(folder: Path, source: Path, config: RunConfig, faces: Faces) -
 
 def _named(record: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of a training with the weights that it began with by name."""
-    return {**record["record"], "weights": _weights_name(record["record"].get("weights", NO_WEIGHTS))}
-
-
-def _weights_name(weights: str) -> str:
-    """`RUN/STAGE` of a .keras file in a run folder."""
-    if weights in (NO_WEIGHTS, IMAGENET):
-        return weights
-    path = Path(weights)
-    return f"{path.parent.parent.parent.name}/{path.parent.name}"
+    return {**record["record"], "weights": weights_name(record["record"].get("weights", NO_WEIGHTS))}
 
 
 def _portable(config: RunConfig, dataset: str) -> RunConfig:
@@ -138,9 +135,9 @@ def _portable(config: RunConfig, dataset: str) -> RunConfig:
     return dataclasses.replace(
         config,
         data=dataclasses.replace(data, **places),
-        stage=dataclasses.replace(config.stage, weights=_weights_name(config.stage.weights)),
+        stage=dataclasses.replace(config.stage, weights=weights_name(config.stage.weights)),
         stages={
-            name: {**own, **({"weights": _weights_name(own["weights"])} if "weights" in own else {})}
+            name: {**own, **({"weights": weights_name(own["weights"])} if "weights" in own else {})}
             for name, own in config.stages.items()
         },
         searched={stage: f"{Path(best).parent.name}/{Path(best).name}" for stage, best in config.searched.items()},

@@ -15,6 +15,7 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation.wording import UNKNOWN, millions, mode_words, points
 from hierarchy.stage import HISTORY
 from hierarchy.taxonomy import FLAT, TRUNK
+from hierarchy.transfer import weights_name
 
 COLUMNS = (
     "run",
@@ -109,15 +110,20 @@ def _scores(record: dict[str, Any] | None, histories: dict[str, pd.DataFrame]) -
 
 def flags_of(config: RunConfig) -> str:
     """The flags that differ from the defaults, as they are typed; data and names are left out."""
-    sections = {RunConfig: config, DataConfig: config.data, StageConfig: config.stage}
+    sections = {
+        RunConfig: config,
+        DataConfig: config.data,
+        StageConfig: config.stage,
+        EvaluationConfig: config.evaluation,
+    }
     words = []
-    for part, values in {**sections, EvaluationConfig: config.evaluation}.items():
+    for part, values in sections.items():
         for name, field in fields_of(part).items():
             value = getattr(values, name)
-            own = {stage: given[name] for stage, given in config.stages.items() if name in given}
-            if name in _LEFT_OUT or part not in sections or (value == field.default and not own):
-                continue
-            words.append(_flag(name, value, own, staged=part is StageConfig))
+            staged = part is StageConfig
+            own = {stage: given[name] for stage, given in config.stages.items() if staged and name in given}
+            if name not in _LEFT_OUT and (value != field.default or own):
+                words.append(_flag(name, value, own, staged=staged))
     return " ".join(words)
 
 
@@ -127,6 +133,8 @@ def _flag(name: str, value: Any, own: dict[str, Any], *, staged: bool) -> str:
         return flag if value else f"--no-{name.replace('_', '-')}"
     if name == "teacher":
         value = Path(value).name
+    if name == "weights":
+        value, own = weights_name(value), {stage: weights_name(given) for stage, given in own.items()}
     texts = [_text(value), *(f"{stage}={_text(given)}" for stage, given in own.items())]
     return f"{flag} {','.join(texts)}"
 

@@ -73,6 +73,14 @@ def find_weights(given: str, results: Path) -> Path:
     return found
 
 
+def weights_name(weights: str) -> str:
+    """`RUN/STAGE` of a .keras file in a run folder; none and imagenet stay."""
+    if weights in (NO_WEIGHTS, IMAGENET):
+        return weights
+    path = Path(weights)
+    return f"{path.parent.parent.parent.name}/{path.parent.name}"
+
+
 def check_unseen(weights: str, test_hashes: set[str]) -> None:
     """Refuse weights of a run that trained on, or chose by, faces that would judge this one.
 
