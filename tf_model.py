@@ -276,14 +276,19 @@ def _splits(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
+def _refuse_twice(names: Sequence[str], results: Path, what: str) -> None:
+    """Refuse a run that is named twice, by whatever names, and one that is not there."""
+    folders = [runs.find_run(name, results).resolve() for name in names]
+    twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
+    if twice:
+        raise UserError(f"run {twice!r} is named twice; {what} needs different runs")
+
+
 def _compare(given: Given, command: str) -> Path:
     names, results = given["runs"], given["results"]
     if crossval.are_crossvals(names, results):
         return _compare_crossvals(names, given, command)
-    folders = [runs.find_run(name, results).resolve() for name in names]
-    twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
-    if twice:
-        raise UserError(f"run {twice!r} is named twice; compare needs different runs")
+    _refuse_twice(names, results, "compare")
     resamples = section(EvaluationConfig, given).resamples
     seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
     name = new_name(given)
@@ -305,10 +310,7 @@ def _compare_crossvals(names: Sequence[str], given: Given, command: str) -> Path
 
 def _ensemble(given: Given, command: str) -> Path:
     names, results = given["runs"], given["results"]
-    folders = [runs.find_run(name, results).resolve() for name in names]
-    twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
-    if twice:
-        raise UserError(f"run {twice!r} is named twice; an ensemble needs different runs")
+    _refuse_twice(names, results, "an ensemble")
     resamples = section(EvaluationConfig, given).resamples
     seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
     name = new_name(given)

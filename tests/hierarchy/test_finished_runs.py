@@ -13,6 +13,8 @@ from hierarchy.data.faces import StageFaces, read_faces
 from hierarchy.errors import UserError
 from hierarchy.keras_stage import load_model
 from hierarchy.publishing import portable_command
+from hierarchy.run_list import flags_of
+from hierarchy.runs import read_config
 from hierarchy.taxonomy import TAXONOMIES
 from hierarchy.teacher import Lessons, check_teacher
 from hierarchy.transfer import check_teacher_unseen
@@ -181,7 +183,10 @@ def test_a_published_run_names_no_place_and_shows_no_face(results, fer_folder):
     assert "Most confident mistakes" not in (small / "report.md").read_text()
     config = read(small / "config.json")
     assert (config["data"]["data"], config["data"]["teacher"]) == ("data/fer2013", "teacher")
-    assert "--data data/fer2013" in read(small / "environment.json")["command"]
+    training, publishing = read(small / "environment.json")["command"].split("\n")
+    assert "--data data/fer2013" in training
+    assert publishing.startswith("python tf_model.py --mode publish taught")
+    assert "--mirror" in flags_of(read_config(small)).split()
     card = (small / "model_card.md").read_text()
     for words in ("It must not be used", "FER-2013", "Recall %", "Taught by | teacher", "asked too", "42 test faces"):
         assert words.lower() in card.lower(), words
