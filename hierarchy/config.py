@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,10 @@ class DataConfig:
     generated: str | None = option(
         None, "folder of faces made by pt_files.gan, which join the train rows only", metavar="FOLDER"
     )
-    teacher: str | None = option(
-        None, "finished run whose answers to the train faces are mixed into the labels (distillation)", metavar="RUN"
+    teacher: str | list | None = option(
+        None,
+        "finished run whose answers to the train faces are mixed into the labels (distillation); "
+        "given more than once, the geometric mean of theirs",
     )
     teacher_weight: float = option(0.7, "share of the teacher's answer in each label", above=0, high=1)
     teacher_temperature: float = option(1.0, "flattens the teacher's answer above 1", above=0, high=20)
@@ -96,7 +98,12 @@ class DataConfig:
     @property
     def paths(self) -> tuple[str, ...]:
         """Every place that is read, none where the faces are embedded or not yet settled."""
-        return (self.data,) if isinstance(self.data, str) else tuple(self.data or ())
+        return several(self.data)
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Every run that teaches."""
+        return several(self.teacher)
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -433,6 +440,11 @@ def check_value(part: type, name: str, value: Any, where: str) -> Any:
     return _within_limits(_convert(value, kinds, where), field.metadata, where)
 
 
+def several(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """What a flag that can be given more than once holds."""
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
 def _kinds(hint: Any) -> tuple[type, ...]:
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return tuple(typing.get_origin(p) or p for p in parts)
@@ -443,7 +455,7 @@ def _paths(values: Iterable[Any], where: str) -> str | list[str]:
     paths = [_convert(value, (str,), where) for value in values]
     twice = next((path for number, path in enumerate(paths) if path in paths[:number]), None)
     if twice or not paths:
-        raise UserError(f"{where}: {twice} is given twice" if twice else f"{where}: expected at least one path")
+        raise UserError(f"{where}: {twice} is given twice" if twice else f"{where}: expected at least one name")
     return paths[0] if len(paths) == 1 else paths
 
 

@@ -32,6 +32,7 @@ _MENDABLE = (
 _PLACEHOLDERS = {
     "data": "PATH",
     "ferplus": "FILE",
+    "teacher": "RUN",
     **dict.fromkeys(
         ("epochs", "limit", "image_size", "min_intensity", "folds", "fold", "max_trials", "early_size"), "N"
     ),

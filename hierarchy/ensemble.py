@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 
 from hierarchy.errors import UserError
 from hierarchy.taxonomy import Taxonomy
@@ -40,6 +41,22 @@ def as_probabilities(values: ArrayLike, columns: int, what: str) -> np.ndarray:
         row = int(off.argmax())
         raise UserError(f"{what}: row {row} sums to {sums[row, 0]:.6g}; each row of probabilities must sum to 1")
     return table / sums
+
+
+def geometric_mean(answers: Sequence[ArrayLike], *, least: float) -> np.ndarray:
+    """The pooled answer of several classifiers to the same faces, each with an equal say.
+
+    It is the logarithmic opinion pool of Genest and Zidek, "Combining probability distributions", Statistical Science
+    1, 1986.
+
+    Args:
+        answers: Each (n, classes) probabilities.
+        least: What a smaller probability is taken for, so that no single classifier rules an emotion out.
+
+    Returns:
+        (n, classes) float64 whose rows sum to 1.
+    """
+    return softmax(np.mean([np.log(np.maximum(answer, least)) for answer in answers], axis=0), axis=1)
 
 
 class HierarchicalClassifier:

@@ -11,7 +11,7 @@ from hierarchy.console import flag
 from hierarchy.data.sources import EMBEDDED
 from hierarchy.errors import UserError
 from hierarchy.paths import DEFAULT_DATA
-from hierarchy.transfer import resolve_teacher, resolve_weights
+from hierarchy.transfer import resolve_teachers, resolve_weights
 
 Given = dict[str, Any]  # field name or other flag -> what the user gave
 
@@ -42,7 +42,7 @@ def checked(config: RunConfig, results: Path) -> RunConfig:
     """
     _check_models(config)
     check_data(config.data)
-    return resolve_teacher(resolve_weights(config, results), results)
+    return resolve_teachers(resolve_weights(config, results), results)
 
 
 def refuse_start(given: Given, noun: str) -> None:

@@ -1,7 +1,6 @@
 """An ensemble of finished runs: the geometric mean of what they say of the same faces, judged like a run.
 
-It is the logarithmic opinion pool with equal weights (Genest and Zidek, "Combining probability distributions",
-Statistical Science 1, 1986). Nothing is asked anew: the runs' prediction tables are joined.
+Nothing is asked anew: the runs' prediction tables are joined.
 """
 
 from collections.abc import Sequence
@@ -10,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from hierarchy import runs
 from hierarchy.config import EvaluationConfig
-from hierarchy.ensemble import HierarchicalClassifier, as_probabilities
+from hierarchy.ensemble import HierarchicalClassifier, as_probabilities, geometric_mean
 from hierarchy.errors import UserError
 from hierarchy.evaluation import comparison
 from hierarchy.evaluation.metrics import scores
@@ -96,10 +94,8 @@ def pool_runs(
 def _pooled(tables: Sequence[pd.DataFrame], rows: pd.DataFrame, lead: comparison.RunRecord) -> Predictions:
     """The pooled answer to the faces of `tables`, which stand in the same order."""
     columns = [f"p_{emotion}" for emotion in lead.classes]
-    logs = [
-        np.log(np.maximum(as_probabilities(table[columns], len(columns), runs.PREDICTIONS), _LEAST)) for table in tables
-    ]
-    answer = softmax(np.mean(logs, axis=0), axis=1)
+    answers = [as_probabilities(table[columns], len(columns), runs.PREDICTIONS) for table in tables]
+    answer = geometric_mean(answers, least=_LEAST)
     gate, specialists = HierarchicalClassifier(lead.taxonomy).imply(answer)
     return Predictions(
         taxonomy=lead.taxonomy, headline=POOLED, rows=rows, answer=answer, gate=gate, specialists=specialists

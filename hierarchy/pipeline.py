@@ -34,8 +34,8 @@ from hierarchy.paths import LOGS, RESULTS
 from hierarchy.stage import Stage, single_face_latency
 from hierarchy.stage_training import train_stages
 from hierarchy.taxonomy import FLAT, Taxonomy
-from hierarchy.teacher import check_teacher, note_teacher
-from hierarchy.transfer import check_searched, check_teacher_unseen, check_unseen
+from hierarchy.teacher import check_teachers, note_teachers
+from hierarchy.transfer import check_searched, check_teachers_unseen, check_unseen
 from hierarchy.tuned_answer import read_tuned, tuned_line
 
 EPOCHS = 24
@@ -191,8 +191,8 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     test_hashes = set(faces.split("test")["pixel_hash"])
     for name in known:
         check_unseen(config.for_stage(name).weights, test_hashes)
-    check_teacher(config, faces.taxonomy)
-    check_teacher_unseen(config.data.teacher, test_hashes)
+    check_teachers(config, faces.taxonomy)
+    check_teachers_unseen(config.data.teachers, test_hashes)
     check_searched(config.searched, test_hashes)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or runs.default_name(config, dataset, results)
@@ -230,7 +230,7 @@ def _train_and_judge(
     with runs.log_to(logs / folder.name):
         log.info("%s in %s", command, folder)
         stage_type.prepare(config)
-        note_teacher(config.data)
+        note_teachers(config.data)
         stages = train_stages(folder, config, stage_type, faces, logs / folder.name)
         record = judge_run(folder, config, faces, stages, command=command)
         runs.write_json(folder / runs.METRICS, {**record, "notes": notes})

@@ -126,11 +126,12 @@ def _named(record: Mapping[str, Any]) -> dict[str, Any]:
 def _portable(config: RunConfig, dataset: str) -> RunConfig:
     """The configuration with data where the program looks for it, and with runs and studies by name."""
     data = config.data
+    teachers = [Path(teacher).name for teacher in data.teachers]
     places = {
         "data": None if data.data is None else f"data/{dataset}",
         "ferplus": None if data.ferplus is None else f"data/{Path(data.ferplus).name}",
         "generated": None if data.generated is None else f"results/{Path(data.generated).name}",
-        "teacher": None if data.teacher is None else Path(data.teacher).name,
+        "teacher": teachers[0] if len(teachers) == 1 else teachers or None,
     }
     return dataclasses.replace(
         config,

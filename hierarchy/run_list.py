@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hierarchy import runs
-from hierarchy.config import TRAINING_MODES, DataConfig, EvaluationConfig, RunConfig, StageConfig, fields_of
+from hierarchy.config import TRAINING_MODES, DataConfig, EvaluationConfig, RunConfig, StageConfig, fields_of, several
 from hierarchy.errors import UserError
 from hierarchy.evaluation.wording import UNKNOWN, millions, mode_words, points
 from hierarchy.stage import HISTORY
@@ -132,7 +132,7 @@ def _flag(name: str, value: Any, own: dict[str, Any], *, staged: bool) -> str:
     if isinstance(value, bool) and not staged:
         return flag if value else f"--no-{name.replace('_', '-')}"
     if name == "teacher":
-        value = Path(value).name
+        return " ".join(f"{flag} {Path(teacher).name}" for teacher in several(value))
     if name == "weights":
         value, own = weights_name(value), {stage: weights_name(given) for stage, given in own.items()}
     texts = [_text(value), *(f"{stage}={_text(given)}" for stage, given in own.items())]

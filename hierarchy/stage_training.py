@@ -9,7 +9,7 @@ from hierarchy.data.faces import Faces
 from hierarchy.progress import Progress
 from hierarchy.stage import RECORD, Stage
 from hierarchy.taxonomy import FLAT, TRUNK
-from hierarchy.teacher import Lessons, ask_teacher
+from hierarchy.teacher import Lessons, ask_teachers
 from hierarchy.trunk import head_stages, level_prior, trunk_stage
 
 
@@ -28,7 +28,7 @@ def train_stages(
     home, names = folder / runs.STAGES, faces.taxonomy.stages(config.mode)
     networks = [TRUNK] if config.shares_trunk else names
     missing = [name for name in networks if not (home / name / RECORD).is_file()]
-    lessons = ask_teacher(faces, config.data, stage_type) if missing else None
+    lessons = ask_teachers(faces, config.data, stage_type) if missing else None
     train = _on_one_trunk if config.shares_trunk else _one_by_one
     return train(home, config, stage_type, faces, lessons, logs)
 

@@ -1,8 +1,8 @@
-"""A teacher: a finished run whose answers to the train faces are mixed into the labels of a new one.
+"""Teachers: finished runs whose answers to the train faces are mixed into the labels of a new one.
 
 Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015; where teacher and student are alike it
-is self-distillation. The teacher is asked once, before training, about each face as it is; a composed answer teaches
-every stage what it says of that stage's classes.
+is self-distillation. Several teachers speak as their geometric mean. They are asked once, before training, about each
+face as it is; a composed answer teaches every stage what it says of that stage's classes.
 """
 
 import dataclasses
@@ -14,17 +14,20 @@ import numpy as np
 from hierarchy import runs
 from hierarchy.config import DataConfig, RunConfig
 from hierarchy.data.faces import Faces, StageFaces, as_stage_shares
+from hierarchy.ensemble import geometric_mean
 from hierarchy.errors import UserError
+from hierarchy.evaluation.wording import duration
 from hierarchy.judging import predict
 from hierarchy.stage import Stage
 from hierarchy.taxonomy import Taxonomy
 
+_LEAST = 1e-12  # what a smaller probability is taken for
 _PICTURES = ("image_size", "channels", "align")
 
 log = logging.getLogger("hierarchy")
 
 
-def check_teacher(config: RunConfig, taxonomy: Taxonomy) -> None:
+def check_teachers(config: RunConfig, taxonomy: Taxonomy) -> None:
     """Refuse, before anything is written, a teacher that cannot answer about the run's faces.
 
     Args:
@@ -34,9 +37,11 @@ def check_teacher(config: RunConfig, taxonomy: Taxonomy) -> None:
     Raises:
         UserError: It is not finished, or of another framework or another kind of pictures, or lacks an emotion.
     """
-    if config.data.teacher is None:
-        return
-    folder = Path(config.data.teacher)
+    for teacher in config.data.teachers:
+        _check_teacher(Path(teacher), config, taxonomy)
+
+
+def _check_teacher(folder: Path, config: RunConfig, taxonomy: Taxonomy) -> None:
     known, own = _taxonomy(folder), runs.read_config(folder)
     lacking = [emotion for emotion in taxonomy.emotions if emotion not in known.emotions]
     if lacking:
@@ -58,9 +63,9 @@ class Lessons:
     """What the labels are mixed with.
 
     Attributes:
-        shares: (n, emotions) float32 the teacher's answer to each train face, in the order of the run's train rows.
+        shares: (n, emotions) float32 the teachers' answer to each train face, in the order of the run's train rows.
         rows: (n,) int64 rows of the pixels that they belong to.
-        weight: Share of the teacher in the mixture.
+        weight: Share of the teachers in the mixture.
     """
 
     shares: np.ndarray
@@ -68,41 +73,59 @@ class Lessons:
     weight: float
 
     def taught(self, view: StageFaces, stage: str, taxonomy: Taxonomy) -> StageFaces:
-        """A stage's train faces with the teacher's answers mixed into their targets."""
+        """A stage's train faces with the teachers' answers mixed into their targets."""
         shares = self.shares[np.isin(self.rows, view.rows)]
         said = as_stage_shares(shares, taxonomy, stage, otherwise=view.targets)
         mixed = (1 - self.weight) * view.targets + self.weight * said
         return dataclasses.replace(view, targets=mixed.astype(np.float32))
 
 
-def note_teacher(data: DataConfig) -> None:
+def note_teachers(data: DataConfig) -> None:
     """Say what the labels are, for the report."""
-    if data.teacher is not None:
-        share, name = 100 * data.teacher_weight, Path(data.teacher).name
-        log.warning("Labels: %.0f %% answers of the run %s, whose own training is not in the cost.", share, name)
+    names = ", ".join(Path(teacher).name for teacher in data.teachers)
+    share, runs_named = 100 * data.teacher_weight, "run" if len(data.teachers) == 1 else "runs"
+    if names:
+        log.warning(
+            "Labels: %.0f %% answers of the %s %s, whose own training (%s of processor time) is not in the cost.",
+            share,
+            runs_named,
+            names,
+            duration(sum(_cpu_seconds(Path(teacher)) for teacher in data.teachers)),
+        )
 
 
-def ask_teacher(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> Lessons | None:
-    """Ask the teacher about every train face; None where there is no teacher.
+def ask_teachers(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> Lessons | None:
+    """Ask the teachers about every train face; None where there is none.
 
     Args:
         faces: Of the run; only the train faces are looked at.
-        data: Names the teacher, its weight and its temperature.
-        stage_type: What the teacher's stages are loaded as.
+        data: Names the teachers, their weight and temperature.
+        stage_type: What the teachers' stages are loaded as.
 
     Raises:
-        UserError: The teacher's files are damaged.
+        UserError: A teacher's files are damaged.
     """
-    if data.teacher is None:
+    if not data.teachers:
         return None
-    folder, train = Path(data.teacher), faces.split("train")
-    taxonomy = _taxonomy(folder)
+    answers = [_answer(Path(teacher), faces, stage_type) for teacher in data.teachers]
+    answer = geometric_mean(answers, least=_LEAST)
+    softened = np.maximum(answer, _LEAST) ** (1 / data.teacher_temperature)
+    shares = (softened / softened.sum(axis=1, keepdims=True)).astype(np.float32)
+    return Lessons(shares=shares, rows=faces.split("train").index.to_numpy(), weight=data.teacher_weight)
+
+
+def _answer(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:
+    """(n, emotions) what one teacher says of the train faces, of the emotions that the run knows."""
+    train, taxonomy = faces.split("train"), _taxonomy(folder)
     stages = stage_type.load_all(folder / runs.STAGES, taxonomy.stages(runs.read_config(folder).mode))
     answer = predict(stages, taxonomy, faces.images.pixels, train).answer
     columns = [taxonomy.emotions.index(emotion) for emotion in faces.taxonomy.emotions]
-    softened = np.maximum(answer[:, columns], 1e-12) ** (1 / data.teacher_temperature)
-    shares = (softened / softened.sum(axis=1, keepdims=True)).astype(np.float32)
-    return Lessons(shares=shares, rows=train.index.to_numpy(), weight=data.teacher_weight)
+    return answer[:, columns]
+
+
+def _cpu_seconds(folder: Path) -> float:
+    """What the training of a finished run took, its own teachers left out."""
+    return float(runs.read_json(folder / runs.METRICS).get("cost", {}).get("train_cpu_seconds") or 0)
 
 
 def _taxonomy(folder: Path) -> Taxonomy:

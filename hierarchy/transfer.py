@@ -2,11 +2,11 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hierarchy.config import RunConfig
+from hierarchy.config import DataConfig, RunConfig, check_value
 from hierarchy.errors import UserError
 from hierarchy.runs import SPLITS, STAGES, find_run
 from hierarchy.taxonomy import TRUNK
@@ -39,19 +39,20 @@ def resolve_weights(config: RunConfig, results: Path) -> RunConfig:
     return dataclasses.replace(config, stage=stage, stages={name: found(own) for name, own in config.stages.items()})
 
 
-def resolve_teacher(config: RunConfig, results: Path) -> RunConfig:
-    """`config` with the run that teaches as the path of its folder.
+def resolve_teachers(config: RunConfig, results: Path) -> RunConfig:
+    """`config` with the runs that teach as the paths of their folders.
 
     Raises:
-        UserError: There is no such run.
+        UserError: There is no such run, or one is given twice.
     """
-    if config.data.teacher is None:
+    if not config.data.teachers:
         return config
     try:
-        folder = find_run(config.data.teacher, results).resolve()
+        folders = [str(find_run(name, results).resolve()) for name in config.data.teachers]
     except UserError as error:
         raise UserError(f"--teacher: {error}") from error
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, teacher=str(folder)))
+    teachers = check_value(DataConfig, "teacher", folders, "--teacher")
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, teacher=teachers))
 
 
 def find_weights(given: str, results: Path) -> Path:
@@ -96,17 +97,17 @@ def check_unseen(weights: str, test_hashes: set[str]) -> None:
     _check_unseen(Path(weights).parent.parent.parent / SPLITS, f"--weights {weights}", test_hashes)
 
 
-def check_teacher_unseen(teacher: str | None, test_hashes: set[str]) -> None:
+def check_teachers_unseen(teachers: Sequence[str], test_hashes: set[str]) -> None:
     """Refuse a teacher that trained on, or chose by, faces that would judge this run.
 
     Args:
-        teacher: A run folder, or None.
+        teachers: Run folders.
         test_hashes: Pixel hashes of this run's test faces.
 
     Raises:
-        UserError: It saw some of them.
+        UserError: One of them saw some of them.
     """
-    if teacher is not None:
+    for teacher in teachers:
         _check_unseen(Path(teacher) / SPLITS, f"--teacher {Path(teacher).name}", test_hashes)
 
 

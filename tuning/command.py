@@ -79,7 +79,7 @@ def _search_start(given: Given) -> tuple[Path, str | None, RunConfig]:
         )
     name = check_value(RunConfig, "name", given.pop("name", None), "--name")
     config = apply_flags(config, given)
-    if config.data.teacher is not None:
+    if config.data.teachers:
         raise UserError("--teacher: the trials of a search learn from the labels alone; leave the teacher out")
     return studies, name, flags.checked(dataclasses.replace(config, name=None), results)
 

@@ -6,6 +6,7 @@ After Mitchell et al., "Model cards for model reporting", 2019.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hierarchy.config import several
 from hierarchy.evaluation.page import Block, Code, Items, Page, Section, Table, Text
 from hierarchy.evaluation.run_sections import titled, worst_confusions
 from hierarchy.evaluation.wording import (
@@ -80,7 +81,7 @@ def _what(metrics: Mapping, config: Mapping) -> Section:
         "Weights": f"{published.get('weights')}, {published.get('bytes', 0) / 1e6:.2f} MB",
         "Trained": f"{', '.join(epochs)} epochs, seed {metrics['seed']}, {duration(cost.get('train_cpu_seconds'))} of "
         "processor time",
-        "Taught by": data.get("teacher"),
+        "Taught by": ", ".join(several(data.get("teacher"))),
         "Fingerprint of the test rows": metrics.get("test_fingerprint"),
         "Fingerprint of the faces": metrics["data"].get("fingerprint"),
     }

@@ -1,6 +1,7 @@
 """What a finished run is good for: it teaches another one, is pooled with others, listed and published."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,13 +12,13 @@ import pytest
 from hierarchy.config import RunConfig, apply_flags
 from hierarchy.data.faces import StageFaces, read_faces
 from hierarchy.errors import UserError
-from hierarchy.keras_stage import load_model
+from hierarchy.keras_stage import KerasStage, load_model
 from hierarchy.publishing import portable_command
 from hierarchy.run_list import flags_of
 from hierarchy.runs import read_config
 from hierarchy.taxonomy import TAXONOMIES
-from hierarchy.teacher import Lessons, check_teacher
-from hierarchy.transfer import check_teacher_unseen
+from hierarchy.teacher import Lessons, ask_teachers, check_teachers
+from hierarchy.transfer import check_teachers_unseen, resolve_teachers
 from tests.conftest import QUICK, run_program
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -108,7 +109,8 @@ def results(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
 
 def test_a_run_that_was_taught_says_so_and_has_learned_something_else(results):
     taught, untaught = (json.loads((results / name / "metrics.json").read_text()) for name in ("taught", "untaught"))
-    assert any("Labels: 100 % answers of the run teacher" in note for note in taught["notes"])
+    said = next(note for note in taught["notes"] if "Labels: 100 % answers of the run teacher" in note)
+    assert re.search(r"whose own training \([\d.]+ s of processor time\) is not in the cost", said)
     assert json.loads((results / "taught" / "config.json").read_text())["data"]["teacher_weight"] == 1
     assert taught["training"]["valence"]["temperature"] != untaught["training"]["valence"]["temperature"]
     assert "answers of the run teacher" in (results / "taught" / "report.md").read_text()
@@ -118,18 +120,32 @@ def test_teachers_that_cannot_teach_are_refused(results, fer_folder, tmp_path):
     flags = {"data": str(fer_folder), "image_size": "16", "channels": "1"}
     config = apply_flags(RunConfig(framework="keras"), {**flags, "teacher": str(results / "teacher")})
     faces = read_faces(config)
-    check_teacher(config, faces.taxonomy)
-    check_teacher_unseen(config.data.teacher, set(faces.split("test")["pixel_hash"]))
+    check_teachers(config, faces.taxonomy)
+    check_teachers_unseen(config.data.teachers, set(faces.split("test")["pixel_hash"]))
     with pytest.raises(UserError, match=r"--teacher teacher: \d+ test faces of this run stand in the train"):
-        check_teacher_unseen(config.data.teacher, set(faces.split("train")["pixel_hash"]))
+        check_teachers_unseen(config.data.teachers, set(faces.split("train")["pixel_hash"]))
     with pytest.raises(UserError, match="it does not know contempt; leave that out with --exclude"):
-        check_teacher(config, TAXONOMIES["valence"])
+        check_teachers(config, TAXONOMIES["valence"])
     with pytest.raises(UserError, match="it is of keras; needed pytorch"):
-        check_teacher(apply_flags(config, {"framework": "pytorch"}), faces.taxonomy)
+        check_teachers(apply_flags(config, {"framework": "pytorch"}), faces.taxonomy)
     unfinished = shutil.copytree(results / "teacher", tmp_path / "unfinished")
     (unfinished / "metrics.json").unlink()
     with pytest.raises(UserError, match="--teacher unfinished: it is no finished run"):
-        check_teacher(apply_flags(config, {"teacher": str(unfinished)}), faces.taxonomy)
+        check_teachers(apply_flags(config, {"teacher": str(unfinished)}), faces.taxonomy)
+
+
+def test_two_teachers_speak_as_their_geometric_mean(results, fer_folder):
+    flags = {"data": str(fer_folder), "image_size": "16", "channels": "1", "teacher_temperature": "2"}
+
+    def lessons(*teachers: str) -> np.ndarray:
+        config = resolve_teachers(apply_flags(RunConfig(framework="keras"), {**flags, "teacher": teachers}), results)
+        return ask_teachers(read_faces(config), config.data, KerasStage).shares
+
+    one, other, both = lessons("teacher"), lessons("taught"), lessons("teacher", "taught")
+    product = np.sqrt(one * other)
+    np.testing.assert_allclose(both, product / product.sum(axis=1, keepdims=True), atol=1e-5)
+    with pytest.raises(UserError, match=r"--teacher: .*teacher is given twice"):
+        lessons("teacher", str(results / "teacher"))
 
 
 def read(path: Path) -> dict:
@@ -162,7 +178,7 @@ def test_a_published_run_is_small_mirrored_and_gives_its_figures_again(results):
     assert published["cost"]["multiply_adds"] == 2 * read(source / "metrics.json")["cost"]["multiply_adds"]
     assert read(small / "stages/valence/stage.json")["mirror"] is True
     network = load_model(small / "stages/trunk/model.keras")
-    kernel = next(np.array(weight) for weight in network.weights if len(weight.shape) == 4)
+    kernel = next(weight.numpy() for weight in network.weights if len(weight.shape) == 4)
     assert (kernel == kernel.astype(np.float16)).all()
     again = read(results / "again" / "metrics.json")
     assert again["answers"]["soft"]["top1"] == published["answers"]["soft"]["top1"]
