@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hierarchy import pipeline, runs
+from hierarchy import runs
 from hierarchy.crossval import find_crossval, read_crossval
 from hierarchy.crossval_training import read_folds
 from hierarchy.data.faces import SYNTHETIC
@@ -42,7 +42,7 @@ def compare(names: Sequence[str], *, name: str | None, resamples: int, seed: int
     stem = name or "compare-" + "-vs-".join(one.name for one in crossvals)[:_LONGEST_NAMES]
     if table["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    with pipeline.new_folder(results, stem if name else runs.free_name(stem, results)) as folder:
+    with runs.new_folder(results, stem if name else runs.free_name(stem, results)) as folder:
         write_crossval_comparison(folder, table)
     return folder
 

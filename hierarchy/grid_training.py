@@ -1,7 +1,6 @@
 """Training a grid: every cell one after the other as an ordinary run, then one report of all; it can be interrupted."""
 
 import dataclasses
-import errno
 import gc
 import logging
 import shlex
@@ -32,7 +31,6 @@ from hierarchy.transfer import check_unseen
 TABLE = "table.csv"
 REPORT = "report.html"  # the last file that a run writes
 States = dict[str, dict[str, str]]  # cell -> `fingerprint` of its faces, and `error` where it failed
-_FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 _LONGEST_AXES = 80  # letters of a grid's own name
 
 log = logging.getLogger("hierarchy")
@@ -223,7 +221,7 @@ def _train_and_note(
         _train(folder / cell.name, cell, stage_type, logs=logs / folder.name)
     except UserError as error:
         cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _FULL_OR_LOCKED:
+        if isinstance(cause, OSError) and cause.errno in runs.FULL_OR_LOCKED:
             where = f"cannot write {cause.filename or folder}: {cause.strerror}"
             raise UserError(f"{where}; mend that, then {_way_on(folder, kind, logs)}") from cause
         if not (folder / cell.name / runs.CONFIG).is_file():  # nothing was trained: bad data or settings

@@ -17,8 +17,8 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation import comparison
 from hierarchy.evaluation.metrics import scores
 from hierarchy.evaluation.report import write_run_report
+from hierarchy.finished import VALIDATION_PREDICTIONS, headline, refuse_evaluation
 from hierarchy.judging import Predictions, judge, prediction_table
-from hierarchy.pipeline import VALIDATION_PREDICTIONS, headline, new_folder, refuse_evaluation
 from hierarchy.taxonomy import FLAT, POOLED
 
 MODE = "ensemble"
@@ -77,7 +77,7 @@ def pool_runs(
         "cost": _cost(records),
         "notes": [f"Geometric mean of the runs {', '.join(member.name for member in records)}."],
     }
-    with new_folder(results, record["run"]) as folder:
+    with runs.new_folder(results, record["run"]) as folder:
         runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
         runs.write_table(folder / runs.PREDICTIONS, prediction_table(said))
         validation = _validation(records, lead)

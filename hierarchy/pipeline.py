@@ -1,12 +1,9 @@
-"""The straight line, one step a line: train a run, resume it, judge it, compare runs, audit a data set."""
+"""The straight line, one step a line: train a run, resume it, judge it, judge it on other data, compare runs, audit."""
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import logging
-import shlex
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,18 +16,27 @@ from hierarchy import runs
 from hierarchy.config import FEATURE_LOSSES, SPLITS, DataConfig, EvaluationConfig, RunConfig, apply_flags, differences
 from hierarchy.data.audit import audit, audit_depth
 from hierarchy.data.audit_report import write_audit
-from hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest, resolve_data
+from hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
 from hierarchy.data.images import load_images
 from hierarchy.data.sampling import class_prior
 from hierarchy.data.shown_faces import faces_of_run
-from hierarchy.data.splits import limit_rows
 from hierarchy.errors import NoRoomError, UserError
 from hierarchy.evaluation import comparison
 from hierarchy.evaluation.features import FEATURES, feature_map
 from hierarchy.evaluation.metrics import scores
 from hierarchy.evaluation.report import write_comparison, write_run_report
+from hierarchy.finished import (
+    VALIDATION_PREDICTIONS,
+    check_same_faces,
+    headline,
+    read_metrics,
+    refuse_evaluation,
+    split_table,
+    way_on,
+)
+from hierarchy.foreign_faces import foreign_faces
 from hierarchy.judging import Predictions, judge, predict, prediction_table
-from hierarchy.paths import LOGS, RESULTS
+from hierarchy.paths import LOGS
 from hierarchy.stage import Stage, single_face_latency
 from hierarchy.stage_training import train_stages
 from hierarchy.taxonomy import FLAT, Taxonomy
@@ -40,11 +46,8 @@ from hierarchy.tuned_answer import read_tuned, tuned_line
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
-VALIDATION_PREDICTIONS = "predictions_validation.csv"
 AUDIT_SIZE = 48  # pixels of the pictures that an audit shows
 
-_SPLIT_COLUMNS = ("row", "emotion", "split", "source", "subject", "pixel_hash")  # of splits.csv; row is the manifest id
-_FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 log = logging.getLogger("hierarchy")
 
@@ -72,7 +75,7 @@ def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs
         config = settle_before_data(config, stage_type)
         faces = read_faces(config)
         config = _settle(config, faces, results)
-        with new_folder(results, config.name) as folder:
+        with runs.new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
         with _resumable(config, folder, logs):
             return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
@@ -98,7 +101,7 @@ def resume_run(
     refuse_evaluation(folder)
     config = runs.read_config(folder)
     if config.framework != stage_type.framework:
-        raise UserError(f"--resume {run}: it was started with {config.framework}; {_way_on(folder, config.framework)}")
+        raise UserError(f"--resume {run}: it was started with {config.framework}; {way_on(folder, config.framework)}")
     changed = differences(config, apply_flags(config, flags))
     if changed:
         raise UserError(f"--resume {run}: it was started with other settings ({'; '.join(changed)}); leave them out")
@@ -136,40 +139,6 @@ def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
     for own in {(own.model_spec, own.weights, own.loss): own for own in settings.values()}.values():
         stage_type.check(own, (size, size, channels + config.reads_depth))
     return config
-
-
-def refuse_evaluation(folder: Path) -> None:
-    """Refuse a folder that only judged other runs: it has no stages.
-
-    Raises:
-        UserError: It did, or only joined their answers.
-    """
-    if (folder / runs.METRICS).is_file() and not (folder / runs.STAGES).is_dir():
-        record = read_metrics(folder)
-        if record["mode"] == "evaluation":
-            judged = record["trained_on"]["run"]
-            raise UserError(f"{folder.name} is an evaluation; name the run that it judged: {judged}")
-        if record["mode"] == "ensemble":
-            members = ", ".join(record["members"])
-            raise UserError(f"{folder.name} is an ensemble, which has no networks; name one of its runs: {members}")
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """What a finished run's metrics.json holds.
-
-    Raises:
-        UserError: There is none yet, or it is damaged.
-    """
-    path = folder / runs.METRICS
-    if not path.is_file():
-        raise UserError(f"{folder.name} is not finished: it has no {path.name}; {_way_on(folder, _framework(folder))}")
-    try:
-        record = runs.read_json(path)
-        if not {"mode", "taxonomy", "data", "cost", "training"} <= record.keys():
-            raise UserError(f"{path} is damaged: parts of it are missing")
-    except UserError as error:
-        raise UserError(f"{error}; {_way_on(folder, _framework(folder))}") from error
-    return record
 
 
 def _write_start(folder: Path, config: RunConfig, faces: Faces, command: str) -> None:
@@ -328,95 +297,20 @@ def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]
     }
 
 
-def headline(record: Mapping[str, Any]) -> str:
-    """The result in one line, with n, intervals and seed."""
-    answer = record["answers"][record["headline"]]
-    figures = ", ".join(
-        f"{text} {answer[key]:.4f} [{answer['intervals'][key][0]:.4f}, {answer['intervals'][key][1]:.4f}]"
-        for key, text in (("top1", "top-1"), ("balanced_accuracy", "balanced"), ("macro_f1", "macro F1"))
-    )
-    origin = "SYNTHETIC faces, " if record["synthetic"] else ""
-    return f"{record['run']} ({record['headline']}): {figures}; {origin}n = {answer['n']}, seed {record['seed']}"
-
-
-def split_table(faces: Faces) -> pd.DataFrame:
-    """splits.csv: which face stands in which split."""
-    table = faces.manifest[["id", *_SPLIT_COLUMNS[1:]]]
-    return table.rename(columns={"id": "row"}).sort_values(["split", "row"])
-
-
-def check_same_faces(folder: Path, faces: Faces) -> None:
-    """Refuse faces that are not those that a run was started with.
-
-    Raises:
-        UserError: They are not.
-    """
-    saved = read_splits(folder)
-    now = split_table(faces)[list(saved)].astype(str).reset_index(drop=True)
-    if not saved.equals(now.astype(saved.dtypes.to_dict())):
-        raise UserError(
-            f"the data has changed since {folder.name} was started ({folder / runs.SPLITS} differs); start a new run"
-        )
-
-
-def read_splits(folder: Path) -> pd.DataFrame:
-    """splits.csv of a run, as text.
-
-    Raises:
-        UserError: It is missing or damaged.
-    """
-    path = folder / runs.SPLITS
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        # Runs of older versions did not record the source.
-        return table[[name for name in _SPLIT_COLUMNS if name != "source" or name in table]]
-    except (OSError, ValueError, KeyError) as error:
-        needed = ", ".join(_SPLIT_COLUMNS)
-        raise UserError(f"{path} is missing or damaged: it needs the columns {needed}; start a new run") from error
-
-
 @contextlib.contextmanager
 def _resumable(config: RunConfig, folder: Path, logs: Path) -> Iterator[None]:
     """Say how to go on with a training after Ctrl-C, a full disk or a lack of memory."""
-    way = _way_on(folder, config.framework, "--mode", config.mode, *([] if logs == LOGS else ["--logs", str(logs)]))
+    way = way_on(folder, config.framework, "--mode", config.mode, *([] if logs == LOGS else ["--logs", str(logs)]))
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(way) from None
     except OSError as error:
-        if error.errno not in _FULL_OR_LOCKED:
+        if error.errno not in runs.FULL_OR_LOCKED:
             raise
-        raise _unwritable(error, folder, way) from error
+        raise runs.unwritable(error, folder, way) from error
     except NoRoomError as error:
         raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
-
-
-def _framework(folder: Path) -> str:
-    return runs.read_config(folder).framework
-
-
-def _way_on(folder: Path, framework: str, *flags: str) -> str:
-    """The command that goes on with a run, as it can be pasted."""
-    run = folder.name if folder.parent == RESULTS else str(folder)
-    program = ["python", "tf_model.py"] if framework == "keras" else ["python", "-m", "pt_files.train"]
-    return "go on with: " + shlex.join([*program, *flags, "--resume", run])
-
-
-@contextlib.contextmanager
-def new_folder(results: Path, name: str) -> Iterator[Path]:
-    """Yield the new folder `results`/`name` for what cannot be resumed; it goes away when the block fails."""
-    folder = runs.create_folder(results, name)
-    try:
-        yield folder
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not isinstance(error, OSError) or error.errno not in _FULL_OR_LOCKED:
-            raise
-        raise _unwritable(error, folder, "give the command again") from error
-
-
-def _unwritable(error: OSError, folder: Path, way: str) -> UserError:
-    return UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}")
 
 
 def evaluate_run(
@@ -475,7 +369,7 @@ def evaluate_run(
             "cost": trained["cost"],
             "training": trained["training"],
         }
-        with new_folder(results, config.name) as folder:
+        with runs.new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
             runs.write_table(folder / runs.PREDICTIONS, prediction_table(said))
             runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
@@ -484,63 +378,6 @@ def evaluate_run(
     if tuned:
         print(tuned_line(record))
     return folder
-
-
-def foreign_faces(
-    data: DataConfig, taxonomy: Taxonomy, source: Path, *, with_depth: bool, seed: int, splits: Sequence[str] = ()
-) -> Faces:
-    """The faces of another data set that a run is judged on, all in the split "test".
-
-    Args:
-        data: What to read, resolved.
-        taxonomy: The run's grouping.
-        source: The run's folder; faces that it trained on or chose by are left out.
-        with_depth: Whether each face comes with its depth plane.
-        seed: Of the choice that `data.limit` makes.
-        splits: Official splits of the data to judge on; the test split, else validation, else all where none is named.
-
-    Raises:
-        UserError: The data cannot be read, knows none of the run's emotions or no such split, or was all trained on.
-    """
-    manifest = read_manifest(data)
-    manifest = manifest[~manifest["emotion"].isin(data.left_out)]
-    known = manifest["emotion"].isin(taxonomy.emotions)
-    if not known.any():
-        raise UserError(
-            f"{', '.join(data.paths)}: none of its emotions is one of the run's: {', '.join(taxonomy.emotions)}"
-        )
-    if not known.all():
-        foreign = ", ".join(sorted(set(manifest["emotion"][~known])))
-        log.warning("%d faces of emotions that the run does not know (%s) were left out.", (~known).sum(), foreign)
-    images = decode(manifest[known].reset_index(drop=True), data, with_depth=with_depth)
-    rows = _judging_rows(images.manifest, splits)
-    seen = read_splits(source)
-    seen = set(seen.loc[seen["split"] != "test", "pixel_hash"])
-    fresh = ~rows["pixel_hash"].isin(seen)
-    if not fresh.any():
-        raise UserError(f"{', '.join(data.paths)}: the run has trained on every one of these faces; name other data")
-    if not fresh.all():
-        log.warning("%d faces that the run trained on or chose by were left out.", (~fresh).sum())
-    rows = rows[fresh].assign(split="test")
-    rows = limit_rows(rows, data.limit, seed=seed) if data.limit else rows
-    return Faces(images=images, manifest=rows, taxonomy=taxonomy)
-
-
-def _judging_rows(manifest: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
-    """The rows of the official splits that were asked for; else the test rows, else the validation rows, else all."""
-    if asked:
-        there = [split for split in SPLITS if (manifest["split"] == split).any()]
-        if absent := [split for split in asked if split not in there]:
-            raise UserError(
-                f"--split: this data has no official {absent[0]} split; it has {', '.join(there) or 'none'}"
-            )
-        log.warning("Judged on the data's official %s rows.", " and ".join(asked))
-        return manifest[manifest["split"].isin(asked)]
-    for split in ("test", "validation"):
-        if (manifest["split"] == split).any():
-            log.warning("Judged on the data's official %s split.", split)
-            return manifest[manifest["split"] == split]
-    return manifest
 
 
 def compare_runs(
@@ -558,7 +395,7 @@ def compare_runs(
     stem = name or "compare-" + "-vs-".join(record["name"] for record in table["runs"])[:120]
     if table["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    with new_folder(results, runs.free_name(stem, results)) as folder:
+    with runs.new_folder(results, runs.free_name(stem, results)) as folder:
         write_comparison(folder, table, records, faces=partial(faces_of_run, records[0].folder))
     return folder
 
@@ -589,6 +426,6 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
         images = load_images(manifest, size=AUDIT_SIZE, channels=1, skip_bad=True)
         table = {**audit(images), "depth": _audited_depth(manifest), "command": command, "notes": notes}
         stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
-        with new_folder(results, runs.free_name(stem, results)) as folder:
+        with runs.new_folder(results, runs.free_name(stem, results)) as folder:
             write_audit(folder, table, images)
     return folder

@@ -15,17 +15,10 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation.card import CARD, model_card
 from hierarchy.evaluation.page import to_markdown
 from hierarchy.evaluation.report import write_run_report
+from hierarchy.finished import check_same_faces, headline, read_metrics, refuse_evaluation, split_table
 from hierarchy.keras_stage import KerasStage
 from hierarchy.paths import atomic_write
-from hierarchy.pipeline import (
-    check_same_faces,
-    headline,
-    judge_run,
-    new_folder,
-    read_metrics,
-    refuse_evaluation,
-    split_table,
-)
+from hierarchy.pipeline import judge_run
 from hierarchy.stage import HISTORY, RECORD, Stage
 from hierarchy.stage_training import calibrate_stage
 from hierarchy.training import MODEL, save_small_model
@@ -73,7 +66,7 @@ def publish_run(
         faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, **moved)))
         check_same_faces(source, faces)
         config = _portable(dataclasses.replace(config, name=out.name), trained["data"]["dataset"])
-        with new_folder(out.parent, out.name) as folder:
+        with runs.new_folder(out.parent, out.name) as folder:
             _write_facts(folder, source, config, faces, trained, command)
             stages = _small_stages(folder, source, config, faces)
             told = runs.read_json(folder / runs.ENVIRONMENT)["command"]

@@ -1,10 +1,12 @@
 """The run folder: a free name, config, environment, splits, notes and logging."""
 
+import errno
 import json
 import logging
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from hierarchy.paths import ROOT, atomic_write
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
     import pandas as pd
 
+FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.json"
@@ -147,6 +150,24 @@ def create_folder(results: Path, name: str) -> Path:
     folder = results / name
     _make_folder(folder)
     return folder
+
+
+@contextmanager
+def new_folder(results: Path, name: str) -> Iterator[Path]:
+    """Yield the new folder `results`/`name` for what cannot be resumed; it goes away when the block fails."""
+    folder = create_folder(results, name)
+    try:
+        yield folder
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, OSError) or error.errno not in FULL_OR_LOCKED:
+            raise
+        raise unwritable(error, folder, "give the command again") from error
+
+
+def unwritable(error: OSError, folder: Path, way: str) -> UserError:
+    """What a disk that is full, or a folder that may not be written to, is told as; `way` is the way out."""
+    return UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}")
 
 
 def _make_folder(folder: Path) -> None:

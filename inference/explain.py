@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy import pipeline, runs
+from hierarchy import finished, runs
 from hierarchy.config import DataConfig, RunConfig
 from hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest, resolve_data
 from hierarchy.data.manifest import make_manifest
 from hierarchy.errors import UserError
 from hierarchy.evaluation.features import stratified
+from hierarchy.foreign_faces import foreign_faces
 from hierarchy.stage import Stage
 from hierarchy.taxonomy import Taxonomy
 from inference.explain_report import Explanation, write_explanation
@@ -99,15 +100,15 @@ def explain_run(
     stem = name or _stem(opened, faces if _named(data) else None)
     if explanation.synthetic and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    with pipeline.new_folder(results, runs.free_name(stem, results)) as folder:
+    with runs.new_folder(results, runs.free_name(stem, results)) as folder:
         write_explanation(folder, explanation)
     return folder
 
 
 def _opened(run: str, stage_type: type[Stage], results: Path) -> _Run:
     folder = runs.find_run(run, results)
-    pipeline.refuse_evaluation(folder)
-    trained = pipeline.read_metrics(folder)
+    finished.refuse_evaluation(folder)
+    trained = finished.read_metrics(folder)
     config = runs.read_config(folder)
     taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
     stages = stage_type.load_all(folder / runs.STAGES, taxonomy.stages(config.mode))
@@ -134,12 +135,12 @@ def _faces(opened: _Run, data: DataConfig) -> Faces:
     config = opened.config
     if _named(data):
         everything = dataclasses.replace(data, limit=None)  # which faces are looked at is chosen later, of all
-        return pipeline.foreign_faces(
+        return foreign_faces(
             everything, opened.taxonomy, opened.folder, with_depth=config.reads_depth, seed=config.seed
         )
     skip_bad = config.data.skip_bad or data.skip_bad
     faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, skip_bad=skip_bad)))
-    pipeline.check_same_faces(opened.folder, faces)
+    finished.check_same_faces(opened.folder, faces)
     return faces
 
 
@@ -202,7 +203,7 @@ def _absolute(file: str) -> str:
 
 def _note_seen(rows: pd.DataFrame, folder: Path) -> None:
     """Say which pictures the run has learnt from: what it answers there says nothing of other faces."""
-    splits = pipeline.read_splits(folder)
+    splits = finished.read_splits(folder)
     learnt = set(splits.loc[splits["split"] != "test", "pixel_hash"])
     for name in rows.loc[rows["pixel_hash"].isin(learnt), "id"]:
         log.warning("The run trained on %s or chose by it.", name)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy import pipeline, runs
+from hierarchy import finished, runs
 from hierarchy.config import DataConfig
 from hierarchy.data.faces import Faces, read_faces, resolve_data
 from hierarchy.errors import UserError
 from hierarchy.evaluation.metrics import class_indices
+from hierarchy.foreign_faces import foreign_faces
 from hierarchy.paths import atomic_write
 from inference.answers import Model
 from inference.backends import open_model
@@ -114,13 +115,13 @@ def _judged(folder: Path, reference: RunFolder, data: DataConfig) -> Faces:
     config = runs.read_config(folder)
     if data.data is None and data.dataset is None:
         faces = read_faces(config)
-        pipeline.check_same_faces(folder, faces)
+        finished.check_same_faces(folder, faces)
         return faces
     own = config.data
     data = dataclasses.replace(
         resolve_data(data), image_size=own.image_size, channels=own.channels, align=own.align, taxonomy=own.taxonomy
     )
-    return pipeline.foreign_faces(data, reference.facts.taxonomy, folder, with_depth=False, seed=config.seed)
+    return foreign_faces(data, reference.facts.taxonomy, folder, with_depth=False, seed=config.seed)
 
 
 def _of_same_run(model: Model, reference: RunFolder) -> Model:

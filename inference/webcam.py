@@ -1,22 +1,16 @@
 """The live window: frames of a camera, a stream or a film with their answers, shown, recorded and written down."""
 
-import csv as csv_format
-import io
 import logging
 import math
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
 
-import cv2
 import numpy as np
 
 from hierarchy.errors import UserError
@@ -25,135 +19,18 @@ from inference.annotate import FaceAnswer, annotated, save_picture
 from inference.answers import Facts
 from inference.frames import FrameResult, analysed_frames, frame_records, record_columns
 from inference.predictor import Predictor
+from inference.row_log import RowLog
 from inference.video import VideoReader, VideoWriter, check_folder, check_recording
+from inference.window import Window, check_screen
 
 QUIT, SAVE, PAUSE = ("q", "\x1b"), "s", "p"  # keys in the window; the second of QUIT is Esc
 
 _BATCH = 8  # frames that are answered together where nobody waits for them
 _CALM = 0.5  # seconds of the half-life of the frame rate that is shown
 _BLINK_MS = 50  # how often a paused window looks for a key
-_LARGEST = 1280, 800  # pixels of a window when it opens
-_NO_WINDOW = "use --no-window, with --record or --csv for the answers"
 _TITLE = "q quits, s saves the picture, p pauses"
 
 log = logging.getLogger("hierarchy")
-
-
-class RowLog:
-    """A csv file that grows while it is looked at; a context manager.
-
-    The rows of a frame go to the system in one piece, and at once: a kill leaves whole lines.
-
-    Args:
-        path: The file; what it held is lost.
-        columns: Names in order.
-    """
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path = path
-        self.columns = list(columns)
-        self._file: io.FileIO | None = None
-
-    def __enter__(self) -> Self:
-        self._file = io.FileIO(self.path, "w")
-        self._add([dict(zip(self.columns, self.columns, strict=True))])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows.
-
-        Raises:
-            UserError: The disk is full; the file then ends with the row before.
-        """
-        records = list(records)
-        if records:
-            self._add(records)
-
-    def _add(self, records: Sequence[Mapping[str, Any]]) -> None:
-        text = io.StringIO()
-        csv_format.DictWriter(text, self.columns, lineterminator="\n").writerows(records)
-        content, before = text.getvalue().encode(), self._file.tell()
-        try:
-            written = self._file.write(content)
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be written ({error.strerror}); its rows so far are kept") from error
-        if written < len(content):
-            self._file.truncate(before)
-            raise UserError(f"{self.path} cannot be written (the disk is full); its rows so far are kept")
-
-
-class Window:
-    """A window on the screen; a context manager.
-
-    Args:
-        title: Stands above the picture.
-    """
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self._open = False
-
-    def __enter__(self) -> Self:
-        """Find out whether there is a screen.
-
-        Raises:
-            UserError: There is none.
-        """
-        _check_screen()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._open and not self.closed:
-            cv2.destroyWindow(self.title)
-
-    def show(self, picture: np.ndarray) -> None:
-        """Put a picture (h, w, 3) uint8 RGB into the window; it opens with the first."""
-        if not self._open:
-            self._open_for(picture)
-        cv2.imshow(self.title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-
-    def _open_for(self, picture: np.ndarray) -> None:
-        height, width = picture.shape[:2]
-        share = min(1.0, _LARGEST[0] / width, _LARGEST[1] / height)
-        try:
-            cv2.namedWindow(self.title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        except cv2.error as error:  # opencv-python-headless has no windows at all
-            raise UserError(f"this OpenCV cannot open a window; {_NO_WINDOW}") from error
-        cv2.resizeWindow(self.title, round(share * width), round(share * height))
-        self._open = True
-
-    def key(self, milliseconds: int) -> str | None:
-        """Wait for a key, which is how the window is drawn as well; None where none was pressed."""
-        code = cv2.waitKey(max(milliseconds, 1))
-        return None if code < 0 else chr(code & 0xFF).lower()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the user has closed the window."""
-        try:
-            return self._open and cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
-        except cv2.error:  # some of OpenCV's toolkits do not know a closed window any more
-            return True
-
-
-def _check_screen() -> None:
-    """Refuse to open a window where that would end the process: OpenCV's toolkit aborts where it finds no screen.
-
-    Raises:
-        UserError: There is no screen.
-    """
-    if sys.platform != "linux":
-        return
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise UserError(f"there is no screen to open a window on (DISPLAY is not set); {_NO_WINDOW}")
-    # A screen that is named need not answer. Another process tries, which may die of it.
-    program = "import cv2; cv2.namedWindow('?'); cv2.destroyAllWindows()"
-    tried = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
-    if tried.returncode:
-        raise UserError(f"no window can be opened on the screen {os.environ.get('DISPLAY') or ''!r}; {_NO_WINDOW}")
 
 
 @dataclass
@@ -363,7 +240,7 @@ def check_places(source: str, *, window: bool, record: Path | None, csv: Path | 
         if path.resolve() == Path(source).resolve():
             raise UserError(f"{path} is the video that is watched; name another file")
     if window:
-        _check_screen()
+        check_screen()
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,7 +16,8 @@ from hierarchy import runs
 from hierarchy.config import RunConfig, StageConfig
 from hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from hierarchy.errors import NoRoomError, UserError
-from hierarchy.pipeline import settle_before_data, split_table, with_epochs
+from hierarchy.finished import split_table
+from hierarchy.pipeline import settle_before_data, with_epochs
 from hierarchy.progress import Progress
 from hierarchy.stage import Stage
 from hierarchy.transfer import check_unseen

@@ -103,10 +103,10 @@ def _metrics(folder: Path) -> dict[str, Any]:
         record = {}
     if not record.keys() >= _NEEDED or not (folder / runs.STAGES).is_dir():
         # Says what is wrong and how to go on; loaded only here, because it brings all of training and reports with it.
-        from hierarchy import pipeline
+        from hierarchy import finished
 
-        pipeline.refuse_evaluation(folder)
-        pipeline.read_metrics(folder)
+        finished.refuse_evaluation(folder)
+        finished.read_metrics(folder)
         raise UserError(f"run {folder.name} is incomplete or of an older version; train it again")
     return record
 

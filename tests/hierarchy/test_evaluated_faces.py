@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from hierarchy.config import DataConfig
-from hierarchy.pipeline import foreign_faces
+from hierarchy.foreign_faces import foreign_faces
 from hierarchy.taxonomy import TAXONOMIES
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])

@@ -9,8 +9,10 @@ import pytest
 from hierarchy.errors import UserError
 from inference import webcam
 from inference.frames import record_columns
+from inference.row_log import RowLog
 from inference.video import Frame, VideoReader, VideoWriter
-from inference.webcam import RowLog, Window, run_webcam
+from inference.webcam import run_webcam
+from inference.window import Window
 from tests.inference.stand_ins import BarModel, facts
 from tests.inference.walking_face import ANGRY, FPS, FRAMES, HAPPY, SIDE, SIZE, film, predictor, scene
 

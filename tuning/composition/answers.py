@@ -11,7 +11,7 @@ import pandas as pd
 
 from hierarchy.data.splits import fold_numbers
 from hierarchy.errors import UserError
-from hierarchy.pipeline import read_metrics, read_splits, refuse_evaluation
+from hierarchy.finished import read_metrics, read_splits, refuse_evaluation
 from hierarchy.recomposition import log_answers, stage_priors
 from hierarchy.taxonomy import FLAT, Taxonomy
 from hierarchy.tuned_answer import VALIDATION, answers_fingerprint

@@ -6,7 +6,6 @@ from typing import Any
 
 from hierarchy.data.faces import SYNTHETIC
 from hierarchy.errors import UserError
-from hierarchy.pipeline import new_folder
 from hierarchy.recomposition import Recomposition
 from hierarchy.runs import check_name, collect_notes, free_name, write_json, write_table
 from tuning.composition.answers import RunAnswers, judged_faces, read_answers
@@ -58,7 +57,7 @@ def search_composition(
         command=command,
         notes=notes,
     )
-    with new_folder(studies, found.name) as folder:
+    with runs.new_folder(studies, found.name) as folder:
         write_composition(folder, found)
     return folder
 

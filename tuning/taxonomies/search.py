@@ -1,7 +1,6 @@
 """The straight line of a search over taxonomies: candidates, equal trainings, validation scores, the report."""
 
 import dataclasses
-import errno
 import gc
 import logging
 import time
@@ -14,7 +13,8 @@ from hierarchy import runs
 from hierarchy.config import RunConfig
 from hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from hierarchy.errors import NoRoomError, UserError
-from hierarchy.pipeline import check_same_faces, settle_before_data, split_table, with_epochs
+from hierarchy.finished import check_same_faces, split_table
+from hierarchy.pipeline import settle_before_data, with_epochs
 from hierarchy.progress import clock
 from hierarchy.stage import Stage
 from hierarchy.taxonomy import FLAT
@@ -47,7 +47,6 @@ from tuning.taxonomies.training import (
 
 TAXONOMIES = "taxonomies"
 _LONGEST = 180  # letters of a name that is made here
-_FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 log = logging.getLogger("hierarchy")
 
@@ -297,7 +296,7 @@ def _resumable(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(way) from None
     except OSError as error:
-        if error.errno not in _FULL_OR_LOCKED:
+        if error.errno not in runs.FULL_OR_LOCKED:
             raise
         raise UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}") from error
     except NoRoomError as error:

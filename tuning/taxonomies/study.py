@@ -15,7 +15,7 @@ from hierarchy.config import RunConfig
 from hierarchy.data.faces import SYNTHETIC
 from hierarchy.errors import UserError
 from hierarchy.evaluation.significance import confusion_counts, confusion_figures
-from hierarchy.pipeline import read_splits, refuse_evaluation
+from hierarchy.finished import read_splits, refuse_evaluation
 from hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
 from hierarchy.tuned_answer import VALIDATION, answers_fingerprint
 from tuning.settings import TAXONOMY

@@ -11,7 +11,7 @@ import pandas as pd
 from hierarchy.data.splits import fold_numbers
 from hierarchy.errors import UserError
 from hierarchy.evaluation.significance import confusion_counts, confusion_figures, paired_bootstrap
-from hierarchy.pipeline import read_splits
+from hierarchy.finished import read_splits
 from hierarchy.taxonomy import FLAT
 from hierarchy.tuned_answer import VALIDATION
 from tuning.settings import TAXONOMY

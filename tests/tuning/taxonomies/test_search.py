@@ -13,9 +13,9 @@ from hierarchy.config import DataConfig, RunConfig, StageConfig
 from hierarchy.data.faces import read_faces
 from hierarchy.ensemble import HierarchicalClassifier
 from hierarchy.errors import UserError
+from hierarchy.finished import split_table
 from hierarchy.judging import Predictions, prediction_table
 from hierarchy.keras_stage import KerasStage
-from hierarchy.pipeline import split_table
 from hierarchy.stage import Stage
 from hierarchy.taxonomy import load_taxonomy
 from tests.composed_runs import posterior
