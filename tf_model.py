@@ -201,10 +201,14 @@ def _planned_grid(given: Given, texts: Sequence[str], results: Path, logs: Path,
 def _check_grid_resume(given: Given, axes: Sequence[str], results: Path) -> Path:
     refuse_start(given, "grid")
     folder = grid.find_grid(given.pop("resume"), results)
-    if given.pop("name", folder.name) != folder.name:
-        raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
+    _check_name_kept(given, folder)
     grid.refuse_changes(folder, given, axes)
     return folder
+
+
+def _check_name_kept(given: Given, folder: Path) -> None:
+    if given.pop("name", folder.name) != folder.name:
+        raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
 
 
 def _crossval(given: Given, command: str) -> Path:
@@ -237,8 +241,7 @@ def _planned_crossval(given: Given, repeats: str | None, results: Path, logs: Pa
 def _check_crossval_resume(given: Given, repeats: str | None, results: Path) -> Path:
     refuse_start(given, "cross-validation")
     folder = crossval.find_crossval(given.pop("resume"), results)
-    if given.pop("name", folder.name) != folder.name:
-        raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
+    _check_name_kept(given, folder)
     crossval.refuse_changes(folder, given, repeats)
     return folder
 
@@ -284,39 +287,34 @@ def _refuse_twice(names: Sequence[str], results: Path, what: str) -> None:
         raise UserError(f"run {twice!r} is named twice; {what} needs different runs")
 
 
+def _judging(given: Given, command: str) -> Given:
+    """What every judgement of several runs takes beside their names."""
+    return {
+        "resamples": section(EvaluationConfig, given).resamples,
+        "seed": check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed"),
+        "name": new_name(given),
+        "results": given["results"],
+        "command": command,
+    }
+
+
 def _compare(given: Given, command: str) -> Path:
     names, results = given["runs"], given["results"]
-    if crossval.are_crossvals(names, results):
-        return _compare_crossvals(names, given, command)
-    _refuse_twice(names, results, "compare")
-    resamples = section(EvaluationConfig, given).resamples
-    seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
-    name = new_name(given)
-    from hierarchy import pipeline
+    folded = crossval.are_crossvals(names, results)
+    if not folded:
+        _refuse_twice(names, results, "compare")
+    judging = _judging(given, command)
+    from hierarchy import crossval_comparison, pipeline
 
-    return pipeline.compare_runs(names, name=name, resamples=resamples, seed=seed, results=results, command=command)
-
-
-def _compare_crossvals(names: Sequence[str], given: Given, command: str) -> Path:
-    resamples = section(EvaluationConfig, given).resamples
-    seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
-    name = new_name(given)
-    from hierarchy import crossval_comparison
-
-    return crossval_comparison.compare(
-        names, name=name, resamples=resamples, seed=seed, results=given["results"], command=command
-    )
+    return (crossval_comparison.compare if folded else pipeline.compare_runs)(names, **judging)
 
 
 def _ensemble(given: Given, command: str) -> Path:
-    names, results = given["runs"], given["results"]
-    _refuse_twice(names, results, "an ensemble")
-    resamples = section(EvaluationConfig, given).resamples
-    seed = check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed")
-    name = new_name(given)
+    _refuse_twice(given["runs"], given["results"], "an ensemble")
+    judging = _judging(given, command)
     from hierarchy.opinion_pool import pool_runs
 
-    return pool_runs(names, name=name, resamples=resamples, seed=seed, results=results, command=command)
+    return pool_runs(given["runs"], **judging)
 
 
 def _publish(given: Given, command: str) -> Path:
