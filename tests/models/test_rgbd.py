@@ -231,9 +231,9 @@ def test_every_fusion_learns_from_both(fusion):
     stack, labels = lit(256)
     keras.utils.set_random_seed(0)
     backbone = "compact_resnet/stem_width=8/widths=16+32/blocks=1+1/strides=2+2"
-    model = create_model(
-        "rgbd_fusion", backbone=backbone, input_shape=stack.shape[1:], num_classes=4, fusion=fusion, branch_dropout=0.0
-    )
+    settings = {"backbone": backbone, "fusion": fusion, "branch_dropout": 0.0}
+    tokens = {"modules": 2, "dim": 32, "blocks": 1, "heads": 2, "mlp_dim": 32}  # small, since tracing takes the time
+    model = create_model("rgbd_fusion", input_shape=stack.shape[1:], num_classes=4, **settings, **tokens)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(2e-3), loss, metrics=["accuracy"])
     for _ in range(15):
