@@ -71,7 +71,8 @@ def publish_run(
             stages = _small_stages(folder, source, config, faces)
             told = runs.read_json(folder / runs.ENVIRONMENT)["command"]
             record = judge_run(folder, config, faces, stages, command=told)
-            record = {**record, "published": _published(folder, source), "notes": [_placeless(note) for note in notes]}
+            every = [_placeless(note) for note in dict.fromkeys([*trained.get("notes", ()), *notes])]
+            record = {**record, "published": _published(folder, source), "notes": every}
             runs.write_json(folder / runs.METRICS, record)
             write_run_report(folder, faces=None)
             with atomic_write(folder / CARD) as temporary:

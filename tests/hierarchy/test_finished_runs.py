@@ -204,7 +204,15 @@ def test_a_published_run_names_no_place_and_shows_no_face(results, fer_folder):
     assert publishing.startswith("python tf_model.py --mode publish taught")
     assert "--mirror" in flags_of(read_config(small)).split()
     card = (small / "model_card.md").read_text()
-    for words in ("It must not be used", "FER-2013", "Recall %", "Taught by | teacher", "asked too", "42 test faces"):
+    named = (
+        "It must not be used",
+        "FER-2013",
+        "Recall %",
+        "Taught by | teacher",
+        "answers of the run teacher",
+        "asked too",
+    )
+    for words in (*named, "42 test faces"):
         assert words.lower() in card.lower(), words
 
 
