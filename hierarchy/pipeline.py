@@ -41,7 +41,7 @@ from hierarchy.stage import Stage, single_face_latency
 from hierarchy.stage_training import train_stages
 from hierarchy.taxonomy import FLAT, Taxonomy
 from hierarchy.teacher import check_teachers, note_teachers
-from hierarchy.transfer import check_searched, check_teachers_unseen, check_unseen
+from hierarchy.transfer import check_searched, check_teachers_unseen, check_unseen, note_first_weights
 from hierarchy.tuned_answer import read_tuned, tuned_line
 
 EPOCHS = 24
@@ -200,6 +200,7 @@ def _train_and_judge(
         log.info("%s in %s", command, folder)
         stage_type.prepare(config)
         note_teachers(config.data)
+        note_first_weights({name: config.for_stage(name).weights for name in faces.taxonomy.stages(config.mode)})
         stages = train_stages(folder, config, stage_type, faces, logs / folder.name)
         record = judge_run(folder, config, faces, stages, command=command)
         runs.write_json(folder / runs.METRICS, {**record, "notes": notes})

@@ -1,5 +1,6 @@
 """First weights from another training: find them, see that they have not seen the test faces, copy the backbone."""
 
+import csv
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hierarchy.config import DataConfig, RunConfig, check_value
 from hierarchy.errors import UserError
+from hierarchy.evaluation.wording import duration
 from hierarchy.runs import SPLITS, STAGES, find_run
 from hierarchy.taxonomy import TRUNK
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 NO_WEIGHTS, IMAGENET = "none", "imagenet"
 MODEL = "model.keras"
+HISTORY = "history.csv"
 HEAD = "predictions"
 
 log = logging.getLogger("hierarchy")
@@ -80,6 +83,30 @@ def weights_name(weights: str) -> str:
         return weights
     path = Path(weights)
     return f"{path.parent.parent.parent.name}/{path.parent.name}"
+
+
+def note_first_weights(weights: Mapping[str, str]) -> None:
+    """Say, for the report, which stages begin with what another training has learned.
+
+    Args:
+        weights: Stage -> `none`, `imagenet` or a .keras file.
+    """
+    files = dict.fromkeys(given for given in weights.values() if given not in (NO_WEIGHTS, IMAGENET))
+    for file in files:
+        named = ", ".join(stage for stage, given in weights.items() if given == file)
+        spent = _cpu_seconds(Path(file).with_name(HISTORY))
+        told = f" ({duration(spent)} of processor time)" if spent else ""
+        origin = weights_name(file) if spent else Path(file).name
+        log.warning("First weights of %s: %s, whose own training%s is not in the cost.", named, origin, told)
+
+
+def _cpu_seconds(history: Path) -> float:
+    """What a training took by its history; 0 where that is not recorded."""
+    try:
+        with history.open(encoding="utf-8", newline="") as file:
+            return sum(float(row["cpu_seconds"]) for row in csv.DictReader(file))
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def check_unseen(weights: str, test_hashes: set[str]) -> None:

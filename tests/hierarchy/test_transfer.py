@@ -5,7 +5,7 @@ import pytest
 
 from hierarchy.config import RunConfig, apply_flags
 from hierarchy.errors import UserError
-from hierarchy.transfer import check_unseen, find_weights, resolve_weights
+from hierarchy.transfer import check_unseen, find_weights, note_first_weights, resolve_weights
 
 
 @pytest.fixture
@@ -56,3 +56,17 @@ def test_weights_that_have_seen_test_faces_are_refused(results, caught_logs):
     (results / "first" / "splits.csv").unlink()
     check_unseen(weights, {"a"})
     assert "is not recorded" in caught_logs.text
+
+
+def test_the_report_says_what_first_weights_took(results, caught_logs):
+    stage = results / "first" / "stages" / "flat"
+    (stage / "history.csv").write_text("epoch,cpu_seconds\n1,20.5\n2,21\n")
+    other = results / "alone.keras"
+    other.write_bytes(b"weights")
+    file = str(stage / "model.keras")
+    note_first_weights({"valence": file, "positive": file, "negative": str(other), "flat": "none"})
+    assert [record.message for record in caught_logs.records] == [
+        "First weights of valence, positive: first/flat, whose own training (41.5 s of processor time) is not in "
+        "the cost.",
+        "First weights of negative: alone.keras, whose own training is not in the cost.",
+    ]
