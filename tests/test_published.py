@@ -92,6 +92,27 @@ def test_every_figure_of_the_headline_tables_stands_in_a_metrics_json(page):
             assert figure in known, f"{page}: {figure} of {run.name}"
 
 
+def paired_rows(record: dict) -> set[str]:
+    """Every pair of a comparison.json as the table of paired differences tells it, but for the runs' names."""
+    found = set()
+    for pair in record["pairs"]:
+        top1, alone = pair["differences"]["top1"], pair["mcnemar"]
+        points = [f"{100 * top1[name]:+z.1f}".replace("-", "\N{MINUS SIGN}") for name in ("difference", "low", "high")]
+        chance = "p < 0.001" if alone["p"] < 0.001 else f"p = {alone['p']:.3f}"
+        cells = f"{points[0]} ({points[1]} to {points[2]})", f"{alone['b_only']} against {alone['a_only']}", chance
+        found.add(f"{pair['b']} minus {pair['a']} | {' | '.join(cells)}")
+    return found
+
+
+def test_every_paired_difference_stands_in_the_committed_comparison():
+    known = paired_rows(read(RESULTS / "fer2013" / "compared" / "comparison.json"))
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    part = re.search(r"<!-- paired -->(.*?)<!-- end -->", page, flags=re.DOTALL)[1]
+    told = [line.strip("| ") for line in part.strip().splitlines()[2:]]
+    assert told
+    assert set(told) <= known
+
+
 @pytest.mark.real_data
 @pytest.mark.skipif(not FER2013.exists(), reason=f"no FER-2013 in {FER2013}")
 def test_the_published_figures_come_out_again(tmp_path):

@@ -146,7 +146,7 @@ def verdict(name: str, difference: Mapping, *, n: int, a: str, b: str, p: float 
     """
     delta, low, high = (100 * difference[key] for key in ("difference", "low", "high"))
     tested = f"; McNemar {_p(p)}" if known(p) else ""
-    numbers = f"{b} minus {a} is {delta:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}{tested}"
+    numbers = f"{b} minus {a} is {delta:+z.1f} points, 95 % interval {low:+z.1f} to {high:+z.1f}{tested}"
     if low <= 0 <= high or (known(p) and p >= _ALPHA):
         return f"{name}: no clear difference at this n ({n:,}). {numbers}."
     better, worse = (b, a) if delta > 0 else (a, b)

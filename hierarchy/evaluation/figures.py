@@ -258,7 +258,7 @@ def recall_deltas(ax: Axes, per_class: Sequence[Mapping[str, object]], *, a: str
     reach = max(np.nanmax(np.abs(deltas), initial=0), 1) * 1.35
     for position, delta in enumerate(deltas):
         side = "right" if delta < 0 else "left"
-        ax.text(delta, position, f" {delta:+.1f} ", va="center", ha=side, fontsize=8)
+        ax.text(delta, position, f" {delta:+z.1f} ", va="center", ha=side, fontsize=8)
     ax.set_xlim(-reach, reach)
     ax.invert_yaxis()
     ax.set_xlabel(f"recall of {b}\nminus recall of {a}, percentage points")

@@ -47,7 +47,7 @@ def points(value: float | None) -> str:
 
 def signed(value: float | None) -> str:
     """0.012 -> +1.2, for columns whose heading has the unit."""
-    return f"{100 * value:+.1f}" if known(value) else UNKNOWN
+    return f"{100 * value:+z.1f}" if known(value) else UNKNOWN
 
 
 def spread(figure: Mapping | None) -> str:

@@ -10,6 +10,7 @@ from hierarchy.ensemble import HierarchicalClassifier
 from hierarchy.errors import UserError
 from hierarchy.evaluation.comparison import compare, load_run
 from hierarchy.evaluation.metrics import answer, stage_scores
+from hierarchy.evaluation.wording import signed
 from hierarchy.taxonomy import TAXONOMIES
 
 VALENCE = TAXONOMIES["valence"].exclude(["contempt"])
@@ -321,3 +322,7 @@ def test_damaged_predictions_are_one_clear_line(flat, column, value, message):
     table.to_csv(flat / "predictions.csv", index=False)
     with pytest.raises(UserError, match=message):
         load_run(flat)
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus():
+    assert [signed(value) for value in (-0.0003, 0.0, -0.0006, None)] == ["+0.0", "+0.0", "-0.1", "-"]
