@@ -7,7 +7,7 @@ from typing import Any
 from hierarchy.data.faces import SYNTHETIC
 from hierarchy.errors import UserError
 from hierarchy.recomposition import Recomposition
-from hierarchy.runs import check_name, collect_notes, free_name, write_json, write_table
+from hierarchy.runs import check_name, collect_notes, free_name, new_folder, write_json, write_table
 from tuning.composition.answers import RunAnswers, judged_faces, read_answers
 from tuning.composition.fit import search_factors
 from tuning.composition.report import OBJECTIVE_WORDS, write_composition_report
@@ -57,7 +57,7 @@ def search_composition(
         command=command,
         notes=notes,
     )
-    with runs.new_folder(studies, found.name) as folder:
+    with new_folder(studies, found.name) as folder:
         write_composition(folder, found)
     return folder
 
