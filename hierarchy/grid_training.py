@@ -222,8 +222,7 @@ def _train_and_note(
     except UserError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in runs.FULL_OR_LOCKED:
-            where = f"cannot write {cause.filename or folder}: {cause.strerror}"
-            raise UserError(f"{where}; mend that, then {_way_on(folder, kind, logs)}") from cause
+            raise runs.unwritable(cause, folder, _way_on(folder, kind, logs)) from cause
         if not (folder / cell.name / runs.CONFIG).is_file():  # nothing was trained: bad data or settings
             raise
         state["error"] = str(error)

@@ -48,7 +48,6 @@ EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
 AUDIT_SIZE = 48  # pixels of the pictures that an audit shows
 
-
 log = logging.getLogger("hierarchy")
 
 

@@ -298,6 +298,6 @@ def _resumable(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in runs.FULL_OR_LOCKED:
             raise
-        raise UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}") from error
+        raise runs.unwritable(error, folder, way) from error
     except NoRoomError as error:
         raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
