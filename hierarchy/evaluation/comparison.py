@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from hierarchy.evaluation.significance import (
     bootstrap_intervals,
     confusion_counts,
     confusion_figures,
+    difference_over_seeds,
     mcnemar,
     mean_std,
     paired_bootstrap,
@@ -38,6 +39,8 @@ _NEEDED_COLUMNS = ("row", "true", "predicted", "route")
 _ALL_PAIRS = 4
 
 log = logging.getLogger("hierarchy")
+
+_Held = TypeVar("_Held")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +158,9 @@ def compare(
         with_first: Pair each run with the first only, as is done for more than four runs in any case.
 
     Returns:
-        format, synthetic, test, classes, runs, routings, repeats, pairs, stages, side_by_side (what each run says of a
-        few faces), omitted (what is left out, and why).
+        format, synthetic, test, classes, runs, routings, repeats (configurations trained with several seeds),
+        repeated_pairs (those against each other), pairs, stages, side_by_side (what each run says of a few faces),
+        omitted (what is left out, and why).
 
     Raises:
         UserError: Fewer than two runs, a run twice, or runs whose classes, test rows or true labels differ.
@@ -166,7 +170,7 @@ def compare(
     subjects = _subjects(judged[0])
     draw = {"resamples": resamples, "seed": seed, "groups": subjects}
     same_groups = len({_grouping(run.record.taxonomy) for run in judged}) == 1
-    repeats = _repeats(judged)
+    alike = _alike(judged)
     all_pairs = len(judged) <= _ALL_PAIRS and not with_first
     return {
         "format": FORMAT,
@@ -179,11 +183,12 @@ def compare(
         "classes": list(first.classes),
         "runs": [_run_row(run, same_groups, draw) for run in judged],
         "routings": [row for run in judged for row in _routing_rows(run)] if same_groups else [],
-        "repeats": repeats,
+        "repeats": [_repeat(held) for held in alike],
+        "repeated_pairs": [_repeated_pair(a, b, draw) for a, b in _pairs(alike, len(alike) <= _ALL_PAIRS)],
         "pairs": [_pair(a, b, draw) for a, b in _pairs(judged, all_pairs)],
         "stages": _stage_rows(judged) if same_groups else [],
         "side_by_side": sample([_opinion(run) for run in judged], first.classes, seed=seed),
-        "omitted": _omitted(judged, same_groups, bool(repeats), all_pairs),
+        "omitted": _omitted(judged, same_groups, bool(alike), all_pairs),
     }
 
 
@@ -271,17 +276,22 @@ def _aligned(runs: Sequence[RunRecord]) -> list[_Judged]:
     twice = [folder for i, folder in enumerate(folders) if folder in folders[:i]]
     if twice:
         raise UserError(f"compare: run {twice[0].name} is named twice; each run once")
-    names = [run.name for run in runs]
     for run in runs[1:]:
         _require_same_test(runs[0], run)
     order = runs[0].predictions.index
     judged = []
-    for run in runs:
+    for name, run in zip(_names(folders), runs, strict=True):
         rows = run.predictions.loc[order]
         labels, answers = (class_indices(rows[column], run.classes) for column in ("true", "predicted"))
-        name = run.name if names.count(run.name) == 1 else str(run.folder)
         judged.append(_Judged(name=name, record=run, labels=labels, answers=answers, rows=rows))
     return judged
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Folder names; with the folder around them, or whole paths, where names alone do not tell the runs apart."""
+    short = [folder.name for folder in folders]
+    longer = [f"{folder.parent.name}/{folder.name}" for folder in folders]
+    return next((names for names in (short, longer) if len(set(names)) == len(names)), [str(f) for f in folders])
 
 
 def _require_same_test(first: RunRecord, other: RunRecord) -> None:
@@ -375,10 +385,8 @@ def _stage_rows(judged: list[_Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def _pairs(judged: list[_Judged], all_pairs: bool) -> list[tuple[_Judged, _Judged]]:
-    if all_pairs:
-        return list(combinations(judged, 2))
-    return [(judged[0], other) for other in judged[1:]]
+def _pairs(held: Sequence[_Held], all_pairs: bool) -> list[tuple[_Held, _Held]]:
+    return list(combinations(held, 2)) if all_pairs else [(held[0], other) for other in held[1:]]
 
 
 def _pair(a: _Judged, b: _Judged, draw: dict[str, Any]) -> dict[str, Any]:
@@ -402,14 +410,14 @@ def _class_row(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _repeats(judged: list[_Judged]) -> list[dict[str, Any]]:
+def _alike(judged: list[_Judged]) -> list[list[_Judged]]:
     """Runs that differ in nothing but seed and name; of equal seeds the first, since it is the same run again."""
     alike: dict[str, dict[int, _Judged]] = {}
     for run in judged:
         settings = {key: value for key, value in run.record.config.items() if key not in ("name", "seed")}
         key = json.dumps([run.record.metrics["mode"], settings], sort_keys=True)
         alike.setdefault(key, {}).setdefault(run.record.metrics["seed"], run)
-    return [_repeat(list(seeds.values())) for seeds in alike.values() if len(seeds) > 1]
+    return [list(seeds.values()) for seeds in alike.values() if len(seeds) > 1]
 
 
 def _repeat(runs: list[_Judged]) -> dict[str, Any]:
@@ -422,6 +430,18 @@ def _repeat(runs: list[_Judged]) -> dict[str, Any]:
         "configuration": _configuration(runs[0].record),
         "seeds": [run.record.metrics["seed"] for run in runs],
         **{name: mean_std([figure(run) for run in runs]) for name, figure in figures.items()},
+    }
+
+
+def _repeated_pair(a: list[_Judged], b: list[_Judged], draw: dict[str, Any]) -> dict[str, Any]:
+    """One configuration minus another, each the mean of its seeds, as lists of runs."""
+    labels, classes = a[0].labels, len(a[0].record.classes)
+    answers = ([run.answers for run in held] for held in (a, b))
+    return {
+        "a": [run.name for run in a],
+        "b": [run.name for run in b],
+        "n": len(labels),
+        "differences": difference_over_seeds(labels, *answers, classes, **draw),
     }
 
 

@@ -14,6 +14,7 @@ from hierarchy.evaluation.side_by_side_sections import FacesOf, side_by_side_sec
 from hierarchy.evaluation.wording import (
     chance,
     decimals,
+    difference,
     duration,
     known,
     millions,
@@ -83,7 +84,7 @@ def comparison_page(folder: Path, comparison: Mapping, faces: FacesOf | None = N
         _verdict(record),
         _runs(record),
         *(_pair(record, number, pair) for number, pair in enumerate(comparison.get("pairs") or (), 1)),
-        _repeats(comparison),
+        _repeats(record),
         _levels(record),
         _cost(record),
         side_by_side_section(
@@ -130,22 +131,25 @@ def _letter(number: int) -> str:
     return chr(ord("A") + number) if number < 26 else str(number + 1)
 
 
-def verdict(name: str, difference: Mapping, *, n: int, a: str, b: str, p: float | None = None) -> str:
+def verdict(
+    name: str, figure: Mapping, *, n: int, a: str, b: str, p: float | None = None, test: str = "McNemar"
+) -> str:
     """One honest sentence about a difference between two runs.
 
     Args:
         name: What the measure is called.
-        difference: `difference` (b minus a), `low`, `high`, 0 to 1.
+        figure: `difference` (b minus a), `low`, `high`, 0 to 1.
         n: Test faces.
         a: Name of one run.
         b: Name of the other.
         p: Of a paired test, where there is one; it must agree before a difference is called one.
+        test: What that test is called.
 
     Returns:
         "no clear difference" unless the interval lies on one side of zero and p is below 0.05.
     """
-    delta, low, high = (100 * difference[key] for key in ("difference", "low", "high"))
-    tested = f"; McNemar {_p(p)}" if known(p) else ""
+    delta, low, high = (100 * figure[key] for key in ("difference", "low", "high"))
+    tested = f"; {test} {_p(p)}" if known(p) else ""
     numbers = f"{b} minus {a} is {delta:+z.1f} points, 95 % interval {low:+z.1f} to {high:+z.1f}{tested}"
     if low <= 0 <= high or (known(p) and p >= _ALPHA):
         return f"{name}: no clear difference at this n ({n:,}). {numbers}."
@@ -168,10 +172,29 @@ def _pair_verdicts(record: ComparisonRecord, pair: Mapping) -> tuple[str, ...]:
     )
 
 
+def _seed_verdicts(record: ComparisonRecord) -> tuple[str, ...]:
+    names = configuration_names(record.comparison.get("repeats") or ())
+    return tuple(
+        verdict(
+            "Mean top-1 accuracy",
+            pair["differences"]["top1"],
+            n=pair["n"],
+            p=pair["differences"]["top1"]["p"],
+            test="Welch",
+            a=names[tuple(pair["a"])],
+            b=names[tuple(pair["b"])],
+        )
+        for pair in record.comparison.get("repeated_pairs") or ()
+    )
+
+
 def _verdict(record: ComparisonRecord) -> Section:
     best = max(record.runs, key=lambda run: run["top1"])
     pairs, repeats = record.comparison.get("pairs") or (), record.comparison.get("repeats")
-    blocks: list[Block] = [
+    blocks: list[Block] = []
+    if lines := _seed_verdicts(record):
+        blocks = [Text("Over seeds, by which settings rather than single trainings are judged:"), Items(lines)]
+    blocks += [
         Text(
             f"The highest top-1 accuracy is {percent(best['top1'])} ({record.labels[best['name']]}). "
             "Whether it is really higher is for the paired differences to say:"
@@ -302,7 +325,8 @@ def _pair_classes(record: ComparisonRecord, number: int, pair: Mapping, *, a: st
     )
 
 
-def _repeats(comparison: Mapping) -> Section:
+def _repeats(record: ComparisonRecord) -> Section:
+    repeats = record.comparison.get("repeats") or ()
     rows = [
         (
             plain(repeat.get("configuration")),
@@ -310,15 +334,50 @@ def _repeats(comparison: Mapping) -> Section:
             whole(len(repeat["runs"])),
             *(spread(repeat.get(measure)) for measure in _MEASURES),
         )
-        for repeat in comparison.get("repeats") or ()
+        for repeat in repeats
     ]
     columns = ("Configuration", "Seeds", "Runs", *_COLUMNS)
+    tables = [Table(columns, rows, words=(0, 1))] if rows else []
+    if pairs := record.comparison.get("repeated_pairs"):
+        tables.append(_repeated_pairs(record, pairs))
     return Section(
         "Several seeds",
         "Mean and standard deviation: how much training itself varies. A gap between configurations that is not "
         "clearly larger is noise.",
-        [Table(columns, rows, words=(0, 1))] if rows else [],
+        tables,
     )
+
+
+def _repeated_pairs(record: ComparisonRecord, pairs: Sequence[Mapping]) -> Table:
+    names = configuration_names(record.comparison["repeats"])
+    rows = [
+        (
+            f"{names[tuple(pair['b'])]} minus {names[tuple(pair['a'])]}",
+            *(difference(pair["differences"][measure]) for measure in _MEASURES),
+            _p(pair["differences"]["top1"]["p"]),
+        )
+        for pair in pairs
+    ]
+    caption = (
+        "Means over seeds, differences in points. The intervals cover the choice of test faces and the spread between "
+        "trainings (Welch); p is that of top-1"
+    )
+    return Table(("Configurations", *_COLUMNS, "p"), rows, caption=caption)
+
+
+def configuration_names(repeats: Sequence[Mapping]) -> dict[tuple[str, ...], str]:
+    """What to call configurations that were trained with several seeds: the kind, and the settings that not all share.
+
+    Args:
+        repeats: Those of a comparison.
+
+    Returns:
+        Names of a configuration's runs -> its name; the runs themselves where told settings do not tell them apart.
+    """
+    told = {tuple(repeat["runs"]): repeat["configuration"].split(", ") for repeat in repeats}
+    common = set.intersection(*(set(parts[1:]) for parts in told.values())) if told else set()
+    names = {runs: ", ".join(part for part in parts if part not in common) for runs, parts in told.items()}
+    return names if len(set(names.values())) == len(names) else {runs: " / ".join(runs) for runs in told}
 
 
 def _levels(record: ComparisonRecord) -> Section:

@@ -8,7 +8,7 @@ from hierarchy.evaluation.comparison_sections import short_names, verdict
 from hierarchy.evaluation.crossval_table import GATE
 from hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, write_page
 from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.wording import chance, plain, points, signed, spread
+from hierarchy.evaluation.wording import chance, difference, plain, points, signed, spread
 from hierarchy.runs import write_json
 
 COMPARISON = "comparison.json"
@@ -96,9 +96,7 @@ def _measure_table(pair: Mapping, measures: Mapping, a: str, b: str) -> Table:
     rows = []
     for name, held in measures.items():
         pooled = pair["pooled"].get(name)
-        span = (
-            f"{signed(pooled['difference'])} ({signed(pooled['low'])} to {signed(pooled['high'])})" if pooled else "-"
-        )
+        span = difference(pooled) if pooled else "-"
         delta = f"{signed(held['difference']['mean'])} ± {points(held['difference']['std'])}"
         rows.append((_TITLES[name], spread(held["a"]), spread(held["b"]), delta, chance(held["p"]), span))
     columns = ("Measure", a, b, "Difference", "corrected t p", "Pooled difference (95 %)")

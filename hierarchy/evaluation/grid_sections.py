@@ -19,11 +19,11 @@ from hierarchy.evaluation.significance import mean_std
 from hierarchy.evaluation.wording import (
     UNKNOWN,
     chance,
+    difference,
     flatten,
     millions,
     percent,
     points,
-    signed,
     span,
     spread,
     whole,
@@ -325,7 +325,7 @@ def _differences(record: GridRecord, shown: GridBlock) -> Section:
     rows = [
         (
             labels[pair["b"]],
-            *(_difference(pair["differences"][measure]) for measure in _MEASURES),
+            *(difference(pair["differences"][measure]) for measure in _MEASURES),
             chance(pair["mcnemar"]["p"]),
         )
         for pair in pairs
@@ -356,10 +356,6 @@ def _differences(record: GridRecord, shown: GridBlock) -> Section:
         + (f" and not corrected for making {len(rows)} comparisons." if len(rows) > 1 else "."),
         blocks,
     )
-
-
-def _difference(figure: Mapping[str, float]) -> str:
-    return f"{signed(figure['difference'])} ({signed(figure['low'])} to {signed(figure['high'])})"
 
 
 def _repeats(shown: GridBlock) -> Section:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
+from scipy.stats import t as student
 
 from hierarchy.errors import UserError
 
@@ -118,6 +119,67 @@ def paired_bootstrap(
         low, high = np.percentile(drawn_b[name] - drawn_a[name], _PERCENTILES)
         result[name] = {"difference": float(seen_b[name] - seen_a[name]), "low": float(low), "high": float(high)}
     return result
+
+
+def difference_over_seeds(
+    y_true: ArrayLike,
+    answers_a: Sequence[ArrayLike],
+    answers_b: Sequence[ArrayLike],
+    n_classes: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> dict[str, dict[str, float]]:
+    """Differences of two configurations' mean `FIGURES` over seeds, with 95 % intervals that cover faces and trainings.
+
+    The variance of a difference is that of the faces (bootstrap, the same faces for all trainings) plus that of the
+    trainings (of each configuration's figures, divided by their number); the interval is Student's, with Welch's
+    degrees of freedom, for which the part of the faces counts as known. What a training says of single faces varies
+    with both and is in both parts, so that the interval is rather too wide than too narrow.
+
+    Args:
+        y_true: (n,) class indices.
+        answers_a: At least two trainings of the first configuration, each (n,) answers.
+        answers_b: At least two of the second.
+        n_classes: Number of classes.
+        resamples: Number of bootstrap samples.
+        seed: Of the draw.
+        groups: As for `bootstrap_intervals`.
+
+    Returns:
+        Figure -> {"difference", "low", "high", "p"}, as fractions; p is two-sided, from the same distribution.
+
+    Raises:
+        UserError: A configuration with a single training; else as for `bootstrap_intervals`.
+    """
+    if min(len(answers_a), len(answers_b)) < 2:
+        raise UserError("a difference over seeds: a configuration has one training; needed at least two of each")
+    labels = _checked([y_true, *answers_a, *answers_b], n_classes)
+    blocks = list(_resampled(labels, n_classes, resamples, seed, groups))
+    drawn = [confusion_figures(np.concatenate([block[i] for block in blocks])) for i in range(len(labels) - 1)]
+    seen = [confusion_figures(confusion_counts(labels[0], answers, n_classes)) for answers in labels[1:]]
+    first, second = slice(len(answers_a)), slice(len(answers_a), None)
+    result = {}
+    for name in FIGURES:
+        resampled, values = (np.array([held[name] for held in table]) for table in (drawn, seen))
+        faces = np.var(resampled[second].mean(axis=0) - resampled[first].mean(axis=0), ddof=1)
+        difference = float(values[second].mean() - values[first].mean())
+        result[name] = {"difference": difference, **_welch(difference, faces, values[first], values[second])}
+    return result
+
+
+def _welch(difference: float, known: float, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """Student's interval and p of a difference of means, to whose variance a `known` one is added."""
+    parts = [(np.var(values, ddof=1) / len(values), len(values) - 1) for values in (a, b)]
+    variance = known + sum(part for part, _ in parts)
+    uncertain = sum(part**2 / freedom for part, freedom in parts)
+    if not variance:
+        return {"low": difference, "high": difference, "p": float(difference == 0)}
+    freedom, error = variance**2 / uncertain if uncertain else np.inf, np.sqrt(variance)
+    reach = float(student.ppf(0.975, freedom) * error)
+    p = float(2 * student.sf(abs(difference) / error, freedom))
+    return {"low": difference - reach, "high": difference + reach, "p": p}
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, float]:

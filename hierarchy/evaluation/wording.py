@@ -50,6 +50,11 @@ def signed(value: float | None) -> str:
     return f"{100 * value:+z.1f}" if known(value) else UNKNOWN
 
 
+def difference(figure: Mapping[str, float]) -> str:
+    """A difference in points with its interval: `+1.4 (+0.5 to +2.4)`."""
+    return f"{signed(figure['difference'])} ({signed(figure['low'])} to {signed(figure['high'])})"
+
+
 def spread(figure: Mapping | None) -> str:
     """A mean and its standard deviation in percent, `63.4 ± 0.6`."""
     if not figure or not known(figure.get("mean")):

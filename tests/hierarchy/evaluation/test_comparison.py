@@ -10,6 +10,7 @@ from hierarchy.ensemble import HierarchicalClassifier
 from hierarchy.errors import UserError
 from hierarchy.evaluation.comparison import compare, load_run
 from hierarchy.evaluation.metrics import answer, stage_scores
+from hierarchy.evaluation.report import write_comparison
 from hierarchy.evaluation.wording import signed
 from hierarchy.taxonomy import TAXONOMIES
 
@@ -160,6 +161,23 @@ def test_seeds_of_one_configuration_have_a_mean_and_a_deviation(tmp_path, compos
     }
 
 
+def test_configurations_with_several_seeds_are_compared_by_their_means(tmp_path):
+    flat = [write_run(tmp_path / "flat" / f"seed{seed}", seed=seed) for seed in (3, 4)]
+    tree = [write_run(tmp_path / "tree" / f"seed{seed}", mode="hierarchical", seed=seed) for seed in (3, 4, 5)]
+    table = compare_folders(*flat, *tree)
+    assert [row["name"] for row in table["runs"]][1:3] == ["flat/seed4", "tree/seed3"]
+    (pair,) = table["repeated_pairs"]
+    assert pair["a"] == ["flat/seed3", "flat/seed4"]
+    assert pair["b"] == ["tree/seed3", "tree/seed4", "tree/seed5"]
+    values = [row["top1"] for row in table["runs"]]
+    top1 = pair["differences"]["top1"]
+    assert top1["difference"] == pytest.approx(np.mean(values[2:]) - np.mean(values[:2]))
+    assert top1["low"] < top1["difference"] < top1["high"]
+    write_comparison(tmp_path / "made", table)
+    words = (tmp_path / "made" / "report.md").read_text()
+    assert "hierarchical, taxonomy valence minus flat" in words.split("Over seeds")[1]
+
+
 def test_single_seeds_are_said_to_be_single(flat, composed):
     table = compare_folders(flat, composed)
     assert table["repeats"] == []
@@ -228,7 +246,9 @@ def test_known_subjects_are_drawn_as_wholes_and_said(flat, composed, caplog):
 
 def test_folders_of_one_name_stay_apart(tmp_path):
     folders = [write_run(tmp_path / place / "run", seed=i) for i, place in enumerate(("here", "there"))]
-    assert [row["name"] for row in compare_folders(*folders)["runs"]] == [str(folder) for folder in folders]
+    assert [row["name"] for row in compare_folders(*folders)["runs"]] == ["here/run", "there/run"]
+    same = [write_run(tmp_path / place / "same" / "run", seed=i) for i, place in enumerate(("one", "two"))]
+    assert [row["name"] for row in compare_folders(*same)["runs"]] == [str(folder) for folder in same]
 
 
 def test_one_synthetic_run_makes_the_comparison_synthetic(flat, composed):

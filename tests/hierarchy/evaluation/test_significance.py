@@ -8,6 +8,7 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation.significance import (
     bootstrap_intervals,
     confusion_figures,
+    difference_over_seeds,
     mcnemar,
     mean_std,
     paired_bootstrap,
@@ -137,3 +138,53 @@ def test_bad_input_is_one_clear_line(call, message):
     with pytest.raises(UserError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def trainings(truth, rights, draw, classes=4):
+    """Answers of one configuration, a training for each share of right answers."""
+    wrong = (truth + draw.integers(1, classes, (len(rights), len(truth)))) % classes
+    return list(np.where(draw.random((len(rights), len(truth))) < np.array(rights)[:, None], truth, wrong))
+
+
+def test_a_difference_over_seeds_covers_the_true_one_as_often_as_it_says():
+    draw, covered, faces_alone = np.random.default_rng(0), 0, 0
+    for trial in range(200):
+        truth = draw.integers(0, 4, 400)
+        first, second = (trainings(truth, draw.normal(mean, 0.03, 3), draw) for mean in (0.60, 0.64))
+        found = difference_over_seeds(truth, first, second, 4, resamples=200, seed=trial)["top1"]
+        covered += found["low"] <= 0.04 <= found["high"]
+        single = paired_bootstrap(truth, first[0], second[0], 4, resamples=200, seed=trial)["top1"]
+        faces_alone += single["low"] <= 0.04 <= single["high"]
+    assert covered >= 186, "95 % of 200 are 190"
+    assert faces_alone < 180, "an interval of one training each, which knows nothing of seeds, promises too much"
+
+
+def test_seeds_that_agree_leave_the_uncertainty_of_the_faces():
+    truth, answers = noisy_answers(seed=1)
+    other = noisy_answers(right=0.8, seed=1)[1]
+    found = difference_over_seeds(truth, [answers] * 3, [other] * 2, 4)["top1"]
+    expected = paired_bootstrap(truth, answers, other, 4)["top1"]
+    assert found["difference"] == pytest.approx(expected["difference"])
+    assert [found["low"], found["high"]] == pytest.approx([expected["low"], expected["high"]], abs=0.005)
+    same = difference_over_seeds(truth, [answers] * 2, [answers] * 2, 4)["top1"]
+    assert same == {"difference": 0, "low": 0, "high": 0, "p": 1}
+
+
+def test_seeds_that_scatter_make_a_clear_difference_unclear():
+    draw, truth = np.random.default_rng(0), noisy_answers(3000)[0]
+    steady = difference_over_seeds(
+        truth, trainings(truth, (0.6, 0.6, 0.6), draw), trainings(truth, (0.65, 0.65, 0.65), draw), 4
+    )
+    shaky = difference_over_seeds(
+        truth, trainings(truth, (0.5, 0.6, 0.7), draw), trainings(truth, (0.55, 0.65, 0.75), draw), 4
+    )
+    assert steady["top1"]["low"] > 0
+    assert steady["top1"]["p"] < 0.05
+    assert shaky["top1"]["low"] < 0 < shaky["top1"]["high"]
+    assert shaky["top1"]["p"] > 0.3
+
+
+def test_one_training_has_no_spread_over_seeds():
+    truth, answers = noisy_answers()
+    with pytest.raises(UserError, match="needed at least two of each"):
+        difference_over_seeds(truth, [answers], [answers, answers], 4)
