@@ -52,7 +52,7 @@ def test_all_published_weights_together_are_small():
 
 
 def test_nothing_published_names_a_place_of_a_machine():
-    for path in (RESULTS / "fer2013").rglob("*"):
+    for path in RESULTS.glob("fer2013*/**/*"):
         if path.suffix in (".json", ".csv", ".md", ".html"):
             found = re.search(r"[\s\"'=(](/(home|root|work|Users|mnt|tmp)/\S*)", path.read_text(encoding="utf-8"))
             assert found is None, f"{path}: {found and found[1]}"
@@ -111,6 +111,46 @@ def test_every_paired_difference_stands_in_the_committed_comparison():
     told = [line.strip("| ") for line in part.strip().splitlines()[2:]]
     assert told
     assert set(told) <= known
+
+
+def figures(measures: dict) -> set[str]:
+    """A run's or a difference's figures as tables show them: shares in percent, and the bounds of intervals."""
+    shares = [measures[name] for name in ("top1", "balanced_accuracy", "macro_f1")]
+    if "intervals" in measures:
+        shares += [bound for pair in measures["intervals"].values() for bound in pair]
+    else:
+        shares = [value for share in shares for name, value in share.items() if name not in ("n", "p")]
+    return {f"{100 * share:.1f}".lstrip("-") for share in shares}
+
+
+def known_by(record: dict) -> dict[str, set[str]]:
+    """What a comparison.json knows: a run, or the folder of several seeds, or two such folders -> its figures."""
+    found = {row["name"]: figures(row) for row in record["runs"]}
+    for repeat in record["repeats"]:
+        found[_folder(repeat["runs"])] = figures(repeat)
+    for pair in record["repeated_pairs"]:
+        chance = pair["differences"]["top1"]["p"]
+        name = f"{_folder(pair['b'])} minus {_folder(pair['a'])}"
+        found[name] = figures(pair["differences"]) | {"0.001" if chance < 0.001 else f"{chance:.3f}"}
+    return found
+
+
+def _folder(names: list[str]) -> str:
+    (folder,) = {name.split("/")[0] for name in names}
+    return folder
+
+
+def test_every_figure_of_the_small_trainings_stands_in_their_comparison():
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    parts = re.findall(r"<!-- compared ([\w/-]+) -->(.*?)<!-- end -->", page, flags=re.DOTALL)
+    assert parts
+    for place, part in parts:
+        known = known_by(read(RESULTS / place / "comparison.json"))
+        for line in part.strip().splitlines()[2:]:
+            name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            told = re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", " ".join(cells))
+            assert told, line
+            assert set(told) <= known[name], line
 
 
 @pytest.mark.real_data
