@@ -13,6 +13,7 @@ from hierarchy import runs
 from hierarchy.config import TRAINING_MODES, DataConfig, EvaluationConfig, RunConfig, StageConfig, fields_of, several
 from hierarchy.errors import UserError
 from hierarchy.evaluation.wording import UNKNOWN, millions, mode_words, points
+from hierarchy.grid import GRID, KIND, kind_of
 from hierarchy.stage import HISTORY
 from hierarchy.taxonomy import FLAT, TRUNK
 from hierarchy.transfer import weights_name
@@ -41,11 +42,13 @@ _HEADINGS = {
     "validation_top1": "top-1 %",
     "validation_macro_f1": "macro F1 %",
 }
-_LEFT_OUT = ("data", "image_size", "channels", "resamples", "name", "mode", "seed", "framework")
+_LEFT_OUT = ("data", "channels", "resamples", "name", "mode", "seed", "framework")
 
 
 def run_table(results: Path) -> pd.DataFrame:
     """One row for each run in a results folder, finished or not, the best validation accuracy first.
+
+    The cells of grids are among them; the folds of a cross-validation, each with validation faces of its own, are not.
 
     Args:
         results: The folder.
@@ -54,12 +57,17 @@ def run_table(results: Path) -> pd.DataFrame:
         `COLUMNS`; scores are shares of `validation_n` faces, NaN where a run has none yet. Of an unfinished run the
         scores are those of its best epoch so far, where one network answers for all emotions.
     """
-    rows = [row for path in sorted(results.glob(f"*/{runs.CONFIG}")) if (row := _row(path.parent)) is not None]
+    rows = [row for folder in _folders(results) if (row := _row(folder, results)) is not None]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values("validation_top1", ascending=False, kind="stable", na_position="last", ignore_index=True)
 
 
-def _row(folder: Path) -> dict[str, Any] | None:
+def _folders(results: Path) -> list[Path]:
+    grids = [path.parent for path in results.glob(f"*/{GRID}") if kind_of(path.parent) == KIND]
+    return sorted(path.parent for place in (results, *grids) for path in place.glob(f"*/{runs.CONFIG}"))
+
+
+def _row(folder: Path, results: Path) -> dict[str, Any] | None:
     """What is known of a run; None of an evaluation, an ensemble, or what cannot be read."""
     try:
         config = runs.read_config(folder)
@@ -72,7 +80,7 @@ def _row(folder: Path) -> dict[str, Any] | None:
     cost = (record or {}).get("cost", {})
     spent = sum(float(table["cpu_seconds"].sum()) for table in histories.values())
     return {
-        "run": folder.name,
+        "run": folder.relative_to(results).as_posix(),
         "state": "finished" if record else "unfinished",
         "kind": mode_words({"mode": config.mode, "trunk": config.trunk}),
         "seed": config.seed,

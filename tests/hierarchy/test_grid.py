@@ -16,6 +16,7 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation import comparison_sections, figures, grid_sections
 from hierarchy.evaluation.page import Section
 from hierarchy.grid import MOST_CELLS, label, parse_axes, plan, read_grid, settings
+from hierarchy.run_list import run_table
 from hierarchy.stage import Stage, training_record
 from tests.conftest import QUICK, TINY, run_program, write_fer_folder
 from tf_model import main
@@ -372,6 +373,9 @@ def test_the_program_trains_a_grid_goes_on_with_it_and_refuses_another(tmp_path,
     assert other[0] == named[0] == 2
     assert "stage.epochs: 1 -> 2" in other[1]
     assert "it was started with --axis model=" in named[1]
+    listed = run_table(results)
+    assert sorted(listed["run"]) == sorted(f"two/{name}" for name in names), "--mode runs knows the cells"
+    assert listed["flags"].str.contains("--image-size 16").all()
 
 
 def test_the_command_line_refuses_what_makes_no_grid(tmp_path, capsys):
