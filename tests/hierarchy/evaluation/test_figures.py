@@ -137,3 +137,11 @@ def test_feature_map_tells_emotions_apart_without_colour(ax):
 @pytest.mark.parametrize(("channels", "shape"), [(1, (4, 5)), (3, (4, 5, 3)), (4, (4, 5, 3))])
 def test_displayable_pixels(channels, shape):
     assert figures.displayable(np.zeros((4, 5, channels), np.uint8)).shape == shape
+
+
+def test_a_dozen_runs_have_a_marker_each():
+    rows = [{"name": f"run {i}", "top1": 0.5, "cpu": 10.0 + i} for i in range(12)]
+    ax = Figure().subplots()
+    figures.accuracy_against_cost(ax, rows, cost="cpu", xlabel="CPU-seconds")
+    shown = [(line.get_marker(), line.get_markerfacecolor()) for line in ax.lines if "run" in str(line.get_label())]
+    assert len(set(shown)) == 12
