@@ -126,6 +126,9 @@ def figures(measures: dict) -> set[str]:
 def known_by(record: dict) -> dict[str, set[str]]:
     """What a comparison.json knows: a run, or the folder of several seeds, or two such folders -> its figures."""
     found = {row["name"]: figures(row) for row in record["runs"]}
+    for pair in record["pairs"]:
+        chance = pair["mcnemar"]["p"]
+        found[pair["b"]] |= figures(pair["differences"]) | {"0.001" if chance < 0.001 else f"{chance:.3f}"}
     for repeat in record["repeats"]:
         found[_folder(repeat["runs"])] = figures(repeat)
     for pair in record["repeated_pairs"]:
