@@ -411,9 +411,12 @@ def _class_row(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
 
 
 def _alike(judged: list[_Judged]) -> list[list[_Judged]]:
-    """Runs that differ in nothing but seed and name; of equal seeds the first, since it is the same run again."""
+    """Runs that differ in nothing but seed and name; of equal seeds the first, since it is the same run again.
+
+    Ensembles are left out: their seed is that of the bootstrap, and they may share trainings.
+    """
     alike: dict[str, dict[int, _Judged]] = {}
-    for run in judged:
+    for run in (run for run in judged if not run.record.metrics.get("members")):
         settings = {key: value for key, value in run.record.config.items() if key not in ("name", "seed")}
         key = json.dumps([run.record.metrics["mode"], settings], sort_keys=True)
         alike.setdefault(key, {}).setdefault(run.record.metrics["seed"], run)

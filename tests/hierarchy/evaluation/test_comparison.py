@@ -178,6 +178,15 @@ def test_configurations_with_several_seeds_are_compared_by_their_means(tmp_path)
     assert "hierarchical, taxonomy valence minus flat" in words.split("Over seeds")[1]
 
 
+def test_ensembles_are_no_seeds_of_a_configuration(tmp_path):
+    folders = [write_run(tmp_path / f"pool{seed}", seed=seed) for seed in (3, 4)]
+    for folder in folders:
+        record = json.loads((folder / "metrics.json").read_text())
+        write_json(folder / "metrics.json", {**record, "mode": "ensemble", "members": ["a", "b"]})
+    table = compare_folders(*folders)
+    assert table["repeats"] == table["repeated_pairs"] == []
+
+
 def test_single_seeds_are_said_to_be_single(flat, composed):
     table = compare_folders(flat, composed)
     assert table["repeats"] == []
