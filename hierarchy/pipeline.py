@@ -156,11 +156,11 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
         if stage not in known:
             raise UserError(f"stage {stage!r} is not trained on this data; its stages are {', '.join(known)}")
     _check_distances(config, faces)
-    test_hashes = set(faces.split("test")["pixel_hash"])
-    for name in known:
-        check_unseen(config.for_stage(name).weights, test_hashes)
+    test_hashes, validation_hashes = (set(faces.split(split)["pixel_hash"]) for split in ("test", "validation"))
+    for weights in dict.fromkeys(config.for_stage(name).weights for name in known):
+        check_unseen(weights, test_hashes, validation_hashes)
     check_teachers(config, faces.taxonomy)
-    check_teachers_unseen(config.data.teachers, test_hashes)
+    check_teachers_unseen(config.data.teachers, test_hashes, validation_hashes)
     check_searched(config.searched, test_hashes)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or runs.default_name(config, dataset, results)

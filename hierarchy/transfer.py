@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,37 +109,44 @@ def _cpu_seconds(history: Path) -> float:
         return 0.0
 
 
-def check_unseen(weights: str, test_hashes: set[str]) -> None:
+def check_unseen(weights: str, test_hashes: set[str], validation_hashes: Collection[str] = ()) -> None:
     """Refuse weights of a run that trained on, or chose by, faces that would judge this one.
+
+    That it trained on faces which this run chooses by is only said, in a note of the report.
 
     Args:
         weights: A .keras file; in a run folder, its splits.csv says which faces it saw.
         test_hashes: Pixel hashes of this run's test faces.
+        validation_hashes: Of its validation faces.
 
     Raises:
-        UserError: It saw some of them.
+        UserError: It saw test faces.
     """
     if weights in (NO_WEIGHTS, IMAGENET):
         return
-    _check_unseen(Path(weights).parent.parent.parent / SPLITS, f"--weights {weights}", test_hashes)
+    splits = Path(weights).parent.parent.parent / SPLITS
+    _check_unseen(splits, f"--weights {weights}", test_hashes, validation_hashes)
 
 
-def check_teachers_unseen(teachers: Sequence[str], test_hashes: set[str]) -> None:
-    """Refuse a teacher that trained on, or chose by, faces that would judge this run.
+def check_teachers_unseen(
+    teachers: Sequence[str], test_hashes: set[str], validation_hashes: Collection[str] = ()
+) -> None:
+    """Refuse a teacher that trained on, or chose by, faces that would judge this run; else as `check_unseen`.
 
     Args:
         teachers: Run folders.
         test_hashes: Pixel hashes of this run's test faces.
+        validation_hashes: Of its validation faces.
 
     Raises:
-        UserError: One of them saw some of them.
+        UserError: One of them saw test faces.
     """
     for teacher in teachers:
-        _check_unseen(Path(teacher) / SPLITS, f"--teacher {Path(teacher).name}", test_hashes)
+        _check_unseen(Path(teacher) / SPLITS, f"--teacher {Path(teacher).name}", test_hashes, validation_hashes)
 
 
-def _check_unseen(splits: Path, given: str, test_hashes: set[str]) -> None:
-    """Refuse a run, whose splits.csv is named, if it saw test faces."""
+def _check_unseen(splits: Path, given: str, test_hashes: set[str], validation_hashes: Collection[str]) -> None:
+    """Refuse a run, whose splits.csv is named, if it saw test faces; warn if it trained on validation faces."""
     if not splits.is_file():
         log.warning("%s: what it was trained on is not recorded; if it saw test faces, the scores mean nothing.", given)
         return
@@ -151,6 +158,15 @@ def _check_unseen(splits: Path, given: str, test_hashes: set[str]) -> None:
         raise UserError(
             f"{given}: {len(seen)} test faces of this run stand in the train or validation split of "
             f"{splits.parent.name}; start from a run with the same splits"
+        )
+    known = set(table.loc[table["split"] == "train", "pixel_hash"]) & set(validation_hashes)
+    if known:
+        log.warning(
+            "%s: it was trained on %d of this run's %d validation faces. Validation scores come out too high, and "
+            "epoch and temperature are chosen by them; another seed, or other emotions, cut other faces.",
+            given,
+            len(known),
+            len(set(validation_hashes)),
         )
 
 

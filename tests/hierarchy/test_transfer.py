@@ -5,7 +5,7 @@ import pytest
 
 from hierarchy.config import RunConfig, apply_flags
 from hierarchy.errors import UserError
-from hierarchy.transfer import check_unseen, find_weights, note_first_weights, resolve_weights
+from hierarchy.transfer import check_teachers_unseen, check_unseen, find_weights, note_first_weights, resolve_weights
 
 
 @pytest.fixture
@@ -56,6 +56,16 @@ def test_weights_that_have_seen_test_faces_are_refused(results, caught_logs):
     (results / "first" / "splits.csv").unlink()
     check_unseen(weights, {"a"})
     assert "is not recorded" in caught_logs.text
+
+
+def test_weights_that_were_trained_on_validation_faces_are_told_of(results, caught_logs):
+    weights = str(results / "first/stages/flat/model.keras")
+    check_unseen(weights, {"c"}, {"b", "d"})
+    assert not caught_logs.records, "to have chosen by a validation face is not to have learned it"
+    check_unseen(weights, {"c"}, {"a", "b"})
+    assert "model.keras: it was trained on 1 of this run's 2" in caught_logs.text
+    check_teachers_unseen([str(results / "first")], {"c"}, {"a"})
+    assert "--teacher first: it was trained on 1 of this run's 1" in caught_logs.text
 
 
 def test_the_report_says_what_first_weights_took(results, caught_logs):
