@@ -114,13 +114,16 @@ def test_every_paired_difference_stands_in_the_committed_comparison():
 
 
 def figures(measures: dict) -> set[str]:
-    """A run's or a difference's figures as tables show them: shares in percent, and the bounds of intervals."""
-    shares = [measures[name] for name in ("top1", "balanced_accuracy", "macro_f1")]
+    """A run's, a mean's or a difference's figures as tables show them: percent with bounds; differences with a sign."""
+    held = [measures[name] for name in ("top1", "balanced_accuracy", "macro_f1")]
     if "intervals" in measures:
-        shares += [bound for pair in measures["intervals"].values() for bound in pair]
+        held += [bound for pair in measures["intervals"].values() for bound in pair]
+    elif "difference" in held[0]:
+        points = [difference[name] for difference in held for name in ("difference", "low", "high")]
+        return {f"{100 * share:+z.1f}".replace("-", "\N{MINUS SIGN}") for share in points}
     else:
-        shares = [value for share in shares for name, value in share.items() if name not in ("n", "p")]
-    return {f"{100 * share:.1f}".lstrip("-") for share in shares}
+        held = [mean[name] for mean in held for name in ("mean", "std")]
+    return {f"{100 * share:.1f}" for share in held}
 
 
 def known_by(record: dict) -> dict[str, set[str]]:
@@ -151,7 +154,7 @@ def test_every_figure_of_the_small_trainings_stands_in_their_comparison():
         known = known_by(read(RESULTS / place / "comparison.json"))
         for line in part.strip().splitlines()[2:]:
             name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-            told = re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", " ".join(cells))
+            told = re.findall(r"(?<![\w.])[+\u2212]?\d+\.\d+(?![\w.])", " ".join(cells))
             assert told, line
             assert set(told) <= known[name], line
 
