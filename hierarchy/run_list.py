@@ -56,7 +56,12 @@ def run_table(results: Path) -> pd.DataFrame:
     Returns:
         `COLUMNS`; scores are shares of `validation_n` faces, NaN where a run has none yet. Of an unfinished run the
         scores are those of its best epoch so far, where one network answers for all emotions.
+
+    Raises:
+        UserError: The folder is not there.
     """
+    if not results.is_dir():
+        raise UserError(f"--results {results}: no such folder; name the one that runs were written to")
     rows = [row for folder in _folders(results) if (row := _row(folder, results)) is not None]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values("validation_top1", ascending=False, kind="stable", na_position="last", ignore_index=True)
