@@ -267,18 +267,21 @@ def _watch(chief: _Process, workers: Sequence[_Process], study: str) -> None:
         UserError: None is left, and the chief would wait for ever.
     """
     reported: set[str] = set()
-    while chief.code is None:
+    running = True
+    while running:
+        running = chief.code is None  # before the workers are looked at: a death just before the chief's end is said
         ended = {worker.who: worker.code for worker in workers if worker.code is not None}
         for who in ended.keys() - reported:
             reported.add(who)
             if ended[who]:
-                _say(PROGRAM, f"{who} has ended with code {ended[who]}; the others go on")
-        if len(ended) == len(workers) and all(ended.values()):
+                _say(PROGRAM, f"{who} has ended with code {ended[who]}{'; the others go on' if running else ''}")
+        if running and len(ended) == len(workers) and all(ended.values()):
             raise UserError(
                 f"all workers have died and the chief waits in vain; what they said stands above; "
                 f"mend that, then go on with --resume {study}"
             )
-        time.sleep(_POLL)
+        if running:
+            time.sleep(_POLL)
 
 
 def _end(processes: Sequence[_Process]) -> None:

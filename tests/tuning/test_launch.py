@@ -43,7 +43,11 @@ try:
             time.sleep(0.02)
         print("the best trial is 3")
         sys.exit(7 if name == "code7" else 0)
-    first = len(list(folder.glob("worker-*"))) == 1
+    try:
+        (folder / "first").touch(exist_ok=False)  # workers that start together must not both be, or neither
+        first = True
+    except FileExistsError:
+        first = False
     if name in ("outlives", "waits"):
         time.sleep(60)
     if name == "forlorn" or (name == "alone" and first):
@@ -117,7 +121,13 @@ def test_a_chief_that_refuses_its_flags_starts_no_worker(run, tmp_path, capfd):
 
 def test_when_a_worker_dies_the_other_goes_on(run, capfd):
     assert run("alone") == 0
-    assert re.search(r"worker \d has ended with code 3; the others go on", capfd.readouterr().out)
+    assert re.search(r"worker \d has ended with code 3; the others go on\n", capfd.readouterr().out)
+
+
+def test_a_death_between_the_last_look_and_the_end_is_told_of(run, capfd, monkeypatch):
+    monkeypatch.setattr(launch, "_POLL", 1.0)  # all is over when it looks again
+    assert run("alone") == 0
+    assert re.search(r"worker \d has ended with code 3", capfd.readouterr().out)
 
 
 def test_when_all_workers_die_it_says_so(run, tmp_path, capfd):
