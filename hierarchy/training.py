@@ -238,7 +238,7 @@ class EpochEnd(keras.callbacks.Callback):
         """Validate, then write model, history and checkpoint, in this order: the checkpoint makes the epoch count."""
         logs = logs or {}
         require_finite(logs["loss"], self.config, stage=self.label, epoch=epoch + 1)
-        raw = [np.array(v) for v in self.model.trainable_variables]
+        raw = [np.asarray(v) for v in self.model.trainable_variables]
         if self.config.ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         scores = self.validate()
@@ -315,8 +315,8 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, model: keras.Model, history: list[dict]) -> None:
     """Write the training state and the history as arrays, in one atomic file."""
-    arrays = {f"m{i}": np.array(v) for i, v in enumerate(model.variables)}
-    arrays |= {f"o{i}": np.array(v) for i, v in enumerate(model.optimizer.variables)}
+    arrays = {f"m{i}": np.asarray(v) for i, v in enumerate(model.variables)}
+    arrays |= {f"o{i}": np.asarray(v) for i, v in enumerate(model.optimizer.variables)}
     with atomic_write(folder / CHECKPOINT) as temporary:
         np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
 

@@ -128,7 +128,7 @@ def test_an_optimiser_steps_as_its_namesake_while_the_rate_changes(optimizer):
         stepper.step()
         keras_stepper.apply([keras.ops.convert_to_tensor(slope) for slope in slopes], theirs)
         for a, b in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(a.detach(), np.array(b), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(a.detach(), np.asarray(b), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
