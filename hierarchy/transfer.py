@@ -200,7 +200,8 @@ def with_fresh_head(trained: "keras.Model", fresh: "keras.Model", *, source: str
     """The trained backbone, its own scaling of pixels included, under the head of a fresh model.
 
     Args:
-        trained: Of the same architecture as `fresh`; its head may have another number of classes.
+        trained: Of the same architecture as `fresh`; its head may have another number of classes, and its faces
+            another size where no weight's shape depends on that.
         fresh: What the settings ask for.
         source: What errors call the trained model.
 
@@ -211,15 +212,26 @@ def with_fresh_head(trained: "keras.Model", fresh: "keras.Model", *, source: str
 
     asked, found = _weight_shapes(fresh), _weight_shapes(trained)
     differing = next((name for name in (*asked, *found) if asked.get(name) != found.get(name)), None)
-    if differing or fresh.input_shape != trained.input_shape:
+    if differing or fresh.input_shape[-1] != trained.input_shape[-1]:
         what = f"layer {differing!r} differs" if differing else f"it takes {trained.input_shape[1:]} pixels"
         raise UserError(
             f"--weights {source}: it is not the same network ({what}); "
             "use the same --model, --image-size and --channels"
         )
+    if fresh.input_shape != trained.input_shape:
+        trained = _of_size(trained, fresh.input_shape[1:])
     old, new = trained.get_layer(HEAD), fresh.get_layer(HEAD)
     head = keras.layers.Dense(new.units, dtype=new.dtype, name=HEAD)
     return keras.Model(trained.input, head(old.input), name=fresh.name)
+
+
+def _of_size(trained: "keras.Model", shape: tuple[int, int, int]) -> "keras.Model":
+    """The same layers and weights for faces of another size."""
+    import keras  # here: the command line imports this module before the arguments are valid
+
+    resized = keras.models.clone_model(trained, input_tensors=keras.Input(shape, name=trained.input.name))
+    resized.set_weights(trained.get_weights())
+    return resized
 
 
 def _weight_shapes(model: "keras.Model") -> dict[str, list[tuple[int, ...]]]:

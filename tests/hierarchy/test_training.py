@@ -12,6 +12,8 @@ from hierarchy.data.faces import StageFaces
 from hierarchy.errors import UserError
 from hierarchy.keras_stage import KerasStage
 from hierarchy.progress import Progress
+from hierarchy.transfer import with_fresh_head
+from models.registry import create_model
 from tests.conftest import draw_face
 
 MODEL = "compact_resnet:stem_width=4:widths=8:blocks=1:strides=2:squeeze_from=none"
@@ -163,6 +165,26 @@ def test_weights_of_another_network_are_refused(tmp_path):
     start = str(tmp_path / "source" / training.MODEL)
     with pytest.raises(UserError, match=r"not the same network \(layer 'stage1_block1_conv1' differs\)"):
         fit(tmp_path / "other", weights=start, model=MODEL.replace("widths=8", "widths=6"))
+
+
+def test_a_training_goes_on_with_larger_faces():
+    trained = create_model(MODEL, input_shape=(16, 16, 1), num_classes=3)
+    trained.layers[-1].set_weights([weight + 1 for weight in trained.layers[-1].get_weights()])
+    fresh = create_model(MODEL, input_shape=(24, 24, 1), num_classes=2)
+    begun = with_fresh_head(trained, fresh, source="small/flat")
+    assert begun.input_shape == (None, 24, 24, 1)
+    assert begun.output_shape == (None, 2)
+    faces = np.random.default_rng(0).uniform(0, 255, (2, 24, 24, 1)).astype("float32")
+    fresh.set_weights([*trained.get_weights()[:-2], *fresh.get_weights()[-2:]])
+    features = [keras.Model(m.input, m.get_layer("features").output)(faces) for m in (begun, fresh)]
+    np.testing.assert_allclose(*features, rtol=1e-6)
+
+
+def test_where_the_size_of_the_faces_is_in_a_weight_it_must_be_the_same():
+    spec = "vit_small_patch:patch=8:dim=8:heads=1:depth=1:mlp_dim=8"
+    trained, fresh = (create_model(spec, input_shape=(size, size, 1), num_classes=2) for size in (16, 24))
+    with pytest.raises(UserError, match=r"layer '[a-z_0-9]+' differs.*use the same --model, --image-size"):
+        with_fresh_head(trained, fresh, source="small/flat")
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path):

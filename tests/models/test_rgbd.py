@@ -235,7 +235,7 @@ def test_every_fusion_learns_from_both(fusion):
     tokens = {"modules": 2, "dim": 32, "blocks": 1, "heads": 2, "mlp_dim": 32}  # small, since tracing takes the time
     model = create_model("rgbd_fusion", input_shape=stack.shape[1:], num_classes=4, **settings, **tokens)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(2e-3), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.AdamW(2e-3), loss, metrics=["accuracy"], jit_compile=False)
     for _ in range(15):
         if model.fit(stack, labels, batch_size=32, verbose=0).history["accuracy"][0] > 0.8:
             return
