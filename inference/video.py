@@ -16,6 +16,9 @@ import numpy as np
 from hierarchy.errors import UserError
 from hierarchy.paths import atomic_write
 
+# FFmpeg reads once how loud it is, when a process opens its first video, be it to write one.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
 # Codecs that every build of opencv-python can write; H.264 is in none of them.
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 
@@ -287,8 +290,7 @@ def check_folder(path: Path) -> None:
 
 
 def silence_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing to stderr: what fails is told by our own messages."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
+    """Keep OpenCV, like FFmpeg above, from writing to stderr: what fails is told by our own messages."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

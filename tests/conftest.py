@@ -16,7 +16,6 @@ from PIL import Image
 
 os.environ["FER_CACHE"] = tempfile.mkdtemp(prefix="fer-cache-")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # read once, when the first test opens a video
 
 import hierarchy  # noqa: F401 - sets TensorFlow's environment before any test imports it
 
