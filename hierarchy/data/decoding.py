@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from hierarchy.data.pixels.measures import middle
+
 MAX_PIXELS = 64_000_000  # a header that promises more is refused before anything is decoded
 MAX_BYTES = 4 * MAX_PIXELS  # uncompressed RGBA of the largest image; a longer file is no image that we want
 # Formats decoded by libraries inside Pillow. EPS and the like would start other programs.
@@ -31,12 +33,14 @@ class Decoded:
         digest: 16 bytes, blake2b over native shape and native pixels.
         height: Native height in pixels.
         width: Native width in pixels.
+        sample: (h, w) or (h, w, 3) uint8, what `hierarchy.data.pixels` measures: native pixels as they are stored.
     """
 
     pixels: np.ndarray
     digest: bytes
     height: int
     width: int
+    sample: np.ndarray
 
 
 def read_image(path: Path | str, expected: tuple[int, int] | None = None) -> np.ndarray:
@@ -52,6 +56,11 @@ def read_image(path: Path | str, expected: tuple[int, int] | None = None) -> np.
     Raises:
         BadImageError: The file is missing, unreadable, no image, damaged, enormous or of another size.
     """
+    return without_false_colour(read_stored(path, expected))
+
+
+def read_stored(path: Path | str, expected: tuple[int, int] | None = None) -> np.ndarray:
+    """As `read_image`, but a grey image that is stored in three equal channels keeps all three."""
     content = read_bytes(Path(path))
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -104,18 +113,20 @@ def _refuse_words(text: str) -> None:
         raise BadImageError(f"pixel value {word[:20]!r} is not a whole number of 0..255")
 
 
-def finish(native: np.ndarray, size: int, channels: int) -> Decoded:
+def finish(native: np.ndarray, size: int, channels: int, stored: np.ndarray | None = None) -> Decoded:
     """Fingerprint a native image and bring it to the working size and number of channels.
 
     Args:
         native: (h, w) or (h, w, 3) uint8 as `read_image` and `parse_pixels` give it.
         size: Side of the result in pixels.
         channels: 1 (grey) or 3 (RGB).
+        stored: What to measure instead of `native`, as `read_stored` gives it.
     """
     height, width = native.shape[:2]
     digest = hashlib.blake2b(repr(native.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(native))
-    return Decoded(with_channels(native, size, channels), digest.digest(), height, width)
+    sample = middle(native if stored is None else stored)
+    return Decoded(with_channels(native, size, channels), digest.digest(), height, width, sample)
 
 
 def with_channels(native: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -187,7 +198,7 @@ def _decode(image: Image.Image, content: bytes) -> np.ndarray:
 
 
 def _eight_bit(image: Image.Image) -> np.ndarray:
-    """Pixels of a loaded image: (h, w) where it is grey, even if stored in colour; else (h, w, 3). uint8."""
+    """Pixels of a loaded image, uint8: (h, w) where it is stored in grey, else (h, w, 3)."""
     if image.mode.startswith("I;16"):
         # 65535 / 257 = 255: the whole 16-bit range lands on the whole 8-bit range.
         return np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
@@ -195,11 +206,13 @@ def _eight_bit(image: Image.Image) -> np.ndarray:
         raise BadImageError("32-bit pixels, expected 8 or 16 bits")
     if image.mode in ("L", "1", "LA"):
         return np.asarray(image.convert("L"))
-    pixels = np.asarray(image.convert("RGB"))
-    grey = pixels[..., 0]
-    # A grey face saved in colour counts as the same face as its grey file.
-    if (grey == pixels[..., 1]).all() and (grey == pixels[..., 2]).all():
-        return np.ascontiguousarray(grey)
+    return np.asarray(image.convert("RGB"))
+
+
+def without_false_colour(pixels: np.ndarray) -> np.ndarray:
+    """(h, w) where the three channels of an image are equal: a grey face saved in colour is the same face."""
+    if pixels.ndim == 3 and (pixels[..., :1] == pixels[..., 1:]).all():
+        return np.ascontiguousarray(pixels[..., 0])
     return pixels
 
 

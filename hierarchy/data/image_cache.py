@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from hierarchy.data.decoding import Decoded
+from hierarchy.data.pixels.measures import MEASURES, Meter
 from hierarchy.errors import UserError
 from hierarchy.paths import cache_dir
 
@@ -33,6 +34,7 @@ class CacheEntry:
         positions: (n,) int64, manifest position of each usable image, ascending.
         digests: (n, 16) uint8, see `Decoded.digest`.
         sizes: (n, 2) int32, native height and width.
+        measures: (n, len(MEASURES)) float32, see `hierarchy.data.pixels.measures`.
         bad: (manifest position, reason) of each image that is not usable.
     """
 
@@ -40,6 +42,7 @@ class CacheEntry:
     positions: np.ndarray
     digests: np.ndarray
     sizes: np.ndarray
+    measures: np.ndarray
     bad: tuple[tuple[int, str], ...]
 
 
@@ -49,12 +52,13 @@ def read_entry(key: str) -> CacheEntry | None:
     try:
         pixels = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
         with np.load(folder / _ROWS, allow_pickle=False) as rows:
-            positions, digests, sizes = rows["positions"], rows["digests"], rows["sizes"]
+            positions, digests, sizes, measures = (rows[name] for name in ("positions", "digests", "sizes", "measures"))
         bad = tuple((int(at), str(reason)) for at, reason in json.loads((folder / _BAD).read_text(encoding="utf-8")))
     except Exception:  # whatever is wrong with it, the entry is built again from the images
         return None
     whole = len(pixels) == len(positions) == len(digests) == len(sizes) and pixels.dtype in _KINDS
-    return CacheEntry(pixels, positions, digests, sizes, bad) if whole else None
+    whole = whole and measures.shape == (len(pixels), len(MEASURES))
+    return CacheEntry(pixels, positions, digests, sizes, measures, bad) if whole else None
 
 
 class EntryWriter:
@@ -74,6 +78,7 @@ class EntryWriter:
         self._positions: list[int] = []
         self._digests: list[bytes] = []
         self._sizes: list[tuple[int, int]] = []
+        self._meter = Meter()
 
     def write(self, images: Iterable[tuple[int, Decoded | str]]) -> None:
         """Write all of (manifest position, image or reason) to the folder; the memory used does not grow with them."""
@@ -88,6 +93,7 @@ class EntryWriter:
                     self._positions.append(position)
                     self._digests.append(image.digest)
                     self._sizes.append((image.height, image.width))
+                    self._meter.add(image.sample)
             file.seek(0)
             self._write_header(file)
             file.flush()
@@ -108,6 +114,7 @@ class EntryWriter:
             positions=np.asarray(self._positions, np.int64)[order],
             digests=np.frombuffer(b"".join(self._digests), np.uint8).reshape(-1, 16)[order],
             sizes=np.asarray(self._sizes, np.int32).reshape(-1, 2)[order],
+            measures=self._meter.result()[order],
         )
         self.bad.sort()
         (self._folder / _BAD).write_text(json.dumps(self.bad), encoding="utf-8")

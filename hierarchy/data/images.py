@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hierarchy.data.decoding import BadImageError, Decoded, finish, parse_pixels, read_image
+from hierarchy.data.decoding import BadImageError, Decoded, finish, parse_pixels, read_stored, without_false_colour
 from hierarchy.data.image_cache import CacheEntry, new_entry, read_entry
 from hierarchy.errors import UserError
 
-_FORMAT = 1  # part of the cache key: raise it when decoding changes
+_FORMAT = 2  # part of the cache key: raise it when decoding changes
 _CHUNK = 256  # images decoded between two writes
 _THREADED_PIXELS = 128 * 128  # native size above which decoding is spread over threads
 _SHOWN = 10  # bad images named in a message
@@ -37,12 +37,14 @@ class ImageSet:
             `height` and `width` (native); RangeIndex.
         bad: Columns id, path, reason: the images left out.
         fingerprint: 16 hex digits over all (pixel_hash, emotion, split); the same faces give the same, csv or folder.
+        measures: (n, len(MEASURES)) float32 of `hierarchy.data.pixels.measures`, taken at native size.
     """
 
     pixels: np.ndarray
     manifest: pd.DataFrame
     bad: pd.DataFrame
     fingerprint: str
+    measures: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ def load_images(
     bad = _bad_table(manifest, entry.bad)
     _judge_bad(bad, len(manifest), skip_bad)
     usable = _usable_rows(manifest, entry)
-    return ImageSet(entry.pixels, usable, bad, fingerprint(usable))
+    return ImageSet(entry.pixels, usable, bad, fingerprint(usable), entry.measures)
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:
@@ -227,12 +229,13 @@ def _decode_file(path: str, depth_path: str, source: str, want: Want) -> Decoded
         from hierarchy.data.pairs import read_pair, stacked
 
         return stacked(*read_pair(path, depth_path, source, align=want.align), want.size, want.channels)
-    native = read_image(path, module.IMAGE_SIZE)
+    stored = read_stored(path, module.IMAGE_SIZE)
+    native = without_false_colour(stored)
     if want.align:
         from hierarchy.data.alignment import leveled
 
         native, _ = leveled(path, native, None)
-    return finish(native, want.size, want.channels)
+    return finish(native, want.size, want.channels, stored)
 
 
 def _decode_csv(path: str, rows: pd.DataFrame, promised: dict, want: Want) -> Iterator[tuple[int, Decoded | str]]:

@@ -9,6 +9,7 @@ import numpy as np
 from hierarchy.data import depth
 from hierarchy.data.alignment import leveled
 from hierarchy.data.decoding import BadImageError, Decoded, read_image, with_channels
+from hierarchy.data.pixels.measures import middle
 from hierarchy.data.sources import source_module
 from hierarchy.paths import atomic_write, cache_dir
 
@@ -112,4 +113,4 @@ def stacked(colour: np.ndarray, distance: np.ndarray, size: int, channels: int) 
     pixels = np.empty((size, size, channels + 1), np.uint16)
     pixels[..., :-1] = with_channels(colour, size, channels)
     pixels[..., -1] = depth.to_plane(depth.resized(distance, size))
-    return Decoded(pixels, digest.digest(), *colour.shape[:2])
+    return Decoded(pixels, digest.digest(), *colour.shape[:2], middle(colour))
