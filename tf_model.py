@@ -485,7 +485,7 @@ MODES = {
         example="--mode evaluate first --data data/ck48",
         call=_evaluate,
         fields={
-            DataConfig: ("data", "dataset", "ferplus", "exclude", "limit", "skip_bad"),
+            DataConfig: ("data", "dataset", "ferplus", "exclude", "limit", "skip_bad", "strict_data"),
             EvaluationConfig: ("logit_adjustment", "resamples"),
             RunConfig: ("name",),
         },
@@ -561,7 +561,7 @@ MODES = {
         summary="say what is wrong with a data set before anybody trains on it",
         example="--mode audit --data data/fer2013",
         call=_audit,
-        fields={DataConfig: ("data", "dataset", "ferplus"), RunConfig: ("name",)},
+        fields={DataConfig: ("data", "dataset", "ferplus", "strict_data"), RunConfig: ("name",)},
         texts={"data": "folder, csv or zip to audit", "name": "folder below results/ (default: made of the data set)"},
     ),
     "runs": Mode(

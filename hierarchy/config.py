@@ -71,6 +71,7 @@ class DataConfig:
     limit: int | None = option(None, "a stratified N rows of each split, for a quick look", low=1)
     drop_duplicates: bool = option(False, "drop train and validation faces that also stand in a later split")
     skip_bad: bool = option(False, "leave unreadable images out and record them, instead of stopping")
+    strict_data: bool = option(False, "stop where a known data set does not have its published pixels or counts")
     image_size: int | None = option(
         None, "height and width in pixels that the models see (default: what the model was made for)", low=16, high=512
     )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from hierarchy.config import SPLITS, DataConfig
 from hierarchy.data.faces import Faces, decode, read_manifest
+from hierarchy.data.pixels.verdict import require_published
 from hierarchy.data.splits import limit_rows
 from hierarchy.errors import UserError
 from hierarchy.finished import read_splits
@@ -53,7 +54,9 @@ def foreign_faces(
         log.warning("%d faces that the run trained on or chose by were left out.", (~fresh).sum())
     rows = rows[fresh].assign(split="test")
     rows = limit_rows(rows, data.limit, seed=seed) if data.limit else rows
-    return Faces(images=images, manifest=rows, taxonomy=taxonomy)
+    faces = Faces(images=images, manifest=rows, taxonomy=taxonomy)
+    require_published(faces.verdict, strict=data.strict_data)
+    return faces
 
 
 def _judging_rows(manifest: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:

@@ -266,6 +266,7 @@ def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[
             "counts": {split: {e: int(n) for e, n in row.items()} for split, row in counts.iterrows()},
             "limit": config.data.limit,
             "bad": len(faces.images.bad),
+            "pixels": dataclasses.asdict(faces.verdict),
         },
         "test_fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
         "taxonomy": faces.taxonomy.to_dict(),
@@ -428,4 +429,8 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
         stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
         with runs.new_folder(results, runs.free_name(stem, results)) as folder:
             write_audit(folder, table, images)
+    for line in table["pixels"]["known"]:
+        print(line)
+    if table["pixels"]["altered"] and data.strict_data:
+        raise UserError(f"--strict-data: the data is not as published; the report is in {folder}")
     return folder

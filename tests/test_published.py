@@ -167,6 +167,8 @@ def test_the_published_figures_come_out_again(tmp_path):
     )
     assert code == 0, text
     again, published = read(tmp_path / "again" / "metrics.json"), read(PUBLISHED / "metrics.json")
+    if again["data"]["fingerprint"] != published["data"]["fingerprint"]:
+        pytest.skip("the faces beside the checkout are not those that the figures were published for")
     assert again["test_fingerprint"] == published["test_fingerprint"]
     headline = published["headline"]
     for name in ("n", "top1", "balanced_accuracy", "macro_f1"):

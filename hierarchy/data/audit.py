@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from hierarchy.data.audit_pixels import audit_pixels
 from hierarchy.data.depth import SCALES
 from hierarchy.data.duplicates import BLANK_DEVIATION, NEAR_CORRELATION, blank_images, exact_groups, near_groups
 from hierarchy.data.images import ImageSet
@@ -27,7 +28,7 @@ def audit(image_set: ImageSet) -> dict:
         `exact`, `near` {groups, images, across_splits, conflicting, conflicting_across_splits, listed} where listed
         holds for every group {ids, splits, emotions, across_splits, conflicting}, and `near` its `threshold`;
         `blank` {threshold, images, ids}; `bad` {images, listed}; `sizes` [{height, width, images}];
-        `subjects` {known, in_several_splits, listed}.
+        `subjects` {known, in_several_splits, listed}; `pixels` as `hierarchy.data.audit_pixels` gives it.
     """
     manifest, pixels = image_set.manifest, image_set.pixels
     hashes = manifest["pixel_hash"].to_numpy(dtype=str)
@@ -47,6 +48,7 @@ def audit(image_set: ImageSet) -> dict:
         "bad": {"images": len(image_set.bad), "listed": image_set.bad.to_dict("records")},
         "sizes": _sizes(manifest),
         "subjects": _subjects(manifest),
+        "pixels": audit_pixels(image_set),
     }
 
 

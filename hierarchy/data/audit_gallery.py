@@ -31,16 +31,40 @@ def group_gallery(path: Path, title: str, groups: Sequence[dict], audit: dict, i
     labels = [few(label_counts(group), 3, "\n") for group in shown]
     pairs = any(len(member) > 1 for member in members)
     pictures = [_side_by_side(member) for member in members]
-    width = _draw_gallery(path, title, pictures, labels, pairs=pairs, synthetic=audit["synthetic"])
-    sheet = Image(path, f"{title}: {len(shown)} groups", width)
     note = Text(f"{title}: {len(shown)} of {len(groups):,} groups.")
+    synthetic = audit["synthetic"]
     if pairs:
-        return [note, Images([sheet])]
-    faces = [
-        Face(_png(picture), few(label_counts(group)), f"{len(group['ids'])} images")
-        for picture, group in zip(pictures, shown, strict=True)
-    ]
-    return [note, Gallery(faces, sheet)]
+        width = _draw_gallery(path, title, pictures, labels, pairs=True, synthetic=synthetic)
+        return [note, Images([Image(path, f"{title}: {len(shown)} groups", width)])]
+    titles = [few(label_counts(group)) for group in shown]
+    details = [f"{len(group['ids'])} images" for group in shown]
+    return [note, *picture_gallery(path, title, pictures, labels, titles, details, synthetic=synthetic)[1:]]
+
+
+def picture_gallery(
+    path: Path,
+    title: str,
+    pictures: Sequence[np.ndarray],
+    labels: Sequence[str],
+    titles: Sequence[str],
+    details: Sequence[str],
+    *,
+    synthetic: bool,
+) -> list[Block]:
+    """Pictures with captions, also drawn to `path`.
+
+    Args:
+        path: The PNG file.
+        title: Stands above the pictures.
+        pictures: uint8 (height, width, channels) each.
+        labels: Caption of each picture in the PNG file.
+        titles: Caption of each picture on the page.
+        details: Second line of that caption.
+        synthetic: Whether a program drew the faces.
+    """
+    width = _draw_gallery(path, title, pictures, labels, pairs=False, synthetic=synthetic)
+    faces = [Face(_png(picture), *words) for picture, *words in zip(pictures, titles, details, strict=True)]
+    return [Text(f"{title}:"), Gallery(faces, Image(path, title, width))]
 
 
 def label_counts(group: dict) -> list[str]:
@@ -62,7 +86,7 @@ def few(words: Sequence[str], most: int = 4, separator: str = ", ") -> str:
 
 
 def _draw_gallery(
-    path: Path, title: str, pictures: list[np.ndarray], labels: list[str], *, pairs: bool, synthetic: bool
+    path: Path, title: str, pictures: Sequence[np.ndarray], labels: Sequence[str], *, pairs: bool, synthetic: bool
 ) -> float:
     """Draw pictures with their labels below; returns the figure's width in inches."""
     columns = 4 if pairs else 6

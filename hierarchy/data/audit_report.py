@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from hierarchy.data.audit_gallery import few, group_gallery, label_counts
+from hierarchy.data.audit_pixels import pixel_section
 from hierarchy.data.images import ImageSet
 from hierarchy.evaluation import figures
 from hierarchy.evaluation.page import (
@@ -65,6 +66,7 @@ def _page(folder: Path, audit: dict, image_set: ImageSet) -> Page:
     sections = [
         _summary(audit),
         _counts(folder, audit),
+        pixel_section(folder, audit, image_set),
         _exact(folder, audit, image_set),
         _near(folder, audit, image_set),
         _damage(audit),
@@ -92,8 +94,10 @@ def _summary(audit: dict) -> Section:
         Tile("Blank", f"{blank['images']:,}", "images without content"),
         Tile("Bad", f"{bad['images']:,}", "images that cannot be used"),
     )
+    pixels = audit["pixels"]
+    known = [(Warn if pixels["altered"] else Text)(f"{line[0].upper()}{line[1:]}.") for line in pixels["known"]]
     advice = _advice(exact, near, bad, subjects)
-    return Section("Summary", "", [Tiles(tiles), *(Warn(text) for text in advice)])
+    return Section("Summary", "", [Tiles(tiles), *known, *(Warn(text) for text in advice)])
 
 
 def _advice(exact: dict, near: dict, bad: dict, subjects: dict) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hierarchy.config import DataConfig, RunConfig
 from hierarchy.data.depth import colours
 from hierarchy.data.generated import GENERATED, append_generated, check_makers, join_train, refuse_as_data
 from hierarchy.data.images import ImageSet, load_images
+from hierarchy.data.pixels.verdict import Verdict, require_published, verdict
 from hierarchy.data.sources import EMBEDDED, read_source
 from hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
 from hierarchy.errors import UserError
@@ -56,6 +58,11 @@ class Faces:
     images: ImageSet
     manifest: pd.DataFrame
     taxonomy: Taxonomy
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether the pixels are those of the data set as published, and where the run's splits differ in them."""
+        return verdict(self.images, self.manifest)
 
     @property
     def synthetic(self) -> bool:
@@ -225,7 +232,9 @@ def read_faces(config: RunConfig) -> Faces:
         check_makers(made, rows, Path(data.generated))
         share = (kept["split"] == "train").sum() / (rows["split"] == "train").sum()
         kept = join_train(kept, made, emotions=taxonomy.emotions, share=share, seed=config.seed)
-    return Faces(images=images, manifest=kept, taxonomy=taxonomy)
+    faces = Faces(images=images, manifest=kept, taxonomy=taxonomy)
+    require_published(faces.verdict, strict=data.strict_data)
+    return faces
 
 
 def _split(manifest: pd.DataFrame, config: RunConfig) -> pd.DataFrame:

@@ -55,6 +55,7 @@ class RunRecord:
         taxonomy: The grouping that the run was judged with.
         predictions: predictions.csv indexed by row id, in file order.
         subjects: Row id -> subject of the faces of known people, from splits.csv.
+        pixel_hashes: Row id -> hash of the face's pixels, from splits.csv; empty where the run recorded none.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class RunRecord:
     taxonomy: Taxonomy
     predictions: pd.DataFrame
     subjects: pd.Series
+    pixel_hashes: pd.Series
 
     @property
     def name(self) -> str:
@@ -132,6 +134,7 @@ def load_run(folder: Path) -> RunRecord:
         raise UserError(f"{folder / METRICS}: {problem}; run the evaluation again")
     taxonomy = Taxonomy.from_dict(metrics["taxonomy"], name=folder.name)
     environment = _read_json(folder / ENVIRONMENT) if (folder / ENVIRONMENT).is_file() else {}
+    splits = _read_splits(folder / SPLITS)
     return RunRecord(
         folder=folder,
         config=_read_json(folder / CONFIG),
@@ -139,7 +142,8 @@ def load_run(folder: Path) -> RunRecord:
         environment=environment,
         taxonomy=taxonomy,
         predictions=read_predictions(folder / PREDICTIONS, taxonomy),
-        subjects=_read_subjects(folder / SPLITS),
+        subjects=_read_subjects(splits),
+        pixel_hashes=splits["pixel_hash"] if "pixel_hash" in splits else pd.Series(dtype=str),
     )
 
 
@@ -160,7 +164,7 @@ def compare(
     Returns:
         format, synthetic, test, classes, runs, routings, repeats (configurations trained with several seeds),
         repeated_pairs (those against each other), pairs, stages, side_by_side (what each run says of a few faces),
-        omitted (what is left out, and why).
+        warnings (test faces that are not as published, or not the same pixels), omitted (what is left out, and why).
 
     Raises:
         UserError: Fewer than two runs, a run twice, or runs whose classes, test rows or true labels differ.
@@ -188,6 +192,7 @@ def compare(
         "pairs": [_pair(a, b, draw) for a, b in _pairs(judged, all_pairs)],
         "stages": _stage_rows(judged) if same_groups else [],
         "side_by_side": sample([_opinion(run) for run in judged], first.classes, seed=seed),
+        "warnings": _data_warnings(judged),
         "omitted": _omitted(judged, same_groups, bool(alike), all_pairs),
     }
 
@@ -253,19 +258,22 @@ def read_predictions(path: Path, taxonomy: Taxonomy) -> pd.DataFrame:
     return table.set_index("row")
 
 
-def _read_subjects(path: Path) -> pd.Series:
-    """Row id -> subject, for rows whose subject is known; empty where the run recorded none."""
-    nobody = pd.Series(dtype=str)
+def _read_splits(path: Path) -> pd.DataFrame:
+    """splits.csv of a run by row id; empty where the run recorded none."""
     if not path.is_file():
-        return nobody
+        return pd.DataFrame()
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     key = next((column for column in ("id", "row") if column in table), None)
-    if key is None or "subject" not in table:
-        return nobody
-    known = table[table["subject"] != ""]
+    return pd.DataFrame() if key is None else table.set_index(key)
+
+
+def _read_subjects(splits: pd.DataFrame) -> pd.Series:
+    """Row id -> subject, for rows whose subject is known."""
+    if "subject" not in splits:
+        return pd.Series(dtype=str)
+    known = splits[splits["subject"] != ""]
     # Two data sets may both have a subject S005.
-    source = known["source"] + "/" if "source" in known else ""
-    return pd.Series((source + known["subject"]).to_numpy(), index=known[key].to_numpy(), dtype=str)
+    return known["source"] + "/" + known["subject"] if "source" in known else known["subject"]
 
 
 def _aligned(runs: Sequence[RunRecord]) -> list[_Judged]:
@@ -350,6 +358,7 @@ def _run_row(run: _Judged, same_groups: bool, draw: dict[str, Any]) -> dict[str,
         "taxonomy": run.record.taxonomy.name,
         "excluded": metrics.get("excluded", []),
         "rows": (metrics.get("data") or {}).get("rows"),
+        "pixels": (metrics.get("data") or {}).get("pixels"),
         "n": len(run.labels),
         **run.figures,
         **top_shares(run.labels, run.probabilities),
@@ -459,6 +468,27 @@ def _configuration(record: RunRecord) -> str:
         if values:
             parts.append(text.format("/".join(values)))
     return ", ".join(parts)
+
+
+def _data_warnings(judged: Sequence[_Judged]) -> list[str]:
+    """What a reader must know of the test faces: altered ones, and other pixels under the same names."""
+    found = []
+    for run in judged:
+        pixels = (run.record.metrics.get("data") or {}).get("pixels") or {}
+        if pixels.get("altered"):
+            found.append(f"{run.name} was evaluated on altered data: {'; '.join(pixels['known'])}.")
+    first = judged[0].record.pixel_hashes.reindex(judged[0].rows.index)
+    for run in judged[1:]:
+        other = run.record.pixel_hashes.reindex(first.index)
+        differ = int((first.notna() & other.notna() & (first != other)).sum())
+        if differ:
+            found.append(
+                f"{differ:,} of {len(first):,} test faces have other pixels in {run.name} than in {judged[0].name}: "
+                "their figures are about different pictures."
+            )
+    for text in found:
+        log.warning("%s", text)
+    return found
 
 
 def _omitted(judged: list[_Judged], same_groups: bool, has_repeats: bool, all_pairs: bool) -> list[dict[str, str]]:

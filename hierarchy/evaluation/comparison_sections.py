@@ -191,9 +191,9 @@ def _seed_verdicts(record: ComparisonRecord) -> tuple[str, ...]:
 def _verdict(record: ComparisonRecord) -> Section:
     best = max(record.runs, key=lambda run: run["top1"])
     pairs, repeats = record.comparison.get("pairs") or (), record.comparison.get("repeats")
-    blocks: list[Block] = []
+    blocks: list[Block] = [Warn(text) for text in record.comparison.get("warnings") or ()]
     if lines := _seed_verdicts(record):
-        blocks = [Text("Over seeds, by which settings rather than single trainings are judged:"), Items(lines)]
+        blocks += [Text("Over seeds, by which settings rather than single trainings are judged:"), Items(lines)]
     blocks += [
         Text(
             f"The highest top-1 accuracy is {percent(best['top1'])} ({record.labels[best['name']]}). "
@@ -261,11 +261,21 @@ def _settings_table(record: ComparisonRecord) -> Table:
             plain(run.get("taxonomy")),
             plain(run.get("seed")),
             *(_each(run.get(key)) for key in ("models", "epochs", "balance")),
+            _data_words(run.get("pixels")),
         )
         for run in record.runs
     ]
-    columns = ("Run", "Folder", "Mode, answer, framework", "Taxonomy", "Seed", "Model", "Epochs", "Balance")
+    columns = ("Run", "Folder", "Mode, answer, framework", "Taxonomy", "Seed", "Model", "Epochs", "Balance", "Data")
     return Table(columns, rows, caption="What was trained", words=tuple(range(len(columns))))
+
+
+def _data_words(pixels: Mapping | None) -> str:
+    """Whether a run's data is as published, in few words."""
+    if pixels is None:
+        return "not compared with published"
+    if not pixels["known"]:
+        return "no published figures"
+    return "ALTERED" if pixels["altered"] else "as published"
 
 
 def _texts(run: Mapping, *keys: str) -> list[str]:

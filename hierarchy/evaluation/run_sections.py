@@ -528,6 +528,7 @@ def _data(record: RunRecord) -> Section:
         "Rows": ", ".join(f"{split} {count:,}" for split, count in data.get("rows", {}).items()),
         "Origin of the splits": data.get("split_origin") or data.get("splits"),
         "Images left out as bad": data.get("bad"),
+        "Counts and pixels": _as_published(data.get("pixels")),
         "Limit": f"{data['limit']:,} rows of each split" if data.get("limit") else "none",
         "Taxonomy": f"{record.metrics['taxonomy'].get('name', '')} ({groups})",
         "Emotions left out": ", ".join(excluded) if excluded else "none",
@@ -542,6 +543,11 @@ def _data(record: RunRecord) -> Section:
         "and fully in balanced accuracy and macro F1.",
         blocks,
     )
+
+
+def _as_published(pixels: Mapping | None) -> str | None:
+    """What the run found about its data; None where it was made before pixels were compared."""
+    return None if pixels is None else "; ".join(pixels["known"]) or "no published figures to compare with"
 
 
 def _draw_counts(record: RunRecord, counts: Mapping[str, Mapping[str, int]]) -> Images:

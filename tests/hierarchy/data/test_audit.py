@@ -2,6 +2,7 @@ import json
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +13,10 @@ from hierarchy.data.audit import audit
 from hierarchy.data.audit_report import write_audit
 from hierarchy.data.images import load_images
 from hierarchy.pipeline import audit_data
+from tests.conftest import QUICK
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
+FER2013_FINGERPRINT = "f106554c017cfc6f"  # Training and PublicTest with their true pixels
 
 
 def face(seed):
@@ -142,7 +145,11 @@ def test_clean_synthetic_set_says_so(tmp_path):
     assert "SYNTHETIC" in page
     assert page.count("None found.") == 2
     assert not (tmp_path / "out" / "bad.csv").exists()
-    assert sorted(p.name for p in (tmp_path / "out" / "figures").iterdir()) == ["counts.png"]
+    assert sorted(p.name for p in (tmp_path / "out" / "figures").iterdir()) == [
+        "counts.png",
+        "pixels.png",
+        "unusual.png",
+    ]
 
 
 @pytest.mark.real_data
@@ -152,11 +159,15 @@ def test_fer2013_duplicates_and_conflicts_are_found():
     from hierarchy.data.sources import read_source
 
     manifest = read_source(REAL / "fer2013", dataset=None)
-    found = audit(load_images(manifest, size=48, channels=1, skip_bad=False))
+    images = load_images(manifest, size=48, channels=1, skip_bad=False)
+    if images.fingerprint != FER2013_FINGERPRINT:
+        pytest.skip(f"the counts are those of the faces {FER2013_FINGERPRINT}; these are {images.fingerprint}")
+    found = audit(images)
     # Counted independently: equal OpenCV-decoded bytes, grouped in a dictionary.
-    expected = {"groups": 1273, "images": 2805, "across_splits": 270, "conflicting": 47}
+    expected = {"groups": 1282, "images": 2832, "across_splits": 269, "conflicting": 50}
     assert {key: found["exact"][key] for key in expected} == expected
-    assert found["blank"]["images"] == 12
+    assert found["blank"]["images"] == 13
+    assert found["pixels"]["known"] == ["this is FER-2013 as published but for the missing PrivateTest"]
 
 
 def test_depth_is_counted_source_by_source(tmp_path):
@@ -183,3 +194,65 @@ def test_depth_is_counted_source_by_source(tmp_path):
     assert (found["images"], found["without"], len(found["bad"])) == (1, 1, 1)
     assert "8-bit depth" in found["bad"][0]["reason"]
     assert "## Depth" in (folder / "report.md").read_text()
+
+
+def equalised_fer_folder(root):
+    """Kaggle's folder layout with 30 equalised faces of two emotions in each split."""
+    for prefix, split in (("Training", "train"), ("PublicTest", "test")):
+        for emotion in ("happy", "sad"):
+            folder = root / split / emotion
+            folder.mkdir(parents=True)
+            for number in range(30):
+                seed = number + 30 * (emotion == "sad") + 60 * (split == "test")
+                Image.fromarray(cv2.equalizeHist(face(seed))).save(folder / f"{prefix}_{seed}.png")
+    return root
+
+
+def test_an_altered_copy_is_told_by_audit_training_evaluation_and_compare(tmp_path, program):
+    data = equalised_fer_folder(tmp_path / "fer2013")
+    results = ("--results", tmp_path / "results", "--logs", tmp_path / "logs")
+    train = ("--mode", "flat", "--data", data, *QUICK, "--epochs", "1", *results)
+    (audited, strict, trained, refused, _, evaluated, compared) = program(
+        ("--mode", "audit", "--data", data, "--name", "audit", *results[:2]),
+        ("--mode", "audit", "--data", data, "--name", "strict", "--strict-data", *results[:2]),
+        (*train, "--name", "first"),
+        (*train, "--name", "never", "--strict-data"),
+        (*train, "--name", "second", "--seed", "1"),
+        ("--mode", "evaluate", tmp_path / "results" / "first", "--data", data, "--name", "again", *results),
+        (
+            "--mode",
+            "compare",
+            tmp_path / "results" / "first",
+            tmp_path / "results" / "second",
+            "--name",
+            "both",
+            *results[:2],
+        ),
+    )
+    told = "this is not FER-2013 as published: 60 of 60 Training pictures look histogram-equalised"
+    assert audited[0] == 0
+    assert told in audited[1]
+    assert strict[0] == refused[0] == 2
+    assert told in refused[1]
+    assert not (tmp_path / "results" / "never").exists()
+    for code, text in (trained, evaluated, compared):
+        assert code == 0, text
+        assert told in text
+    for name in ("audit", "strict", "first", "again", "both"):
+        assert told.removeprefix("this") in (tmp_path / "results" / name / "report.md").read_text(), name
+    assert json.loads((tmp_path / "results" / "first" / "metrics.json").read_text())["data"]["pixels"]["altered"]
+
+
+def test_compare_tells_that_the_same_rows_have_other_pixels(tmp_path, program):
+    results = ("--results", tmp_path / "results")
+    for name in ("one", "other"):
+        equalised_fer_folder(tmp_path / name)
+    changed = tmp_path / "other" / "test" / "happy" / "PublicTest_60.png"
+    Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
+    train = ("--mode", "flat", *QUICK, "--epochs", "1", *results, "--logs", tmp_path / "logs")
+    *_, (code, text) = program(
+        *[(*train, "--data", tmp_path / name, "--name", name) for name in ("one", "other")],
+        ("--mode", "compare", tmp_path / "results" / "one", tmp_path / "results" / "other", "--name", "both", *results),
+    )
+    assert code == 0, text
+    assert "1 of 60 test faces have other pixels in other than in one" in text
