@@ -39,16 +39,16 @@ def read_votes(table: Path, frame: pd.DataFrame, has_image: np.ndarray, place: C
         (n, 10) int64, zeros for a face without an image.
 
     Raises:
-        UserError: Votes that are not whole numbers from 0 up, or do not sum to ten.
+        UserError: Votes that are not whole numbers from 0 to ten, or do not sum to ten.
     """
     numbers = frame[list(CHOICES)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
     numbers = np.where(has_image[:, None], numbers, 0)
-    wrong = ~((numbers >= 0) & (numbers % 1 == 0))
+    wrong = ~np.isin(numbers, np.arange(VOTERS + 1))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise UserError(
             f"{table}: {frame[CHOICES[column]].iloc[row]!r} votes for {CHOICES[column]!r} in {place(int(row))}; "
-            f"a whole number from 0 up is needed"
+            f"a whole number from 0 to {VOTERS} is needed"
         )
     votes = numbers.astype(np.int64)
     _check_sums(table, votes.sum(axis=1), has_image, place)

@@ -75,12 +75,12 @@ def _check_pictures(folder: Path, names: pd.Series, there: set[str]) -> None:
     """Refuse names that stand twice, that are not there, or pictures without a row."""
     twice = names[names.duplicated()]
     if len(twice):
-        raise UserError(f"{folder / _TABLE}: {len(twice)} names stand twice, first {twice.iloc[0]}; once is right")
+        raise UserError(f"{folder / _TABLE}: {len(twice)} names stand twice, first {twice.iloc[0]!r}; once is right")
     absent = names[~names.isin(there)]
     if len(absent):
         raise UserError(
             f"{folder / _TABLE}: {len(absent)} of {len(names)} pictures are not in {folder.name} (first "
-            f"{absent.iloc[0]}); is it the table of another folder?"
+            f"{absent.iloc[0]!r}); is it the table of another folder?"
         )
     bare = sorted(there - set(names))
     if bare:

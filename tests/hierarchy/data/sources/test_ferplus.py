@@ -167,6 +167,9 @@ def changed(row, *, votes=None, image=None):
         (0, "1,0,0,0,7,0,0,0,,2", "'' votes for 'unknown' in"),
         (0, "1,0,0,0,7,0,0,0,0,0", r"the votes of 2 of \d faces do not sum to 10, first 8 votes in"),  # two rows
         (3, "0,0,0,6,0,0,5,0,0,0", r"the votes of 1 of \d faces do not sum to 10, first 11 votes in"),
+        (3, "0,0,0,-6,0,0,11,0,0,5", "'-6' votes for 'sadness' in .*; a whole number from 0 to 10 is needed"),
+        (3, "0,0,0,6,0,0,1e30,0,0,0", "'1e30' votes for 'fear' in"),
+        (3, "0,0,0,6,0,0,inf,0,0,0", "'inf' votes for 'fear' in"),
         (0, "0,0,0,0,9,0,0,0,0,0", r"the votes of 2 of \d faces do not sum to 10, first 9 votes in"),
     ],
 )
@@ -279,12 +282,12 @@ def edit(table, pattern, replacement):
         (lambda f: edit(f / "label.csv", ',"[^"]*"', ""), "has 11 columns; needed are 12: a picture's name"),
         (lambda f: (f / "label.csv").unlink(), r"label.csv is missing: it holds the votes"),
         (lambda f: (f / "label.csv").write_text(""), "is empty"),
-        (lambda f: edit(f / "label.csv", "fer0000001", "fer0000000"), "1 names stand twice, first fer0000000.png"),
-        (lambda f: (f / "fer0000002.png").unlink(), r"1 of 4 pictures are not in FER2013Train \(first fer0000002"),
+        (lambda f: edit(f / "label.csv", "fer0000001", "fer0000000"), "1 names stand twice, first 'fer0000000.png'"),
+        (lambda f: (f / "fer0000002.png").unlink(), r"1 of 4 pictures are not in FER2013Train \(first 'fer0000002"),
         (lambda f: (f / "fer0000009.png").touch(), r"no votes for 1 of the 5 pictures .* \(first fer0000009.png\)"),
         (
             lambda f: shutil.copy(f.parent / "FER2013Valid/label.csv", f / "label.csv"),
-            r"2 of 2 pictures are not in FER2013Train \(first fer0000005.png\); is it the table of another folder",
+            r"2 of 2 pictures are not in FER2013Train \(first 'fer0000005.png'\); is it the table of another folder",
         ),
         (
             lambda f: [picture.unlink() for picture in f.glob("*.png")],
