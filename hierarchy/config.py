@@ -54,7 +54,9 @@ class DataConfig:
         "(default: data/fer2013 if it is there, else synthetic faces)",
     )
     dataset: str | None = option(None, "read the data as this kind instead of recognising it", metavar="NAME")
-    ferplus: str | None = option(None, "fer2013new.csv with the FER+ votes: majority label and soft labels")
+    ferplus: str | None = option(
+        None, "FER+ votes for FER-2013: fer2013new.csv beside a csv, a table by file name beside folders"
+    )
     taxonomy: str | dict = option("valence", _TAXONOMY_HELP)
     exclude: tuple[str, ...] = option((), "emotions to leave out everywhere, separated by commas", metavar="EMOTIONS")
     emotions: tuple[str, ...] = option((), "keep these emotions and leave out all others", metavar="EMOTIONS")
@@ -161,7 +163,7 @@ class StageConfig:
         choices=("none", "oversample", "class-weight", "sampler"),
     )
     patience: int = option(0, "stop after N epochs without a better validation score; 0 never stops early", low=0)
-    soft_labels: bool = option(False, "train on FER+ vote shares instead of the majority label")
+    soft_labels: bool = option(False, "train on FER+ vote shares, also of faces without a majority")
     augment: bool = option(True, "augmentation as a whole")
     shift: float = option(0.1, "augmentation: largest shift as a fraction of the size", low=0, high=0.5)
     flip: bool = option(True, "augmentation: mirror half of the faces")
@@ -263,6 +265,11 @@ class RunConfig:
         """Whether the faces of the run come with depth."""
         return any(self.for_stage(stage).reads_depth for stage in self.grouping().stages(self.mode))
 
+    @property
+    def learns_votes(self) -> bool:
+        """Whether some stage is trained on shares of votes."""
+        return any(self.for_stage(stage).soft_labels for stage in self.grouping().stages(self.mode))
+
     def grouping(self) -> Taxonomy:
         """The taxonomy with the exclusions taken out."""
         value = self.data.taxonomy
@@ -308,8 +315,8 @@ class RunConfig:
         """This configuration, after the checks that span several fields.
 
         Raises:
-            UserError: An unknown exclusion, a group left empty, settings for a stage that the run has not, soft
-                labels without votes, classes that are rebalanced twice, or a shared trunk where there is none to share.
+            UserError: An unknown exclusion, a group left empty, settings for a stage that the run has not,
+                classes that are rebalanced twice, or a shared trunk where there is none to share.
         """
         taxonomy = self.grouping()
         known = taxonomy.stages(self.mode)
@@ -322,8 +329,6 @@ class RunConfig:
         if len(self.data.paths) > 1 and (self.data.dataset or self.data.ferplus):
             given = "--dataset" if self.data.dataset else "--ferplus"
             raise UserError(f"{given} belongs to a single data set; leave it out where several --data are merged")
-        if self.data.ferplus is None and any(self.for_stage(stage).soft_labels for stage in known):
-            raise UserError("--soft-labels trains on FER+ votes; give them with --ferplus fer2013new.csv")
         for stage in known:
             settings = self.for_stage(stage)
             if settings.loss in ("weighted", "balanced-softmax") and settings.balance != "none":

@@ -109,7 +109,7 @@ def check_data(data: DataConfig) -> None:
     if data.generated is not None and not Path(data.generated).is_dir():
         raise UserError(f"--generated: {data.generated} is no folder; expected one that pt_files.gan made")
     if data.ferplus is not None and not Path(data.ferplus).is_file():
-        raise UserError(f"--ferplus: {data.ferplus} is no file; expected FER+'s fer2013new.csv")
+        raise UserError(f"--ferplus: {data.ferplus} is no file; expected fer2013new.csv or votes by file name")
 
 
 def require_data(data: DataConfig) -> None:

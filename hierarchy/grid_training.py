@@ -158,7 +158,8 @@ def _look_over(grid: Grid, stage_type: type[Stage]) -> list[Look]:
     read: dict[str, Look] = {}
     looks = []
     for config in configs:
-        key = repr((config.data, config.seed))  # nothing else decides which faces there are and where they stand
+        # Nothing else decides which faces there are and where they stand.
+        key = repr((config.data, config.seed, config.learns_votes))
         if key not in read:
             read[key] = _look(config)
         for stage in config.grouping().stages(config.mode):

@@ -47,7 +47,7 @@ def publish_run(
         run: Name or folder.
         out: The new folder.
         mirror: Whether the copy answers with the mean over each face and its mirror image; None as the run does.
-        data: Where the run's faces are, if they have moved since.
+        data: Where the run's faces and votes are, if they have moved since.
         results: Where runs are looked for by name.
         command: The command line, which goes below that of the training.
 
@@ -61,13 +61,13 @@ def publish_run(
         raise UserError(f"run {source.name} is of {config.framework}; a run of Keras can be published")
     if mirror is not None:
         config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, mirror=mirror))
-    moved = {"data": data.data} if data.data else {}
+    moved = {name: place for name in ("data", "ferplus") if (place := getattr(data, name))}
     with runs.collect_notes() as notes:
         faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, **moved)))
         check_same_faces(source, faces)
-        config = _portable(dataclasses.replace(config, name=out.name), trained["data"]["dataset"])
+        config = _portable(dataclasses.replace(config, name=out.name), _home(config, trained))
         with runs.new_folder(out.parent, out.name) as folder:
-            _write_facts(folder, source, config, faces, trained, command)
+            _write_facts(folder, source, config, faces, _home(config, trained), command)
             stages = _small_stages(folder, source, config, faces)
             told = runs.read_json(folder / runs.ENVIRONMENT)["command"]
             record = judge_run(folder, config, faces, stages, command=told)
@@ -81,12 +81,9 @@ def publish_run(
     return folder
 
 
-def _write_facts(
-    folder: Path, source: Path, config: RunConfig, faces: Faces, trained: Mapping[str, Any], command: str
-) -> None:
+def _write_facts(folder: Path, source: Path, config: RunConfig, faces: Faces, dataset: str, command: str) -> None:
     """Configuration, splits, and the environment of the training, with both commands that it takes."""
     environment = runs.read_json(source / runs.ENVIRONMENT)
-    dataset = trained["data"]["dataset"]
     commands = (environment.get("command", ""), command)
     environment["command"] = "\n".join(portable_command(text, dataset) for text in commands)
     runs.write_json(folder / runs.ENVIRONMENT, environment)
@@ -115,6 +112,11 @@ def _small_stages(folder: Path, source: Path, config: RunConfig, faces: Faces) -
 def _named(record: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of a training with the weights that it began with by name."""
     return {**record["record"], "weights": weights_name(record["record"].get("weights", NO_WEIGHTS))}
+
+
+def _home(config: RunConfig, trained: Mapping[str, Any]) -> str:
+    """The folder below data/ that holds a run's faces; --ferplus has those of FER-2013."""
+    return "fer2013" if config.data.ferplus else trained["data"]["dataset"]
 
 
 def _portable(config: RunConfig, dataset: str) -> RunConfig:

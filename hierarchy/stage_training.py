@@ -87,8 +87,9 @@ def stage_seed(config: RunConfig, stage: str) -> int:
 
 
 def _work(stage: Stage, view: str, config: RunConfig, faces: Faces) -> float:
-    labels, shape = faces.stage_view(view, "train").labels, faces.images.pixels.shape[1:]
-    return stage.planned_work(config.for_stage(stage.name), shape, len(stage.classes), labels)
+    settings, shape = config.for_stage(stage.name), faces.images.pixels.shape[1:]
+    labels = faces.stage_view(view, "train", soft_labels=settings.soft_labels).labels
+    return stage.planned_work(settings, shape, len(stage.classes), labels)
 
 
 def _fit(

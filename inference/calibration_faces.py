@@ -68,4 +68,7 @@ def _elsewhere(config: RunConfig, data: DataConfig) -> RunConfig:
         folds=None,
         fold=None,
     )
-    return dataclasses.replace(config, data=other)
+    # Other faces may have no votes, and targets matter to nobody here.
+    stages = {name: {k: v for k, v in own.items() if k != "soft_labels"} for name, own in config.stages.items()}
+    stage = dataclasses.replace(config.stage, soft_labels=False)
+    return dataclasses.replace(config, data=other, stage=stage, stages=stages)

@@ -171,6 +171,13 @@ def _csv(path: Path, header: str = "emotion,pixels,Usage", **change: str) -> Pat
     return path
 
 
+def _votes(path: Path, file: str = "file") -> Path:
+    """A table of FER+ votes for one picture that is nowhere."""
+    choices = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    path.write_text(f"{file},image,{choices}\nTraining_1.jpg,fer0000000.png,10,0,0,0,0,0,0,0,0,0\n")
+    return path
+
+
 def _folder(root: Path, spoil: bytes | None = None, suffix: str = ".png", count: int = 1) -> Path:
     """Class folders of readable faces, `count` of which are replaced by the content `spoil`."""
     write_fer_folder(root, per_split={"Training": 3, "PublicTest": 1, "PrivateTest": 1})
@@ -298,6 +305,18 @@ _ALL = {"positive": ["happy", "surprise", "neutral"], "negative": ["angry", "dis
 
 # Name -> flags on good data, and what the line must say.
 BAD_FLAGS: dict[str, tuple[Callable[[Path], tuple], tuple[str, ...]]] = {
+    "soft labels without votes": (
+        lambda p: ("--soft-labels", "negative=on"),
+        ("--soft-labels trains on FER+ votes, which this data lacks", "give --ferplus"),
+    ),
+    "votes for other pictures": (
+        lambda p: ("--ferplus", _votes(p.with_suffix(".csv"))),
+        ("has no votes for", "(first test/angry/PrivateTest_", "a row for every picture"),
+    ),
+    "votes of fer2013.csv with folders": (
+        lambda p: ("--ferplus", _votes(p.with_suffix(".csv"), file="Image name")),
+        ("goes by the row number of fer2013.csv", "columns file, image"),
+    ),
     "unknown emotion": (lambda p: ("--exclude", "boredom"), ("--exclude", "unknown emotion 'boredom'", "known: angry")),
     "whole group excluded": (
         lambda p: ("--exclude", "happy,surprise,neutral"),

@@ -147,7 +147,6 @@ def _sections():
         (["--dataset", "synthetic", "--data", "."], "leave out --data"),
         (["--data", "/no/such/place"], "--data: /no/such/place does not exist"),
         (["--ferplus", "/no/such.csv"], "--ferplus: /no/such.csv is no file"),
-        (["--soft-labels", "on"], "--ferplus"),
         (["--name", "a/b"], "--name 'a/b'"),
         (["--config", "/no/such.json"], "--config: /no/such.json is no file"),
         (["--resume", "nothing"], "no run 'nothing'"),

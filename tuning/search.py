@@ -119,15 +119,17 @@ def start_search(
             settled = settle_before_data(stage_config(config, stage), stage_type)
             config = dataclasses.replace(config, data=settled.data, framework=settled.framework)
         spaces = {stage: _space(stage_config(config, stage), stage, search, sized=sized) for stage in stages}
-        faces = read_faces(stage_config(config, stages[0]))
-        config = with_epochs(config, faces)
+        # The flat stage and those of the hierarchy need other train faces where only some are trained on votes.
+        settings = {own.learns_votes: own for own in (stage_config(config, stage) for stage in stages)}
+        faces = {votes: read_faces(own) for votes, own in settings.items()}
+        config = with_epochs(config, next(iter(faces.values())))
         planned = [_plan(stage_config(config, s), search, s, spaces[s], faces, command, notes) for s in stages]
     planned = _named(planned, name, studies)
     for study in planned:
-        _write_start(studies / study.name, study, faces)
+        _write_start(studies / study.name, study, faces[study.config.learns_votes])
     with _resumable(studies / _common_name(planned)):
         for study in planned:
-            go_on(studies / study.name, study, stage_type, faces=faces, way=way)
+            go_on(studies / study.name, study, stage_type, faces=faces[study.config.learns_votes], way=way)
     return studies / planned[-1].name
 
 
@@ -180,22 +182,26 @@ def _plan(
     search: SearchConfig,
     stage: str,
     space: Mapping[str, Dimension],
-    faces: Faces,
+    read: Mapping[bool, Faces],
     command: str,
     notes: Sequence[str],
 ) -> Study:
-    """One stage's study, not yet named."""
+    """One stage's study, not yet named; `read` are the faces by whether votes are learned."""
+    faces, soft_labels = read[config.learns_votes], config.for_stage(stage).soft_labels
     if stage not in (known := faces.taxonomy.stages(config.mode)):
         raise UserError(f"--stage {stage}: this data has no such stage; its stages are {', '.join(known)}")
     check_unseen(config.for_stage(stage).weights, set(faces.split("test")["pixel_hash"]))
-    view = StudyFaces(faces, config, stage=stage, fraction=search.fraction)
+    view = StudyFaces(faces, config, stage=stage, fraction=search.fraction, soft_labels=soft_labels)
     train, validation = view.of_size(config.data.image_size)
     data = {
         "dataset": "+".join(sorted(set(faces.manifest["source"]))),
         "path": config.data.data,
         "fingerprint": faces.images.fingerprint,
         "splits": split_fingerprint(faces),
-        "rows": {"train": len(faces.stage_view(stage, "train").rows), "validation": len(validation.rows)},
+        "rows": {
+            "train": len(faces.stage_view(stage, "train", soft_labels=soft_labels).rows),
+            "validation": len(validation.rows),
+        },
         "train_used": len(train.rows),
     }
     study = Study(

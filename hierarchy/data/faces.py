@@ -14,9 +14,11 @@ from hierarchy.config import DataConfig, RunConfig
 from hierarchy.data.depth import colours
 from hierarchy.data.generated import GENERATED, append_generated, check_makers, join_train, refuse_as_data
 from hierarchy.data.images import ImageSet, load_images
+from hierarchy.data.manifest import SOFT_PREFIX, UNDECIDED, vote_columns, with_votes
 from hierarchy.data.pixels.verdict import Verdict, require_published, verdict
 from hierarchy.data.sources import EMBEDDED, read_source
 from hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
+from hierarchy.data.undecided import join_undecided
 from hierarchy.errors import UserError
 from hierarchy.paths import DEFAULT_DATA
 from hierarchy.taxonomy import Taxonomy
@@ -79,14 +81,17 @@ class Faces:
         Args:
             stage: Name of a stage of the taxonomy.
             split: "train", "validation" or "test".
-            soft_labels: Use vote shares as targets; the manifest must hold them.
+            soft_labels: Use vote shares as targets; the manifest must hold them. Without, faces that people did not
+                agree on are left out.
         """
         rows = self.split(split)
+        if not soft_labels and UNDECIDED in rows:
+            rows = rows[~rows[UNDECIDED]]
         labels = np.array(self.taxonomy.stage_labels(stage, rows["emotion"]), dtype=np.int64)
         rows, labels = rows[labels >= 0], labels[labels >= 0]
         targets = np.eye(len(self.taxonomy.stage_classes(stage)), dtype=np.float32)[labels]
         if soft_labels:
-            votes = rows[[f"soft_{emotion}" for emotion in self.taxonomy.emotions]].to_numpy(np.float32)
+            votes = rows[[SOFT_PREFIX + emotion for emotion in self.taxonomy.emotions]].to_numpy(np.float32)
             targets = as_stage_shares(votes, self.taxonomy, stage, otherwise=targets)
         return StageFaces(
             pixels=self.images.pixels,
@@ -139,8 +144,12 @@ def resolve_data(config: DataConfig) -> DataConfig:
     return dataclasses.replace(config, dataset=SYNTHETIC)
 
 
-def read_manifest(config: DataConfig) -> pd.DataFrame:
+def read_manifest(config: DataConfig, *, undecided: bool = False) -> pd.DataFrame:
     """The manifest of the data that `config` (resolved) names, generated faces not included.
+
+    Args:
+        config: What to read.
+        undecided: With the faces that people did not agree on, which are only good for training on vote shares.
 
     Raises:
         UserError: It cannot be read, or nothing in it is real.
@@ -152,6 +161,8 @@ def read_manifest(config: DataConfig) -> pd.DataFrame:
     ]
     manifest = parts[0] if len(parts) == 1 else _merged(parts, config.paths)
     refuse_as_data(manifest)
+    if UNDECIDED in manifest and not undecided:
+        manifest = manifest[~manifest[UNDECIDED]].reset_index(drop=True)
     if is_synthetic(manifest).any():
         log.warning("SYNTHETIC faces: drawn by a program; scores on them say nothing about real people.")
     return _strong(manifest, config.min_intensity)
@@ -164,6 +175,8 @@ def _merged(parts: Sequence[pd.DataFrame], paths: Sequence[str]) -> pd.DataFrame
         UserError: Two of the places hold the same files.
     """
     repeated = pd.concat(parts)["id"].duplicated(keep=False).any()
+    voted = list(dict.fromkeys(column for part in parts for column in vote_columns(part)))
+    parts = [with_votes(part, voted) for part in parts]
     named = [
         part.assign(id=f"{number}/" + part["id"]) if repeated else part for number, part in enumerate(parts, start=1)
     ]
@@ -215,26 +228,38 @@ def read_faces(config: RunConfig) -> Faces:
         UserError: Anything that is wrong with the data or does not fit the taxonomy.
     """
     data = config.data
-    manifest = read_manifest(data)
+    manifest = read_manifest(data, undecided=config.learns_votes)
+    if config.learns_votes and UNDECIDED not in manifest:
+        raise UserError(
+            "--soft-labels trains on FER+ votes, which this data lacks; give --ferplus with FER-2013, or FER+'s folders"
+        )
     manifest = manifest[~manifest["emotion"].isin(data.left_out)].reset_index(drop=True)
     asked = config.grouping()
     asked.restrict(manifest["emotion"])  # data that does not fit is refused before the long decoding
     if data.generated:
         manifest = append_generated(manifest, Path(data.generated))
     images = decode(manifest, data, with_depth=config.reads_depth)
-    is_made = images.manifest["source"] == GENERATED
-    real, made = images.manifest[~is_made], images.manifest[is_made]
+    real, undecided, made = _kinds(images.manifest)
     taxonomy = _restricted(asked, real["emotion"])
     rows = _split(real, config)
     kept = limit_rows(rows, data.limit, seed=config.seed) if data.limit else rows
     note_shared_subjects(kept)
+    quick_look = {"share": (kept["split"] == "train").sum() / (rows["split"] == "train").sum(), "seed": config.seed}
+    if len(undecided):
+        kept = join_undecided(kept, undecided, rows=rows, emotions=taxonomy.emotions, **quick_look)
     if data.generated:
         check_makers(made, rows, Path(data.generated))
-        share = (kept["split"] == "train").sum() / (rows["split"] == "train").sum()
-        kept = join_train(kept, made, emotions=taxonomy.emotions, share=share, seed=config.seed)
+        kept = join_train(kept, made, emotions=taxonomy.emotions, **quick_look)
     faces = Faces(images=images, manifest=kept, taxonomy=taxonomy)
     require_published(faces.verdict, strict=data.strict_data)
     return faces
+
+
+def _kinds(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The rows that are split, those that people did not agree on, and the generated ones."""
+    made = manifest["source"] == GENERATED
+    undecided = manifest[UNDECIDED] if UNDECIDED in manifest else pd.Series(False, index=manifest.index)
+    return manifest[~made & ~undecided], manifest[undecided], manifest[made]
 
 
 def _split(manifest: pd.DataFrame, config: RunConfig) -> pd.DataFrame:

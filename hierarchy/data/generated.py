@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.manifest import SOFT_PREFIX, check_manifest
+from hierarchy.data.manifest import check_manifest, vote_columns, with_votes
 from hierarchy.data.sources import generated
 from hierarchy.data.sources._listing import subfolders
 from hierarchy.errors import UserError
@@ -44,10 +44,7 @@ def append_generated(manifest: pd.DataFrame, path: Path) -> pd.DataFrame:
         UserError: There are none, or they are damaged.
     """
     made = pd.concat([generated.read(folder) for folder in _folders(path)], ignore_index=True)
-    soft = [column for column in manifest.columns if column.startswith(SOFT_PREFIX)]
-    for column in soft:  # nobody voted on a generated face: its emotion has every vote
-        made[column] = (made["emotion"] == column.removeprefix(SOFT_PREFIX)).astype("float32")
-    joined = pd.concat([manifest, made], ignore_index=True)
+    joined = pd.concat([manifest, with_votes(made, vote_columns(manifest))], ignore_index=True)
     check_manifest(joined)
     return joined
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from hierarchy.config import SPLITS
@@ -23,6 +24,7 @@ MANIFEST_COLUMNS = (
 DEPTH_KINDS = ("", "metric", "relative")
 UNASSIGNED = ""
 SOFT_PREFIX = "soft_"
+UNDECIDED = "undecided"
 
 _NUMBER_COLUMNS = ("row", "intensity")
 _TEXT_COLUMNS = tuple(column for column in MANIFEST_COLUMNS if column not in _NUMBER_COLUMNS)
@@ -41,6 +43,7 @@ def make_manifest(
     depth_kinds: Sequence[str] | str = "",
     intensities: Sequence[int] | int = 0,
     soft: pd.DataFrame | None = None,
+    undecided: Sequence[bool] | bool = False,
 ) -> pd.DataFrame:
     """Build a manifest and check it; a single value stands for the same value in every row.
 
@@ -58,10 +61,12 @@ def make_manifest(
             "" without depth.
         intensities: How strong the expression is on the data set's own scale, from 1; 0 where it tells none.
         soft: `soft_<emotion>` columns, one row an image: shares of votes that sum to 1.
+        undecided: With `soft`: whether people did not agree on a face. Its emotion is the largest share; it is only
+            good for training on the shares.
 
     Returns:
-        A frame with `MANIFEST_COLUMNS` (int64 `row` and `intensity`, the others str), then float32 `soft` columns;
-        RangeIndex.
+        A frame with `MANIFEST_COLUMNS` (int64 `row` and `intensity`, the others str), then float32 `soft` columns
+        and bool `undecided`; RangeIndex.
 
     Raises:
         UserError: No rows, an unknown split or emotion, or an id that occurs twice.
@@ -79,8 +84,22 @@ def make_manifest(
     )
     if soft is not None:
         manifest = pd.concat([manifest, soft.reset_index(drop=True).astype("float32")], axis=1)
+        manifest[UNDECIDED] = np.asarray(undecided, dtype=bool)  # bare values: no index takes part
     check_manifest(manifest)
     return manifest
+
+
+def vote_columns(manifest: pd.DataFrame) -> list[str]:
+    """The columns that say how people voted; none where nobody did."""
+    return [column for column in manifest.columns if column.startswith(SOFT_PREFIX) or column == UNDECIDED]
+
+
+def with_votes(manifest: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """A manifest with the vote columns of another: where nobody voted, the emotion of a face has every vote."""
+    emotion = manifest["emotion"]
+    shares = {column: (emotion == column.removeprefix(SOFT_PREFIX)).astype("float32") for column in columns}
+    filled = {**shares, UNDECIDED: False}
+    return manifest.assign(**{column: filled[column] for column in columns if column not in manifest})
 
 
 def check_manifest(manifest: pd.DataFrame) -> None:

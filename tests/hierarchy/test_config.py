@@ -89,7 +89,6 @@ def test_settings_are_frozen():
         ({"epochs": "2,3"}, "given twice"),
         ({"epochs": "valence=2,valence=3"}, "given twice"),
         ({"epochs": "angry=2"}, "stage 'angry' is not part of this run; its stages are valence, positive, negative"),
-        ({"soft_labels": "negative=on"}, "--ferplus"),
         ({"epochs": ""}, "--epochs: expected a whole number"),
         ({"mode": "audit"}, "--mode: expected one of hierarchical, flat"),
     ],

@@ -95,12 +95,12 @@ def planned_work(entrant: Entrant, common: RunConfig, stage_type: type[Stage], f
     """Work of training all stages of one entrant, in the stages' own unit."""
     config, taxonomy, shape = entrant.config(common), entrant.taxonomy, faces.images.pixels.shape[1:]
     own = dataclasses.replace(faces, taxonomy=taxonomy)
-    return sum(
-        stage_type.planned_work(
-            config.for_stage(stage), shape, len(taxonomy.stage_classes(stage)), own.stage_view(stage, "train").labels
-        )
-        for stage in entrant.stages
-    )
+    work = 0.0
+    for stage in entrant.stages:
+        settings = config.for_stage(stage)
+        labels = own.stage_view(stage, "train", soft_labels=settings.soft_labels).labels
+        work += stage_type.planned_work(settings, shape, len(taxonomy.stage_classes(stage)), labels)
+    return work
 
 
 def is_complete(place: Path) -> bool:

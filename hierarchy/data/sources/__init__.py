@@ -43,7 +43,8 @@ def read_source(path: Path | None, *, dataset: str | None = None, ferplus: Path 
     Args:
         path: A folder (or the folder around it), a csv or a zip; None for one of `EMBEDDED`.
         dataset: The source's name, where the user gives it; None to recognise it from the content.
-        ferplus: Votes of FER+ (fer2013new.csv) to take labels from, with a csv of FER-2013.
+        ferplus: Votes of FER+ to take labels from: fer2013new.csv with a csv of FER-2013, a table by file name with
+            Kaggle's folder copy.
 
     Returns:
         The manifest; see `hierarchy.data.manifest`.
@@ -84,10 +85,12 @@ def _read_embedded(dataset: str | None, ferplus: Path | None) -> "pd.DataFrame":
 def _read(name: str, root: Path | None, ferplus: Path | None) -> "pd.DataFrame":
     if ferplus is None:
         return source_module(name).read(root)
+    if name == "ferplus":
+        raise UserError(f"{root} holds the votes of FER+ already, in label.csv; leave out --ferplus")
     if name != _WITH_FERPLUS:
         raise UserError(f"FER+ labels belong to {_WITH_FERPLUS}, but the data set is {name}; leave out --ferplus")
     if not ferplus.is_file():
-        raise UserError(f"FER+ labels: {ferplus} is not a file; fer2013new.csv is needed")
+        raise UserError(f"FER+ labels: {ferplus} is not a file; fer2013new.csv or a table by file name is needed")
     return source_module(name).read(root, ferplus=ferplus)
 
 

@@ -44,7 +44,8 @@ def read(path: Path, *, ferplus: Path | None = None) -> pd.DataFrame:
 
     Args:
         path: A csv, a folder with one, or Kaggle's folder copy.
-        ferplus: The votes of FER+ (fer2013new.csv) to take labels from; only with a csv.
+        ferplus: The votes of FER+ to take labels from: fer2013new.csv for a csv, a table by file name for the folder
+            copy. The manifest's source is then ferplus.
 
     Returns:
         The manifest with the official splits: by `Usage`, or by what the file names begin with.
@@ -55,19 +56,13 @@ def read(path: Path, *, ferplus: Path | None = None) -> pd.DataFrame:
     csv = path if path.is_file() else _pixel_csv.find_csv(path, _CSV_NAMES)
     if csv is not None:
         return _read_csv(csv, ferplus)
-    if ferplus is not None:
-        raise UserError(
-            f"FER+ labels go by the row number of fer2013.csv, which {path} does not tell; "
-            f"give fer2013.csv or icml_face_data.csv as data"
-        )
-    return _read_folder(path)
+    return _read_folder(path, ferplus)
 
 
 def _read_csv(csv: Path, ferplus: Path | None) -> pd.DataFrame:
     faces = _pixel_csv.read_faces(csv, EMOTION_IDS)
-    soft = None
     if ferplus is not None:
-        faces, soft = _ferplus.relabel(faces, csv=csv, ferplus=ferplus)
+        return _ferplus.read_csv(csv, faces, ferplus)
     return make_manifest(
         ids=[f"fer{row:07d}" for row in faces.index],
         paths=str(csv.resolve()),
@@ -75,11 +70,10 @@ def _read_csv(csv: Path, ferplus: Path | None) -> pd.DataFrame:
         emotions=faces["emotion"],
         splits=faces["split"],
         source=_NAME,
-        soft=soft,
     )
 
 
-def _read_folder(root: Path) -> pd.DataFrame:
+def _read_folder(root: Path, ferplus: Path | None) -> pd.DataFrame:
     faces = list_faces(root)
     names = pd.Series(stems(faces["file"]))
     # Kaggle's test folder merges PublicTest and PrivateTest, so the folder does not tell the split: the name does.
@@ -90,6 +84,8 @@ def _read_folder(root: Path) -> pd.DataFrame:
             f"{root}: {len(odd)} file names do not begin with Training_, PublicTest_ or PrivateTest_ (first: "
             f"{odd.iloc[0]}), so the official split is unknown; --dataset folder takes the split from the folders"
         )
+    if ferplus is not None:
+        return _ferplus.read_folder(root, faces.assign(split=splits), ferplus)
     return make_manifest(
         ids=_distinct(names, faces["emotion"]),
         paths=absolute(root, faces["file"]),

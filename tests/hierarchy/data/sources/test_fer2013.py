@@ -101,12 +101,6 @@ def test_an_empty_file_is_refused(tmp_path):
         read_source(tmp_path / "fer2013.csv")
 
 
-def test_ferplus_needs_the_csv(place, write):
-    root = place("train/angry/Training_1.jpg")
-    with pytest.raises(UserError, match=r"give fer2013.csv or icml_face_data.csv"):
-        read_source(root, ferplus=write("fer2013new.csv", "x"))
-
-
 @pytest.mark.real_data
 @needs_real_data
 def test_the_real_folder_copy():
