@@ -222,3 +222,18 @@ def test_alterations_of_a_few_true_faces_are_told(path, kind):
     (line,) = verdict(ImageSet(images.pixels[rows], part, images.bad, "", np.concatenate(changed))).known
     assert line.startswith("this is not FER-2013 as published")
     assert kind in line
+
+
+@pytest.mark.parametrize("path", [real("fer2013")])
+def test_true_faces_with_other_labels_are_no_alteration_and_altered_ones_are(path):
+    images = loaded(path)
+    manifest = images.manifest.assign(source="ferplus")
+    relabelled = ImageSet(images.pixels, manifest, images.bad, "", images.measures)
+    assert not verdict(relabelled).altered
+    surprise = np.flatnonzero(manifest["emotion"] == "surprise")
+    part = manifest.iloc[surprise].reset_index(drop=True)
+    one = verdict(ImageSet(images.pixels[surprise], part, images.bad, "", images.measures[surprise]))
+    assert not one.altered, one.known
+    changed = measure(np.stack([cv2.equalizeHist(p[..., 0]) for p in images.pixels[surprise]]))
+    (line,) = verdict(ImageSet(images.pixels[surprise], part, images.bad, "", changed)).known
+    assert "look histogram-equalised" in line
