@@ -1,9 +1,9 @@
 """dlib's face recognition network, a residual network of 29 convolutions after He et al. (2016), for emotions.
 
 D. E. King published it in 2017 with dlib ("Dlib-ml: a machine learning toolkit", JMLR 2009) as
-`dlib_face_recognition_resnet_model_v1`, and gave the weights into the public domain. They were learned by telling apart
-the people of about three million face pictures; nobody told them of emotions, and they saw no label of FER-2013.
-Fine-tuned, they know faces from the first step on; frozen, they tell emotions poorly.
+`dlib_face_recognition_resnet_model_v1`, and gave the weights to the public domain (CC0). They were learned by telling
+apart the people of about three million face pictures, without any label of an emotion and so without FER-2013's. They
+are a start for fine-tuning; frozen, they tell emotions apart poorly.
 
 dlib's scaling by a learned factor and offset is a batch normalisation here. As loaded, it computes just that: its
 statistics are 0 and 1. `models.normalisation.measure_statistics` puts those of real faces in their place.
@@ -45,10 +45,9 @@ def face_resnet(
     """Build the strided 7x7 convolution, residual blocks of two 3x3 ones, and a linear head on the averaged map.
 
     dlib takes faces of 150 pixels, and gives a vector of 128 numbers where the head is here. From 103 pixels on, every
-    map is cut from the one before as in dlib; 112, the default, is the usual size of face recognition above that and
-    costs half as much as 150. Below 103 pixels (the last block's, below 71 also those before it) a map that is smaller
-    than the kernel is filled with zeros, below and to the right; below 71 pixels that takes from the strength of the
-    last maps, so that dlib's weights are worth less.
+    block works as in dlib; the default, 112, is a usual size of face recognition and costs little over half of 150.
+    Below that, a map smaller than a 3x3 kernel is filled with zeros, below and to the right: one row and column before
+    the last block down to 71 pixels, and more below 71, which weakens the last maps, and dlib's weights with them.
 
     Args:
         input_shape: (height, width, channels) in pixels. Grey is copied to three channels, so that a grey face uses the
@@ -58,8 +57,9 @@ def face_resnet(
         blocks: Residual blocks of each stage; as many entries as `widths`.
         dropout: Share of the averaged map's channels dropped before the head while training, in [0, 1); dlib drops
             none.
-        batch_norm_momentum: Share of the moving statistics that one step keeps. The default, 0.9, forgets the measured
-            ones within some thirty steps, so that they follow the fine-tuned weights.
+        batch_norm_momentum: Share of the moving statistics that one step keeps. With the default, 0.9, they are of the
+            last twenty steps or so. While the rate is high they lag behind the weights, and validation scores with
+            them; at the end of a schedule, when the rate is near zero, they do not.
         weights: "dlib-face" for dlib's, from the package `face_recognition_models`; they fit its own widths and blocks.
 
     Returns:
