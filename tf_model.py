@@ -574,7 +574,7 @@ MODES = {
         texts={"out": "also write the table, with every flag that was set, to FILE.csv"},
     ),
     "models": Mode(
-        summary="list the models with their input, parameters, multiply-adds and source",
+        summary="list the models with their input, cost, pretrained weights and source",
         example="--mode models",
         call=_models,
         fields={},

@@ -16,6 +16,7 @@ from typing import Any
 
 from hierarchy.errors import UserError
 from hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, TRUNK, Taxonomy, canonical_emotion, load_taxonomy
+from models.registry import NO_WEIGHTS, PRETRAINED
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -128,7 +129,9 @@ class StageConfig:
         "how an RGB-D model reads depth (default: normals, the directions of the surface)",
         choices=("relief", "distance", "normals"),
     )
-    weights: str = option("none", "first weights: none, imagenet, or RUN/STAGE of another run", metavar="FROM")
+    weights: str = option(
+        NO_WEIGHTS, f"first weights: none, {', '.join(PRETRAINED)}, or RUN/STAGE of another run", metavar="FROM"
+    )
     freeze: int = option(0, "train only the last layer for the first N epochs", low=0)
     thaw_rate: float = option(0.1, "share of the learning rate that the thawed model goes on with", above=0, high=1)
     epochs: int | None = option(None, "passes over the drawn train rows (default: 24, or 4 on synthetic faces)", low=1)

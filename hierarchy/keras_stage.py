@@ -21,17 +21,19 @@ from hierarchy.data.sampling import draw_rows
 from hierarchy.errors import NoRoomError, UserError
 from hierarchy.progress import Progress
 from hierarchy.stage import Stage, remedy, scored_groups, scored_logits, train_batches, training_record
-from hierarchy.transfer import IMAGENET, NO_WEIGHTS, with_fresh_head
+from hierarchy.transfer import NAMED, with_fresh_head
 from models import layers  # registers our layers, too, so that saved models load
 from models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
 from models.cost import Cost, multiply_adds, parameters, planned_cost
 from models.heads import with_composed_answer
-from models.pretrained import check_imagenet
-from models.registry import create_model, model_info, parse_spec
+from models.normalisation import measure_statistics
+from models.pretrained import check_pretrained
+from models.registry import NO_WEIGHTS, PRETRAINED, create_model, model_info, parse_spec
 from models.rgbd import depth_reading, set_depth_statistics
 
 TORCH_MODEL = "model.pt"
 LOOKING_TWICE = "looking_twice"
+_MEASURED = 2048  # train faces, at most, that batch normalisation is measured on
 
 
 class KerasStage(Stage):
@@ -59,13 +61,13 @@ class KerasStage(Stage):
 
     @classmethod
     def check(cls, config: StageConfig, shape: tuple[int, int, int]) -> None:
-        """Refuse a model that cannot be built for `shape`, or whose ImageNet weights cannot be had."""
+        """Refuse a model that cannot be built for `shape`, or whose pretrained weights cannot be had."""
         _planned_cost(config.model_spec, shape, 2)
-        if config.weights == IMAGENET:
+        if (weights := _pretrained(config)) != NO_WEIGHTS:
             try:
-                check_imagenet(config.model_spec)
+                check_pretrained(config.model_spec, weights)
             except ValueError as error:
-                raise UserError(f"--weights imagenet: {error}") from error
+                raise UserError(f"--weights {weights}: {error}") from error
             keras.backend.clear_session()
 
     @classmethod
@@ -101,11 +103,11 @@ class KerasStage(Stage):
         """Train with Keras; see `Stage.fit`."""
         keras.utils.set_random_seed(seed)
         batches = train_batches(train, config, seed)
-        network = _first_network(config, train, len(self.classes))
+        saved = training.read_checkpoint(folder)
+        network = _first_network(config, train, len(self.classes), seed=None if saved else seed)
         answering = with_composed_answer(network, self.groups) if self.groups else network
         trainer = training.build_trainer(answering, config, seed)
         loss = training.build_loss(config, train.labels, train.targets.shape[1])
-        saved = training.read_checkpoint(folder)
         history = list(saved.history) if saved else []
         work = multiply_adds(network) * batches.faces_per_step
         progress.done += work * batches.steps_per_epoch * len(history)
@@ -184,15 +186,35 @@ def _no_retracing(record: logging.LogRecord) -> bool:
     return "triggered tf.function retracing" not in str(record.msg)
 
 
-def _first_network(config: StageConfig, train: StageFaces, num_classes: int) -> keras.Model:
-    """A fresh model with the first weights that the settings ask for, and the scale of the train faces' depth."""
-    imagenet = {"weights": IMAGENET} if config.weights == IMAGENET else {}
-    network = build_model(config.model_spec, train.pixels.shape[1:], num_classes, **imagenet)
+def _pretrained(config: StageConfig) -> str:
+    """The name of the weights that the settings, or the model's own, ask for; none where they name none or a file."""
+    if config.weights != NO_WEIGHTS:
+        return config.weights if config.weights in PRETRAINED else NO_WEIGHTS
+    return parse_spec(config.model)[1].get("weights") or NO_WEIGHTS
+
+
+def _first_network(config: StageConfig, train: StageFaces, num_classes: int, *, seed: int | None) -> keras.Model:
+    """A fresh model with the first weights that the settings ask for, and with what is measured on the train faces.
+
+    The seed draws the faces that batch normalisation is measured on, where the weights come without statistics; None
+    leaves that out, for a checkpoint that holds them already.
+    """
+    weights = _pretrained(config)
+    network = build_model(config.model_spec, train.pixels.shape[1:], num_classes, weights=weights)
     if reading := depth_reading(network):
         set_depth_statistics(network, *depth_statistics(train.pixels, train.rows, reading=reading))
-    if config.weights in (NO_WEIGHTS, IMAGENET):
+    if config.weights in NAMED:
+        if seed is not None and weights != NO_WEIGHTS and not PRETRAINED[weights].normalised:
+            measure_statistics(network, _measured_faces(train, seed))
         return network
     return with_fresh_head(load_model(Path(config.weights)), network, source=config.weights)
+
+
+def _measured_faces(train: StageFaces, seed: int) -> tf.data.Dataset:
+    """Batches of train faces, drawn without regard to their classes and as they are."""
+    count = min(_MEASURED, len(train.rows))
+    rows = np.random.default_rng(seed).choice(train.rows, count, replace=False)
+    return evaluation_batches(train.pixels, np.sort(rows))
 
 
 def _fit_phase(

@@ -1,4 +1,4 @@
-"""The models by name: input, parameters, multiply-adds, ImageNet weights, source."""
+"""The models by name: input, parameters, multiply-adds, pretrained weights, source."""
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ _HEADINGS = {
     "input": "input",
     "parameters": "parameters",
     "multiply_adds": "multiply-adds",
-    "imagenet": "ImageNet",
+    "pretrained": "weights",
     "source": "source",
 }
 _NUMBERS = ("parameters", "multiply_adds")
@@ -25,8 +25,8 @@ def model_table(*, num_classes: int = 7, channels: int = 1) -> pd.DataFrame:
         channels: 1 for grey pictures, 3 for colour; a model that takes other planes has its own default.
 
     Returns:
-        Columns name; input, such as 48x48x1; parameters and multiply_adds of one picture, counts; imagenet, whether the
-        model can start from ImageNet weights; source.
+        Columns name; input, such as 48x48x1; parameters and multiply_adds of one picture, counts; pretrained, a
+        tuple of names of weights that the model can start from; source.
     """
     rows = []
     for info in map(model_info, list_models()):
@@ -38,7 +38,7 @@ def model_table(*, num_classes: int = 7, channels: int = 1) -> pd.DataFrame:
                 "input": "x".join(map(str, shape)),
                 "parameters": cost.parameters,
                 "multiply_adds": cost.multiply_adds,
-                "imagenet": info.imagenet,
+                "pretrained": info.pretrained,
                 "source": info.source,
             }
         )
@@ -49,7 +49,7 @@ def models_text(table: pd.DataFrame) -> str:
     """The rows of `model_table` as aligned lines under their headings."""
     shown = table.assign(
         **{column: table[column].map(short_count) for column in _NUMBERS},
-        imagenet=table["imagenet"].map({True: "yes", False: "no"}),
+        pretrained=table["pretrained"].map(lambda names: ", ".join(names) or "none"),
     )
     columns = [[heading, *shown[column]] for column, heading in _HEADINGS.items()]
     aligned = [_aligned(cells, right=column in _NUMBERS) for column, cells in zip(_HEADINGS, columns, strict=True)]

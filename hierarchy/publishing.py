@@ -22,7 +22,8 @@ from hierarchy.pipeline import judge_run
 from hierarchy.stage import HISTORY, RECORD, Stage
 from hierarchy.stage_training import calibrate_stage
 from hierarchy.training import MODEL, save_small_model
-from hierarchy.transfer import NO_WEIGHTS, weights_name
+from hierarchy.transfer import weights_name
+from models.registry import NO_WEIGHTS
 
 _PLACES = ("--results", "--logs", "--study-dir")  # of a command, left out of what is published
 _FOLDERS = ("--data", "--generated", "--ferplus")

@@ -12,11 +12,12 @@ from hierarchy.errors import UserError
 from hierarchy.evaluation.wording import duration
 from hierarchy.runs import SPLITS, STAGES, find_run
 from hierarchy.taxonomy import TRUNK
+from models.registry import NO_WEIGHTS, PRETRAINED
 
 if TYPE_CHECKING:
     import keras
 
-NO_WEIGHTS, IMAGENET = "none", "imagenet"
+NAMED = (NO_WEIGHTS, *PRETRAINED)  # weights that are no file
 MODEL = "model.keras"
 HISTORY = "history.csv"
 HEAD = "predictions"
@@ -35,7 +36,7 @@ def resolve_weights(config: RunConfig, results: Path) -> RunConfig:
         given = settings.get("weights", NO_WEIGHTS)
         return {
             **settings,
-            **({} if given in (NO_WEIGHTS, IMAGENET) else {"weights": str(find_weights(given, results))}),
+            **({} if given in NAMED else {"weights": str(find_weights(given, results))}),
         }
 
     stage = dataclasses.replace(config.stage, **found({"weights": config.stage.weights}))
@@ -71,15 +72,15 @@ def find_weights(given: str, results: Path) -> Path:
     found = next((place for place in places if place.is_file() and place.suffix == ".keras"), None)
     if found is None:
         raise UserError(
-            f"--weights {given}: no such weights; expected none, imagenet, RUN/STAGE of a finished stage "
+            f"--weights {given}: no such weights; expected {', '.join(NAMED)}, RUN/STAGE of a finished stage "
             f"(below {results} or as a path) or a .keras file"
         )
     return found
 
 
 def weights_name(weights: str) -> str:
-    """`RUN/STAGE` of a .keras file in a run folder; none and imagenet stay."""
-    if weights in (NO_WEIGHTS, IMAGENET):
+    """`RUN/STAGE` of a .keras file in a run folder; none and names of pretrained weights stay."""
+    if weights in NAMED:
         return weights
     path = Path(weights)
     return f"{path.parent.parent.parent.name}/{path.parent.name}"
@@ -89,11 +90,13 @@ def note_first_weights(weights: Mapping[str, str]) -> None:
     """Say, for the report, which stages begin with what another training has learned.
 
     Args:
-        weights: Stage -> `none`, `imagenet` or a .keras file.
+        weights: Stage -> `none`, a name of `PRETRAINED` or a .keras file.
     """
-    files = dict.fromkeys(given for given in weights.values() if given not in (NO_WEIGHTS, IMAGENET))
-    for file in files:
+    for file in dict.fromkeys(given for given in weights.values() if given != NO_WEIGHTS):
         named = ", ".join(stage for stage, given in weights.items() if given == file)
+        if file in PRETRAINED:
+            log.warning("First weights of %s: %s, %s.", named, file, PRETRAINED[file].origin)
+            continue
         spent = _cpu_seconds(Path(file).with_name(HISTORY))
         told = f" ({duration(spent)} of processor time)" if spent else ""
         origin = weights_name(file) if spent else Path(file).name
@@ -122,7 +125,7 @@ def check_unseen(weights: str, test_hashes: set[str], validation_hashes: Collect
     Raises:
         UserError: It saw test faces.
     """
-    if weights in (NO_WEIGHTS, IMAGENET):
+    if weights in NAMED:
         return
     splits = Path(weights).parent.parent.parent / SPLITS
     _check_unseen(splits, f"--weights {weights}", test_hashes, validation_hashes)

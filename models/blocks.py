@@ -109,7 +109,7 @@ def strided_pixels(x: Any, stride: int, *, name: str) -> Any:
 
 
 def scaled_rgb(pixels: Any, *, mean: Sequence[float], deviation: Sequence[float] = (1.0, 1.0, 1.0)) -> Any:
-    """Scale pixels as ImageNet weights expect them; grey is copied to three channels, which loses nothing.
+    """Scale pixels as weights trained in colour expect them; grey is copied to three channels, which loses nothing.
 
     Args:
         pixels: (batch, height, width, 1 or 3) symbolic tensor in [0, 255].
@@ -123,7 +123,7 @@ def scaled_rgb(pixels: Any, *, mean: Sequence[float], deviation: Sequence[float]
         ValueError: There are other planes than those.
     """
     if pixels.shape[-1] not in (1, 3):
-        raise ValueError(f"scaling by ImageNet's colours is for 1 or 3 channels, not for {pixels.shape[-1]}")
+        raise ValueError(f"scaling by given colours is for 1 or 3 channels, not for {pixels.shape[-1]}")
     if pixels.shape[-1] == 1:
         pixels = layers.Concatenate(name="rgb")([pixels, pixels, pixels])
     scale = [1 / d for d in deviation]

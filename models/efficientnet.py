@@ -22,7 +22,7 @@ _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
 
-@register_model(smallest=32, source="Tan and Le, 2019, as in a public CK+48 project", imagenet=True)
+@register_model(smallest=32, source="Tan and Le, 2019, as in a public CK+48 project", pretrained=("imagenet",))
 def efficientnet_b0(
     *,
     input_shape: tuple[int, int, int],

@@ -102,6 +102,61 @@ def _windows(count: int, size: int) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable(package="fer")
+class ZeroFilled(keras.layers.Layer):
+    """Fill a map with zeros, below and to the right, until it has at least `size` rows and columns.
+
+    Input: (batch, height, width, channels) with a fixed height and width. Output: (batch, max(height, size),
+    max(width, size), channels).
+
+    Args:
+        size: Least height and width of the result in pixels.
+        **options: Keras's own layer options, such as `name`.
+    """
+
+    def __init__(self, *, size: int, **options: Any):
+        super().__init__(**options)
+        self.size = size
+
+    def call(self, maps: Any) -> Any:
+        """Fill a batch of maps."""
+        return _zero_filled(maps, self.compute_output_shape(maps.shape))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the filled maps."""
+        batch, height, width, channels = input_shape
+        return batch, max(height, self.size), max(width, self.size), channels
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings that a saved model needs to build the layer again."""
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="fer")
+class ZeroFilledSum(keras.layers.Layer):
+    """Add two maps whose sizes may differ: zeros stand below, to the right and in the last channels of the smaller one.
+
+    Input: two maps (batch, height, width, channels), each with a fixed height and width. Output: their sum, on each
+    axis as large as the larger of them.
+    """
+
+    def call(self, maps: list[Any]) -> Any:
+        """Add a batch of maps."""
+        first, second = (_zero_filled(x, self.compute_output_shape([y.shape for y in maps])) for x in maps)
+        return first + second
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """Return the shape of the sum."""
+        (batch, *first), (_, *second) = input_shape
+        return batch, *map(max, first, second)
+
+
+def _zero_filled(maps: Any, shape: tuple[int | None, ...]) -> Any:
+    """Maps with zeros behind the last row, column and channel, as far as `shape` goes beyond them."""
+    missing = [(0, 0), *((0, wanted - size) for size, wanted in zip(maps.shape[1:], shape[1:], strict=True))]
+    return ops.pad(maps, missing) if any(after for _, after in missing) else maps
+
+
+@keras.saving.register_keras_serializable(package="fer")
 class ClassTokenAndPositions(keras.layers.Layer):
     """Put a learned token before those of the patches, and add a learned embedding to every position.
 

@@ -18,7 +18,7 @@ _FROZEN = 15
 _GREY = (127.5, 127.5, 127.5)  # pixels become [-1, 1]
 
 
-@register_model(smallest=32, source="Howard et al., 2017, as in a public FER-2013 project", imagenet=True)
+@register_model(smallest=32, source="Howard et al., 2017, as in a public FER-2013 project", pretrained=("imagenet",))
 def mobilenet(
     *,
     input_shape: tuple[int, int, int],

@@ -1,4 +1,4 @@
-"""ImageNet weights, through the downloads and caches of keras.applications and of the optional keras-hub."""
+"""Pretrained weights: whether they can be had; and those that keras.applications and keras-hub download and keep."""
 
 import importlib
 import os
@@ -15,11 +15,12 @@ from models.spec import parse_spec
 _WITHOUT = "train without them: --weights none"
 
 
-def check_imagenet(spec: str) -> None:
-    """Get the ImageNet weights of a model, so that their absence is known before any data is read.
+def check_pretrained(spec: str, weights: str) -> None:
+    """Get the weights of a model, so that their absence is known before any data is read.
 
     Args:
         spec: Name or spec of a model; see `models.registry.create_model`.
+        weights: Their name, of `models.registry.PRETRAINED`.
 
     Raises:
         ValueError: The model has no such weights, or they can neither be found nor downloaded.
@@ -27,9 +28,7 @@ def check_imagenet(spec: str) -> None:
     name, settings = parse_spec(spec)
     info = model_info(name)
     channels = 3 if 3 in info.channels else info.channels[0]
-    create_model(
-        name, input_shape=(info.size, info.size, channels), num_classes=2, **{**settings, "weights": "imagenet"}
-    )
+    create_model(name, input_shape=(info.size, info.size, channels), num_classes=2, **{**settings, "weights": weights})
 
 
 def application(build: Callable[..., keras.Model], *, file: str, **keywords: Any) -> keras.Model:

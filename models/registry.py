@@ -20,6 +20,7 @@ _BUILT_IN = {
     "convnet": "models.convnet",
     "deep_cnn": "models.plain_cnn",
     "efficientnet_b0": "models.efficientnet",
+    "face_resnet": "models.face_resnet",
     "googlenet": "models.googlenet",
     "hierarchical_cnn": "models.hierarchical_cnn",
     "mini_xception": "models.mini_xception",
@@ -33,7 +34,33 @@ _BUILT_IN = {
     "vit_b16": "models.vit",
     "vit_small_patch": "models.vit",
 }
-_WEIGHTS = ("none", "imagenet")
+NO_WEIGHTS = "none"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that a model can begin with.
+
+    Attributes:
+        title: What they are called in a sentence.
+        origin: What they were learned from.
+        normalised: Whether their batch normalisations hold statistics of the pictures that they were learned from.
+    """
+
+    title: str
+    origin: str
+    normalised: bool = True
+
+
+# By the name that settings give them; which models have them, each builder's `@register_model` says.
+PRETRAINED = {
+    "imagenet": Pretrained("ImageNet weights", "learned from the thousand classes of ImageNet"),
+    "dlib-face": Pretrained(
+        "dlib-face weights",
+        "learned by telling people apart on about three million faces, without any label of an emotion",
+        normalised=False,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +72,7 @@ class ModelInfo:
         size: Image side in pixels that the model was made for.
         smallest: Least height and width in pixels that it can work with.
         source: Paper or origin.
-        imagenet: Whether it can start from ImageNet weights.
+        pretrained: Names of the weights that it can start from; see `PRETRAINED`.
         channels: Channel counts that it accepts; the first is its default.
     """
 
@@ -53,7 +80,7 @@ class ModelInfo:
     size: int
     smallest: int
     source: str
-    imagenet: bool
+    pretrained: tuple[str, ...] = ()
     channels: tuple[int, ...] = (1, 3)
 
 
@@ -71,7 +98,7 @@ def register_model(
     smallest: int = 16,
     size: int = 48,
     source: str = "",
-    imagenet: bool = False,
+    pretrained: tuple[str, ...] = (),
     channels: tuple[int, ...] = (1, 3),
 ) -> Callable[[Callable[..., keras.Model]], Callable[..., keras.Model]]:
     """Make a builder available to `create_model` under its function name.
@@ -84,12 +111,13 @@ def register_model(
         smallest: Least height and width in pixels that the builder can work with.
         size: Height and width in pixels that the model was made for; its default.
         source: Paper or origin, for the listing.
-        imagenet: Whether the builder takes the keyword `weights`, "none" or "imagenet".
+        pretrained: Names of weights, of `PRETRAINED`; with any, the builder takes the keyword `weights`, "none" or one
+            of them.
         channels: Channel counts that the builder accepts, its default first: 1 for grey, 3 for colour; 2 and 4 for
             those with a depth plane behind them.
 
     Raises:
-        ValueError: The name is taken by another builder, or the default size is too small.
+        ValueError: The name is taken by another builder, the default size is too small, or weights have no entry.
     """
 
     def register(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
@@ -99,7 +127,9 @@ def register_model(
             raise ValueError(f"model name {name!r} is taken by {owner}; choose another function name")
         if size < smallest:
             raise ValueError(f"model {name!r}: its size of {size} pixels is less than its smallest, {smallest}")
-        _entries[name] = _Entry(build, ModelInfo(name, size, smallest, source, imagenet, channels))
+        if unknown := set(pretrained) - set(PRETRAINED):
+            raise ValueError(f"model {name!r}: no pretrained weights {min(unknown)!r}; known: {', '.join(PRETRAINED)}")
+        _entries[name] = _Entry(build, ModelInfo(name, size, smallest, source, pretrained, channels))
         return build
 
     return register
@@ -133,7 +163,7 @@ def create_model(
     *,
     input_shape: tuple[int, int, int] | None = None,
     num_classes: int = 7,
-    weights: str = "none",
+    weights: str = NO_WEIGHTS,
     **keywords: Any,
 ) -> keras.Model:
     """Build a model by name.
@@ -143,7 +173,7 @@ def create_model(
         input_shape: (height, width, channels) in pixels; 1 or 3 channels, or those of `model_info(name).channels`. None
             for the first of these at the model's own size.
         num_classes: Number of logits, 2 or more.
-        weights: "none" to begin at random, or as the spec says; "imagenet" where the model has such weights.
+        weights: "none" to begin at random, or as the spec says; a name of `PRETRAINED` that the model has weights of.
         **keywords: The builder's own settings, such as `dropout`; they go over those of the spec.
 
     Returns:
@@ -158,7 +188,7 @@ def create_model(
     return _create(name, settings, keywords, input_shape, num_classes, weights, channels=_find(name).info.channels)
 
 
-def create_backbone(spec: str, *, input_shape: tuple[int, int, int], weights: str = "none") -> keras.Model:
+def create_backbone(spec: str, *, input_shape: tuple[int, int, int], weights: str = NO_WEIGHTS) -> keras.Model:
     """Build a model for pictures that is to become a part of another one: on any number of planes.
 
     Args:
@@ -190,14 +220,14 @@ def _create(
 ) -> keras.Model:
     entry = _find(name)
     of_spec = settings.pop("weights", None)  # parse_spec reads none as None
-    if weights == "none" and of_spec is not None:
+    if weights == NO_WEIGHTS and of_spec is not None:
         weights = of_spec
     size = entry.info.size
     asked = (size, size, entry.info.channels[0]) if input_shape is None else input_shape
     shape = checked_request(name, asked, num_classes, smallest=entry.info.smallest, channels=channels)
     settings = checked_keywords(name, entry.build, settings | keywords)
     _check_weights(entry.info, weights)
-    if entry.info.imagenet:
+    if entry.info.pretrained:
         settings["weights"] = weights
     model = entry.build(input_shape=shape, num_classes=num_classes, **settings)
     _check_contract(name, model, num_classes)
@@ -216,11 +246,12 @@ def _find(name: str) -> _Entry:
 
 
 def _check_weights(info: ModelInfo, weights: object) -> None:
-    if weights not in _WEIGHTS:
-        raise ValueError(f"weights is {weights!r}; {info.name} takes {' or '.join(_WEIGHTS)}")
-    if weights == "imagenet" and not info.imagenet:
-        having = ", ".join(name for name in list_models() if model_info(name).imagenet)
-        raise ValueError(f"{info.name} has no ImageNet weights (use weights none); models that have: {having}")
+    if weights in (NO_WEIGHTS, *info.pretrained):
+        return
+    if weights not in PRETRAINED:
+        raise ValueError(f"weights is {weights!r}; {info.name} takes {' or '.join((NO_WEIGHTS, *info.pretrained))}")
+    having = ", ".join(name for name in list_models() if weights in model_info(name).pretrained)
+    raise ValueError(f"{info.name} has no {PRETRAINED[weights].title} (use weights none); models that have: {having}")
 
 
 def _check_contract(name: str, model: keras.Model, num_classes: int) -> None:

@@ -28,7 +28,7 @@ _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
 
-@register_model(smallest=16, source="He et al., 2016", imagenet=True)
+@register_model(smallest=16, source="He et al., 2016", pretrained=("imagenet",))
 def resnet18(
     *,
     input_shape: tuple[int, int, int],

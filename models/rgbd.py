@@ -23,7 +23,9 @@ _SQUEEZE_RATIO = 8
 _DEVIATION = 0.05
 
 
-@register_model(smallest=32, size=64, source="this project, after Xue et al., 2021", imagenet=True, channels=(4, 2))
+@register_model(
+    smallest=32, size=64, source="this project, after Xue et al., 2021", pretrained=("imagenet",), channels=(4, 2)
+)
 def rgbd_fusion(
     *,
     input_shape: tuple[int, int, int],
@@ -158,7 +160,7 @@ def _branch(spec: str, pixels: Any, image: Any, *, end: Callable[..., Any], weig
         return layer(*keras.tree.map_structure(lambda x: image if x is pixels else x, inputs), **options)
 
     branch = keras.models.clone_model(trunk, input_tensors=pixels, clone_function=renamed, call_function=call)
-    if weights == "imagenet":
+    if weights != "none":
         for layer in trunk.layers[1:]:
             branch.get_layer(f"{name}_{layer.name}").set_weights(layer.get_weights())
     return branch.output

@@ -72,7 +72,7 @@ def vgg13(
     return keras.Model(pixels, x, name="vgg13")
 
 
-@register_model(smallest=32, source=_SOURCE, imagenet=True)
+@register_model(smallest=32, source=_SOURCE, pretrained=("imagenet",))
 def vgg16(
     *,
     input_shape: tuple[int, int, int],

@@ -19,7 +19,7 @@ _BASE = {"patch": 16, "depth": 12, "heads": 12, "dim": 768, "mlp_dim": 3072}
 _GREY = (127.5, 127.5, 127.5)  # pixels become [-1, 1]
 
 
-@register_model(smallest=8, size=224, source="Dosovitskiy et al., 2021", imagenet=True)
+@register_model(smallest=8, size=224, source="Dosovitskiy et al., 2021", pretrained=("imagenet",))
 def vit_b16(
     *,
     input_shape: tuple[int, int, int],

@@ -1,6 +1,7 @@
 """Layers that compute, train and start as their Keras namesakes do; images are (batch, channels, height, width)."""
 
 import math
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -34,6 +35,24 @@ class Standardize(nn.Module):
         centred = pixels - pixels.mean(dim=(1, 2, 3), keepdim=True)
         variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
         return centred * torch.rsqrt(variance + self.epsilon)
+
+
+class ScaledRgb(nn.Module):
+    """Scale pixels as weights trained in colour expect them; grey becomes three equal channels.
+
+    Args:
+        mean: Grey level of red, green and blue that becomes 0, in [0, 255].
+        deviation: Grey levels of red, green and blue that become 1.
+    """
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(batch, 1 or 3, height, width) in [0, 255] to (batch, 3, height, width)."""
+        return (pixels - self.mean) / self.deviation
 
 
 class LookingTwice(nn.Module):
@@ -122,6 +141,17 @@ def convolution(
     if padding is None:
         return start_he_normal(SameConv2d(inputs, outputs, size, stride=stride, bias=bias))
     return start_he_normal(nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=bias))
+
+
+def zero_filled(maps: Tensor, shape: Sequence[int]) -> Tensor:
+    """Fill maps (batch, channels, height, width) with zeros behind the last channel, row and column.
+
+    Args:
+        maps: What is filled.
+        shape: Sizes of the result; its first, of the batch, is the maps' own.
+    """
+    channels, height, width = (wanted - size for wanted, size in zip(shape[1:], maps.shape[1:], strict=True))
+    return functional.pad(maps, (0, width, 0, height, 0, channels))
 
 
 def start_he_normal(layer: _Layer) -> _Layer:

@@ -32,6 +32,7 @@ class ModelInfo:
 _TWINS = {
     "compact_resnet": ModelInfo("pt_files.compact_resnet"),
     "deep_cnn": ModelInfo("pt_files.plain_cnn", smallest=8),
+    "face_resnet": ModelInfo("pt_files.face_resnet", size=112, smallest=48),
     "hierarchical_cnn": ModelInfo("pt_files.hierarchical_cnn", smallest=36),
     "resnet18": ModelInfo("pt_files.resnet"),
     "rgbd_fusion": ModelInfo("pt_files.rgbd", size=64, smallest=32, channels=(4, 2)),

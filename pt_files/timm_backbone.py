@@ -1,29 +1,16 @@
 """Any network of the library timm as a backbone (Wightman, "PyTorch Image Models", 2019), where timm is installed."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.checks import check_choice, check_shares
 from pt_files.classifier import Classifier
-from pt_files.layers import dense
+from pt_files.layers import ScaledRgb, dense
 
 PREFIX = "timm:"
 # Mean and deviation of ImageNet's colours, in grey levels of [0, 255].
 _MEAN = (123.675, 116.28, 103.53)
 _DEVIATION = (58.395, 57.12, 57.375)
-
-
-class ImageNetScale(nn.Module):
-    """Scale pixels as networks with ImageNet weights expect them; grey becomes three equal channels."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(batch, 1 or 3, height, width) in [0, 255] to (batch, 3, height, width)."""
-        return (pixels - self.mean) / self.deviation
 
 
 def timm_classifier(
@@ -50,7 +37,7 @@ def timm_classifier(
     check_choice("weights", weights, ("none", "imagenet"))
     check_shares(dropout=dropout)
     backbone = _backbone(name, pretrained=weights == "imagenet")
-    layers = {"scale": ImageNetScale(), "backbone": backbone, "dropout": nn.Dropout(dropout)}
+    layers = {"scale": ScaledRgb(_MEAN, _DEVIATION), "backbone": backbone, "dropout": nn.Dropout(dropout)}
     layers["predictions"] = dense(_width(backbone, name, input_shape), num_classes)
     return Classifier(layers)
 

@@ -134,7 +134,10 @@ def _sections():
         (["--model", "resnet_compact"], "no model 'resnet_compact'; known: compact_resnet"),
         (["--model", "positive=vgg"], "no model 'vgg'"),
         (["--model", "vgg13:batch_norm"], "'batch_norm' is no setting; write NAME:key=value"),
-        (["--weights", "first/flat"], "--weights first/flat: no such weights; expected none, imagenet, RUN/STAGE"),
+        (
+            ["--weights", "first/flat"],
+            "--weights first/flat: no such weights; expected none, imagenet, dlib-face, RUN/STAGE",
+        ),
         (["--generated", "/no/such/place"], "--generated: /no/such/place is no folder"),
         (["--emotions", "happy,sorrow"], "--emotions: unknown emotion 'sorrow'"),
         (["--emotions", "happy,neutral"], "leaves group 'negative'"),

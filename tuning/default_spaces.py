@@ -76,6 +76,11 @@ _KEYWORDS = {
         "dropout": _HEAVY_DROPOUT,
     },
     "efficientnet_b0": {"drop_connect": {"low": 0.0, "high": 0.4, "step": 0.1}, "dropout": _DROPOUT},
+    "face_resnet": {
+        "widths": ["16+32+64+128+128", "32+64+128+256+256"],
+        "blocks": ["1+2+2+2+1", "3+4+3+3+1"],
+        "dropout": _DROPOUT,
+    },
     "googlenet": {"width_factor": [0.5, 0.75, 1.0], "dropout": _DROPOUT},
     "hierarchical_cnn": {
         "width_factor": [0.5, 1.0, 1.5],
@@ -125,6 +130,7 @@ _SIZES = {
     "convnet": [48, 64, 100],
     "deep_cnn": [32, 48, 64],
     "efficientnet_b0": [48, 64, 96],
+    "face_resnet": [64, 96, 112],
     "googlenet": [64, 96, 128],
     "hierarchical_cnn": [40, 48, 64],
     "mini_xception": [32, 48, 64],

@@ -13,6 +13,7 @@ from typing import Any
 
 from hierarchy.config import SECTIONS, DataConfig, RunConfig, StageConfig, check_value, fields_of
 from hierarchy.errors import UserError
+from models.registry import NO_WEIGHTS, PRETRAINED
 
 ALL = "*"
 IMAGE_SIZE = "image_size"
@@ -25,7 +26,7 @@ _RUNGS = 64  # at most, of whole numbers on a log scale
 _DIGITS = 6  # significant ones of a number with decimals
 _MOST = 1e300  # no setting is larger; infinity and what overflows are
 _SPELLED = {None: "none", True: "on", False: "off"}
-_WEIGHTS = ("none", "imagenet")
+_WEIGHTS = (NO_WEIGHTS, *PRETRAINED)
 _NOT_SEARCHED = {
     "soft_labels": "it changes what is to be learned; start a search with it and one without",
     f"{MODEL}weights": "its key is weights",

@@ -60,7 +60,7 @@ def _stays(key: str, given: Mapping[str, Any], named: Mapping[str, Dimension]) -
     of_model = key.startswith(MODEL) or key == IMAGE_SIZE
     foreign = "model" in named and of_model
     shapes = of_model and key.removeprefix(MODEL) not in KEEPS_WEIGHTS
-    unfit = shapes and "weights" in named and "imagenet" in named["weights"].choices
+    unfit = shapes and "weights" in named and set(named["weights"].choices) & set(registry.PRETRAINED)
     return key not in given and ALL not in given and not foreign and not unfit
 
 
@@ -152,8 +152,9 @@ def check_models(space: Mapping[str, Dimension], config: StageConfig) -> None:
                 _check_keyword(dimension, name, build)
         if IMAGE_SIZE in space and (least := _ends(space[IMAGE_SIZE])[0]) < info.smallest:
             raise UserError(f"--space: image_size {least} is less than the {info.smallest} pixels that {name} needs")
-        if "weights" in space and "imagenet" in space["weights"].choices and not info.imagenet:
-            raise UserError(f"--space: weights: {name} has no ImageNet weights")
+        for weights in space["weights"].choices if "weights" in space else ():
+            if weights not in (registry.NO_WEIGHTS, *info.pretrained):
+                raise UserError(f"--space: weights: {name} has no {registry.PRETRAINED[weights].title}")
 
 
 def _check_keyword(dimension: Dimension, name: str, build: Callable[..., Any]) -> None:

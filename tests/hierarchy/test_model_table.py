@@ -20,7 +20,9 @@ def test_every_registered_model_is_listed_at_its_own_size(table):
     assert by_name.at["vit_b16", "multiply_adds"] == pytest.approx(17.6e9, rel=0.005)
     assert (table[["parameters", "multiply_adds"]] > 0).all().all()
     assert table["source"].str.len().min() > 0
-    assert set(by_name.index[by_name["imagenet"]]) >= {"efficientnet_b0", "mobilenet", "vit_b16"}
+    for name in ("efficientnet_b0", "mobilenet", "vit_b16"):
+        assert by_name.at[name, "pretrained"] == ("imagenet",)
+    assert by_name.at["face_resnet", "pretrained"] == ("dlib-face",)
 
 
 def test_classes_and_channels_count(monkeypatch):

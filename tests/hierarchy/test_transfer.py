@@ -35,14 +35,15 @@ def test_a_stage_that_shares_a_trunk_means_that(results):
 
 @pytest.mark.parametrize("given", ["first", "first/negative", "other/flat", "{}/first/splits.csv"])
 def test_what_names_no_stage_is_one_line(given, results):
-    with pytest.raises(UserError, match="no such weights; expected none, imagenet, RUN/STAGE"):
+    with pytest.raises(UserError, match="no such weights; expected none, imagenet, dlib-face, RUN/STAGE"):
         find_weights(given.format(results), results)
 
 
 def test_every_stage_of_a_configuration_is_resolved(results):
-    config = apply_flags(RunConfig(), {"weights": "imagenet,negative=first/flat"})
+    config = apply_flags(RunConfig(), {"weights": "imagenet,negative=first/flat,positive=dlib-face"})
     resolved = resolve_weights(config, results)
     assert resolved.stage.weights == "imagenet"
+    assert resolved.for_stage("positive").weights == "dlib-face"
     assert resolved.for_stage("negative").weights == str(results / "first/stages/flat/model.keras")
 
 
@@ -75,8 +76,11 @@ def test_the_report_says_what_first_weights_took(results, caught_logs):
     other.write_bytes(b"weights")
     file = str(stage / "model.keras")
     note_first_weights({"valence": file, "positive": file, "negative": str(other), "flat": "none"})
+    note_first_weights({"valence": "dlib-face", "positive": "none", "negative": "dlib-face"})
     assert [record.message for record in caught_logs.records] == [
         "First weights of valence, positive: first/flat, whose own training (41.5 s of processor time) is not in "
         "the cost.",
         "First weights of negative: alone.keras, whose own training is not in the cost.",
+        "First weights of valence, negative: dlib-face, learned by telling people apart on about three million faces, "
+        "without any label of an emotion.",
     ]

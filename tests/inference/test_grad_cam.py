@@ -76,6 +76,7 @@ def test_faces_do_not_depend_on_their_company(faces):
         ("hierarchical_cnn", 48, "stage3_conv2_relu", (5, 5)),
         ("shallow_cnn", 48, "stage3_conv_relu", (12, 12)),
         ("mini_xception", 64, "block4_add", (4, 4)),
+        ("face_resnet:widths=4+4+4+4+4", 112, "stack3_block2_out", (3, 3)),  # the last one is a single place
         ("vit_small_patch:patch=12:depth=2:dim=24:heads=2:mlp_dim=32", 48, "block2_norm1", (4, 4)),
     ],
 )

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.layers import AdaptiveMean, Standardize
+from models.layers import AdaptiveMean, Standardize, ZeroFilled, ZeroFilledSum
 
 
 def test_each_image_gets_zero_mean_and_unit_variance():
@@ -61,3 +61,34 @@ def test_size_survives_serialisation():
     layer = AdaptiveMean(size=3, name="pooled")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert (again.size, again.name) == (3, "pooled")
+
+
+def test_a_small_map_is_filled_below_and_to_the_right():
+    maps = np.random.default_rng(0).normal(size=(2, 2, 5, 3)).astype("float32")
+    filled = np.asarray(ZeroFilled(size=4)(maps))
+    assert filled.shape == (2, 4, 5, 3) == tuple(ZeroFilled(size=4).compute_output_shape(maps.shape))
+    np.testing.assert_array_equal(filled[:, :2], maps)
+    assert not filled[:, 2:].any()
+    np.testing.assert_array_equal(ZeroFilled(size=2)(maps), maps)
+
+
+@pytest.mark.parametrize("shapes", [((4, 5, 2), (3, 5, 6)), ((3, 5, 6), (4, 5, 2)), ((4, 4, 4), (4, 4, 4))])
+def test_maps_of_unequal_size_are_added_from_the_first_place_and_channel_on(shapes):
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(size=(2, *shape)).astype("float32") for shape in shapes)
+    expected = np.zeros((2, *map(max, *shapes)))
+    for x in (first, second):
+        expected[:, : x.shape[1], : x.shape[2], : x.shape[3]] += x
+    layer = ZeroFilledSum()
+    assert layer.compute_output_shape([first.shape, second.shape]) == expected.shape
+    np.testing.assert_allclose(layer([first, second]), expected, rtol=1e-6)
+
+
+def test_maps_filled_with_zeros_follow_another_size_of_the_input(tmp_path):
+    pixels = keras.Input((2, 2, 1))
+    model = keras.Model(pixels, ZeroFilledSum()([pixels, ZeroFilled(size=4)(pixels)]))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.output_shape == (None, 4, 4, 1)
+    larger = keras.models.clone_model(loaded, input_tensors=keras.Input((6, 5, 1)))
+    assert larger.output_shape == (None, 6, 5, 1)

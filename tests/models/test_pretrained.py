@@ -6,7 +6,7 @@ import pytest
 from keras.src.utils import file_utils  # what keras.applications downloads with
 
 from models import pretrained
-from models.pretrained import check_imagenet, hub_backbone
+from models.pretrained import check_pretrained, hub_backbone
 
 FILE = "mobilenet_2_5_224_tf_no_top.h5"
 TINY = "mobilenet:alpha=0.25"
@@ -26,7 +26,7 @@ def no_network(*_, **__):
 def test_missing_file_ends_in_one_line_that_says_where_it_belongs(home, monkeypatch):
     monkeypatch.setattr(file_utils, "get_file", no_network)
     with pytest.raises(ValueError, match="--weights none") as caught:
-        check_imagenet(TINY)
+        check_pretrained(TINY, "imagenet")
     message = str(caught.value)
     assert f"{FILE} are not in {home / 'models'} and cannot be downloaded" in message
     assert "https://example.org/file.h5" in message
@@ -38,7 +38,7 @@ def test_damaged_file_is_named_with_what_to_do(home, monkeypatch):
     path.write_bytes(b"\x89HDF\r\n\x1a\n and then the connection broke")
     monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(path))
     with pytest.raises(ValueError, match=r"damaged .*delete the file .*--weights none") as caught:
-        check_imagenet(TINY)
+        check_pretrained(TINY, "imagenet")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -48,7 +48,7 @@ def test_weights_of_another_network_are_refused_in_one_line(home, monkeypatch):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]).save(path)
     monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(path))
     with pytest.raises(ValueError, match=rf"{FILE} are incomplete or damaged") as caught:
-        check_imagenet(TINY)
+        check_pretrained(TINY, "imagenet")
     assert "\n" not in str(caught.value)
 
 
@@ -57,13 +57,13 @@ def test_weights_that_are_there_pass(home, monkeypatch):
     keras.applications.MobileNet(weights=None, include_top=False, alpha=0.25, input_shape=(32, 32, 3)).save(path)
     asked = []
     monkeypatch.setattr(file_utils, "get_file", lambda name, *_, **__: asked.append(name) or str(path))
-    check_imagenet(TINY)
+    check_pretrained(TINY, "imagenet")
     assert asked == [FILE]
 
 
 def test_model_without_such_weights_names_those_that_have():
     with pytest.raises(ValueError, match=r"compact_resnet has no ImageNet weights .*efficientnet_b0, mobilenet"):
-        check_imagenet("compact_resnet")
+        check_pretrained("compact_resnet", "imagenet")
 
 
 def test_cache_is_where_keras_looks(tmp_path, monkeypatch):

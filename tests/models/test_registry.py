@@ -19,6 +19,7 @@ _TINY_VIT = {"patch": 4, "depth": 2, "heads": 2, "dim": 16, "mlp_dim": 32}
 TINY = {
     "compact_resnet": {"widths": (8, 16, 16)},
     "deep_cnn": {"widths": (8, 8, 8), "dense_width": 16},
+    "face_resnet": {"widths": (8, 8, 16), "blocks": (1, 1, 1)},
     "googlenet": {"width_factor": 0.1},
     "mobilenet": {"alpha": 0.25, "blocks": 4},
     "resnet18": {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1, 1)},
@@ -138,7 +139,8 @@ def test_listing_says_what_it_was_made_for(name):
     assert info.name == name
     assert 8 <= info.smallest <= info.size <= 260
     assert info.source
-    assert info.imagenet == ("weights" in keywords_of(name))
+    assert bool(info.pretrained) == ("weights" in keywords_of(name))
+    assert set(info.pretrained) <= set(registry.PRETRAINED)
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -252,7 +254,10 @@ def test_cost_stays_within_its_limits(name, most_parameters, most_multiply_adds)
         ({"num_classes": 2.0}, "num_classes is 2.0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"weights": "imagenet"}, "hierarchical_cnn has no ImageNet weights .*models that have: .*resnet18, .*vgg16"),
-        ({"weights": "places"}, "weights is 'places'; hierarchical_cnn takes none or imagenet"),
+        ({"weights": "dlib-face"}, "has no dlib-face weights .*models that have: face_resnet$"),
+        ({"weights": "places"}, "weights is 'places'; hierarchical_cnn takes none$"),
+        ({"spec": "face_resnet", "weights": "places"}, "weights is 'places'; face_resnet takes none or dlib-face$"),
+        ({"spec": "face_resnet", "weights": "imagenet"}, "face_resnet has no ImageNet weights"),
         ({"spec": "vgg16:batch_nrm=on"}, "vgg16 has no keyword batch_nrm; did you mean batch_norm?"),
         ({"spec": "vgg16:batch_norm=yes"}, "batch_norm is 'yes'; it must be on or off"),
         ({"spec": "vgg16:batch_norm"}, "'batch_norm' is no setting; write NAME:key=value"),
@@ -313,7 +318,7 @@ def test_own_builder_is_found_by_its_name(monkeypatch):
         return keras.Model(pixels, keras.layers.Dense(num_classes, name="predictions")(x))
 
     assert "tiny" in list_models()
-    assert model_info("tiny") == registry.ModelInfo("tiny", size=48, smallest=8, source="", imagenet=False)
+    assert model_info("tiny") == registry.ModelInfo("tiny", size=48, smallest=8, source="", pretrained=())
     assert model_info("tiny").channels == (1, 3)
     assert create_model("tiny", input_shape=(8, 8, 1), width=6).layers[-1].input.shape == (None, 6)
 
@@ -350,11 +355,11 @@ def test_backbone_takes_any_number_of_planes_unless_it_scales_as_imagenet_does()
         create_backbone("rgbd_fusion", input_shape=(64, 64, 4))
 
 
-def test_builder_with_imagenet_weights_is_told_which(monkeypatch):
+def test_builder_with_pretrained_weights_is_told_which(monkeypatch):
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     told = []
 
-    @register_model(imagenet=True)
+    @register_model(pretrained=("imagenet", "dlib-face"))
     def learned(*, input_shape, num_classes, weights="none"):
         told.append(weights)
         pixels = keras.Input(input_shape)
@@ -365,7 +370,10 @@ def test_builder_with_imagenet_weights_is_told_which(monkeypatch):
     create_model("learned", weights="imagenet")
     create_model("learned:weights=imagenet")
     create_model("learned:weights=none")
-    assert told == ["none", "imagenet", "imagenet", "none"]
+    create_model("learned", weights="dlib-face")
+    assert told == ["none", "imagenet", "imagenet", "none", "dlib-face"]
+    with pytest.raises(ValueError, match="'learned': no pretrained weights 'places'; known: imagenet, dlib-face"):
+        register_model(pretrained=("imagenet", "places"))(learned)
 
 
 def test_own_builder_without_a_predictions_layer_is_refused(monkeypatch):

@@ -140,7 +140,7 @@ def learned(monkeypatch):
     """A backbone that has "ImageNet weights": all of its kernels are 7."""
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
-    @register_model(imagenet=True)
+    @register_model(pretrained=("imagenet",))
     def learned(*, input_shape, num_classes, weights="none"):
         pixels = keras.Input(input_shape)
         x = keras.layers.Conv2D(2, 1, name="conv")(pixels)

@@ -107,6 +107,8 @@ SMALL: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
         (45, 40, 1),
         {"stem": "imagenet", "widths": (8,), "blocks": (1,), "activation": "elu"},
     ),
+    "face_resnet": ("face_resnet", (57, 64, 1), {"widths": (8, 8, 12, 12), "blocks": (1, 2, 1, 1)}),
+    "face_resnet-colour": ("face_resnet", (48, 63, 3), {"widths": (8, 6, 12), "blocks": (1, 2, 1), **NO_DROPOUT}),
     "rgbd_fusion": ("rgbd_fusion", (32, 41, 4), RGBD),
     "rgbd_fusion-late": ("rgbd_fusion", (32, 41, 4), RGBD | {"fusion": "late", "depth": "normals"}),
     "rgbd_fusion-gated": (

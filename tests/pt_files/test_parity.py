@@ -107,7 +107,9 @@ def test_weights_come_back_bit_for_bit(small_pair, label):
         np.testing.assert_array_equal(weight.numpy(), value, err_msg=weight.path)
 
 
-@pytest.mark.parametrize("label", ["compact_resnet", "hierarchical_cnn", "vgg13", "rgbd_fusion", "rgbd_fusion-gated"])
+@pytest.mark.parametrize(
+    "label", ["compact_resnet", "hierarchical_cnn", "vgg13", "face_resnet", "rgbd_fusion", "rgbd_fusion-gated"]
+)
 def test_features_are_what_the_head_takes(small_pair, label):
     keras_model, torch_model = small_pair(label)
     to_torch(keras_model, torch_model)

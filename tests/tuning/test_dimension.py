@@ -55,7 +55,11 @@ def test_whole_numbers_on_a_log_scale_stay_within_their_range():
         ("seed", [1, 2], "seed cannot be searched: it is a setting of the whole run"),
         ("soft_labels", [True, False], "soft_labels cannot be searched"),
         ("model.weights", ["imagenet"], "model.weights cannot be searched: its key is weights"),
-        ("weights", ["none", "run/valence"], "weights: a search takes none or imagenet, got 'run/valence'"),
+        (
+            "weights",
+            ["none", "run/valence"],
+            "weights: a search takes none or imagenet or dlib-face, got 'run/valence'",
+        ),
         ("batch_size", [32, 64, 32], "batch_size: 32 is given twice"),
         ("model.dropout", [0.1, 0.1000001], "model.dropout: 0.1 is given twice"),
         ("batch_size", [0], "batch_size: expected at least 1, got 0"),

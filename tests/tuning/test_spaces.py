@@ -109,6 +109,7 @@ def test_searching_the_model_or_its_weights_leaves_out_what_fits_only_some(tmp_p
         ({"model.widths": ["16+x"]}, "compact_resnet", "widths is (16, 'x')"),
         ({"image_size": [16, 48]}, "hierarchical_cnn", "image_size 16 is less than the 36 pixels"),
         ({"weights": ["none", "imagenet"]}, "deep_cnn", "deep_cnn has no ImageNet weights"),
+        ({"weights": ["none", "dlib-face"]}, "resnet18", "resnet18 has no dlib-face weights"),
         ({"model": ["resnet18", "resnet81"]}, "deep_cnn", "unknown model 'resnet81'; did you mean 'resnet18'?"),
         ({}, "compact_resnet:droput=0.1", "--model: compact_resnet has no keyword droput"),
     ],
