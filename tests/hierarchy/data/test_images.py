@@ -227,7 +227,7 @@ def test_cache_is_used_until_a_file_changes(tmp_path, monkeypatch):
     manifest = manifest_of(paths)
     first = load(manifest)
     with monkeypatch.context() as patch:
-        patch.setattr("hierarchy.data.images.read_image", lambda *_: pytest.fail("decoded again"))
+        patch.setattr("hierarchy.data.images.read_stored", lambda *_: pytest.fail("decoded again"))
         again = load(manifest.assign(emotion="sad"))
     assert (again.pixels == first.pixels).all()
     assert set(again.manifest["emotion"]) == {"sad"}
