@@ -14,7 +14,7 @@ sgd="--optimizer sgd --learning-rate 0.1 --batch-size 128 --schedule linear"
 # 2.7 million multiply-adds: minutes a training.
 small="$sgd --image-size 32 --model compact_resnet:stem_width=16:widths=32+64+116:strides=2+2+2:blocks=1+1+1:dropout=0.1"
 small="$small --weight-decay 0.003 --warmup 1 --ema 0.05 --erase 0.1"
-# 17 million multiply-adds: about half an hour a training.
+# 18 million multiply-adds: about half an hour a training.
 middle="$sgd --image-size 40 --model compact_resnet:stem_width=24:widths=32+64+128:blocks=1+1+1:dropout=0.1 --epochs 30"
 middle="$middle --weight-decay 0.004 --warmup 1 --ema 0.05 --erase 0.1"
 # The network of the published runs.

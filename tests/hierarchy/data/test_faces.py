@@ -47,7 +47,9 @@ def voted(shares, emotions, *, taxonomy=None, split="train"):
     soft = pd.DataFrame([{f"soft_{e}": row.get(e, 0.0) for e in EMOTIONS} for row in shares])
     ids = [f"fer{i:07d}" for i in range(len(emotions))]
     manifest = make_manifest(ids=ids, paths="/x.csv", emotions=emotions, source="fer2013", splits=split, soft=soft)
-    images = ImageSet(np.zeros((len(ids), 4, 4, 1), np.uint8), manifest, manifest.head(0), "", np.zeros((len(ids), 12), np.float32))
+    images = ImageSet(
+        np.zeros((len(ids), 4, 4, 1), np.uint8), manifest, manifest.head(0), "", np.zeros((len(ids), 12), np.float32)
+    )
     return Faces(images=images, manifest=manifest, taxonomy=taxonomy or TAXONOMIES["valence"])
 
 
