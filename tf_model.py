@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hierarchy import crossval, grid, runs
-from hierarchy.config import (
+from fer_hierarchy.hierarchy import crossval, grid, runs
+from fer_hierarchy.hierarchy.config import (
     SPLITS,
     DataConfig,
     EvaluationConfig,
@@ -23,10 +23,10 @@ from hierarchy.config import (
     differences,
     fields_of,
 )
-from hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
-from hierarchy.data.download import KAGGLE_SLUGS, download
-from hierarchy.errors import UserError
-from hierarchy.flags import (
+from fer_hierarchy.hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
+from fer_hierarchy.hierarchy.data.download import KAGGLE_SLUGS, download
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.flags import (
     Given,
     check_data,
     checked,
@@ -37,12 +37,12 @@ from hierarchy.flags import (
     section,
     start,
 )
-from hierarchy.paths import LOGS, RESULTS, ROOT
-from inference import command as answering
-from inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
-from tuning.command import DEFAULT_ORACLE, TRIAL_PATIENCE, composition_file, tune
-from tuning.settings import SearchConfig
-from tuning.study import STUDIES, with_hyperparameters
+from fer_hierarchy.hierarchy.paths import LOGS, RESULTS, ROOT
+from fer_hierarchy.inference import command as answering
+from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
+from fer_hierarchy.tuning.command import DEFAULT_ORACLE, TRIAL_PATIENCE, composition_file, tune
+from fer_hierarchy.tuning.settings import SearchConfig
+from fer_hierarchy.tuning.study import STUDIES, with_hyperparameters
 
 PROGRAM = "tf_model.py"
 _GROUPS = {
@@ -132,13 +132,13 @@ def _train(given: Given, command: str) -> Path:
     places = {"results": given.pop("results"), "logs": given.pop("logs")}
     if "resume" in given:
         run = _check_resume(given, places["results"])
-        from hierarchy import pipeline
-        from hierarchy.keras_stage import KerasStage
+        from fer_hierarchy.hierarchy import pipeline
+        from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
         return pipeline.resume_run(run, KerasStage, flags=given, **places, command=command)
     config = _training_config(given, **places)
-    from hierarchy import pipeline
-    from hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy import pipeline
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
     return pipeline.train_run(config, KerasStage, **places, command=command)
 
@@ -175,14 +175,14 @@ def _grid(given: Given, command: str) -> Path:
         given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
     if "resume" in given:
         folder = _check_grid_resume(given, axes, results)
-        from hierarchy import grid_training
-        from hierarchy.keras_stage import KerasStage
+        from fer_hierarchy.hierarchy import grid_training
+        from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
         return grid_training.resume_grid(folder, KerasStage, logs=logs)
     name = new_name({**given, "results": results})
     planned = _planned_grid(given, axes, results, logs, command)
-    from hierarchy import grid_training
-    from hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy import grid_training
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
     return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs)
 
@@ -218,14 +218,14 @@ def _crossval(given: Given, command: str) -> Path:
         given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
     if "resume" in given:
         folder = _check_crossval_resume(given, repeats, results)
-        from hierarchy import crossval_training
-        from hierarchy.keras_stage import KerasStage
+        from fer_hierarchy.hierarchy import crossval_training
+        from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
         return crossval_training.resume_crossval(folder, KerasStage, logs=logs)
     name = new_name({**given, "results": results})
     planned = _planned_crossval(given, repeats, results, logs, command)
-    from hierarchy import crossval_training
-    from hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy import crossval_training
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
     return crossval_training.train_crossval(planned, KerasStage, name=name, results=results, logs=logs)
 
@@ -255,8 +255,8 @@ def _evaluate(given: Given, command: str) -> Path:
     composition = composition_file(given.get("composition"), given["logs"])
     splits = _splits(given.get("split"))
     require_data(data)
-    from hierarchy import pipeline
-    from hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy import pipeline
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
     return pipeline.evaluate_run(
         run,
@@ -304,7 +304,7 @@ def _compare(given: Given, command: str) -> Path:
     if not folded:
         _refuse_twice(names, results, "compare")
     judging = _judging(given, command)
-    from hierarchy import crossval_comparison, pipeline
+    from fer_hierarchy.hierarchy import crossval_comparison, pipeline
 
     return (crossval_comparison.compare if folded else pipeline.compare_runs)(names, **judging)
 
@@ -312,7 +312,7 @@ def _compare(given: Given, command: str) -> Path:
 def _ensemble(given: Given, command: str) -> Path:
     _refuse_twice(given["runs"], given["results"], "an ensemble")
     judging = _judging(given, command)
-    from hierarchy.opinion_pool import pool_runs
+    from fer_hierarchy.hierarchy.opinion_pool import pool_runs
 
     return pool_runs(given["runs"], **judging)
 
@@ -331,7 +331,7 @@ def _publish(given: Given, command: str) -> Path:
     except UserError as error:
         raise UserError(str(error).replace("--name", "--out").replace("--results", "--out")) from error
     mirror = section(EvaluationConfig, given).mirror if "mirror" in given else None
-    from hierarchy.publishing import publish_run
+    from fer_hierarchy.hierarchy.publishing import publish_run
 
     return publish_run(run, out=out, mirror=mirror, data=data, results=results, command=command)
 
@@ -347,8 +347,8 @@ def _explain(given: Given, command: str) -> Path:
     for file in images:
         if not Path(file).is_file():
             raise UserError(f"--image: {file} is no file; expected a picture of a face")
-    from hierarchy.keras_stage import KerasStage
-    from inference import explain
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.inference import explain
 
     return explain.explain_run(run, KerasStage, data=data, images=images, name=name, results=results, command=command)
 
@@ -357,7 +357,7 @@ def _audit(given: Given, command: str) -> Path:
     data = section(DataConfig, given)
     name = new_name(given)
     require_data(data)
-    from hierarchy import pipeline
+    from fer_hierarchy.hierarchy import pipeline
 
     return pipeline.audit_data(data, name=name, results=given["results"], command=command)
 
@@ -373,7 +373,7 @@ def _runs(given: Given, _command: str) -> None:
     out = given.get("out")
     if out is not None and not (out.endswith(".csv") and Path(out).absolute().parent.is_dir()):
         raise UserError(f"--out: {out}: expected a .csv file in a folder that exists")
-    from hierarchy import run_list
+    from fer_hierarchy.hierarchy import run_list
 
     table = run_list.run_table(given["results"])
     if out is not None:
@@ -382,7 +382,7 @@ def _runs(given: Given, _command: str) -> None:
 
 
 def _models(_given: Given, _command: str) -> None:
-    from hierarchy.model_table import print_models
+    from fer_hierarchy.hierarchy.model_table import print_models
 
     print_models()
 

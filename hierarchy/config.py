@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, TRUNK, Taxonomy, canonical_emotion, load_taxonomy
-from models.registry import NO_WEIGHTS, PRETRAINED
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import (
+    EMOTIONS,
+    FLAT,
+    TAXONOMIES,
+    TRUNK,
+    Taxonomy,
+    canonical_emotion,
+    load_taxonomy,
+)
+from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from hierarchy.config import StageConfig, fields_of
-from hierarchy.errors import IncompleteError, UserError
-from hierarchy.native_output import quiet_tensorflow
+from fer_hierarchy.hierarchy.config import StageConfig, fields_of
+from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+from fer_hierarchy.hierarchy.native_output import quiet_tensorflow
 
 # What a user can mend about a disk, a folder or a file.
 _MENDABLE = (

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hierarchy import grid
-from hierarchy.config import DataConfig, RunConfig, apply_flags, check_value
-from hierarchy.errors import UserError
-from hierarchy.grid import MOST_CELLS, SEED, Grid, read_grid
+from fer_hierarchy.hierarchy import grid
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.grid import MOST_CELLS, SEED, Grid, read_grid
 
 KIND = "crossval"  # as --mode calls it
 FOLD = "fold"

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hierarchy import runs
-from hierarchy.crossval import find_crossval, read_crossval
-from hierarchy.crossval_training import read_folds
-from hierarchy.data.faces import SYNTHETIC
-from hierarchy.errors import UserError
-from hierarchy.evaluation.crossval_pair_report import write_crossval_comparison
-from hierarchy.evaluation.crossval_pairs import Crossval, compare_crossvals
-from hierarchy.evaluation.crossval_table import crossval_table, pooled
-from hierarchy.grid import read_states
-from hierarchy.grid_training import outcome
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.crossval import find_crossval, read_crossval
+from fer_hierarchy.hierarchy.crossval_training import read_folds
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.crossval_pair_report import write_crossval_comparison
+from fer_hierarchy.hierarchy.evaluation.crossval_pairs import Crossval, compare_crossvals
+from fer_hierarchy.hierarchy.evaluation.crossval_table import crossval_table, pooled
+from fer_hierarchy.hierarchy.grid import read_states
+from fer_hierarchy.hierarchy.grid_training import outcome
 
 _LONGEST_NAMES = 120  # letters
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 ROUTINGS = ("soft", "hard", "oracle")
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hierarchy import runs
-from hierarchy.config import DataConfig, RunConfig, check_value, fields_of, load_config
-from hierarchy.console import flag
-from hierarchy.data.sources import EMBEDDED
-from hierarchy.errors import UserError
-from hierarchy.paths import DEFAULT_DATA
-from hierarchy.transfer import resolve_teachers, resolve_weights
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, check_value, fields_of, load_config
+from fer_hierarchy.hierarchy.console import flag
+from fer_hierarchy.hierarchy.data.sources import EMBEDDED
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
+from fer_hierarchy.hierarchy.transfer import resolve_teachers, resolve_weights
 
 Given = dict[str, Any]  # field name or other flag -> what the user gave
 
@@ -70,7 +70,7 @@ def new_name(given: Given) -> str | None:
 
 
 def _check_models(config: RunConfig) -> None:
-    from models.registry import list_models, parse_spec
+    from fer_hierarchy.models.registry import list_models, parse_spec
 
     known = list_models()
     for spec in (config.stage.model, *(values["model"] for values in config.stages.values() if "model" in values)):
@@ -83,7 +83,7 @@ def _check_models(config: RunConfig) -> None:
 
 
 def _check_dataset(dataset: str) -> None:
-    from hierarchy.data.sources import source_names
+    from fer_hierarchy.hierarchy.data.sources import source_names
 
     known = source_names()
     if dataset not in known:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.config import SPLITS, DataConfig
-from hierarchy.data.faces import Faces, decode, read_manifest
-from hierarchy.data.pixels.verdict import require_published
-from hierarchy.data.splits import limit_rows
-from hierarchy.errors import UserError
-from hierarchy.finished import read_splits
-from hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.config import SPLITS, DataConfig
+from fer_hierarchy.hierarchy.data.faces import Faces, decode, read_manifest
+from fer_hierarchy.hierarchy.data.pixels.verdict import require_published
+from fer_hierarchy.hierarchy.data.splits import limit_rows
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.finished import read_splits
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 log = logging.getLogger("hierarchy")
 

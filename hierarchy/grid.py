@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hierarchy import runs
-from hierarchy.config import SECTIONS, RunConfig, StageConfig, apply_flags, differences, fields_of
-from hierarchy.errors import UserError
-from hierarchy.transfer import resolve_weights
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import SECTIONS, RunConfig, StageConfig, apply_flags, differences, fields_of
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.transfer import resolve_weights
 
 GRID = "grid.json"
 FORMAT = 1

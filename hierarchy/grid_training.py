@@ -14,19 +14,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy import pipeline, runs
-from hierarchy.config import RunConfig
-from hierarchy.data.faces import SYNTHETIC, read_faces
-from hierarchy.data.shown_faces import faces_of_run
-from hierarchy.errors import UserError
-from hierarchy.evaluation.comparison import load_run
-from hierarchy.evaluation.grid_table import GridCell, grid_table
-from hierarchy.evaluation.report import write_grid_report
-from hierarchy.grid import Cell, Grid, read_grid, read_states, write_grid
-from hierarchy.paths import LOGS, RESULTS, ROOT
-from hierarchy.progress import clock
-from hierarchy.stage import Stage
-from hierarchy.transfer import check_unseen
+from fer_hierarchy.hierarchy import pipeline, runs
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
+from fer_hierarchy.hierarchy.data.shown_faces import faces_of_run
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.comparison import load_run
+from fer_hierarchy.hierarchy.evaluation.grid_table import GridCell, grid_table
+from fer_hierarchy.hierarchy.evaluation.report import write_grid_report
+from fer_hierarchy.hierarchy.grid import Cell, Grid, read_grid, read_states, write_grid
+from fer_hierarchy.hierarchy.paths import LOGS, RESULTS, ROOT
+from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.transfer import check_unseen
 
 TABLE = "table.csv"
 REPORT = "report.html"  # the last file that a run writes

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hierarchy.config import EvaluationConfig
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.evaluation import metrics
-from hierarchy.evaluation.calibration import logit_adjust
-from hierarchy.evaluation.significance import mcnemar, paired_bootstrap
-from hierarchy.stage import Stage, ask
-from hierarchy.taxonomy import FLAT, POOLED, Taxonomy
+from fer_hierarchy.hierarchy.config import EvaluationConfig
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.evaluation import metrics
+from fer_hierarchy.hierarchy.evaluation.calibration import logit_adjust
+from fer_hierarchy.hierarchy.evaluation.significance import mcnemar, paired_bootstrap
+from fer_hierarchy.hierarchy.stage import Stage, ask
+from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, Taxonomy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,24 +12,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hierarchy import schedule, training
-from hierarchy.config import RunConfig, StageConfig
-from hierarchy.data.batches import EVALUATED, TrainBatches, evaluation_batches
-from hierarchy.data.depth import depth_statistics
-from hierarchy.data.faces import StageFaces
-from hierarchy.data.sampling import draw_rows
-from hierarchy.errors import NoRoomError, UserError
-from hierarchy.progress import Progress
-from hierarchy.stage import Stage, remedy, scored_groups, scored_logits, train_batches, training_record
-from hierarchy.transfer import NAMED, with_fresh_head
-from models import layers  # registers our layers, too, so that saved models load
-from models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
-from models.cost import Cost, multiply_adds, parameters, planned_cost
-from models.heads import with_composed_answer
-from models.normalisation import measure_statistics
-from models.pretrained import check_pretrained
-from models.registry import NO_WEIGHTS, PRETRAINED, create_model, model_info, parse_spec
-from models.rgbd import depth_reading, set_depth_statistics
+from fer_hierarchy.hierarchy import schedule, training
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.hierarchy.data.batches import EVALUATED, TrainBatches, evaluation_batches
+from fer_hierarchy.hierarchy.data.depth import depth_statistics
+from fer_hierarchy.hierarchy.data.faces import StageFaces
+from fer_hierarchy.hierarchy.data.sampling import draw_rows
+from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.stage import Stage, remedy, scored_groups, scored_logits, train_batches, training_record
+from fer_hierarchy.hierarchy.transfer import NAMED, with_fresh_head
+from fer_hierarchy.models import layers  # registers our layers, too, so that saved models load
+from fer_hierarchy.models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
+from fer_hierarchy.models.cost import Cost, multiply_adds, parameters, planned_cost
+from fer_hierarchy.models.heads import with_composed_answer
+from fer_hierarchy.models.normalisation import measure_statistics
+from fer_hierarchy.models.pretrained import check_pretrained
+from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED, create_model, model_info, parse_spec
+from fer_hierarchy.models.rgbd import depth_reading, set_depth_statistics
 
 TORCH_MODEL = "model.pt"
 LOOKING_TWICE = "looking_twice"
@@ -166,7 +166,7 @@ class KerasStage(Stage):
         """The .keras file of a stage folder."""
         if not (folder / training.MODEL).is_file() and (folder / TORCH_MODEL).is_file():
             raise UserError(
-                f"{folder} was trained by PyTorch; python -m pt_files.convert {folder / TORCH_MODEL} "
+                f"{folder} was trained by PyTorch; python -m fer_hierarchy.pt_files.convert {folder / TORCH_MODEL} "
                 f"{folder / training.MODEL} makes a Keras model of it"
             )
         return load_model(folder / training.MODEL)

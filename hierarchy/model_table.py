@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from models.cost import planned_cost
-from models.registry import list_models, model_info
+from fer_hierarchy.models.cost import planned_cost
+from fer_hierarchy.models.registry import list_models, model_info
 
 _HEADINGS = {
     "name": "name",

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy import runs
-from hierarchy.config import EvaluationConfig
-from hierarchy.ensemble import HierarchicalClassifier, as_probabilities, geometric_mean
-from hierarchy.errors import UserError
-from hierarchy.evaluation import comparison
-from hierarchy.evaluation.metrics import scores
-from hierarchy.evaluation.report import write_run_report
-from hierarchy.finished import VALIDATION_PREDICTIONS, headline, refuse_evaluation
-from hierarchy.judging import Predictions, judge, prediction_table
-from hierarchy.taxonomy import FLAT, POOLED
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import EvaluationConfig
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier, as_probabilities, geometric_mean
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation import comparison
+from fer_hierarchy.hierarchy.evaluation.metrics import scores
+from fer_hierarchy.hierarchy.evaluation.report import write_run_report
+from fer_hierarchy.hierarchy.finished import VALIDATION_PREDICTIONS, headline, refuse_evaluation
+from fer_hierarchy.hierarchy.judging import Predictions, judge, prediction_table
+from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED
 
 MODE = "ensemble"
 # The tables have six digits; a probability that they show as zero is taken for half of the last one.

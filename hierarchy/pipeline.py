@@ -12,20 +12,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy import runs
-from hierarchy.config import FEATURE_LOSSES, SPLITS, DataConfig, EvaluationConfig, RunConfig, apply_flags, differences
-from hierarchy.data.audit import audit, audit_depth
-from hierarchy.data.audit_report import write_audit
-from hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
-from hierarchy.data.images import load_images
-from hierarchy.data.sampling import class_prior
-from hierarchy.data.shown_faces import faces_of_run
-from hierarchy.errors import NoRoomError, UserError
-from hierarchy.evaluation import comparison
-from hierarchy.evaluation.features import FEATURES, feature_map
-from hierarchy.evaluation.metrics import scores
-from hierarchy.evaluation.report import write_comparison, write_run_report
-from hierarchy.finished import (
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import (
+    FEATURE_LOSSES,
+    SPLITS,
+    DataConfig,
+    EvaluationConfig,
+    RunConfig,
+    apply_flags,
+    differences,
+)
+from fer_hierarchy.hierarchy.data.audit import audit, audit_depth
+from fer_hierarchy.hierarchy.data.audit_report import write_audit
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
+from fer_hierarchy.hierarchy.data.images import load_images
+from fer_hierarchy.hierarchy.data.sampling import class_prior
+from fer_hierarchy.hierarchy.data.shown_faces import faces_of_run
+from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.evaluation import comparison
+from fer_hierarchy.hierarchy.evaluation.features import FEATURES, feature_map
+from fer_hierarchy.hierarchy.evaluation.metrics import scores
+from fer_hierarchy.hierarchy.evaluation.report import write_comparison, write_run_report
+from fer_hierarchy.hierarchy.finished import (
     VALIDATION_PREDICTIONS,
     check_same_faces,
     headline,
@@ -34,15 +42,15 @@ from hierarchy.finished import (
     split_table,
     way_on,
 )
-from hierarchy.foreign_faces import foreign_faces
-from hierarchy.judging import Predictions, judge, predict, prediction_table
-from hierarchy.paths import LOGS
-from hierarchy.stage import Stage, single_face_latency
-from hierarchy.stage_training import train_stages
-from hierarchy.taxonomy import FLAT, Taxonomy
-from hierarchy.teacher import check_teachers, note_teachers
-from hierarchy.transfer import check_searched, check_teachers_unseen, check_unseen, note_first_weights
-from hierarchy.tuned_answer import read_tuned, tuned_line
+from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
+from fer_hierarchy.hierarchy.judging import Predictions, judge, predict, prediction_table
+from fer_hierarchy.hierarchy.paths import LOGS
+from fer_hierarchy.hierarchy.stage import Stage, single_face_latency
+from fer_hierarchy.hierarchy.stage_training import train_stages
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.hierarchy.teacher import check_teachers, note_teachers
+from fer_hierarchy.hierarchy.transfer import check_searched, check_teachers_unseen, check_unseen, note_first_weights
+from fer_hierarchy.hierarchy.tuned_answer import read_tuned, tuned_line
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4

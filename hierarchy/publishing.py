@@ -8,22 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hierarchy import runs
-from hierarchy.config import DataConfig, RunConfig
-from hierarchy.data.faces import Faces, read_faces
-from hierarchy.errors import UserError
-from hierarchy.evaluation.card import CARD, model_card
-from hierarchy.evaluation.page import to_markdown
-from hierarchy.evaluation.report import write_run_report
-from hierarchy.finished import check_same_faces, headline, read_metrics, refuse_evaluation, split_table
-from hierarchy.keras_stage import KerasStage
-from hierarchy.paths import atomic_write
-from hierarchy.pipeline import judge_run
-from hierarchy.stage import HISTORY, RECORD, Stage
-from hierarchy.stage_training import calibrate_stage
-from hierarchy.training import MODEL, save_small_model
-from hierarchy.transfer import weights_name
-from models.registry import NO_WEIGHTS
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.card import CARD, model_card
+from fer_hierarchy.hierarchy.evaluation.page import to_markdown
+from fer_hierarchy.hierarchy.evaluation.report import write_run_report
+from fer_hierarchy.hierarchy.finished import check_same_faces, headline, read_metrics, refuse_evaluation, split_table
+from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.pipeline import judge_run
+from fer_hierarchy.hierarchy.stage import HISTORY, RECORD, Stage
+from fer_hierarchy.hierarchy.stage_training import calibrate_stage
+from fer_hierarchy.hierarchy.training import MODEL, save_small_model
+from fer_hierarchy.hierarchy.transfer import weights_name
+from fer_hierarchy.models.registry import NO_WEIGHTS
 
 _PLACES = ("--results", "--logs", "--study-dir")  # of a command, left out of what is published
 _FOLDERS = ("--data", "--generated", "--ferplus")

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 
-from hierarchy.ensemble import HierarchicalClassifier, as_probabilities
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier, as_probabilities
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 # Half of the last digit of the prediction tables: below it a table and a network cannot be told apart.
 _LEAST = 5e-7

@@ -9,14 +9,22 @@ from typing import Any
 
 import pandas as pd
 
-from hierarchy import runs
-from hierarchy.config import TRAINING_MODES, DataConfig, EvaluationConfig, RunConfig, StageConfig, fields_of, several
-from hierarchy.errors import UserError
-from hierarchy.evaluation.wording import UNKNOWN, millions, mode_words, points
-from hierarchy.grid import GRID, KIND, kind_of
-from hierarchy.stage import HISTORY
-from hierarchy.taxonomy import FLAT, TRUNK
-from hierarchy.transfer import weights_name
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import (
+    TRAINING_MODES,
+    DataConfig,
+    EvaluationConfig,
+    RunConfig,
+    StageConfig,
+    fields_of,
+    several,
+)
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.wording import UNKNOWN, millions, mode_words, points
+from fer_hierarchy.hierarchy.grid import GRID, KIND, kind_of
+from fer_hierarchy.hierarchy.stage import HISTORY
+from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
+from fer_hierarchy.hierarchy.transfer import weights_name
 
 COLUMNS = (
     "run",

@@ -15,9 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hierarchy.config import RunConfig, load_config
-from hierarchy.errors import UserError
-from hierarchy.paths import ROOT, atomic_write
+from fer_hierarchy.hierarchy.config import RunConfig, load_config
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import ROOT, atomic_write
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
     import pandas as pd

@@ -14,16 +14,21 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.metrics import f1_score
 
-from hierarchy.config import RunConfig, StageConfig
-from hierarchy.data.augment import Augmentation
-from hierarchy.data.batches import TrainBatches
-from hierarchy.data.faces import StageFaces
-from hierarchy.data.sampling import class_prior, draw_rows, draw_shares
-from hierarchy.errors import UserError
-from hierarchy.evaluation.calibration import expected_calibration_error, fit_temperature, prior_shift, probabilities
-from hierarchy.paths import atomic_write
-from hierarchy.progress import Progress
-from hierarchy.taxonomy import TRUNK
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.hierarchy.data.augment import Augmentation
+from fer_hierarchy.hierarchy.data.batches import TrainBatches
+from fer_hierarchy.hierarchy.data.faces import StageFaces
+from fer_hierarchy.hierarchy.data.sampling import class_prior, draw_rows, draw_shares
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    prior_shift,
+    probabilities,
+)
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.taxonomy import TRUNK
 
 RECORD = "stage.json"
 HISTORY = "history.csv"

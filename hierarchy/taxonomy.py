@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 # FER-2013's order (Goodfellow et al., 2013); contempt only where a data set has it.
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")

@@ -18,12 +18,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from hierarchy.config import StageConfig
-from hierarchy.data.sampling import class_weights
-from hierarchy.errors import UserError
-from hierarchy.paths import atomic_write
-from hierarchy.progress import Progress
-from hierarchy.schedule import (
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.data.sampling import class_weights
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.schedule import (
     Phase,
     best_epoch,
     epoch_line,
@@ -32,8 +32,8 @@ from hierarchy.schedule import (
     stopped_early,
     write_history,
 )
-from hierarchy.transfer import HEAD, MODEL
-from models import losses
+from fer_hierarchy.hierarchy.transfer import HEAD, MODEL
+from fer_hierarchy.models import losses
 
 CHECKPOINT = "checkpoint.npz"
 

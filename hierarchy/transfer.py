@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hierarchy.config import DataConfig, RunConfig, check_value
-from hierarchy.errors import UserError
-from hierarchy.evaluation.wording import duration
-from hierarchy.runs import SPLITS, STAGES, find_run
-from hierarchy.taxonomy import TRUNK
-from models.registry import NO_WEIGHTS, PRETRAINED
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, check_value
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.wording import duration
+from fer_hierarchy.hierarchy.runs import SPLITS, STAGES, find_run
+from fer_hierarchy.hierarchy.taxonomy import TRUNK
+from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
 
 if TYPE_CHECKING:
     import keras

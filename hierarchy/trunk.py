@@ -5,8 +5,8 @@ It is trained like a flat network on the composed answer (see `models.heads`); t
 
 import numpy as np
 
-from hierarchy.stage import Stage
-from hierarchy.taxonomy import TRUNK, Taxonomy
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.taxonomy import TRUNK, Taxonomy
 
 
 def trunk_stage(stage_type: type[Stage], taxonomy: Taxonomy) -> Stage:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy import runs
-from hierarchy.data.faces import Faces, decode
-from hierarchy.errors import UserError
-from hierarchy.judging import Predictions
-from hierarchy.recomposition import Recomposition, stage_priors
-from hierarchy.stage import Stage
-from hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.data.faces import Faces, decode
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.judging import Predictions
+from fer_hierarchy.hierarchy.recomposition import Recomposition, stage_priors
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.taxonomy import FLAT
 
 VALIDATION = "predictions_validation.csv"
 KIND = "composition"

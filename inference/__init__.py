@@ -1,6 +1,6 @@
 """Answers from a saved run: for photos, folders, videos and cameras, as exports, and why (`explain`).
 
-from inference import Predictor
+from fer_hierarchy.inference import Predictor
 frame = Predictor.load("first").predict(images)
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """`Predictor`, loaded when it is asked for: the command line imports this package before it needs OpenCV."""
     if name == "Predictor":
-        from inference.predictor import Predictor
+        from fer_hierarchy.inference.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

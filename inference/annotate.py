@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from hierarchy.errors import UserError
-from hierarchy.palette import EMOTION_COLOURS
-from hierarchy.paths import atomic_write
-from inference.records import UNCERTAIN
-from inference.video import check_folder, silence_opencv
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.inference.records import UNCERTAIN
+from fer_hierarchy.inference.video import check_folder, silence_opencv
 
 SYNTHETIC_BANNERS = ("synthetic: the model learned from drawn faces", "synthetic model", "synthetic")
 # How each kind of file is written; qualities where the difference to the original cannot be seen.

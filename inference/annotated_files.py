@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hierarchy.errors import UserError
-from inference.annotate import PICTURES, FaceAnswer, annotated, save_picture
-from inference.inputs import Item
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.annotate import PICTURES, FaceAnswer, annotated, save_picture
+from fer_hierarchy.inference.inputs import Item
 
 
 class AnnotatedFiles:

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from hierarchy.data.decoding import with_channels
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.data.decoding import with_channels
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 FORMAT = 1
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy import runs
-from hierarchy.config import DataConfig, RunConfig
-from hierarchy.data.faces import Faces, read_faces
-from hierarchy.errors import UserError
-from hierarchy.evaluation.features import stratified
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.features import stratified
 
 MOST_FACES = 500  # more move no step by much
 

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hierarchy import runs
-from hierarchy.config import DataConfig, check_value
-from hierarchy.console import flag
-from hierarchy.errors import IncompleteError, UserError
-from hierarchy.flags import Given, check_data, section
-from inference.rows import KINDS
-from inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import DataConfig, check_value
+from fer_hierarchy.hierarchy.console import flag
+from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+from fer_hierarchy.hierarchy.flags import Given, check_data, section
+from fer_hierarchy.inference.rows import KINDS
+from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 
 
 def predict(given: Given, _command: str) -> None:
@@ -19,14 +19,14 @@ def predict(given: Given, _command: str) -> None:
     faces, settings = section(FaceConfig, given), section(PredictConfig, given)
     out = _table(given.get("out"))
     annotate, explain = (_folder(given, name) for name in ("annotate", "explain"))
-    from inference.inputs import find_items
+    from fer_hierarchy.inference.inputs import find_items
 
     items = find_items(given["inputs"], sys.stdin)
     if settings.plot and not any(item.is_video for item in items):
         raise UserError("--plot: there is no video among the inputs; a picture has no course over time")
     if explain and all(item.is_video for item in items):
         raise UserError("--explain: there is no picture among the inputs; frames of videos are not explained")
-    from inference import predict as predicting
+    from fer_hierarchy.inference import predict as predicting
 
     predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain)
     plots = (out.parent if out else annotate or Path()) if settings.plot else None
@@ -39,8 +39,8 @@ def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path, *
 
     With `quick`, the published weights, where none is named, need not be looked into.
     """
-    from inference.predict import check_runs
-    from inference.predictor import Predictor, detector_of
+    from fer_hierarchy.inference.predict import check_runs
+    from fer_hierarchy.inference.predictor import Predictor, detector_of
 
     detector = detector_of(faces)
     how = {"results": results, "faces": faces, "detector": detector, "quick": quick}
@@ -57,7 +57,7 @@ def webcam(given: Given, _command: str) -> None:
     if len(given.get("run", [])) > 1:
         raise UserError("--run is given twice; the live window shows one model, --mode predict takes several")
     record, rows = (_new_file(given, name) for name in ("record", "csv"))
-    from inference.webcam import check_places, run_webcam
+    from fer_hierarchy.inference.webcam import check_places, run_webcam
 
     check_places(settings.source, window=settings.window, record=record, csv=rows)
     (predictor,) = _predictors(given.get("run"), faces, given["results"], quick=True)
@@ -90,7 +90,7 @@ def export(given: Given, _command: str) -> None:
     run, results = next(iter(given["runs"]), None), given["results"]
     if run is not None:
         runs.find_run(run, results)
-    from inference import export as exporting
+    from fer_hierarchy.inference import export as exporting
 
     made = exporting.export_run(run, formats, data=data, out=out, results=results)
     for name, path in made.items():
@@ -100,7 +100,7 @@ def export(given: Given, _command: str) -> None:
 
 
 def _verify(run: str | None, made: dict[str, Path], data: DataConfig, results: Path) -> None:
-    from inference import verify as verifying
+    from fer_hierarchy.inference import verify as verifying
 
     wrong = verifying.verify(run, made, data=data, results=results)
     if wrong:
@@ -123,7 +123,7 @@ def default_run(results: Path) -> str:
     Raises:
         UserError: There is none.
     """
-    from inference.default_model import default_model
+    from fer_hierarchy.inference.default_model import default_model
 
     return default_model(results)
 

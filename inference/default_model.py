@@ -4,10 +4,10 @@ import json
 import logging
 from pathlib import Path
 
-from hierarchy.config import TRAINING_MODES
-from hierarchy.errors import UserError
-from hierarchy.paths import PUBLISHED
-from hierarchy.runs import CONFIG, METRICS
+from fer_hierarchy.hierarchy.config import TRAINING_MODES
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import PUBLISHED
+from fer_hierarchy.hierarchy.runs import CONFIG, METRICS
 
 log = logging.getLogger("hierarchy")
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hierarchy.errors import UserError
-from inference.answers import Facts
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.answers import Facts
 
 FACTS = "fer.json"
 LABELS = "labels.txt"  # an emotion a line, in the order of the probabilities

@@ -9,12 +9,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.ticker import MaxNLocator
 
-from hierarchy.data.depth import colours, relief
-from hierarchy.evaluation import figures
-from hierarchy.taxonomy import FLAT
-from inference.explained import Explained, StageHeat, depth_planes
-from inference.grad_cam import DEPTH, PICTURE
-from inference.heat import enlarged, is_blank, mean_heat
+from fer_hierarchy.hierarchy.data.depth import colours, relief
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.inference.explained import Explained, StageHeat, depth_planes
+from fer_hierarchy.inference.grad_cam import DEPTH, PICTURE
+from fer_hierarchy.inference.heat import enlarged, is_blank, mean_heat
 
 FACES_A_SHEET = 6
 _FACE = 1.12  # inches

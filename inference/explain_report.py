@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy import runs
-from hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.evaluation.page import (
     Beside,
     Block,
     Code,
@@ -23,13 +23,13 @@ from hierarchy.evaluation.page import (
     Tiles,
     write_page,
 )
-from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.wording import percent, points, whole
-from hierarchy.taxonomy import FLAT, Taxonomy
-from inference.explain_figures import FACES_A_SHEET, draw_averages, draw_gallery
-from inference.explained import ALL, Explained, map_table, region_table
-from inference.grad_cam import DEPTH, MapLayer
-from inference.heat import THIRDS
+from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.evaluation.wording import percent, points, whole
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.inference.explain_figures import FACES_A_SHEET, draw_averages, draw_gallery
+from fer_hierarchy.inference.explained import ALL, Explained, map_table, region_table
+from fer_hierarchy.inference.grad_cam import DEPTH, MapLayer
+from fer_hierarchy.inference.heat import THIRDS
 
 FACES_OF_EACH = 4  # of an emotion, in the gallery
 

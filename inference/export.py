@@ -13,20 +13,20 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from hierarchy import runs
-from hierarchy.config import DataConfig
-from hierarchy.errors import UserError
-from hierarchy.native_output import hushed
-from hierarchy.paths import atomic_write
-from inference import embedded_facts
-from inference.answers import Facts, Model
-from inference.backends import lite, saved_model
-from inference.backends import onnx as onnx_file
-from inference.backends.run_folder import RunFolder, open_run
-from inference.backends.saved_model import OUTPUT, SIGNATURE
-from inference.calibration_faces import calibration_faces
-from inference.default_model import default_model
-from inference.export_graph import COMPOSING, FIRST_LAYER, one_function
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.native_output import hushed
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.inference import embedded_facts
+from fer_hierarchy.inference.answers import Facts, Model
+from fer_hierarchy.inference.backends import lite, saved_model
+from fer_hierarchy.inference.backends import onnx as onnx_file
+from fer_hierarchy.inference.backends.run_folder import RunFolder, open_run
+from fer_hierarchy.inference.backends.saved_model import OUTPUT, SIGNATURE
+from fer_hierarchy.inference.calibration_faces import calibration_faces
+from fer_hierarchy.inference.default_model import default_model
+from fer_hierarchy.inference.export_graph import COMPOSING, FIRST_LAYER, one_function
 
 FOLDER = "export"  # in the run's own
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from hierarchy.stage import Stage
-from hierarchy.taxonomy import FLAT, Taxonomy
-from inference.answers import Facts
-from inference.backends.saved_model import INPUT, OUTPUT
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.inference.answers import Facts
+from fer_hierarchy.inference.backends.saved_model import INPUT, OUTPUT
 
 # Names of operations that int8 would spoil begin so, or hold the name that our models give their first layer: its
 # squares and reciprocal roots need more than 256 steps, and so do probabilities that are multiplied.

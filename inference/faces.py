@@ -9,8 +9,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from hierarchy.data.alignment import EyeLine, turned
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.alignment import EyeLine, turned
+from fer_hierarchy.hierarchy.errors import UserError
 
 DETECTORS = ("haar", "mtcnn", "yunet")
 SMALLEST = 32  # pixels: a face three metres from a webcam; smaller ones tell little of an emotion
@@ -82,14 +82,14 @@ def make_detector(name: str = "haar", *, smallest: int = SMALLEST, model: str | 
     if model is not None and name != "yunet":
         raise UserError(f"face model {model}: only the detector yunet reads one, not {name}")
     if name == "mtcnn":
-        from inference.detectors.mtcnn import Mtcnn
+        from fer_hierarchy.inference.detectors.mtcnn import Mtcnn
 
         return Mtcnn(smallest=smallest)
     if name == "yunet":
-        from inference.detectors.yunet import Yunet
+        from fer_hierarchy.inference.detectors.yunet import Yunet
 
         return Yunet(model, smallest=smallest)
-    from inference.detectors.haar import Haar
+    from fer_hierarchy.inference.detectors.haar import Haar
 
     return Haar(smallest=smallest)
 

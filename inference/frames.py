@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from inference.answers import Answers, Facts
-from inference.predictor import Predictor
-from inference.records import answer_columns, face_record
-from inference.tracking import Smoother, Track, Tracker, flow_picture
-from inference.video import Frame, VideoReader
+from fer_hierarchy.inference.answers import Answers, Facts
+from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.records import answer_columns, face_record
+from fer_hierarchy.inference.tracking import Smoother, Track, Tracker, flow_picture
+from fer_hierarchy.inference.video import Frame, VideoReader
 
 _LINGER = 0.5  # seconds for which a face that is not found any more is still believed to be where it was
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from models.layers import AdaptiveMean, ZeroFilled
+from fer_hierarchy.models.layers import AdaptiveMean, ZeroFilled
 
 PICTURE, DEPTH, BOTH = "picture", "depth", "picture and depth"
 _STREAMS = {"rgb_": PICTURE, "depth_": DEPTH, "rgbd_": BOTH}  # how the layers of an RGB-D network's backbones begin

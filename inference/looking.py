@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from hierarchy.data.decoding import BadImageError, read_image
-from inference.faces import Face
-from inference.inputs import Item
-from inference.predictor import Predictor
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
+from fer_hierarchy.inference.faces import Face
+from fer_hierarchy.inference.inputs import Item
+from fer_hierarchy.inference.predictor import Predictor
 
 T = TypeVar("T")
 

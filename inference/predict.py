@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hierarchy.errors import IncompleteError, UserError
-from hierarchy.progress import Progress
-from inference import screen
-from inference.answers import Answers
-from inference.inputs import Item
-from inference.looking import Looked, looked_at
-from inference.predictor import Predictor
-from inference.records import answer_columns, face_record
-from inference.rows import RowFile
-from inference.settings import PredictConfig
+from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.inference import screen
+from fer_hierarchy.inference.answers import Answers
+from fer_hierarchy.inference.inputs import Item
+from fer_hierarchy.inference.looking import Looked, looked_at
+from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.records import answer_columns, face_record
+from fer_hierarchy.inference.rows import RowFile
+from fer_hierarchy.inference.settings import PredictConfig
 
 _PLACE = ("file", "frame", "time", "track", "faces", "face", "left", "top", "width", "height", "score", "run")
 
@@ -88,11 +88,11 @@ class _Job:
         self.plots = outputs.plots
         self.pictures = self.explained = None
         if outputs.annotate:
-            from inference.annotated_files import AnnotatedFiles
+            from fer_hierarchy.inference.annotated_files import AnnotatedFiles
 
             self.pictures = AnnotatedFiles(outputs.annotate, synthetic=predictors[0].facts.synthetic)
         if outputs.explain:
-            from inference.why import WhyFigures
+            from fer_hierarchy.inference.why import WhyFigures
 
             self.explained = WhyFigures(predictors, outputs.explain)
         if not self.out and len(predictors) == 1:
@@ -109,7 +109,7 @@ class _Job:
             yield rows
         videos = [item for item in self.left if item.is_video]
         if videos:
-            from inference.predict_video import VideoJob
+            from fer_hierarchy.inference.predict_video import VideoJob
 
             job = VideoJob(self.predictors, self.settings, pictures=self.pictures, plots=self.plots)
             for item in videos:

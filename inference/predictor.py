@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from hierarchy.errors import UserError
-from hierarchy.paths import RESULTS
-from inference.answers import Answers, Facts, Model, prepared
-from inference.backends import open_model
-from inference.default_model import default_model
-from inference.faces import Detector, Face, crop, make_detector, whole
-from inference.records import face_record
-from inference.settings import FaceConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import RESULTS
+from fer_hierarchy.inference.answers import Answers, Facts, Model, prepared
+from fer_hierarchy.inference.backends import open_model
+from fer_hierarchy.inference.default_model import default_model
+from fer_hierarchy.inference.faces import Detector, Face, crop, make_detector, whole
+from fer_hierarchy.inference.records import face_record
+from fer_hierarchy.inference.settings import FaceConfig
 
 if TYPE_CHECKING:  # the light path does without it
     import pandas as pd
 
-    from hierarchy.stage import Stage
+    from fer_hierarchy.hierarchy.stage import Stage
 
 
 class Predictor:
@@ -111,7 +111,7 @@ class Predictor:
         """A face as those that the model learned from: turned by its eyes, where those were."""
         if not self.facts.align:
             return face
-        from hierarchy.data.alignment import leveled
+        from fer_hierarchy.hierarchy.data.alignment import leveled
 
         return leveled("", face, None)[0]
 

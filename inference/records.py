@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from inference.answers import Answers, Facts
-from inference.faces import Face
+from fer_hierarchy.inference.answers import Answers, Facts
+from fer_hierarchy.inference.faces import Face
 
 UNCERTAIN = "uncertain"
 DIGITS = 6  # of a probability in a file, as in a run's predictions.csv

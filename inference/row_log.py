@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 class RowLog:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from hierarchy.errors import UserError
-from hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
 
 KINDS = (".csv", ".json", ".parquet")
 _TEXT = {"file", "run", "emotion", "route", "error"}  # the gate's own column is one of words as well

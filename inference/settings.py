@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hierarchy.config import option
+from fer_hierarchy.hierarchy.config import option
 
 DETECTORS = ("haar", "mtcnn", "yunet")
 FORMATS = ("saved_model", "onnx", "tflite", "tflite-int8")

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from hierarchy.evaluation import figures
-from hierarchy.progress import clock
-from hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 MOST_FACES = 4  # panels; more are too flat to read
 

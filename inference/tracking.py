@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:  # boxes are moved here, whatever finds them
-    from inference.faces import Face
+    from fer_hierarchy.inference.faces import Face
 
 _FLOW_SIDE = 960  # pixels of the longer side at which motion is measured; more costs time and shows no more
 _INNER = 0.8  # share of a box's sides that is surely face: what moves behind it must not pull at the box

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy import finished, runs
-from hierarchy.config import DataConfig
-from hierarchy.data.faces import Faces, read_faces, resolve_data
-from hierarchy.errors import UserError
-from hierarchy.evaluation.metrics import class_indices
-from hierarchy.foreign_faces import foreign_faces
-from hierarchy.paths import atomic_write
-from inference.answers import Model
-from inference.backends import open_model
-from inference.backends.run_folder import RunFolder, open_run
-from inference.default_model import default_model
+from fer_hierarchy.hierarchy import finished, runs
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
+from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.inference.answers import Model
+from fer_hierarchy.inference.backends import open_model
+from fer_hierarchy.inference.backends.run_folder import RunFolder, open_run
+from fer_hierarchy.inference.default_model import default_model
 
 TOLERANCE = 1e-4  # of a probability, for formats that compute in float32
 KERAS = "keras"  # the run itself

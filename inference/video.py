@@ -13,8 +13,8 @@ from typing import Self
 import cv2
 import numpy as np
 
-from hierarchy.errors import UserError
-from hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
 
 # FFmpeg reads once how loud it is, when a process opens its first video, be it to write one.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy.errors import UserError
-from hierarchy.progress import Progress
-from inference.annotate import FaceAnswer, annotated, save_picture
-from inference.answers import Facts
-from inference.frames import FrameResult, analysed_frames, frame_records, record_columns
-from inference.predictor import Predictor
-from inference.row_log import RowLog
-from inference.video import VideoReader, VideoWriter, check_folder, check_recording
-from inference.window import Window, check_screen
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.inference.annotate import FaceAnswer, annotated, save_picture
+from fer_hierarchy.inference.answers import Facts
+from fer_hierarchy.inference.frames import FrameResult, analysed_frames, frame_records, record_columns
+from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.row_log import RowLog
+from fer_hierarchy.inference.video import VideoReader, VideoWriter, check_folder, check_recording
+from fer_hierarchy.inference.window import Window, check_screen
 
 QUIT, SAVE, PAUSE = ("q", "\x1b"), "s", "p"  # keys in the window; the second of QUIT is Esc
 

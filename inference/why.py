@@ -5,12 +5,12 @@ from pathlib import Path, PurePath
 
 import pandas as pd
 
-from hierarchy.errors import UserError
-from inference.answers import prepared
-from inference.explained import explain_faces, map_layers_of
-from inference.looking import Looked
-from inference.predictor import Predictor
-from inference.why_figure import draw_why
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.answers import prepared
+from fer_hierarchy.inference.explained import explain_faces, map_layers_of
+from fer_hierarchy.inference.looking import Looked
+from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.why_figure import draw_why
 
 
 class WhyFigures:

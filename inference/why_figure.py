@@ -6,14 +6,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from hierarchy.data.depth import colours
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.evaluation import figures
-from hierarchy.taxonomy import FLAT, Taxonomy
-from inference.explain_figures import background, overlay
-from inference.explained import Explained, StageHeat
-from inference.grad_cam import PICTURE
-from inference.heat import enlarged, is_blank
+from fer_hierarchy.hierarchy.data.depth import colours
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.inference.explain_figures import background, overlay
+from fer_hierarchy.inference.explained import Explained, StageHeat
+from fer_hierarchy.inference.grad_cam import PICTURE
+from fer_hierarchy.inference.heat import enlarged, is_blank
 
 _PANEL, _BARS, _HEIGHT = 1.75, 2.9, 2.45  # inches
 

@@ -8,7 +8,7 @@ from typing import Self
 import cv2
 import numpy as np
 
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 _LARGEST = 1280, 800  # pixels of a window when it opens
 _NO_WINDOW = "use --no-window, with --record or --csv for the answers"

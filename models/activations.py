@@ -1,6 +1,6 @@
 """The activations that builders take by name, in both frameworks."""
 
-from models.checks import check_choice
+from fer_hierarchy.models.checks import check_choice
 
 ACTIVATIONS = ("relu", "elu", "gelu", "silu", "leaky_relu")
 # Of leaky_relu, below zero. The frameworks' own defaults differ: 0.2 or 0.3 in Keras, 0.01 in PyTorch.

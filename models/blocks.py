@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.activations import LEAKY_SLOPE
-from models.layers import ClassTokenAndPositions
+from fer_hierarchy.models.activations import LEAKY_SLOPE
+from fer_hierarchy.models.layers import ClassTokenAndPositions
 
 _TOKEN_EPSILON = 1e-6
 

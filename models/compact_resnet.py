@@ -15,11 +15,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.activations import check_activation
-from models.blocks import activated
-from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
-from models.layers import Standardize
-from models.registry import register_model
+from fer_hierarchy.models.activations import check_activation
+from fer_hierarchy.models.blocks import activated
+from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.models.layers import Standardize
+from fer_hierarchy.models.registry import register_model
 
 # Keras's 0.99 forgets over hundreds of steps, as many as one pass over a small face data set has.
 _BN_MOMENTUM = 0.9

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from models.activations import check_activation
-from models.blocks import activated, shrinking_convolution
-from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
-from models.layers import Standardize
-from models.registry import register_model
+from fer_hierarchy.models.activations import check_activation
+from fer_hierarchy.models.blocks import activated, shrinking_convolution
+from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.models.layers import Standardize
+from fer_hierarchy.models.registry import register_model
 
 
 # Each stage takes two pixels off and halves the rest: 22 pixels shrink to a map of exactly one.

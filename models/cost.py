@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers
 
-from models.registry import create_model
-from models.spec import parse_spec
+from fer_hierarchy.models.registry import create_model
+from fer_hierarchy.models.spec import parse_spec
 
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 _SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)

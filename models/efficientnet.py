@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from models.blocks import scaled_rgb
-from models.checks import check_shares
-from models.pretrained import application
-from models.registry import register_model
+from fer_hierarchy.models.blocks import scaled_rgb
+from fer_hierarchy.models.checks import check_shares
+from fer_hierarchy.models.pretrained import application
+from fer_hierarchy.models.registry import register_model
 
 _FILE = "efficientnetb0_notop.h5"
 _KERAS_DROP_CONNECT = 0.2  # which the builder of keras.applications does not let us choose

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from models.blocks import scaled_rgb
-from models.checks import check_counts, check_shares, check_stages
-from models.dlib_weights import DlibLayer, face_weights_file, read_network
-from models.layers import ZeroFilled, ZeroFilledSum
-from models.registry import register_model
+from fer_hierarchy.models.blocks import scaled_rgb
+from fer_hierarchy.models.checks import check_counts, check_shares, check_stages
+from fer_hierarchy.models.dlib_weights import DlibLayer, face_weights_file, read_network
+from fer_hierarchy.models.layers import ZeroFilled, ZeroFilledSum
+from fer_hierarchy.models.registry import register_model
 
 _EPSILON = 1e-5
 _WIDTHS = (32, 64, 128, 256, 256)

@@ -14,10 +14,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.blocks import convolution
-from models.checks import check_choice, check_positive, check_shares
-from models.layers import Standardize
-from models.registry import register_model
+from fer_hierarchy.models.blocks import convolution
+from fer_hierarchy.models.checks import check_choice, check_positive, check_shares
+from fer_hierarchy.models.layers import Standardize
+from fer_hierarchy.models.registry import register_model
 
 _EPSILON = 1e-3
 # Channels of the four branches: 1x1; 1x1 then 3x3; 1x1 then 3x3 (5x5 in the paper); pooling then 1x1.

@@ -6,11 +6,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.activations import check_activation
-from models.blocks import activated, shrinking_convolution
-from models.checks import KERNEL_SIZES, check_choice, check_counts, check_positive, check_shares
-from models.layers import Standardize
-from models.registry import register_model
+from fer_hierarchy.models.activations import check_activation
+from fer_hierarchy.models.blocks import activated, shrinking_convolution
+from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_positive, check_shares
+from fer_hierarchy.models.layers import Standardize
+from fer_hierarchy.models.registry import register_model
 
 
 # Two unpadded 3x3 convolutions and a pooling, three times: 36 pixels shrink to a map of exactly one.

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from models import rgbd_settings as rgbd
-from models.checks import check_choice, check_positive
+from fer_hierarchy.models import rgbd_settings as rgbd
+from fer_hierarchy.models.checks import check_choice, check_positive
 
 
 @keras.saving.register_keras_serializable(package="fer")

@@ -16,11 +16,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.activations import check_activation
-from models.blocks import activated, strided_pixels
-from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
-from models.layers import Standardize
-from models.registry import register_model
+from fer_hierarchy.models.activations import check_activation
+from fer_hierarchy.models.blocks import activated, strided_pixels
+from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.models.layers import Standardize
+from fer_hierarchy.models.registry import register_model
 
 
 @register_model(smallest=16, size=64, source="Arriaga et al., 2017")

@@ -7,10 +7,10 @@ arXiv:1704.04861. The layers, their names and the ImageNet weights are those of 
 import keras
 from keras import layers
 
-from models.blocks import scaled_rgb
-from models.checks import check_positive, check_shares
-from models.pretrained import application
-from models.registry import register_model
+from fer_hierarchy.models.blocks import scaled_rgb
+from fer_hierarchy.models.checks import check_positive, check_shares
+from fer_hierarchy.models.pretrained import application
+from fer_hierarchy.models.registry import register_model
 
 _ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}  # width -> its name in Keras's file names
 _BLOCKS = 13

@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-from models.registry import create_model, model_info
-from models.spec import parse_spec
+from fer_hierarchy.models.registry import create_model, model_info
+from fer_hierarchy.models.spec import parse_spec
 
 _WITHOUT = "train without them: --weights none"
 

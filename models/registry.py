@@ -8,31 +8,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.checks import checked_request
-from models.spec import checked_keywords, parse_spec
+from fer_hierarchy.models.checks import checked_request
+from fer_hierarchy.models.spec import checked_keywords, parse_spec
 
 if TYPE_CHECKING:  # listing names must not cost a Keras import
     import keras
 
 # Name -> module whose function of that name builds it. The module is imported when the model is first asked for.
 _BUILT_IN = {
-    "compact_resnet": "models.compact_resnet",
-    "convnet": "models.convnet",
-    "deep_cnn": "models.plain_cnn",
-    "efficientnet_b0": "models.efficientnet",
-    "face_resnet": "models.face_resnet",
-    "googlenet": "models.googlenet",
-    "hierarchical_cnn": "models.hierarchical_cnn",
-    "mini_xception": "models.mini_xception",
-    "mobilenet": "models.mobilenet",
-    "resnet18": "models.resnet",
-    "rgbd_fusion": "models.rgbd",
-    "shallow_cnn": "models.plain_cnn",
-    "vgg13": "models.vgg",
-    "vgg16": "models.vgg",
-    "vgg16_bn": "models.vgg",
-    "vit_b16": "models.vit",
-    "vit_small_patch": "models.vit",
+    "compact_resnet": "fer_hierarchy.models.compact_resnet",
+    "convnet": "fer_hierarchy.models.convnet",
+    "deep_cnn": "fer_hierarchy.models.plain_cnn",
+    "efficientnet_b0": "fer_hierarchy.models.efficientnet",
+    "face_resnet": "fer_hierarchy.models.face_resnet",
+    "googlenet": "fer_hierarchy.models.googlenet",
+    "hierarchical_cnn": "fer_hierarchy.models.hierarchical_cnn",
+    "mini_xception": "fer_hierarchy.models.mini_xception",
+    "mobilenet": "fer_hierarchy.models.mobilenet",
+    "resnet18": "fer_hierarchy.models.resnet",
+    "rgbd_fusion": "fer_hierarchy.models.rgbd",
+    "shallow_cnn": "fer_hierarchy.models.plain_cnn",
+    "vgg13": "fer_hierarchy.models.vgg",
+    "vgg16": "fer_hierarchy.models.vgg",
+    "vgg16_bn": "fer_hierarchy.models.vgg",
+    "vit_b16": "fer_hierarchy.models.vit",
+    "vit_small_patch": "fer_hierarchy.models.vit",
 }
 NO_WEIGHTS = "none"
 

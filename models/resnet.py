@@ -12,12 +12,12 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.activations import check_activation
-from models.blocks import activated, convolution, scaled_rgb
-from models.checks import check_choice, check_counts, check_shares, check_stages
-from models.layers import Standardize
-from models.pretrained import hub_backbone
-from models.registry import register_model
+from fer_hierarchy.models.activations import check_activation
+from fer_hierarchy.models.blocks import activated, convolution, scaled_rgb
+from fer_hierarchy.models.checks import check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.models.layers import Standardize
+from fer_hierarchy.models.pretrained import hub_backbone
+from fer_hierarchy.models.registry import register_model
 
 _EPSILON = 1e-5
 _WIDTHS = (64, 128, 256, 512)

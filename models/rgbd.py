@@ -12,10 +12,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.blocks import class_token
-from models.layers import BranchDropout, DepthImage, Planes
-from models.registry import create_backbone, register_model
-from models.rgbd_settings import backbone_specs, check_equal, check_settings, no_map
+from fer_hierarchy.models.blocks import class_token
+from fer_hierarchy.models.layers import BranchDropout, DepthImage, Planes
+from fer_hierarchy.models.registry import create_backbone, register_model
+from fer_hierarchy.models.rgbd_settings import backbone_specs, check_equal, check_settings, no_map
 
 _BN_MOMENTUM = 0.9
 _SQUEEZE_RATIO = 8

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from models.checks import check_choice, check_counts, check_shares
+from fer_hierarchy.models.checks import check_choice, check_counts, check_shares
 
 MODALITIES = ("rgbd", "rgb", "depth")
 FUSIONS = ("late", "sum", "gated", "attention", "early")

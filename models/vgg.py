@@ -17,11 +17,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.blocks import scaled_rgb
-from models.checks import check_counts, check_positive, check_shares
-from models.layers import AdaptiveMean, Standardize
-from models.pretrained import application
-from models.registry import register_model
+from fer_hierarchy.models.blocks import scaled_rgb
+from fer_hierarchy.models.checks import check_counts, check_positive, check_shares
+from fer_hierarchy.models.layers import AdaptiveMean, Standardize
+from fer_hierarchy.models.pretrained import application
+from fer_hierarchy.models.registry import register_model
 
 # Channels of each block, which ends in a pooling; convolutions in each block.
 _WIDTHS = (64, 128, 256, 512, 512)

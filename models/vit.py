@@ -8,11 +8,11 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from models.blocks import class_token, scaled_rgb
-from models.checks import check_counts, check_shares
-from models.layers import Standardize
-from models.pretrained import hub_backbone
-from models.registry import register_model
+from fer_hierarchy.models.blocks import class_token, scaled_rgb
+from fer_hierarchy.models.checks import check_counts, check_shares
+from fer_hierarchy.models.layers import Standardize
+from fer_hierarchy.models.pretrained import hub_backbone
+from fer_hierarchy.models.registry import register_model
 
 _PRESET = "vit_base_patch16_224_imagenet"
 _BASE = {"patch": 16, "depth": 12, "heads": 12, "dim": 768, "mlp_dim": 3072}

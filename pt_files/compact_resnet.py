@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.activations import check_activation
-from models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
-from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, GlobalAverage, Standardize, activation_layer, convolution, dense
+from fer_hierarchy.models.activations import check_activation
+from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.pt_files.classifier import Classifier
+from fer_hierarchy.pt_files.layers import BatchNorm, GlobalAverage, Standardize, activation_layer, convolution, dense
 
 _BN_MOMENTUM = 0.9
 _SQUEEZE_RATIO = 8

@@ -1,7 +1,7 @@
 """Models from Keras to PyTorch and back: the functions, and the command line.
 
-python -m pt_files.convert results/<run>/stages/flat flat.pt
-python -m pt_files.convert flat.pt flat.keras
+python -m fer_hierarchy.pt_files.convert results/<run>/stages/flat flat.pt
+python -m fer_hierarchy.pt_files.convert flat.pt flat.keras
 """
 
 import sys
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hierarchy.console import OneLineParser, run_program
-from hierarchy.errors import UserError
-from hierarchy.paths import atomic_write
-from hierarchy.runs import read_json
-from pt_files.model_file import SavedModel, read_model, write_model
-from pt_files.registry import create_model
-from pt_files.twins import pair_layers
+from fer_hierarchy.hierarchy.console import OneLineParser, run_program
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.runs import read_json
+from fer_hierarchy.pt_files.model_file import SavedModel, read_model, write_model
+from fer_hierarchy.pt_files.registry import create_model
+from fer_hierarchy.pt_files.twins import pair_layers
 
 if TYPE_CHECKING:  # the command line answers bad arguments before it loads a second framework
     import keras
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the command line answers bad arguments before it loads a se
 KERAS, TORCH = ".keras", ".pt"
 # float32 sums in another order stay far below this share of the largest logit.
 _TOLERANCE = 1e-3
-_PROGRAM = "pt_files.convert"
+_PROGRAM = "fer_hierarchy.pt_files.convert"
 
 
 def to_torch(keras_model: "keras.Model", torch_model: nn.Module) -> None:
@@ -97,7 +97,7 @@ def read_keras(path: Path) -> "keras.Model":
         raise UserError(f"{path} is damaged: it is no complete .keras file")
     import keras
 
-    from models import layers as _registered_layers  # noqa: F401 - registers our layers, so that saved models load
+    from fer_hierarchy.models import layers as _registered_layers  # noqa: F401 - registers our layers, so that saved models load
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -158,7 +158,7 @@ def _checked_source(source: Path, target: Path, spec: str | None) -> Path:
 
 def _recorded_spec(source: Path) -> str:
     """The spec in the stage record beside a Keras model."""
-    from hierarchy.stage import RECORD
+    from fer_hierarchy.hierarchy.stage import RECORD
 
     path = source.parent / RECORD
     if not path.is_file():
@@ -179,7 +179,7 @@ def _fresh_twin(keras_model: "keras.Model", spec: str) -> SavedModel:
 
 
 def _fresh_keras(saved: SavedModel) -> "keras.Model":
-    from models.registry import create_model as create_keras_model
+    from fer_hierarchy.models.registry import create_model as create_keras_model
 
     try:
         return create_keras_model(saved.spec, input_shape=saved.input_shape, num_classes=saved.num_classes)
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    parser = OneLineParser(prog="python -m pt_files.convert", description=__doc__.partition(":")[0], allow_abbrev=False)
+    parser = OneLineParser(prog=f"python -m {_PROGRAM}", description=__doc__.partition(":")[0], allow_abbrev=False)
     parser.add_argument(
         "source", metavar="SOURCE", type=Path, help="a .keras file, a .pt file, or a run's stage folder"
     )

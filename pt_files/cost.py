@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pt_files.transformer import Attention
+from fer_hierarchy.pt_files.transformer import Attention
 
 
 def parameters(model: nn.Module) -> int:

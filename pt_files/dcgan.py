@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that every PyTorch read
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from pt_files.gan_config import SIDE_STEP
+from fer_hierarchy.pt_files.gan_config import SIDE_STEP
 
 LATENT = 100  # length of the noise that becomes a face; Radford et al.'s
 _INITIAL_DEVIATION = 0.02  # of all convolution weights; Radford et al.'s

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.checks import check_counts, check_shares, check_stages
-from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, GlobalAverage, ScaledRgb, convolution, dense, zero_filled
+from fer_hierarchy.models.checks import check_counts, check_shares, check_stages
+from fer_hierarchy.pt_files.classifier import Classifier
+from fer_hierarchy.pt_files.layers import BatchNorm, GlobalAverage, ScaledRgb, convolution, dense, zero_filled
 
 _EPSILON = 1e-5
 _KERNEL = 3

@@ -1,4 +1,6 @@
-"""`python -m pt_files.gan`: learn one rare emotion's train faces with a DCGAN and write new ones as a data source.
+"""Learn one rare emotion's train faces with a DCGAN and write new ones as a data source.
+
+python -m fer_hierarchy.pt_files.gan --data data/fer2013 --emotion disgust --out data/generated-disgust
 
 The faces are those that a run with the same data, seed and split settings trains on; its validation and test faces are
 never seen, and what was seen is recorded, so that a run can refuse faces that know its judges (`--generated FOLDER`).
@@ -13,13 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
-from hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import canonical_emotion
-from pt_files.gan_config import SIDE_STEP, SIZE, GanConfig
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
+from fer_hierarchy.hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import canonical_emotion
+from fer_hierarchy.pt_files.gan_config import SIDE_STEP, SIZE, GanConfig
 
-PROGRAM = "pt_files.gan"
+PROGRAM = "fer_hierarchy.pt_files.gan"
 _NOT_OURS = ("generated", "limit")  # flags of a run that make no sense here
 
 
@@ -44,7 +46,7 @@ def _run(given: dict[str, Any], command: str) -> None:
     config = _with_size(apply_flags(RunConfig(), given))
     if find_spec("torch") is None:
         raise UserError("PyTorch is not installed; pip install -r pt_files/requirements.txt")
-    from pt_files.gan_job import make_faces
+    from fer_hierarchy.pt_files.gan_job import make_faces
 
     with notes_on_screen():
         make_faces(emotion, gan, config, out=out, resume=resume, command=command)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hierarchy.config import option
+from fer_hierarchy.hierarchy.config import option
 
 STEPS = 3000  # training steps where no number of epochs is given
 SIZE = 48  # side in pixels where none is asked for: FER-2013's

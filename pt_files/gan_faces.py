@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hierarchy.data.duplicates import NEAR_CORRELATION
+from fer_hierarchy.hierarchy.data.duplicates import NEAR_CORRELATION
 
 _SHEET = 8  # faces on a side of the contact sheet
 SHEET_FACES = _SHEET**2

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy import runs
-from hierarchy.config import RunConfig
-from hierarchy.data.faces import Faces, read_faces, resolve_data
-from hierarchy.data.images import fingerprint
-from hierarchy.data.sources.generated import FORMAT, RECORD, SEEN, seen_fingerprint
-from hierarchy.errors import UserError
-from hierarchy.progress import Progress
-from pt_files.gan_config import STEPS, GanConfig
-from pt_files.gan_faces import SHEET_FACES, likeness, write_images, write_sheet
-from pt_files.gan_training import Adversaries, as_faces
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
+from fer_hierarchy.hierarchy.data.images import fingerprint
+from fer_hierarchy.hierarchy.data.sources.generated import FORMAT, RECORD, SEEN, seen_fingerprint
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.pt_files.gan_config import STEPS, GanConfig
+from fer_hierarchy.pt_files.gan_faces import SHEET_FACES, likeness, write_images, write_sheet
+from fer_hierarchy.pt_files.gan_training import Adversaries, as_faces
 
 CHECKPOINT = "checkpoint.pt"
 SETTINGS = "settings.json"

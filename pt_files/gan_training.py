@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that every PyTorch reader knows
 from torch import Tensor
 
-from hierarchy.errors import UserError
-from hierarchy.paths import atomic_write
-from pt_files.dcgan import LATENT, Discriminator, Generator, augmented
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.pt_files.dcgan import LATENT, Discriminator, Generator, augmented
 
 # Adam's settings for this pair of losses: Miyato et al. (2018), section 4, setting C.
 _BETAS = (0.5, 0.999)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from models.activations import check_activation
-from models.checks import KERNEL_SIZES, check_choice, check_counts, check_positive, check_shares
-from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, Standardize, activation_layer, convolution, dense, start_he_normal
+from fer_hierarchy.models.activations import check_activation
+from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_positive, check_shares
+from fer_hierarchy.pt_files.classifier import Classifier
+from fer_hierarchy.pt_files.layers import BatchNorm, Standardize, activation_layer, convolution, dense, start_he_normal
 
 
 def hierarchical_cnn(

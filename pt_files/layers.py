@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models import rgbd_settings as rgbd
-from models.activations import LEAKY_SLOPE
-from models.checks import check_choice, check_positive
+from fer_hierarchy.models import rgbd_settings as rgbd
+from fer_hierarchy.models.activations import LEAKY_SLOPE
+from fer_hierarchy.models.checks import check_choice, check_positive
 
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 

@@ -1,7 +1,7 @@
 """What a PyTorch stage leaves to Keras, known without importing either."""
 
-from hierarchy.config import StageConfig, fields_of
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.config import StageConfig, fields_of
+from fer_hierarchy.hierarchy.errors import UserError
 
 LOSSES = ("ce", "weighted", "focal")
 # Settings that must keep their defaults, and those that mean nothing without one of them or a loss that is left out.

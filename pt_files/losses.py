@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hierarchy.config import StageConfig
-from hierarchy.data.sampling import class_weights
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.data.sampling import class_weights
 
 _SMALLEST = 1e-7  # of 1 - p: keeps the slope of a power finite
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from hierarchy.errors import UserError
-from hierarchy.paths import atomic_write
-from pt_files.registry import create_model
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.pt_files.registry import create_model
 
 _KEYS = {"spec": str, "input_shape": tuple, "num_classes": int, "state_dict": dict}
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from models.checks import checked_request
-from models.spec import checked_keywords, parse_spec
-from pt_files.timm_backbone import PREFIX, timm_classifier
+from fer_hierarchy.models.checks import checked_request
+from fer_hierarchy.models.spec import checked_keywords, parse_spec
+from fer_hierarchy.pt_files.timm_backbone import PREFIX, timm_classifier
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ class ModelInfo:
 
 
 _TWINS = {
-    "compact_resnet": ModelInfo("pt_files.compact_resnet"),
-    "deep_cnn": ModelInfo("pt_files.plain_cnn", smallest=8),
-    "face_resnet": ModelInfo("pt_files.face_resnet", size=112, smallest=48),
-    "hierarchical_cnn": ModelInfo("pt_files.hierarchical_cnn", smallest=36),
-    "resnet18": ModelInfo("pt_files.resnet"),
-    "rgbd_fusion": ModelInfo("pt_files.rgbd", size=64, smallest=32, channels=(4, 2)),
-    "shallow_cnn": ModelInfo("pt_files.plain_cnn", smallest=8),
-    "vgg13": ModelInfo("pt_files.vgg", smallest=32),
-    "vgg16": ModelInfo("pt_files.vgg", smallest=32),
-    "vgg16_bn": ModelInfo("pt_files.vgg", size=224, smallest=32),
+    "compact_resnet": ModelInfo("fer_hierarchy.pt_files.compact_resnet"),
+    "deep_cnn": ModelInfo("fer_hierarchy.pt_files.plain_cnn", smallest=8),
+    "face_resnet": ModelInfo("fer_hierarchy.pt_files.face_resnet", size=112, smallest=48),
+    "hierarchical_cnn": ModelInfo("fer_hierarchy.pt_files.hierarchical_cnn", smallest=36),
+    "resnet18": ModelInfo("fer_hierarchy.pt_files.resnet"),
+    "rgbd_fusion": ModelInfo("fer_hierarchy.pt_files.rgbd", size=64, smallest=32, channels=(4, 2)),
+    "shallow_cnn": ModelInfo("fer_hierarchy.pt_files.plain_cnn", smallest=8),
+    "vgg13": ModelInfo("fer_hierarchy.pt_files.vgg", smallest=32),
+    "vgg16": ModelInfo("fer_hierarchy.pt_files.vgg", smallest=32),
+    "vgg16_bn": ModelInfo("fer_hierarchy.pt_files.vgg", size=224, smallest=32),
 }
 # Most networks of timm were made for ImageNet's usual size; few take less than 32 pixels.
-_TIMM = ModelInfo("pt_files.timm_backbone", size=224, smallest=32)
+_TIMM = ModelInfo("fer_hierarchy.pt_files.timm_backbone", size=224, smallest=32)
 
 
 def list_models() -> tuple[str, ...]:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.activations import check_activation
-from models.checks import check_choice, check_counts, check_shares, check_stages
-from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, GlobalAverage, Standardize, activation_layer, convolution, dense
+from fer_hierarchy.models.activations import check_activation
+from fer_hierarchy.models.checks import check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.pt_files.classifier import Classifier
+from fer_hierarchy.pt_files.layers import BatchNorm, GlobalAverage, Standardize, activation_layer, convolution, dense
 
 _EPSILON = 1e-5
 

@@ -7,9 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models import rgbd_settings as rgbd
-from pt_files.layers import BatchNorm, DepthImage, GlobalAverage, convolution, dense, start_glorot, start_he_normal
-from pt_files.transformer import ClassTokenAndPositions, TransformerBlock, layer_norm
+from fer_hierarchy.models import rgbd_settings as rgbd
+from fer_hierarchy.pt_files.layers import (
+    BatchNorm,
+    DepthImage,
+    GlobalAverage,
+    convolution,
+    dense,
+    start_glorot,
+    start_he_normal,
+)
+from fer_hierarchy.pt_files.transformer import ClassTokenAndPositions, TransformerBlock, layer_norm
 
 _BN_MOMENTUM = 0.9
 _SQUEEZE_RATIO = 8
@@ -159,7 +167,7 @@ def _depth_image(model: nn.Module) -> DepthImage | None:
 
 def _trunk(spec: str, shape: tuple[int, int, int], *, late: bool, name: str) -> nn.Sequential:
     """A backbone of the registry without its head, or without its pooling too where the late map is wanted."""
-    from pt_files.registry import create_backbone
+    from fer_hierarchy.pt_files.registry import create_backbone
 
     try:
         model = create_backbone(spec, input_shape=shape)

@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hierarchy.config import RunConfig, StageConfig
-from hierarchy.data.depth import depth_statistics
-from hierarchy.data.faces import StageFaces
-from hierarchy.data.sampling import draw_rows
-from hierarchy.errors import NoRoomError, UserError
-from hierarchy.progress import Progress
-from hierarchy.schedule import best_epoch, epoch_line, require_finite, stopped_early, write_history
-from hierarchy.stage import Stage, remedy, scored_logits, train_batches, training_record
-from pt_files.cost import multiply_adds, parameters
-from pt_files.layers import LookingTwice
-from pt_files.limits import refuse_unsupported
-from pt_files.losses import Loss, build_loss
-from pt_files.model_file import SavedModel, read_model, write_model
-from pt_files.registry import create_model, model_info
-from pt_files.rgbd import depth_reading, set_depth_statistics
-from pt_files.training import CHECKPOINT, Training, as_pixels
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.hierarchy.data.depth import depth_statistics
+from fer_hierarchy.hierarchy.data.faces import StageFaces
+from fer_hierarchy.hierarchy.data.sampling import draw_rows
+from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.schedule import best_epoch, epoch_line, require_finite, stopped_early, write_history
+from fer_hierarchy.hierarchy.stage import Stage, remedy, scored_logits, train_batches, training_record
+from fer_hierarchy.pt_files.cost import multiply_adds, parameters
+from fer_hierarchy.pt_files.layers import LookingTwice
+from fer_hierarchy.pt_files.limits import refuse_unsupported
+from fer_hierarchy.pt_files.losses import Loss, build_loss
+from fer_hierarchy.pt_files.model_file import SavedModel, read_model, write_model
+from fer_hierarchy.pt_files.registry import create_model, model_info
+from fer_hierarchy.pt_files.rgbd import depth_reading, set_depth_statistics
+from fer_hierarchy.pt_files.training import CHECKPOINT, Training, as_pixels
 
 MODEL = "model.pt"
 KERAS_MODEL = "model.keras"
@@ -182,7 +182,7 @@ class TorchStage(Stage):
     def load_network(cls, folder: Path) -> nn.Module:
         """The .pt file of a stage folder."""
         if not (folder / MODEL).is_file():
-            way = f"python -m pt_files.convert {folder} {folder / MODEL} makes a PyTorch model of it"
+            way = f"python -m fer_hierarchy.pt_files.convert {folder} {folder / MODEL} makes a PyTorch model of it"
             found = f"{folder} was trained by Keras; {way}" if (folder / KERAS_MODEL).is_file() else remedy(folder)
             raise UserError(f"model {folder / MODEL} is missing; {found}")
         return read_model(folder / MODEL).model.to(memory_format=_ORDER)

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from models.checks import check_choice, check_shares
-from pt_files.classifier import Classifier
-from pt_files.layers import ScaledRgb, dense
+from fer_hierarchy.models.checks import check_choice, check_shares
+from fer_hierarchy.pt_files.classifier import Classifier
+from fer_hierarchy.pt_files.layers import ScaledRgb, dense
 
 PREFIX = "timm:"
 # Mean and deviation of ImageNet's colours, in grey levels of [0, 255].

@@ -1,6 +1,6 @@
 """The command line of PyTorch training: parse the arguments into a configuration, check it, make one call.
 
-python -m pt_files.train --mode flat --data data/fer2013 --name flat-torch
+python -m fer_hierarchy.pt_files.train --mode flat --data data/fer2013 --name flat-torch
 
 Only light modules are imported here. PyTorch comes in with `pt_files.stage`, once the arguments are valid.
 """
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hierarchy import runs
-from hierarchy.config import (
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import (
     DataConfig,
     EvaluationConfig,
     RunConfig,
@@ -23,12 +23,12 @@ from hierarchy.config import (
     fields_of,
     load_config,
 )
-from hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
-from hierarchy.errors import UserError
-from hierarchy.paths import LOGS, RESULTS
-from pt_files.limits import IDLE, KERAS_ONLY, LOSSES
+from fer_hierarchy.hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import LOGS, RESULTS
+from fer_hierarchy.pt_files.limits import IDLE, KERAS_ONLY, LOSSES
 
-PROGRAM = "pt_files.train"
+PROGRAM = "fer_hierarchy.pt_files.train"
 _STAGED = "Each takes VALUE for all stages, or STAGE=VALUE,STAGE=VALUE for some (--epochs valence=12,positive=20)."
 _GROUPS = {DataConfig: "data", StageConfig: "training", EvaluationConfig: "evaluation", RunConfig: "run"}
 _PLACES = {
@@ -69,13 +69,13 @@ def _train(given: dict[str, Any], command: str) -> Path:
         runs.check_writable(folder)
     if "resume" in given:
         run = _checked_resume(given, places["results"])
-        from hierarchy import pipeline
-        from pt_files.stage import TorchStage
+        from fer_hierarchy.hierarchy import pipeline
+        from fer_hierarchy.pt_files.stage import TorchStage
 
         return pipeline.resume_run(run, TorchStage, flags=given, **places, command=command)
     config = _settings(given, places["results"])
-    from hierarchy import pipeline
-    from pt_files.stage import TorchStage
+    from fer_hierarchy.hierarchy import pipeline
+    from fer_hierarchy.pt_files.stage import TorchStage
 
     return pipeline.train_run(config, TorchStage, **places, command=command)
 

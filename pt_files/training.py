@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hierarchy.config import StageConfig
-from hierarchy.data.batches import TrainBatches
-from hierarchy.errors import UserError
-from hierarchy.paths import atomic_write
-from hierarchy.schedule import peak_rate, plateau_scale, rate_at
-from pt_files.losses import Loss
-from pt_files.optimizers import build_optimizer
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.data.batches import TrainBatches
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.schedule import peak_rate, plateau_scale, rate_at
+from fer_hierarchy.pt_files.losses import Loss
+from fer_hierarchy.pt_files.optimizers import build_optimizer
 
 CHECKPOINT = "checkpoint.pt"
 

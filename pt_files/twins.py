@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from hierarchy.errors import UserError
-from pt_files.layers import BatchNorm, DepthImage, Standardize
-from pt_files.transformer import Attention
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.pt_files.layers import BatchNorm, DepthImage, Standardize
+from fer_hierarchy.pt_files.transformer import Attention
 
 if TYPE_CHECKING:  # the caller brings the Keras model; nothing here needs the framework itself
     from keras import Layer, Model, Variable

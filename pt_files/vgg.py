@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from models.checks import check_counts, check_positive, check_shares
-from pt_files.classifier import Classifier
-from pt_files.layers import BatchNorm, Standardize, convolution, dense, start_he_normal
+from fer_hierarchy.models.checks import check_counts, check_positive, check_shares
+from fer_hierarchy.pt_files.classifier import Classifier
+from fer_hierarchy.pt_files.layers import BatchNorm, Standardize, convolution, dense, start_he_normal
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _VGG13 = (2, 2, 2, 2, 2)

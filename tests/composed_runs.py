@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.config import DataConfig, RunConfig, StageConfig
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.judging import Predictions, prediction_table
-from hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.judging import Predictions, prediction_table
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 COUNTS = {"angry": 400, "disgust": 40, "fear": 400, "happy": 700, "sad": 480, "surprise": 300, "neutral": 500}

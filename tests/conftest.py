@@ -17,7 +17,7 @@ from PIL import Image
 os.environ["FER_CACHE"] = tempfile.mkdtemp(prefix="fer-cache-")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
-import hierarchy  # noqa: F401 - sets TensorFlow's environment before any test imports it
+import fer_hierarchy.hierarchy  # noqa: F401 - sets TensorFlow's environment before any test imports it
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FER_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -81,7 +81,7 @@ def program() -> Callable[..., list[tuple[int, str]]]:
 # Importing what a program imports takes longer than most of its work: it is done once, and each call is a fork of that.
 _FORKED = """
 import contextlib, io, json, os, sys
-import hierarchy.pipeline, hierarchy.keras_stage
+import fer_hierarchy.hierarchy.pipeline, fer_hierarchy.hierarchy.keras_stage
 from matplotlib.figure import Figure
 from PIL import Image
 from tf_model import main

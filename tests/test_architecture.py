@@ -2,11 +2,16 @@
 
 import ast
 import functools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import QUICK
+
 ROOT = Path(__file__).resolve().parent.parent
+FRONT = "fer_hierarchy"
 PACKAGES = ("models", "hierarchy", "inference", "tuning", "pt_files")
 OURS = {*PACKAGES, "tf_model", "tests"}
 MAY_IMPORT = {
@@ -77,7 +82,12 @@ def module_of(path):
 
 
 def imports(path, tree):
-    """Dotted names that a file imports; `from a import b` counts as a and a.b."""
+    """Dotted names that a file imports, ours without the front package; `from a import b` counts as a and a.b."""
+    return (name.removeprefix(f"{FRONT}.") for name in imported_names(path, tree))
+
+
+def imported_names(path, tree):
+    """The same as the file writes them."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -118,6 +128,35 @@ def loaded_by(name):
             files = [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]
             left += [name.rpartition(".")[0], *(further for path in files for further in top_level_imports(path))]
     return loaded
+
+
+def all_sources():
+    return [ROOT / "tf_model.py", *(path for folder in (FRONT, *PACKAGES, "tests") for path in sources(folder))]
+
+
+def test_every_import_of_ours_goes_through_the_front_package():
+    wrong = {
+        f"{relative(path)} imports {name}"
+        for path in all_sources()
+        for name in imported_names(path, parsed(path))
+        if name.partition(".")[0] in PACKAGES
+    }
+    assert not wrong
+
+
+def test_no_module_is_loaded_under_two_names(tmp_path):
+    places = ["--results", tmp_path / "results", "--logs", tmp_path / "logs"]
+    flags = ["--mode", "flat", "--dataset", "synthetic", "--limit", "100", "--epochs", "1", *QUICK, *places]
+    script = (
+        "import sys, tf_model\n"
+        "assert tf_model.main(sys.argv[1:]) == 0\n"
+        f"print([name for name in sys.modules if name.partition('.')[0] in {PACKAGES}])\n"
+        "print('fer_hierarchy.hierarchy.pipeline' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, flags)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-2:] == ["[]", "True"], done.stderr
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -190,6 +229,6 @@ def test_nothing_unsafe_is_called():
 
 def test_the_top_level_holds_what_was_agreed():
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    agreed = {*PACKAGES, "tests", "logs", "results"}
+    agreed = {FRONT, *PACKAGES, "tests", "logs", "results"}
     assert agreed <= folders
-    assert folders - agreed <= {"data", "__pycache__"}
+    assert folders - agreed <= {"data", "docs", "examples", "__pycache__", "build", "fer_hierarchy.egg-info"}

@@ -30,7 +30,7 @@ GAVE_UP = "never"
 # A model that is built in a moment, so that a training costs seconds. Its model.keras takes 0.3 MB, its checkpoint 0.8.
 _MODEL = """
 import contextlib, io, json, resource, sys, traceback
-from models.registry import register_model
+from fer_hierarchy.models.registry import register_model
 from tf_model import main
 
 @register_model(smallest=8)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hierarchy.paths import PUBLISHED, RESULTS, ROOT
-from inference.backends import open_model
+from fer_hierarchy.hierarchy.paths import PUBLISHED, RESULTS, ROOT
+from fer_hierarchy.inference.backends import open_model
 from tests.conftest import run_program
 
 FER2013 = ROOT.parent / "shared" / "data" / "fer2013"

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hierarchy.config import RunConfig, apply_flags
-from hierarchy.data.faces import read_faces
+from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
+from fer_hierarchy.hierarchy.data.faces import read_faces
 from tests.conftest import QUICK, run_program
 
 WORDS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")

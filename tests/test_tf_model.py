@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import hierarchy
 import tf_model
-from hierarchy.config import RunConfig, StageConfig, fields_of
-from hierarchy.errors import UserError
+from fer_hierarchy import hierarchy
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, fields_of
+from fer_hierarchy.hierarchy.errors import UserError
 
 ROOT = Path(tf_model.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,9 +33,11 @@ def calls(monkeypatch, tmp_path):
 
     names = ("train_run", "resume_run", "evaluate_run", "compare_runs", "audit_data")
     pipeline = types.SimpleNamespace(**{name: recorder(name) for name in names})
-    monkeypatch.setitem(sys.modules, "hierarchy.pipeline", pipeline)
+    monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.pipeline", pipeline)
     monkeypatch.setattr(hierarchy, "pipeline", pipeline, raising=False)
-    monkeypatch.setitem(sys.modules, "hierarchy.keras_stage", types.SimpleNamespace(KerasStage="KerasStage"))
+    monkeypatch.setitem(
+        sys.modules, "fer_hierarchy.hierarchy.keras_stage", types.SimpleNamespace(KerasStage="KerasStage")
+    )
     return made
 
 
@@ -338,7 +340,7 @@ def test_what_ends_a_run_is_one_line(capsys, calls, monkeypatch, error, code, li
     def fail(*arguments, **keywords):
         raise error
 
-    monkeypatch.setattr(sys.modules["hierarchy.pipeline"], "train_run", fail)
+    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.pipeline"], "train_run", fail)
     got, _, err = run(capsys)
     assert got == code
     assert err.startswith(line)
@@ -353,7 +355,7 @@ def test_notes_are_shown_once_and_only_while_a_run_lasts(capsys, calls, monkeypa
         log.info("a detail")
         return tmp_path
 
-    monkeypatch.setattr(sys.modules["hierarchy.pipeline"], "train_run", noting)
+    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.pipeline"], "train_run", noting)
     before = (log.level, log.propagate, list(log.handlers))
     assert run(capsys)[2] == "note: ten rows left out\n"
     assert run(capsys)[2] == "note: ten rows left out\n"
@@ -364,7 +366,7 @@ def test_a_bug_shows_its_traceback(calls, monkeypatch):
     def fail(*arguments, **keywords):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(sys.modules["hierarchy.pipeline"], "train_run", fail)
+    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.pipeline"], "train_run", fail)
     with pytest.raises(ValueError, match="a bug"):
         tf_model.main([])
 
@@ -380,9 +382,9 @@ def test_the_readme_shows_the_example_of_every_mode():
 
 
 def test_the_readme_names_every_source_and_model():
-    from hierarchy.data.sources import source_names
-    from hierarchy.taxonomy import TAXONOMIES
-    from models.registry import list_models
+    from fer_hierarchy.hierarchy.data.sources import source_names
+    from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+    from fer_hierarchy.models.registry import list_models
 
     assert [name for name in (*source_names(), *list_models(), *TAXONOMIES) if f"`{name}`" not in README] == []
 
@@ -399,7 +401,7 @@ def _example(path):
 
 
 def test_the_readmes_taxonomy_works(tmp_path):
-    from hierarchy.taxonomy import load_taxonomy
+    from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
 
     (tmp_path / "mine.json").write_text(_example("mine.json"), encoding="utf-8")
     taxonomy = load_taxonomy(str(tmp_path / "mine.json"))
@@ -407,7 +409,7 @@ def test_the_readmes_taxonomy_works(tmp_path):
 
 
 def test_the_readmes_data_source_works(tmp_path, monkeypatch):
-    from hierarchy.data import sources
+    from fer_hierarchy.hierarchy.data import sources
 
     modules, data = tmp_path / "modules", tmp_path / "data"
     modules.mkdir()
@@ -418,24 +420,24 @@ def test_the_readmes_data_source_works(tmp_path, monkeypatch):
     try:
         manifest = sources.read_source(data)
     finally:
-        sys.modules.pop("hierarchy.data.sources.labfaces", None)
+        sys.modules.pop("fer_hierarchy.hierarchy.data.sources.labfaces", None)
     assert manifest["source"].unique().tolist() == ["labfaces"]
     assert manifest["emotion"].tolist() == ["happy", "sad"]
     assert manifest["subject"].tolist() == ["p1", "p2"]
 
 
 def test_the_readmes_model_works(tmp_path, monkeypatch):
-    import models
-    from models import registry
+    from fer_hierarchy import models
+    from fer_hierarchy.models import registry
 
     (tmp_path / "tiny_cnn.py").write_text(_example("models/tiny_cnn.py"), encoding="utf-8")
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
-    monkeypatch.setitem(registry._BUILT_IN, "tiny_cnn", "models.tiny_cnn")
+    monkeypatch.setitem(registry._BUILT_IN, "tiny_cnn", "fer_hierarchy.models.tiny_cnn")
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     try:
         model = registry.create_model("tiny_cnn", input_shape=(16, 16, 3), num_classes=4, width=8)
     finally:
-        sys.modules.pop("models.tiny_cnn", None)
+        sys.modules.pop("fer_hierarchy.models.tiny_cnn", None)
     assert model.output_shape == (None, 4)
 
 

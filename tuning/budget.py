@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
-from hierarchy.progress import Progress, clock
-from tuning.settings import seconds
+from fer_hierarchy.hierarchy.progress import Progress, clock
+from fer_hierarchy.tuning.settings import seconds
 
 
 class BudgetSpentError(Exception):

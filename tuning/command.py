@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hierarchy import flags, runs
-from hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
-from hierarchy.console import flag
-from hierarchy.errors import UserError
-from hierarchy.flags import Given
-from tuning import study
-from tuning.address import Address
-from tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
+from fer_hierarchy.hierarchy import flags, runs
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
+from fer_hierarchy.hierarchy.console import flag
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.flags import Given
+from fer_hierarchy.tuning import study
+from fer_hierarchy.tuning.address import Address
+from fer_hierarchy.tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
 
 DEFAULT_ORACLE = "127.0.0.1:8700"  # this machine alone, unless the user says otherwise
 TRIAL_PATIENCE = "5"  # epochs; a trial that has stopped learning costs others their turn
@@ -60,8 +60,8 @@ def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way
     search = SearchConfig(**searched)
     study.stages_named(search.stage, config)
     runs.check_name(name, studies)
-    from hierarchy.keras_stage import KerasStage
-    from tuning import search as searching
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.tuning import search as searching
 
     return searching.start_search(config, search, KerasStage, name=name, studies=studies, command=command, **way)
 
@@ -94,8 +94,8 @@ def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Pat
         return _resume_taxonomy(folders[0], given, searched)
     for folder in folders:
         planned[folder] = study.extended(study.read_study(folder), given, searched)
-    from hierarchy.keras_stage import KerasStage
-    from tuning import search as searching
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.tuning import search as searching
 
     return searching.resume_search(planned, KerasStage, **way)
 
@@ -112,7 +112,7 @@ def _tune_composition(words: Sequence[str], given: Given, searched: Mapping[str,
     seed = check_value(RunConfig, "seed", given.pop("seed", RunConfig().seed), "--seed")
     _refuse_others(given, searched, ("stage", "objective"), "composition")
     runs.check_name(name, studies)
-    from tuning.composition.search import search_composition
+    from fer_hierarchy.tuning.composition.search import search_composition
 
     objective = searched.get("objective") or "macro_f1"
     return search_composition(folders, objective=objective, seed=seed, name=name, studies=studies, command=command)
@@ -136,8 +136,8 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
     runs.check_name(name, studies)
     start = dataclasses.replace(runs.read_config(run), name=None)
     config = flags.checked(apply_flags(start, given), results)
-    from hierarchy.keras_stage import KerasStage
-    from tuning.taxonomies.search import search_taxonomies
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.tuning.taxonomies.search import search_taxonomies
 
     search = SearchConfig(**searched)
     return search_taxonomies(
@@ -159,8 +159,8 @@ def _resume_taxonomy(folder: Path, given: Given, searched: Mapping[str, Any]) ->
     _refuse_others(
         given, searched, ("stage",), "taxonomy and --resume: the study keeps its own settings, so leave it out"
     )
-    from hierarchy.keras_stage import KerasStage
-    from tuning.taxonomies.search import resume_taxonomies
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies
 
     return resume_taxonomies(folder, KerasStage, folder.parent.parent)
 
@@ -177,7 +177,7 @@ def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> P
         raise UserError("--wait is for workers; the chief waits for them as long as it takes")
     if "resume" not in given and searched.get("stage", ALL) in (ALL, COMPOSITION, TAXONOMY):
         raise UserError("--distributed searches one stage at a time; name it, for example --stage valence")
-    from tuning.shared_search import as_chief
+    from fer_hierarchy.tuning.shared_search import as_chief
 
     if "resume" in given:
         return _resume_search(given, searched, way=as_chief(address))
@@ -193,8 +193,8 @@ def _work(given: Given, searched: Mapping[str, Any], address: Address) -> None:
     data = flags.section(DataConfig, given) if "data" in given else None
     if data is not None:
         flags.check_data(data)
-    from hierarchy.keras_stage import KerasStage
-    from tuning import shared_search
+    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.tuning import shared_search
 
     shared_search.work(studies, name, KerasStage, address=address, wait=wait, data=data)
 

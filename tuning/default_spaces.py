@@ -5,10 +5,10 @@ Standard library only: the command line imports this before it knows whether its
 
 from typing import Any
 
-from hierarchy.config import StageConfig
-from hierarchy.errors import UserError
-from models.spec import parse_spec
-from tuning.dimension import IMAGE_SIZE, MODEL, Dimension, Space
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.models.spec import parse_spec
+from fer_hierarchy.tuning.dimension import IMAGE_SIZE, MODEL, Dimension, Space
 
 KEEPS_WEIGHTS = (
     "dropout",

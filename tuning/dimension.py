@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hierarchy.config import SECTIONS, DataConfig, RunConfig, StageConfig, check_value, fields_of
-from hierarchy.errors import UserError
-from models.registry import NO_WEIGHTS, PRETRAINED
+from fer_hierarchy.hierarchy.config import SECTIONS, DataConfig, RunConfig, StageConfig, check_value, fields_of
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
 
 ALL = "*"
 IMAGE_SIZE = "image_size"

@@ -31,8 +31,8 @@ from keras_tuner.src.engine.oracle import LOCKS, THREADS
 from keras_tuner.src.engine.trial import Trial, TrialStatus
 from keras_tuner.src.errors import FatalError
 
-from hierarchy.errors import UserError
-from tuning.address import Address
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.tuning.address import Address
 
 LEASE = 60.0  # seconds
 PATIENCE = 600.0  # seconds that a worker waits for a chief that has gone

@@ -1,6 +1,6 @@
 """A search with several workers on this machine: starts a chief and its workers, and shows what each of them says.
 
-python -m tuning.launch --workers 2 --stage positive --data data/fer2013 --name positive
+python -m fer_hierarchy.tuning.launch --workers 2 --stage positive --data data/fer2013 --name positive
 """
 
 import argparse
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from hierarchy.console import OneLineParser, run_program
-from hierarchy.errors import UserError
-from hierarchy.paths import ROOT
-from tuning.address import LAST_PORT, Address
-from tuning.study import STUDIES, STUDY
+from fer_hierarchy.hierarchy.console import OneLineParser, run_program
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import ROOT
+from fer_hierarchy.tuning.address import LAST_PORT, Address
+from fer_hierarchy.tuning.study import STUDIES, STUDY
 
-PROGRAM = "tuning.launch"
+PROGRAM = "fer_hierarchy.tuning.launch"
 MOST_WORKERS = 256
 CORE_LIMITS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 

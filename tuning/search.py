@@ -12,24 +12,24 @@ import keras_tuner
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from hierarchy import runs
-from hierarchy.config import RunConfig, StageConfig
-from hierarchy.data.faces import SYNTHETIC, Faces, read_faces
-from hierarchy.errors import NoRoomError, UserError
-from hierarchy.finished import split_table
-from hierarchy.pipeline import settle_before_data, with_epochs
-from hierarchy.progress import Progress
-from hierarchy.stage import Stage
-from hierarchy.transfer import check_unseen
-from tuning.budget import Budget, BudgetSpentError
-from tuning.default_spaces import default_space
-from tuning.dimension import Dimension
-from tuning.distributed import RemoteOracle, mend
-from tuning.oracles import open_oracle, planned_trials
-from tuning.report.study_report import write_study_report
-from tuning.settings import SearchConfig
-from tuning.spaces import check_models, read_space
-from tuning.study import (
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
+from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.finished import split_table
+from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.transfer import check_unseen
+from fer_hierarchy.tuning.budget import Budget, BudgetSpentError
+from fer_hierarchy.tuning.default_spaces import default_space
+from fer_hierarchy.tuning.dimension import Dimension
+from fer_hierarchy.tuning.distributed import RemoteOracle, mend
+from fer_hierarchy.tuning.oracles import open_oracle, planned_trials
+from fer_hierarchy.tuning.report.study_report import write_study_report
+from fer_hierarchy.tuning.settings import SearchConfig
+from fer_hierarchy.tuning.spaces import check_models, read_space
+from fer_hierarchy.tuning.study import (
     BEST,
     REMEASURED,
     STAGE_STUDY,
@@ -42,10 +42,10 @@ from tuning.study import (
     stage_config,
     stages_named,
 )
-from tuning.study_faces import StudyFaces, split_fingerprint
-from tuning.trial_table import trial_table
-from tuning.trial_training import Course, TrialTraining, course_of, epochs_done
-from tuning.tuner import StageTuner, timed
+from fer_hierarchy.tuning.study_faces import StudyFaces, split_fingerprint
+from fer_hierarchy.tuning.trial_table import trial_table
+from fer_hierarchy.tuning.trial_training import Course, TrialTraining, course_of, epochs_done
+from fer_hierarchy.tuning.tuner import StageTuner, timed
 
 LOCK = ".lock"
 _NOT_FOUND = ("epochs", "patience")  # how long trials were trained says nothing of how long a run should be

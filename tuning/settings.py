@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from hierarchy.config import option
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.config import option
+from fer_hierarchy.hierarchy.errors import UserError
 
 TUNERS = ("random", "bayesian", "hyperband", "grid")
 OBJECTIVES = {"macro_f1": "max", "balanced_accuracy": "max", "accuracy": "max", "nll": "min"}

@@ -6,17 +6,17 @@ import time
 from functools import partial
 from pathlib import Path
 
-from hierarchy import runs
-from hierarchy.config import DataConfig
-from hierarchy.data.faces import resolve_data
-from hierarchy.errors import UserError
-from hierarchy.stage import Stage
-from tuning.address import Address
-from tuning.distributed import RemoteOracle, new_worker_id, serve
-from tuning.oracles import build_oracle
-from tuning.search import Opened, Way, open_study, run_trials, same_faces
-from tuning.study import STUDY, TRIALS, Study, read_study
-from tuning.trial_table import trial_table
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.data.faces import resolve_data
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.tuning.address import Address
+from fer_hierarchy.tuning.distributed import RemoteOracle, new_worker_id, serve
+from fer_hierarchy.tuning.oracles import build_oracle
+from fer_hierarchy.tuning.search import Opened, Way, open_study, run_trials, same_faces
+from fer_hierarchy.tuning.study import STUDY, TRIALS, Study, read_study
+from fer_hierarchy.tuning.trial_table import trial_table
 
 _LOOK = 1.0  # seconds between two looks for a study that its chief has not made yet
 

@@ -12,12 +12,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hierarchy.config import RGBD_MODELS, StageConfig, check_value
-from hierarchy.errors import UserError
-from models import registry
-from models.spec import checked_keywords, parse_spec
-from tuning.default_spaces import KEEPS_WEIGHTS, REBALANCES, parsed_model
-from tuning.dimension import ALL, IMAGE_SIZE, MODEL, Dimension, Space, check_key, section_of, spelled, tidy
+from fer_hierarchy.hierarchy.config import RGBD_MODELS, StageConfig, check_value
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.models import registry
+from fer_hierarchy.models.spec import checked_keywords, parse_spec
+from fer_hierarchy.tuning.default_spaces import KEEPS_WEIGHTS, REBALANCES, parsed_model
+from fer_hierarchy.tuning.dimension import (
+    ALL,
+    IMAGE_SIZE,
+    MODEL,
+    Dimension,
+    Space,
+    check_key,
+    section_of,
+    spelled,
+    tidy,
+)
 
 if TYPE_CHECKING:
     import keras_tuner

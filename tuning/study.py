@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hierarchy import runs
-from hierarchy.config import DataConfig, RunConfig, StageConfig, apply_flags, check_value, differences, fields_of
-from hierarchy.errors import UserError
-from hierarchy.paths import LOGS
-from hierarchy.taxonomy import FLAT, Taxonomy
-from tuning.dimension import Dimension
-from tuning.settings import SearchConfig, default_objective
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import (
+    DataConfig,
+    RunConfig,
+    StageConfig,
+    apply_flags,
+    check_value,
+    differences,
+    fields_of,
+)
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import LOGS
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.tuning.dimension import Dimension
+from fer_hierarchy.tuning.settings import SearchConfig, default_objective
 
 STUDY = "study.json"
 BEST = "best.json"

@@ -5,9 +5,9 @@ import hashlib
 
 import numpy as np
 
-from hierarchy.config import RunConfig
-from hierarchy.data.faces import Faces, StageFaces, read_faces
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.faces import Faces, StageFaces, read_faces
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 class StudyFaces:

@@ -7,9 +7,9 @@ from typing import Any
 import keras_tuner
 import pandas as pd
 
-from hierarchy import runs
-from tuning.spaces import drawn
-from tuning.study import Study
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.tuning.spaces import drawn
+from fer_hierarchy.tuning.study import Study
 
 _FACTS = (
     "macro_f1",

@@ -13,18 +13,18 @@ import numpy as np
 from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from hierarchy.config import StageConfig
-from hierarchy.data.faces import StageFaces
-from hierarchy.errors import UserError
-from hierarchy.progress import Progress
-from hierarchy.stage import Stage
-from hierarchy.stage_training import stage_seed
-from hierarchy.training import CHECKPOINT, read_checkpoint
-from hierarchy.transfer import MODEL
-from tuning.budget import Budget, TrialProgress
-from tuning.spaces import settings_of
-from tuning.study import Study
-from tuning.study_faces import StudyFaces
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.data.faces import StageFaces
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.stage_training import stage_seed
+from fer_hierarchy.hierarchy.training import CHECKPOINT, read_checkpoint
+from fer_hierarchy.hierarchy.transfer import MODEL
+from fer_hierarchy.tuning.budget import Budget, TrialProgress
+from fer_hierarchy.tuning.spaces import settings_of
+from fer_hierarchy.tuning.study import Study
+from fer_hierarchy.tuning.study_faces import StudyFaces
 
 
 @dataclass(frozen=True, kw_only=True)

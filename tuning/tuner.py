@@ -14,13 +14,13 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.errors import FailedTrialError
 
-from hierarchy import runs
-from hierarchy.errors import NoRoomError, UserError
-from hierarchy.progress import Progress, clock
-from tuning.budget import Budget
-from tuning.distributed import RemoteOracle
-from tuning.study import ORACLE, Study
-from tuning.trial_training import Course, TrialTraining, course_of, epochs_done
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.progress import Progress, clock
+from fer_hierarchy.tuning.budget import Budget
+from fer_hierarchy.tuning.distributed import RemoteOracle
+from fer_hierarchy.tuning.study import ORACLE, Study
+from fer_hierarchy.tuning.trial_training import Course, TrialTraining, course_of, epochs_done
 
 RESULT = "result.json"
 ATTEMPTS = "attempts.json"

@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hierarchy.data.decoding import BadImageError, read_bytes
-from hierarchy.data.depth import warped
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_bytes
+from fer_hierarchy.hierarchy.data.depth import warped
+from fer_hierarchy.hierarchy.errors import UserError
 
 _SIDES = ("left", "right")  # as seen in the picture
 _CORNERS = ("inner {} eye corner", "outer {} eye corner")

@@ -10,8 +10,8 @@ import zlib
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from hierarchy.errors import UserError
-from hierarchy.paths import cache_dir
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import cache_dir
 
 LOG = logging.getLogger("hierarchy")
 

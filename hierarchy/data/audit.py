@@ -5,11 +5,17 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.audit_pixels import audit_pixels
-from hierarchy.data.depth import SCALES
-from hierarchy.data.duplicates import BLANK_DEVIATION, NEAR_CORRELATION, blank_images, exact_groups, near_groups
-from hierarchy.data.images import ImageSet
-from hierarchy.taxonomy import EMOTIONS
+from fer_hierarchy.hierarchy.data.audit_pixels import audit_pixels
+from fer_hierarchy.hierarchy.data.depth import SCALES
+from fer_hierarchy.hierarchy.data.duplicates import (
+    BLANK_DEVIATION,
+    NEAR_CORRELATION,
+    blank_images,
+    exact_groups,
+    near_groups,
+)
+from fer_hierarchy.hierarchy.data.images import ImageSet
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 _SPLITS = ("train", "validation", "test", "")
 NO_SPLIT = "unassigned"  # what tables call rows to which the source gives no split

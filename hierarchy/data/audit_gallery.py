@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
-from hierarchy.data.images import ImageSet
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.page import Block, Face, Gallery, Image, Images, Text
+from fer_hierarchy.hierarchy.data.images import ImageSet
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.page import Block, Face, Gallery, Image, Images, Text
 
 _GROUPS = 24  # shown at most
 _SPLIT_ORDER = ("train", "validation", "test")

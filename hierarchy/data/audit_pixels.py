@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy.data.audit_gallery import picture_gallery
-from hierarchy.data.images import ImageSet
-from hierarchy.data.pixels.measures import COLUMN, MEASURES
-from hierarchy.data.pixels.published import published
-from hierarchy.data.pixels.verdict import verdict
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.page import Block, Image, Images, Items, Section, Table, Text
+from fer_hierarchy.hierarchy.data.audit_gallery import picture_gallery
+from fer_hierarchy.hierarchy.data.images import ImageSet
+from fer_hierarchy.hierarchy.data.pixels.measures import COLUMN, MEASURES
+from fer_hierarchy.hierarchy.data.pixels.published import published
+from fer_hierarchy.hierarchy.data.pixels.verdict import verdict
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.page import Block, Image, Images, Items, Section, Table, Text
 
 _SPLITS = ("train", "validation", "test", "")
 _COLOURS = dict(zip(_SPLITS, (figures.ACCENT, figures.SECOND, figures.THIRD, figures.ACCENT), strict=True))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.data.audit_gallery import few, group_gallery, label_counts
-from hierarchy.data.audit_pixels import pixel_section
-from hierarchy.data.images import ImageSet
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy.data.audit_gallery import few, group_gallery, label_counts
+from fer_hierarchy.hierarchy.data.audit_pixels import pixel_section
+from fer_hierarchy.hierarchy.data.images import ImageSet
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.page import (
     Block,
     Image,
     Images,
@@ -23,7 +23,7 @@ from hierarchy.evaluation.page import (
     Warn,
     write_page,
 )
-from hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.paths import atomic_write
 
 _LISTED = 12  # rows of a table of the report; the csv files hold all
 

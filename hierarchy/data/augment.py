@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
-from hierarchy.data import depth
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data import depth
+from fer_hierarchy.hierarchy.errors import UserError
 
 # Largest setting of each kind that still leaves a face to learn from.
 _LIMITS = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hierarchy.data.augment import Augmentation, augment
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.augment import Augmentation, augment
+from fer_hierarchy.hierarchy.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -82,7 +82,7 @@ class TrainBatches:
         """Batches of the epochs from `first_epoch` (0-based) up to `epochs`, as float32 faces and targets."""
         import tensorflow as tf
 
-        from hierarchy.data.mixing import Mixing
+        from fer_hierarchy.hierarchy.data.mixing import Mixing
 
         first, last = first_epoch * self.steps_per_epoch, epochs * self.steps_per_epoch
         face_shape, kind = self.pixels.shape[1:], self.pixels.dtype

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy.data.decoding import BadImageError, read_bytes
-from hierarchy.data.rasterise import render
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_bytes
+from fer_hierarchy.hierarchy.data.rasterise import render
 
 _START = struct.Struct("<HHdH")
 _COUNT = struct.Struct("<I")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from hierarchy.data.pixels.measures import middle
+from fer_hierarchy.hierarchy.data.pixels.measures import middle
 
 MAX_PIXELS = 64_000_000  # a header that promises more is refused before anything is decoded
 MAX_BYTES = 4 * MAX_PIXELS  # uncompressed RGBA of the largest image; a longer file is no image that we want

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hierarchy.data.decoding import BadImageError, read_bytes
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_bytes
 
 _START = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">8s4x4sIIBB")  # signature, (length), IHDR, width, height, bits, kind of colour

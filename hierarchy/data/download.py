@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 KAGGLE_SLUGS = {
     "fer2013": "msambare/fer2013",

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.config import DataConfig, RunConfig
-from hierarchy.data.depth import colours
-from hierarchy.data.generated import GENERATED, append_generated, check_makers, join_train, refuse_as_data
-from hierarchy.data.images import ImageSet, load_images
-from hierarchy.data.manifest import SOFT_PREFIX, UNDECIDED, vote_columns, with_votes
-from hierarchy.data.pixels.verdict import Verdict, require_published, verdict
-from hierarchy.data.sources import EMBEDDED, read_source
-from hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
-from hierarchy.data.undecided import join_undecided
-from hierarchy.errors import UserError
-from hierarchy.paths import DEFAULT_DATA
-from hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
+from fer_hierarchy.hierarchy.data.depth import colours
+from fer_hierarchy.hierarchy.data.generated import GENERATED, append_generated, check_makers, join_train, refuse_as_data
+from fer_hierarchy.hierarchy.data.images import ImageSet, load_images
+from fer_hierarchy.hierarchy.data.manifest import SOFT_PREFIX, UNDECIDED, vote_columns, with_votes
+from fer_hierarchy.hierarchy.data.pixels.verdict import Verdict, require_published, verdict
+from fer_hierarchy.hierarchy.data.sources import EMBEDDED, read_source
+from fer_hierarchy.hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
+from fer_hierarchy.hierarchy.data.undecided import join_undecided
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 SYNTHETIC = "synthetic"  # so do the names of all embedded data sets begin
 

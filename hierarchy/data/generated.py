@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.manifest import check_manifest, vote_columns, with_votes
-from hierarchy.data.sources import generated
-from hierarchy.data.sources._listing import subfolders
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.manifest import check_manifest, vote_columns, with_votes
+from fer_hierarchy.hierarchy.data.sources import generated
+from fer_hierarchy.hierarchy.data.sources._listing import subfolders
+from fer_hierarchy.hierarchy.errors import UserError
 
 GENERATED = "generated"
 

@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from hierarchy.data.decoding import Decoded
-from hierarchy.data.pixels.measures import MEASURES, Meter
-from hierarchy.errors import UserError
-from hierarchy.paths import cache_dir
+from fer_hierarchy.hierarchy.data.decoding import Decoded
+from fer_hierarchy.hierarchy.data.pixels.measures import MEASURES, Meter
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import cache_dir
 
 _PIXELS = "pixels.npy"
 _ROWS = "rows.npz"

@@ -15,9 +15,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hierarchy.data.decoding import BadImageError, Decoded, finish, parse_pixels, read_stored, without_false_colour
-from hierarchy.data.image_cache import CacheEntry, new_entry, read_entry
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.decoding import (
+    BadImageError,
+    Decoded,
+    finish,
+    parse_pixels,
+    read_stored,
+    without_false_colour,
+)
+from fer_hierarchy.hierarchy.data.image_cache import CacheEntry, new_entry, read_entry
+from fer_hierarchy.hierarchy.errors import UserError
 
 _FORMAT = 2  # part of the cache key: raise it when decoding changes
 _CHUNK = 256  # images decoded between two writes
@@ -184,7 +191,7 @@ def _stamp(path: str) -> str:
 
 def _decode_all(manifest: pd.DataFrame, want: Want) -> Iterator[tuple[int, Decoded | str]]:
     """Yield (manifest position, image or reason) for every row: files in manifest order, then each csv in its own."""
-    from hierarchy.data.sources import expected_size
+    from fer_hierarchy.hierarchy.data.sources import expected_size
 
     plain = manifest.reset_index(drop=True)
     promised = {source: expected_size(source) for source in plain["source"].unique()}
@@ -220,19 +227,19 @@ def _decode_file(path: str, depth_path: str, source: str, want: Want) -> Decoded
     Raises:
         BadImageError: It cannot be used.
     """
-    from hierarchy.data.sources import source_module
+    from fer_hierarchy.hierarchy.data.sources import source_module
 
     module = source_module(source)
     if reason := getattr(module, "problem", lambda *_: None)(path, depth_path):
         raise BadImageError(reason)
     if want.depth:
-        from hierarchy.data.pairs import read_pair, stacked
+        from fer_hierarchy.hierarchy.data.pairs import read_pair, stacked
 
         return stacked(*read_pair(path, depth_path, source, align=want.align), want.size, want.channels)
     stored = read_stored(path, module.IMAGE_SIZE)
     native = without_false_colour(stored)
     if want.align:
-        from hierarchy.data.alignment import leveled
+        from fer_hierarchy.hierarchy.data.alignment import leveled
 
         native, _ = leveled(path, native, None)
     return finish(native, want.size, want.channels, stored)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from hierarchy.config import SPLITS
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS
+from fer_hierarchy.hierarchy.config import SPLITS
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 MANIFEST_COLUMNS = (
     "id",

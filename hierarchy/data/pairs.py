@@ -6,12 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hierarchy.data import depth
-from hierarchy.data.alignment import leveled
-from hierarchy.data.decoding import BadImageError, Decoded, read_image, with_channels
-from hierarchy.data.pixels.measures import middle
-from hierarchy.data.sources import source_module
-from hierarchy.paths import atomic_write, cache_dir
+from fer_hierarchy.hierarchy.data import depth
+from fer_hierarchy.hierarchy.data.alignment import leveled
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, Decoded, read_image, with_channels
+from fer_hierarchy.hierarchy.data.pixels.measures import middle
+from fer_hierarchy.hierarchy.data.sources import source_module
+from fer_hierarchy.hierarchy.paths import atomic_write, cache_dir
 
 _FORMAT = 1  # part of the cache key: raise it when reading a mesh or a range file changes
 _MARGIN = 0.05  # of the face's side, left around it

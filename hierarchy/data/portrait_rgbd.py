@@ -11,8 +11,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from hierarchy.data.portrait import PARTS, FaceParameters, Shape, View, face_shapes, fill, plane_turn, project, shading
-from hierarchy.data.portrait_surface import MM_PER_LENGTH, Build, surface
+from fer_hierarchy.hierarchy.data.portrait import (
+    PARTS,
+    FaceParameters,
+    Shape,
+    View,
+    face_shapes,
+    fill,
+    plane_turn,
+    project,
+    shading,
+)
+from fer_hierarchy.hierarchy.data.portrait_surface import MM_PER_LENGTH, Build, surface
 
 SIZE = 64  # pixels of the finished pictures, height and width
 UNIT_MM = 0.125  # of the finished depth

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from hierarchy.data.portrait import (
+from fer_hierarchy.hierarchy.data.portrait import (
     EXTENT,
     HEAD_DEPTH,
     FaceParameters,

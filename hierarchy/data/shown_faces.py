@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.depth import colours
-from hierarchy.data.faces import decode, read_manifest
-from hierarchy.errors import UserError
-from hierarchy.runs import SPLITS, read_config
+from fer_hierarchy.hierarchy.data.depth import colours
+from fer_hierarchy.hierarchy.data.faces import decode, read_manifest
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import SPLITS, read_config
 
 _MOST_ROWS = 100_000  # of a data set that is listed again for the sake of a few pictures
 _SIZE = 96  # pixels, where the run says nothing

@@ -9,8 +9,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-from hierarchy.config import SPLITS
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.config import SPLITS
+from fer_hierarchy.hierarchy.errors import UserError
 
 _SHUFFLES = 10  # tried for folds that all show every class
 

@@ -17,10 +17,10 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from hierarchy.config import SPLITS
-from hierarchy.data.portrait import HAIR_STYLES, FaceParameters, Identity, View, render
-from hierarchy.errors import UserError
-from hierarchy.paths import cache_dir
+from fer_hierarchy.hierarchy.config import SPLITS
+from fer_hierarchy.hierarchy.data.portrait import HAIR_STYLES, FaceParameters, Identity, View, render
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import cache_dir
 
 _log = logging.getLogger("hierarchy")
 

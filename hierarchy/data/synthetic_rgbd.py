@@ -11,10 +11,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from hierarchy.data.portrait import FaceParameters, Identity, View
-from hierarchy.data.portrait_rgbd import Palette, Shot, render_pair
-from hierarchy.data.portrait_surface import Build
-from hierarchy.data.synthetic import FACES_PER_SUBJECT, FaceEntry, SyntheticSpec, normal, sample_face, stream
+from fer_hierarchy.hierarchy.data.portrait import FaceParameters, Identity, View
+from fer_hierarchy.hierarchy.data.portrait_rgbd import Palette, Shot, render_pair
+from fer_hierarchy.hierarchy.data.portrait_surface import Build
+from fer_hierarchy.hierarchy.data.synthetic import (
+    FACES_PER_SUBJECT,
+    FaceEntry,
+    SyntheticSpec,
+    normal,
+    sample_face,
+    stream,
+)
 
 # Faces of each emotion in any hundred: uneven as in recorded sets, and enough of the rarest for folds by person.
 RGBD_SHARES = {"angry": 13, "disgust": 9, "fear": 12, "happy": 21, "sad": 15, "surprise": 13, "neutral": 17}

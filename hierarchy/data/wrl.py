@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy.data.decoding import BadImageError, read_bytes
-from hierarchy.data.rasterise import render
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_bytes
+from fer_hierarchy.hierarchy.data.rasterise import render
 
 MAX_BYTES = 64 * 2**20  # of text: some millions of faces, a hundred times more than a scanned head has
 _FARTHEST = 1e6  # coordinates beyond are no millimetres, and products of theirs overflow

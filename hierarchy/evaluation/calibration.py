@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
 BINS = 15

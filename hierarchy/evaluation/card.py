@@ -6,10 +6,10 @@ After Mitchell et al., "Model cards for model reporting", 2019.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hierarchy.config import several
-from hierarchy.evaluation.page import Block, Code, Items, Page, Section, Table, Text
-from hierarchy.evaluation.run_sections import titled, worst_confusions
-from hierarchy.evaluation.wording import (
+from fer_hierarchy.hierarchy.config import several
+from fer_hierarchy.hierarchy.evaluation.page import Block, Code, Items, Page, Section, Table, Text
+from fer_hierarchy.hierarchy.evaluation.run_sections import titled, worst_confusions
+from fer_hierarchy.hierarchy.evaluation.wording import (
     ANSWERS,
     duration,
     millions,

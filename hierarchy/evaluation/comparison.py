@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from hierarchy.ensemble import as_probabilities
-from hierarchy.errors import UserError
-from hierarchy.evaluation.calibration import expected_calibration_error
-from hierarchy.evaluation.metrics import class_indices, per_class, top_shares
-from hierarchy.evaluation.side_by_side import Opinion, sample
-from hierarchy.evaluation.significance import (
+from fer_hierarchy.hierarchy.ensemble import as_probabilities
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.calibration import expected_calibration_error
+from fer_hierarchy.hierarchy.evaluation.metrics import class_indices, per_class, top_shares
+from fer_hierarchy.hierarchy.evaluation.side_by_side import Opinion, sample
+from fer_hierarchy.hierarchy.evaluation.significance import (
     FIGURES,
     RESAMPLES,
     bootstrap_intervals,
@@ -27,9 +27,9 @@ from hierarchy.evaluation.significance import (
     mean_std,
     paired_bootstrap,
 )
-from hierarchy.evaluation.wording import mode_words, model_words
-from hierarchy.runs import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, SPLITS
-from hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.evaluation.wording import mode_words, model_words
+from fer_hierarchy.hierarchy.runs import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, SPLITS
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 FORMAT = 1
 _NEEDED_KEYS = ("mode", "seed", "taxonomy", "emotions", "headline", "answers", "stages")

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from hierarchy.evaluation.figures import ACCENT, HAIRLINE, INK, MUTED, SECOND, THIRD, emotion_colour
+from fer_hierarchy.hierarchy.evaluation.figures import ACCENT, HAIRLINE, INK, MUTED, SECOND, THIRD, emotion_colour
 
 # Shares of less than this leave no room for their number.
 _LEAST_WRITTEN = 0.14

@@ -7,11 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.page import Beside, Block, Code, Image, Images, Items, Page, Section, Table, Text, Warn
-from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.side_by_side_sections import FacesOf, side_by_side_section
-from hierarchy.evaluation.wording import (
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.page import (
+    Beside,
+    Block,
+    Code,
+    Image,
+    Images,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    Warn,
+)
+from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.evaluation.side_by_side_sections import FacesOf, side_by_side_section
+from fer_hierarchy.hierarchy.evaluation.wording import (
     chance,
     decimals,
     difference,

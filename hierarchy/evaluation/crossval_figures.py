@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from hierarchy.evaluation.figures import ACCENT, HAIRLINE, INK, MUTED, PALE, SECOND, THIRD
+from fer_hierarchy.hierarchy.evaluation.figures import ACCENT, HAIRLINE, INK, MUTED, PALE, SECOND, THIRD
 
 _COLOURS = (ACCENT, SECOND, THIRD, MUTED)
 _DARK = 0.55  # shares above this carry white letters

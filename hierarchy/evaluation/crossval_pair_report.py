@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from hierarchy.evaluation import crossval_figures, figures
-from hierarchy.evaluation.comparison_sections import short_names, verdict
-from hierarchy.evaluation.crossval_table import GATE
-from hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, write_page
-from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.wording import chance, difference, plain, points, signed, spread
-from hierarchy.runs import write_json
+from fer_hierarchy.hierarchy.evaluation import crossval_figures, figures
+from fer_hierarchy.hierarchy.evaluation.comparison_sections import short_names, verdict
+from fer_hierarchy.hierarchy.evaluation.crossval_table import GATE
+from fer_hierarchy.hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, write_page
+from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.evaluation.wording import chance, difference, plain, points, signed, spread
+from fer_hierarchy.hierarchy.runs import write_json
 
 COMPARISON = "comparison.json"
 _TITLES = {"top1": "Top-1", "balanced_accuracy": "Balanced", "macro_f1": "Macro F1", GATE: "Gate"}

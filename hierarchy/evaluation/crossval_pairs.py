@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from hierarchy.errors import UserError
-from hierarchy.evaluation.crossval_table import GATE, MEASURES, Pooled
-from hierarchy.evaluation.significance import mcnemar, mean_std, paired_bootstrap
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.crossval_table import GATE, MEASURES, Pooled
+from fer_hierarchy.hierarchy.evaluation.significance import mcnemar, mean_std, paired_bootstrap
 
 FORMAT = 1
 

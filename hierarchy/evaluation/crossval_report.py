@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.evaluation.crossval_sections import CrossvalRecord, crossval_page
-from hierarchy.evaluation.crossval_table import crossval_table
-from hierarchy.evaluation.grid_table import GridCell
-from hierarchy.evaluation.page import write_page
-from hierarchy.evaluation.report import read_run
-from hierarchy.evaluation.wording import flatten
-from hierarchy.grid import Grid
-from hierarchy.runs import write_json
+from fer_hierarchy.hierarchy.evaluation.crossval_sections import CrossvalRecord, crossval_page
+from fer_hierarchy.hierarchy.evaluation.crossval_table import crossval_table
+from fer_hierarchy.hierarchy.evaluation.grid_table import GridCell
+from fer_hierarchy.hierarchy.evaluation.page import write_page
+from fer_hierarchy.hierarchy.evaluation.report import read_run
+from fer_hierarchy.hierarchy.evaluation.wording import flatten
+from fer_hierarchy.hierarchy.grid import Grid
+from fer_hierarchy.hierarchy.runs import write_json
 
 CROSSVAL = "crossval.json"
 _OF_EACH_RUN = ("format", "name", "seed", "stages", "data.fold")

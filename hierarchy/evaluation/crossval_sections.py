@@ -8,14 +8,37 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.evaluation import crossval_figures, figures
-from hierarchy.evaluation.crossval_table import GATE
-from hierarchy.evaluation.grid_table import CHOOSING
-from hierarchy.evaluation.page import Beside, Code, Image, Images, Items, Page, Section, Table, Text, Tile, Tiles, Warn
-from hierarchy.evaluation.page import Block as Part
-from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.wording import known, mode_words, percent, plain, points, span, spread, whole, with_span
-from hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.evaluation import crossval_figures, figures
+from fer_hierarchy.hierarchy.evaluation.crossval_table import GATE
+from fer_hierarchy.hierarchy.evaluation.grid_table import CHOOSING
+from fer_hierarchy.hierarchy.evaluation.page import (
+    Beside,
+    Code,
+    Image,
+    Images,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+    Warn,
+)
+from fer_hierarchy.hierarchy.evaluation.page import Block as Part
+from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.evaluation.wording import (
+    known,
+    mode_words,
+    percent,
+    plain,
+    points,
+    span,
+    spread,
+    whole,
+    with_span,
+)
+from fer_hierarchy.hierarchy.taxonomy import FLAT
 
 MOST_PANELS = 20  # small pictures in one figure
 _ACROSS = 5

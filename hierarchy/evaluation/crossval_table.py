@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.crossval import FOLD, folds_of, repeats_of
-from hierarchy.errors import UserError
-from hierarchy.evaluation.comparison import RunRecord
-from hierarchy.evaluation.grid_table import CHOOSING, GridCell
-from hierarchy.evaluation.metrics import class_indices, per_class
-from hierarchy.evaluation.significance import (
+from fer_hierarchy.hierarchy.crossval import FOLD, folds_of, repeats_of
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.comparison import RunRecord
+from fer_hierarchy.hierarchy.evaluation.grid_table import CHOOSING, GridCell
+from fer_hierarchy.hierarchy.evaluation.metrics import class_indices, per_class
+from fer_hierarchy.hierarchy.evaluation.significance import (
     FIGURES,
     bootstrap_intervals,
     confusion_counts,
     confusion_figures,
     mean_std,
 )
-from hierarchy.evaluation.wording import model_words
-from hierarchy.grid import SEED, Grid
-from hierarchy.runs import SPLITS
+from fer_hierarchy.hierarchy.evaluation.wording import model_words
+from fer_hierarchy.hierarchy.grid import SEED, Grid
+from fer_hierarchy.hierarchy.runs import SPLITS
 
 FORMAT = 1
 GATE = "gate_top1"

@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from hierarchy.palette import EMOTION_COLOURS
-from hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
+from fer_hierarchy.hierarchy.paths import atomic_write
 
 DPI = 150
 

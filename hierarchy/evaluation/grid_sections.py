@@ -8,15 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy.evaluation import comparison_figures, figures
-from hierarchy.evaluation.features import FEATURES, read_feature_map
-from hierarchy.evaluation.grid_table import CHOOSING, Block, GridCell, configuration_name, heat_map, repeats
-from hierarchy.evaluation.page import Block as Part
-from hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, Warn
-from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.side_by_side_sections import side_by_side_section
-from hierarchy.evaluation.significance import mean_std
-from hierarchy.evaluation.wording import (
+from fer_hierarchy.hierarchy.evaluation import comparison_figures, figures
+from fer_hierarchy.hierarchy.evaluation.features import FEATURES, read_feature_map
+from fer_hierarchy.hierarchy.evaluation.grid_table import (
+    CHOOSING,
+    Block,
+    GridCell,
+    configuration_name,
+    heat_map,
+    repeats,
+)
+from fer_hierarchy.hierarchy.evaluation.page import Block as Part
+from fer_hierarchy.hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, Warn
+from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.evaluation.side_by_side_sections import side_by_side_section
+from fer_hierarchy.hierarchy.evaluation.significance import mean_std
+from fer_hierarchy.hierarchy.evaluation.wording import (
     UNKNOWN,
     chance,
     difference,
@@ -29,7 +36,7 @@ from hierarchy.evaluation.wording import (
     whole,
     with_span,
 )
-from hierarchy.grid import SEED, Grid, label
+from fer_hierarchy.hierarchy.grid import SEED, Grid, label
 
 # A run's folder and ids of n faces -> (n, height, width, channels) uint8, or None where they are not at hand.
 FacesIn = Callable[[Path, Sequence[str]], np.ndarray | None]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.evaluation.comparison import RunRecord
-from hierarchy.evaluation.metrics import class_indices, top_shares
-from hierarchy.evaluation.significance import FIGURES, confusion_figures, mean_std
-from hierarchy.grid import SEED, label
+from fer_hierarchy.hierarchy.evaluation.comparison import RunRecord
+from fer_hierarchy.hierarchy.evaluation.metrics import class_indices, top_shares
+from fer_hierarchy.hierarchy.evaluation.significance import FIGURES, confusion_figures, mean_std
+from fer_hierarchy.hierarchy.grid import SEED, label
 
 CHOOSING = "validation_macro_f1"  # what cells are chosen by; test scores choose nothing
 

@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import precision_recall_fscore_support
 
-from hierarchy.ensemble import as_probabilities
-from hierarchy.errors import UserError
-from hierarchy.evaluation.calibration import expected_calibration_error, reliability
-from hierarchy.evaluation.significance import RESAMPLES, bootstrap_intervals, confusion_counts, confusion_figures
-from hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.ensemble import as_probabilities
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.calibration import expected_calibration_error, reliability
+from fer_hierarchy.hierarchy.evaluation.significance import (
+    RESAMPLES,
+    bootstrap_intervals,
+    confusion_counts,
+    confusion_figures,
+)
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 # Keeps the likelihood of a class that hard routing rules out finite: such a face costs 36 nats.
 _LEAST_PROBABILITY = float(np.finfo(np.float64).eps)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.paths import atomic_write
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.errors import UserError
-from hierarchy.evaluation import comparison as several
-from hierarchy.evaluation.comparison_sections import SIDE_BY_SIDE, comparison_page
-from hierarchy.evaluation.features import FEATURES, read_feature_map
-from hierarchy.evaluation.grid_sections import FacesIn, GridBlock, GridRecord, grid_page
-from hierarchy.evaluation.grid_table import Block as CellBlock
-from hierarchy.evaluation.grid_table import GridCell, blocks
-from hierarchy.evaluation.page import write_page
-from hierarchy.evaluation.run_sections import RunRecord, run_page
-from hierarchy.evaluation.side_by_side import side_by_side
-from hierarchy.evaluation.side_by_side_sections import FacesOf
-from hierarchy.grid import Grid
-from hierarchy.paths import atomic_write
-from hierarchy.runs import read_config, write_table
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation import comparison as several
+from fer_hierarchy.hierarchy.evaluation.comparison_sections import SIDE_BY_SIDE, comparison_page
+from fer_hierarchy.hierarchy.evaluation.features import FEATURES, read_feature_map
+from fer_hierarchy.hierarchy.evaluation.grid_sections import FacesIn, GridBlock, GridRecord, grid_page
+from fer_hierarchy.hierarchy.evaluation.grid_table import Block as CellBlock
+from fer_hierarchy.hierarchy.evaluation.grid_table import GridCell, blocks
+from fer_hierarchy.hierarchy.evaluation.page import write_page
+from fer_hierarchy.hierarchy.evaluation.run_sections import RunRecord, run_page
+from fer_hierarchy.hierarchy.evaluation.side_by_side import side_by_side
+from fer_hierarchy.hierarchy.evaluation.side_by_side_sections import FacesOf
+from fer_hierarchy.hierarchy.grid import Grid
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.runs import read_config, write_table
 
 
 def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarray] | None) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image as Picture
 
-from hierarchy.config import SHARED
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy.config import SHARED
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.page import (
     Beside,
     Block,
     Code,
@@ -28,8 +28,8 @@ from hierarchy.evaluation.page import (
     Tiles,
     Warn,
 )
-from hierarchy.evaluation.tuned_section import tuned_section
-from hierarchy.evaluation.wording import (
+from fer_hierarchy.hierarchy.evaluation.tuned_section import tuned_section
+from fer_hierarchy.hierarchy.evaluation.wording import (
     ANSWER_NOTES,
     ANSWERS,
     UNKNOWN,
@@ -46,7 +46,7 @@ from hierarchy.evaluation.wording import (
     whole,
     with_span,
 )
-from hierarchy.taxonomy import FLAT, POOLED, TRUNK
+from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, TRUNK
 
 SYNTHETIC = (
     "SYNTHETIC FACES: every face behind these numbers was drawn by the program. "

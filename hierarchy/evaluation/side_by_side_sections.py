@@ -6,9 +6,9 @@ from textwrap import fill
 
 import numpy as np
 
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.comparison_figures import emotion_keys, probability_bars
-from hierarchy.evaluation.page import Block, Image, Images, Section, Table
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.comparison_figures import emotion_keys, probability_bars
+from fer_hierarchy.hierarchy.evaluation.page import Block, Image, Images, Section, Table
 
 # Ids of n faces -> (n, height, width, channels) uint8, or None where they are not at hand.
 FacesOf = Callable[[Sequence[str]], np.ndarray | None]

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 FIGURES = ("top1", "balanced_accuracy", "macro_f1", "weighted_f1")
 RESAMPLES = 1000

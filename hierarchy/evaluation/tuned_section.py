@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from hierarchy.evaluation.page import Section, Table, Text
-from hierarchy.evaluation.wording import ANSWERS, chance, decimals, points, signed, whole
+from fer_hierarchy.hierarchy.evaluation.page import Section, Table, Text
+from fer_hierarchy.hierarchy.evaluation.wording import ANSWERS, chance, decimals, points, signed, whole
 
 _ANSWER = "tuned"
 _MEASURES = {"top1": "top-1 accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from hierarchy.config import SHARED
+from fer_hierarchy.hierarchy.config import SHARED
 
 UNKNOWN = "-"
 

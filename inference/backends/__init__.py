@@ -3,9 +3,9 @@
 from importlib import import_module
 from pathlib import Path
 
-from hierarchy import runs
-from hierarchy.errors import UserError
-from inference.answers import Model
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.answers import Model
 
 # What a path ends in -> the module that opens it. Modules are loaded when they are needed: the light ones must not
 # pay for TensorFlow.
@@ -27,8 +27,8 @@ def open_model(run: str, results: Path) -> Model:
     if kind := _FILES.get(path.suffix.lower()):
         if not path.is_file():
             raise UserError(f"model {run} is no file; expected what --mode export wrote")
-        return import_module(f"inference.backends.{kind}").open_file(path)
+        return import_module(f"fer_hierarchy.inference.backends.{kind}").open_file(path)
     if (path / _SAVED_MODEL).is_file():
-        return import_module("inference.backends.saved_model").open_file(path)
+        return import_module("fer_hierarchy.inference.backends.saved_model").open_file(path)
     folder = runs.find_run(run, results)
-    return import_module("inference.backends.run_folder").open_run(folder)
+    return import_module("fer_hierarchy.inference.backends.run_folder").open_run(folder)

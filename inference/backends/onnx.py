@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hierarchy.errors import UserError
-from hierarchy.native_output import hushed
-from inference.answers import Facts, Model
-from inference.embedded_facts import read_from_onnx
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.native_output import hushed
+from fer_hierarchy.inference.answers import Facts, Model
+from fer_hierarchy.inference.embedded_facts import read_from_onnx
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

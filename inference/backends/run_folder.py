@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from hierarchy import runs
-from hierarchy.config import RunConfig
-from hierarchy.data.batches import EVALUATED
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.errors import UserError
-from hierarchy.keras_stage import KerasStage
-from hierarchy.stage import Stage
-from hierarchy.taxonomy import FLAT, Taxonomy
-from inference.answers import Facts, Model
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.batches import EVALUATED
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.inference.answers import Facts, Model
 
 _NEEDED = {"mode", "taxonomy", "synthetic"}  # of metrics.json
 _FEW = 32  # faces
@@ -103,7 +103,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
         record = {}
     if not record.keys() >= _NEEDED or not (folder / runs.STAGES).is_dir():
         # Says what is wrong and how to go on; loaded only here, because it brings all of training and reports with it.
-        from hierarchy import finished
+        from fer_hierarchy.hierarchy import finished
 
         finished.refuse_evaluation(folder)
         finished.read_metrics(folder)

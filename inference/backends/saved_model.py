@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from hierarchy.errors import UserError
-from inference.answers import Facts, Model
-from inference.embedded_facts import read_from_saved_model
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.answers import Facts, Model
+from fer_hierarchy.inference.embedded_facts import read_from_saved_model
 
 INPUT = "faces"
 OUTPUT = "probabilities"

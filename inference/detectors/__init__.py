@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from inference.faces import Face
+from fer_hierarchy.inference.faces import Face
 
 
 def shrunk(picture: np.ndarray, scale: float, most: int) -> tuple[np.ndarray, np.ndarray]:

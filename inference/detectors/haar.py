@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hierarchy.errors import UserError
-from inference.detectors import as_faces, shrunk
-from inference.faces import Detector, Face
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.detectors import as_faces, shrunk
+from fer_hierarchy.inference.faces import Detector, Face
 
 # Tried: OpenCV's cascades default, alt and alt2 with several steps and numbers of neighbours. Among those that saw no
 # face in 20 pictures of other things this one found the most: 0.74 of 300 FER-2013 faces, enlarged four times.

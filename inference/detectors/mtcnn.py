@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hierarchy.errors import UserError
-from inference.detectors import as_faces, coloured, shrunk
-from inference.faces import Detector, Face
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.detectors import as_faces, coloured, shrunk
+from fer_hierarchy.inference.faces import Detector, Face
 
 if TYPE_CHECKING:
     from mtcnn import MTCNN

@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hierarchy.data.decoding import BadImageError, read_bytes
-from hierarchy.errors import UserError
-from inference.detectors import as_faces, coloured, shrunk
-from inference.faces import Detector, Face
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_bytes
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.detectors import as_faces, coloured, shrunk
+from fer_hierarchy.inference.faces import Detector, Face
 
 _RIGHT = "expected the ONNX file of YuNet from OpenCV's model zoo, face_detection_yunet_2023mar.onnx"
 _SEARCHED = 16  # pixels: the network finds faces of 10 to 300

@@ -14,9 +14,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from hierarchy.data.images import load_images
-from hierarchy.data.sources import read_source
-from hierarchy.evaluation.significance import bootstrap_intervals
+from fer_hierarchy.hierarchy.data.images import load_images
+from fer_hierarchy.hierarchy.data.sources import read_source
+from fer_hierarchy.hierarchy.evaluation.significance import bootstrap_intervals
 
 _LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _MODEL = "fer/data/emotion_model_quantized.tflite"

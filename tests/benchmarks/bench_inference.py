@@ -26,8 +26,8 @@ BATCHES = (1, 16, 64, 256)
 _CLASSIFY = """
 import json, sys, time
 import numpy as np
-from inference.backends import open_model
-from hierarchy.paths import RESULTS
+from fer_hierarchy.inference.backends import open_model
+from fer_hierarchy.hierarchy.paths import RESULTS
 model, batch, seconds = open_model(sys.argv[1], RESULTS), int(sys.argv[2]), float(sys.argv[3])
 faces = np.random.default_rng(0).integers(0, 256, (batch, *model.facts.shape), dtype=np.uint8)
 model.emotions(faces)
@@ -40,7 +40,7 @@ print(json.dumps({"rate": done / (time.perf_counter() - start)}))
 _DETECT = """
 import json, sys, time
 import cv2
-from inference.faces import make_detector
+from fer_hierarchy.inference.faces import make_detector
 cv2.setNumThreads(1)
 picture = cv2.cvtColor(cv2.resize(cv2.imread(sys.argv[2]), (640, 480)), cv2.COLOR_BGR2RGB)
 detector, seconds = make_detector(sys.argv[1], smallest=int(sys.argv[4])), float(sys.argv[3])
@@ -132,7 +132,10 @@ def _round(arguments: argparse.Namespace) -> Iterator[tuple[str, dict]]:
     for smallest in ("32", "50"):
         figure = _child(sys.executable, _DETECT, "haar", photo, seconds, smallest)
         yield f"detect | Haar, faces from {smallest} pixels | 640x480", figure
-    yield "cold start | import keras | CPU-seconds", _cold([sys.executable, "-c", "import hierarchy, keras"])
+    yield (
+        "cold start | import keras | CPU-seconds",
+        _cold([sys.executable, "-c", "import fer_hierarchy.hierarchy, keras"]),
+    )
     for kind, model in kinds.items():
         command = [sys.executable, "tf_model.py", "--mode", "predict", photo, "--run", model]
         yield f"cold start | predict, {kind} | CPU-seconds", _cold(command)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import hierarchy  # noqa: F401 - sets TensorFlow's environment
+import fer_hierarchy.hierarchy  # noqa: F401 - sets TensorFlow's environment
 
 # Images of a step: as many as keep a step's memory in hand.
 _SMALL_BATCH = {"vgg16_bn": 8, "vit_b16": 8, "vit_small_patch": 16, "googlenet": 32}
@@ -25,7 +25,7 @@ _SMALL_BATCH = {"vgg16_bn": 8, "vit_b16": 8, "vit_small_patch": 16, "googlenet":
 
 def main() -> None:
     """Measure the models in turn and print a Markdown table."""
-    from models.registry import list_models
+    from fer_hierarchy.models.registry import list_models
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list_models(), metavar="NAME", help="default: all")
@@ -49,7 +49,7 @@ def _measure(name: str, batch_size: int, seconds: float) -> tuple[float, float]:
     import numpy as np
     import tensorflow as tf
 
-    from models.registry import create_model, model_info
+    from fer_hierarchy.models.registry import create_model, model_info
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
@@ -79,7 +79,7 @@ def _rate(step: Callable[[], object], count: int, seconds: float) -> float:
 
 
 def _print_table(speeds: dict[str, tuple[list[float], list[float]]], batch_size: int) -> None:
-    from hierarchy.model_table import model_table
+    from fer_hierarchy.hierarchy.model_table import model_table
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     table = model_table().set_index("name")

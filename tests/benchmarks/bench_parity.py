@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import hierarchy  # noqa: F401 - sets TensorFlow's environment before it is imported
+import fer_hierarchy.hierarchy  # noqa: F401 - sets TensorFlow's environment before it is imported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ def _print_row(spec: str, args: argparse.Namespace) -> None:
     import keras
     import numpy as np
 
-    from pt_files.cost import parameters
+    from fer_hierarchy.pt_files.cost import parameters
 
     rng = np.random.default_rng(0)
     faces = rng.integers(0, 256, (args.batch_size, args.image_size, args.image_size, 1)).astype(np.float32)
@@ -99,7 +99,7 @@ def _keras_steps(spec: str, faces: "np.ndarray", labels: "np.ndarray") -> TrainS
     import keras
     import tensorflow as tf
 
-    from models.registry import create_model
+    from fer_hierarchy.models.registry import create_model
 
     model = create_model(spec, input_shape=faces.shape[1:], num_classes=CLASSES)
     model.compile(keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -115,7 +115,7 @@ def _torch_steps(spec: str, faces: "np.ndarray", labels: "np.ndarray") -> tuple[
     """What trains the twin, and the twin."""
     import torch
 
-    from pt_files.registry import create_model
+    from fer_hierarchy.pt_files.registry import create_model
 
     model = create_model(spec, input_shape=faces.shape[1:], num_classes=CLASSES).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import hierarchy  # noqa: F401 - sets TensorFlow's environment before it is imported
+import fer_hierarchy.hierarchy  # noqa: F401 - sets TensorFlow's environment before it is imported
 
 
 def main() -> None:
@@ -42,8 +42,8 @@ def main() -> None:
 
 
 def _settings(args: argparse.Namespace):
-    from hierarchy.config import RunConfig, apply_flags
-    from models.registry import model_info, parse_spec
+    from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
+    from fer_hierarchy.models.registry import model_info, parse_spec
 
     size = model_info(parse_spec(args.model)[0]).size
     given = {"mode": "flat", "data": str(args.data), "model": args.model, "batch_size": args.batch_size}
@@ -56,8 +56,8 @@ def _time_first_batches(config):
 
     import tensorflow as tf
 
-    from hierarchy.data.faces import read_faces
-    from hierarchy.stage import train_batches
+    from fer_hierarchy.hierarchy.data.faces import read_faces
+    from fer_hierarchy.hierarchy.stage import train_batches
 
     tf.constant(0)  # the start of TensorFlow itself is no part of the data's time
     logging.getLogger("hierarchy").setLevel(logging.ERROR)
@@ -83,10 +83,10 @@ def _time_training(batches, spec: str, steps: int, rounds: int) -> None:
     import keras
     import tensorflow as tf
 
-    from hierarchy.config import StageConfig
-    from hierarchy.schedule import phases
-    from hierarchy.training import build_loss, build_optimizer
-    from models.registry import create_model
+    from fer_hierarchy.hierarchy.config import StageConfig
+    from fer_hierarchy.hierarchy.schedule import phases
+    from fer_hierarchy.hierarchy.training import build_loss, build_optimizer
+    from fer_hierarchy.models.registry import create_model
 
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from hierarchy.config import (
+from fer_hierarchy.hierarchy.config import (
     DataConfig,
     EvaluationConfig,
     RunConfig,
@@ -14,7 +14,7 @@ from hierarchy.config import (
     load_config,
     parse_staged,
 )
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 def saved(tmp_path, record):

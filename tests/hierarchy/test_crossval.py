@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hierarchy import crossval_training, pipeline
-from hierarchy.config import RunConfig
-from hierarchy.crossval import are_crossvals, plan, read_crossval, refuse_changes
-from hierarchy.errors import UserError
-from hierarchy.evaluation import crossval_report, figures
-from hierarchy.evaluation.page import Page
-from hierarchy.grid import find_grid
+from fer_hierarchy.hierarchy import crossval_training, pipeline
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.crossval import are_crossvals, plan, read_crossval, refuse_changes
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation import crossval_report, figures
+from fer_hierarchy.hierarchy.evaluation.page import Page
+from fer_hierarchy.hierarchy.grid import find_grid
 from tests.conftest import QUICK, draw_face, run_program
 from tests.hierarchy.test_grid import Centroids
 from tf_model import main

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from hierarchy.ensemble import HierarchicalClassifier, as_probabilities
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier, as_probabilities
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
 
 SEVEN = {name: taxonomy.exclude(["contempt"]) for name, taxonomy in TAXONOMIES.items()}
 ALONE = Taxonomy(

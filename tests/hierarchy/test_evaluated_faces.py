@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from hierarchy.config import DataConfig
-from hierarchy.foreign_faces import foreign_faces
-from hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.config import RunConfig, apply_flags
-from hierarchy.data.faces import StageFaces, read_faces
-from hierarchy.errors import UserError
-from hierarchy.keras_stage import KerasStage, load_model
-from hierarchy.publishing import portable_command
-from hierarchy.run_list import flags_of
-from hierarchy.runs import read_config
-from hierarchy.taxonomy import TAXONOMIES
-from hierarchy.teacher import Lessons, ask_teachers, check_teachers
-from hierarchy.transfer import check_teachers_unseen, resolve_teachers
+from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
+from fer_hierarchy.hierarchy.data.faces import StageFaces, read_faces
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.keras_stage import KerasStage, load_model
+from fer_hierarchy.hierarchy.publishing import portable_command
+from fer_hierarchy.hierarchy.run_list import flags_of
+from fer_hierarchy.hierarchy.runs import read_config
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.teacher import Lessons, ask_teachers, check_teachers
+from fer_hierarchy.hierarchy.transfer import check_teachers_unseen, resolve_teachers
 from tests.conftest import QUICK, run_program
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])

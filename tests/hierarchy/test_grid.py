@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy import grid_training, pipeline
-from hierarchy.config import RunConfig, StageConfig
-from hierarchy.errors import UserError
-from hierarchy.evaluation import comparison_sections, figures, grid_sections
-from hierarchy.evaluation.page import Section
-from hierarchy.grid import MOST_CELLS, label, parse_axes, plan, read_grid, settings
-from hierarchy.run_list import run_table
-from hierarchy.stage import Stage, training_record
+from fer_hierarchy.hierarchy import grid_training, pipeline
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation import comparison_sections, figures, grid_sections
+from fer_hierarchy.hierarchy.evaluation.page import Section
+from fer_hierarchy.hierarchy.grid import MOST_CELLS, label, parse_axes, plan, read_grid, settings
+from fer_hierarchy.hierarchy.run_list import run_table
+from fer_hierarchy.hierarchy.stage import Stage, training_record
 from tests.conftest import QUICK, TINY, run_program, write_fer_folder
 from tf_model import main
 

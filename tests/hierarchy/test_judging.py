@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.config import EvaluationConfig
-from hierarchy.errors import UserError
-from hierarchy.judging import judge, predict, prediction_table
-from hierarchy.taxonomy import TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.config import EvaluationConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.judging import judge, predict, prediction_table
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 APART = TAXONOMIES["valence-neutral-apart"].exclude(["contempt"])

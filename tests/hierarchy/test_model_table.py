@@ -1,7 +1,7 @@
 import pytest
 
-from hierarchy.model_table import model_table, models_text, print_models, short_count
-from models.registry import list_models, model_info
+from fer_hierarchy.hierarchy.model_table import model_table, models_text, print_models, short_count
+from fer_hierarchy.models.registry import list_models, model_info
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_every_registered_model_is_listed_at_its_own_size(table):
 
 
 def test_classes_and_channels_count(monkeypatch):
-    monkeypatch.setattr("hierarchy.model_table.list_models", lambda: ("compact_resnet",))
+    monkeypatch.setattr("fer_hierarchy.hierarchy.model_table.list_models", lambda: ("compact_resnet",))
     grey, colour = model_table(num_classes=2).iloc[0], model_table(num_classes=2, channels=3).iloc[0]
     assert colour["input"] == "48x48x3"
     assert colour["parameters"] - grey["parameters"] == 2 * 3 * 3 * 32  # two more planes of the first convolution
@@ -44,7 +44,7 @@ def test_text_is_aligned_under_its_headings(table):
 
 
 def test_listing_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr("hierarchy.model_table.list_models", lambda: ("mini_xception", "mobilenet"))
+    monkeypatch.setattr("fer_hierarchy.hierarchy.model_table.list_models", lambda: ("mini_xception", "mobilenet"))
     print_models()
     printed = capsys.readouterr().out
     assert "mini_xception  64x64x1      58.4 k" in printed

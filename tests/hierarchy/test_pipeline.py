@@ -194,7 +194,7 @@ def test_asked_emotions_alone_are_trained_from_other_weights_and_their_features_
 
 
 def _weights(run: Path) -> dict[str, list[np.ndarray]]:
-    import models.layers  # noqa: F401 - registers the layers of the saved models
+    import fer_hierarchy.models.layers  # noqa: F401 - registers the layers of the saved models
 
     stages = sorted((run / "stages").iterdir())
     return {s.name: keras.saving.load_model(s / "model.keras", compile=False).get_weights() for s in stages}

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from hierarchy import progress as progress_module
-from hierarchy.progress import Progress, clock
+from fer_hierarchy.hierarchy import progress as progress_module
+from fer_hierarchy.hierarchy.progress import Progress, clock
 
 
 class Terminal(io.StringIO):

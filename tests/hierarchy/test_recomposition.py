@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.errors import UserError
-from hierarchy.evaluation.calibration import logit_adjust
-from hierarchy.recomposition import Recomposition, log_answers, log_probabilities, stage_priors
-from hierarchy.taxonomy import TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.calibration import logit_adjust
+from fer_hierarchy.hierarchy.recomposition import Recomposition, log_answers, log_probabilities, stage_priors
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 APART = TAXONOMIES["valence-neutral-apart"].exclude(["contempt"])

@@ -9,10 +9,10 @@ import sys
 import pandas as pd
 import pytest
 
-from hierarchy import runs
-from hierarchy.config import DataConfig, RunConfig, StageConfig
-from hierarchy.errors import UserError
-from hierarchy.paths import ROOT
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import ROOT
 
 LOG = logging.getLogger("hierarchy")
 
@@ -26,7 +26,10 @@ def results(tmp_path):
 
 
 def test_importing_runs_loads_no_heavy_library():
-    code = "import sys, hierarchy.runs; print(sorted({'numpy', 'pandas', 'tensorflow', 'keras'} & set(sys.modules)))"
+    code = (
+        "import sys, fer_hierarchy.hierarchy.runs;"
+        "print(sorted({'numpy', 'pandas', 'tensorflow', 'keras'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hierarchy.config import StageConfig
-from hierarchy.data.faces import StageFaces
-from hierarchy.errors import UserError
-from hierarchy.keras_stage import KerasStage
-from hierarchy.stage import single_face_latency, train_batches
-from models.registry import create_model
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.data.faces import StageFaces
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.stage import single_face_latency, train_batches
+from fer_hierarchy.models.registry import create_model
 
 
 def faces(*, generated: int = 0) -> StageFaces:

@@ -2,8 +2,16 @@ import json
 
 import pytest
 
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy, canonical_emotion, is_emotion, load_taxonomy
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import (
+    EMOTIONS,
+    FLAT,
+    TAXONOMIES,
+    Taxonomy,
+    canonical_emotion,
+    is_emotion,
+    load_taxonomy,
+)
 
 ALL = list(TAXONOMIES.values())
 FER_2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from hierarchy import schedule, training
-from hierarchy.config import StageConfig
-from hierarchy.data.faces import StageFaces
-from hierarchy.errors import UserError
-from hierarchy.keras_stage import KerasStage
-from hierarchy.progress import Progress
-from hierarchy.transfer import with_fresh_head
-from models.registry import create_model
+from fer_hierarchy.hierarchy import schedule, training
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.data.faces import StageFaces
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.transfer import with_fresh_head
+from fer_hierarchy.models.registry import create_model
 from tests.conftest import draw_face
 
 MODEL = "compact_resnet:stem_width=4:widths=8:blocks=1:strides=2:squeeze_from=none"
@@ -84,7 +84,7 @@ def test_a_plateau_lowers_the_rate_and_a_better_score_waits_anew():
 def test_the_rate_of_a_plateau_schedule_is_in_the_history(tmp_path, monkeypatch):
     scores = iter([0.5, 0.4, 0.4, 0.6, 0.1])
     monkeypatch.setattr(
-        "hierarchy.keras_stage.validation_scores",
+        "fer_hierarchy.hierarchy.keras_stage.validation_scores",
         lambda *_: {"val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": next(scores)},
     )
     fit(tmp_path / "s", epochs=5, schedule="plateau", plateau_patience=1, plateau_factor=0.5, learning_rate=0.01)
@@ -211,7 +211,7 @@ def test_epochs_on_smaller_faces_are_not_chosen(tmp_path, monkeypatch):
     """A network without a fixed size goes on with larger faces; what is saved then takes those."""
     scores = iter([0.9, 0.8, 0.1, 0.2])
     monkeypatch.setattr(
-        "hierarchy.keras_stage.validation_scores",
+        "fer_hierarchy.hierarchy.keras_stage.validation_scores",
         lambda *_: {"val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": next(scores)},
     )
     settings = {"epochs": 4, "patience": 2}

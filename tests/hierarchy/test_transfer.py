@@ -3,9 +3,15 @@
 import pandas as pd
 import pytest
 
-from hierarchy.config import RunConfig, apply_flags
-from hierarchy.errors import UserError
-from hierarchy.transfer import check_teachers_unseen, check_unseen, find_weights, note_first_weights, resolve_weights
+from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.transfer import (
+    check_teachers_unseen,
+    check_unseen,
+    find_weights,
+    note_first_weights,
+    resolve_weights,
+)
 
 
 @pytest.fixture

@@ -12,19 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy import training
-from hierarchy.config import RunConfig, StageConfig, apply_flags
-from hierarchy.data.faces import StageFaces, read_faces
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.errors import UserError
-from hierarchy.keras_stage import KerasStage
-from hierarchy.pipeline import settle_before_data
-from hierarchy.progress import Progress
-from hierarchy.stage import Stage, ask
-from hierarchy.stage_training import train_stages
-from hierarchy.taxonomy import TAXONOMIES, Taxonomy
-from hierarchy.trunk import head_stages, level_prior, trunk_stage
-from models.heads import with_composed_answer
+from fer_hierarchy.hierarchy import training
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, apply_flags
+from fer_hierarchy.hierarchy.data.faces import StageFaces, read_faces
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.pipeline import settle_before_data
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.stage import Stage, ask
+from fer_hierarchy.hierarchy.stage_training import train_stages
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.trunk import head_stages, level_prior, trunk_stage
+from fer_hierarchy.models.heads import with_composed_answer
 from tests.conftest import QUICK, draw_face, kill_when, run_program, write_fer_folder
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy import pipeline
-from hierarchy.config import DataConfig, EvaluationConfig
-from hierarchy.errors import UserError
-from hierarchy.recomposition import Recomposition
-from hierarchy.tuned_answer import answers_fingerprint, read_tuned
+from fer_hierarchy.hierarchy import pipeline
+from fer_hierarchy.hierarchy.config import DataConfig, EvaluationConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.recomposition import Recomposition
+from fer_hierarchy.hierarchy.tuned_answer import answers_fingerprint, read_tuned
 from tests.composed_runs import SEVEN, faces, posterior, write_run
 from tests.conftest import FER_EMOTIONS
 

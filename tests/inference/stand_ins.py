@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from hierarchy.taxonomy import TAXONOMIES
-from inference.answers import Facts, Model
-from inference.faces import Detector, Face
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.inference.answers import Facts, Model
+from fer_hierarchy.inference.faces import Detector, Face
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hierarchy.errors import UserError
-from hierarchy.palette import EMOTION_COLOURS
-from inference import annotate
-from inference.annotate import FaceAnswer, annotated, save_picture, text_size
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
+from fer_hierarchy.inference import annotate
+from fer_hierarchy.inference.annotate import FaceAnswer, annotated, save_picture, text_size
 from tests.conftest import CHECKOUT, FER_EMOTIONS
 
 NEGATIVE = ("angry", "disgust", "fear", "sad")
@@ -236,7 +236,7 @@ def test_a_picture_too_large_for_its_kind_is_one_line(tmp_path):
 def test_drawing_stays_light():
     """What a .tflite file needs to answer must not wait for libraries that only training and figures use."""
     program = (
-        "import sys, inference.webcam, inference.annotate, inference.video, inference.tracking; "
+        "import sys; from fer_hierarchy.inference import annotate, tracking, video, webcam; "
         "print(sorted({'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=CHECKOUT, check=False)

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy import runs
-from hierarchy.config import DataConfig, RunConfig, StageConfig
-from hierarchy.errors import UserError
-from hierarchy.judging import predict
-from hierarchy.keras_stage import KerasStage
-from hierarchy.taxonomy import TAXONOMIES
-from inference import embedded_facts
-from inference.backends import open_model
-from inference.export import export_run
-from models.registry import create_model
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.judging import predict
+from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.inference import embedded_facts
+from fer_hierarchy.inference.backends import open_model
+from fer_hierarchy.inference.export import export_run
+from fer_hierarchy.models.registry import create_model
 from tests.conftest import CHECKOUT
 
 SHAPE = (16, 16, 1)
@@ -141,7 +141,7 @@ def test_a_tflite_answers_without_tensorflow(results):
     script = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from inference.backends import open_model\n"
+        "from fer_hierarchy.inference.backends import open_model\n"
         "model = open_model(sys.argv[1], Path())\n"
         "print(model.answer(np.zeros((2, 16, 16, 1), np.uint8)).probabilities.sum().round(3))\n"
         "heavy = {'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib'}\n"
@@ -283,7 +283,7 @@ def test_a_damaged_stage_is_one_line(results, run):
 def test_a_run_of_pytorch_is_one_line(results, run):
     stage = run / "stages" / "valence"
     (stage / "model.keras").rename(stage / "model.pt")
-    assert "pt_files.convert" in refused(run, results)
+    assert "fer_hierarchy.pt_files.convert" in refused(run, results)
 
 
 def test_a_run_that_takes_depth_is_one_line(results, tmp_path):

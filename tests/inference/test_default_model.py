@@ -3,9 +3,9 @@ import os
 
 import pytest
 
-from hierarchy.errors import UserError
-from inference import default_model as module
-from inference.default_model import default_model
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference import default_model as module
+from fer_hierarchy.inference.default_model import default_model
 
 
 @pytest.fixture

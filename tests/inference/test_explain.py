@@ -141,7 +141,7 @@ def test_pictures_alone_need_no_data_and_say_what_the_run_has_learnt_from(done):
         ("text", ("text.png", "not an image")),
         ("missing", ("--image", "none.png is no file")),
         ("half", ("half is not finished", "--resume")),
-        ("torch", ("trained by PyTorch", "pt_files.convert")),
+        ("torch", ("trained by PyTorch", "fer_hierarchy.pt_files.convert")),
         ("unknown", ("no run 'nothing'",)),
         ("strange", ("none of its emotions",)),
         ("limit", ("--limit 3", "at least 4")),

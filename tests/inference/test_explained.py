@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from keras import layers
 
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import FLAT, Taxonomy
-from inference.explained import explain_faces, map_layers_of, map_table, region_table
-from inference.grad_cam import PICTURE
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.inference.explained import explain_faces, map_layers_of, map_table, region_table
+from fer_hierarchy.inference.grad_cam import PICTURE
 
 SIDE = 12
 # What the stages say of four faces: soft composition overrules the gate on the third.

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from hierarchy.config import DataConfig
-from hierarchy.data.faces import read_faces
-from hierarchy.errors import UserError
-from hierarchy.runs import read_config
-from inference import embedded_facts, export
-from inference.backends import open_model
-from inference.settings import FORMATS
-from inference.verify import verify
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.data.faces import read_faces
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import read_config
+from fer_hierarchy.inference import embedded_facts, export
+from fer_hierarchy.inference.backends import open_model
+from fer_hierarchy.inference.settings import FORMATS
+from fer_hierarchy.inference.verify import verify
 from tests.conftest import QUICK, run_program, write_fer_folder
 
 EMOTIONS = ("fear", "happy", "sad")  # two networks to train and convert: happy is alone in its group

@@ -11,12 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from hierarchy.data.images import load_images
-from hierarchy.data.manifest import make_manifest
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import Taxonomy
-from inference.answers import Facts, prepared
-from inference.faces import DETECTORS, Face, crop, make_detector, whole
+from fer_hierarchy.hierarchy.data.images import load_images
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.inference.answers import Facts, prepared
+from fer_hierarchy.inference.faces import DETECTORS, Face, crop, make_detector, whole
 
 EYES = np.array([[220, 190], [308, 186]])  # (column, row) in the portrait
 YUNET_HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # values for each cell

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from inference.grad_cam import BOTH, DEPTH, PICTURE, MapLayer, grad_cam, map_layers
-from models.registry import create_model
+from fer_hierarchy.inference.grad_cam import BOTH, DEPTH, PICTURE, MapLayer, grad_cam, map_layers
+from fer_hierarchy.models.registry import create_model
 
 SIDE = 16
 

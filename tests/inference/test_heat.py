@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from inference.heat import enlarged, is_blank, mean_heat, thirds
+from fer_hierarchy.inference.heat import enlarged, is_blank, mean_heat, thirds
 
 
 def corner(strength):

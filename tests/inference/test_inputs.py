@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from hierarchy.errors import UserError
-from inference.inputs import find_items
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.inputs import find_items
 
 
 def files(root, *names):

@@ -13,12 +13,12 @@ import pytest
 from matplotlib import cbook
 from PIL import Image
 
-from hierarchy.errors import IncompleteError, UserError
-from inference.inputs import Item, find_items
-from inference.looking import looked_at
-from inference.predict import Outputs, predict_files
-from inference.predictor import Predictor
-from inference.settings import FaceConfig, PredictConfig
+from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+from fer_hierarchy.inference.inputs import Item, find_items
+from fer_hierarchy.inference.looking import looked_at
+from fer_hierarchy.inference.predict import Outputs, predict_files
+from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.settings import FaceConfig, PredictConfig
 from tests.conftest import QUICK, draw_face, run_program
 from tests.inference.stand_ins import BarModel, FixedDetector, SquareDetector
 

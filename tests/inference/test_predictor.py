@@ -3,9 +3,9 @@ import threading
 import numpy as np
 import pytest
 
-from inference.answers import Facts, prepared, summed
-from inference.predictor import Predictor
-from inference.settings import FaceConfig
+from fer_hierarchy.inference.answers import Facts, prepared, summed
+from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.settings import FaceConfig
 from tests.conftest import FER_EMOTIONS, draw_face
 from tests.inference.stand_ins import SEVEN, BarModel, SquareDetector, facts
 

@@ -3,8 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from hierarchy.errors import UserError
-from inference.rows import RowFile
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.rows import RowFile
 
 COLUMNS = ["file", "faces", "face", "run", "emotion", "probability", "valence", "p_happy", "error"]
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hierarchy.evaluation import figures
-from hierarchy.taxonomy import TAXONOMIES
-from inference.timeline import draw_timeline
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.inference.timeline import draw_timeline
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 

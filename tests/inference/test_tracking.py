@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.faces import Face
-from inference.tracking import Smoother, Tracker, flow_picture, overlaps
+from fer_hierarchy.inference.faces import Face
+from fer_hierarchy.inference.tracking import Smoother, Tracker, flow_picture, overlaps
 
 
 def face(left, top, side=40, eyes=None):

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.errors import UserError
-from inference import verify
-from inference.answers import Model
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference import verify
+from fer_hierarchy.inference.answers import Model
 from tests.inference.stand_ins import SEVEN, facts
 
 COUNT = 140  # faces, of which each emotion has the same share

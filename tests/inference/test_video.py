@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.errors import UserError
-from inference.video import VideoReader, VideoWriter
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.video import VideoReader, VideoWriter
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 
@@ -63,7 +63,7 @@ class Camera:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("inference.video._PAUSE", 0.0)
+    monkeypatch.setattr("fer_hierarchy.inference.video._PAUSE", 0.0)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
@@ -241,7 +241,7 @@ def test_a_video_that_cannot_be_written_is_one_line(tmp_path, name):
 
 
 def test_a_writer_that_does_not_open_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("inference.video.CODECS", {".mp4": "zzzz"})
+    monkeypatch.setattr("fer_hierarchy.inference.video.CODECS", {".mp4": "zzzz"})
     with pytest.raises(UserError, match="cannot write zzzz"), VideoWriter(tmp_path / "a.mp4", fps=10) as writer:
         writer.write(plain(RED))
     assert not list(tmp_path.iterdir())

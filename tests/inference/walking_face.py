@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
-from inference.faces import Detector, Face
-from inference.predictor import Predictor
-from inference.settings import FaceConfig
-from inference.video import VideoWriter
+from fer_hierarchy.inference.faces import Detector, Face
+from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.settings import FaceConfig
+from fer_hierarchy.inference.video import VideoWriter
 from tests.conftest import draw_face
 from tests.inference.stand_ins import BarModel
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from models.activations import ACTIVATIONS
-from models.blocks import activated, convolution, shrinking_convolution, strided_pixels
+from fer_hierarchy.models.activations import ACTIVATIONS
+from fer_hierarchy.models.blocks import activated, convolution, shrinking_convolution, strided_pixels
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,7 +55,7 @@ def test_activations_are_as_published():
 def test_a_step_of_training_on_few_channels_does_not_crash(spec):
     """TensorFlow's gradient of a strided 1x1 convolution did, at 60 pixels and above."""
     code = (
-        "import hierarchy, keras, numpy as np; from models.registry import create_model;"
+        "import fer_hierarchy.hierarchy, keras, numpy as np; from fer_hierarchy.models.registry import create_model;"
         f"model = create_model({spec!r}, input_shape=(64, 64, 1), num_classes=7);"
         "model.compile('sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True));"
         "model.train_on_batch(np.ones((64, 64, 64, 1), 'float32'), np.arange(64) % 7)"

@@ -1,6 +1,13 @@
 import pytest
 
-from models.checks import check_choice, check_counts, check_positive, check_shares, check_stages, checked_request
+from fer_hierarchy.models.checks import (
+    check_choice,
+    check_counts,
+    check_positive,
+    check_shares,
+    check_stages,
+    checked_request,
+)
 
 
 def test_possible_settings_pass():

@@ -1,8 +1,8 @@
 import keras
 import pytest
 
-from models.compact_resnet import compact_resnet, features
-from models.registry import create_model
+from fer_hierarchy.models.compact_resnet import compact_resnet, features
+from fer_hierarchy.models.registry import create_model
 
 
 def test_head_sits_on_the_backbone_alone():

@@ -1,6 +1,6 @@
 import pytest
 
-from models.registry import create_model
+from fer_hierarchy.models.registry import create_model
 
 
 def test_3200_values_go_into_the_dense_layers_at_100_pixels():

@@ -2,8 +2,8 @@ import keras
 import pytest
 from keras import layers
 
-from models.cost import multiply_adds, parameters, planned_cost
-from models.registry import create_model
+from fer_hierarchy.models.cost import multiply_adds, parameters, planned_cost
+from fer_hierarchy.models.registry import create_model
 
 
 def model_of(*stack, shape=(10, 8, 6)):

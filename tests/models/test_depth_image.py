@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from hierarchy.data import depth as data_depth
-from models import rgbd_settings
-from models.layers import DepthImage, Planes
+from fer_hierarchy.hierarchy.data import depth as data_depth
+from fer_hierarchy.models import rgbd_settings
+from fer_hierarchy.models.layers import DepthImage, Planes
 
 
 def shown(planes, reading="relief", statistics=(0.0, 48.0)):

@@ -5,8 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from models import dlib_weights
-from models.dlib_weights import face_weights_file, read_network
+from fer_hierarchy.models import dlib_weights
+from fer_hierarchy.models.dlib_weights import face_weights_file, read_network
 from tests import dlib_files
 
 SMALL = dlib_files.face_network((4, 6), (1, 1))

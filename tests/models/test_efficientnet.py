@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 from keras.src.utils import file_utils  # what keras.applications downloads with
 
-from models.registry import create_model
+from fer_hierarchy.models.registry import create_model
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, in [0, 1]
 

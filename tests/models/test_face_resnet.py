@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from models.cost import multiply_adds
-from models.dlib_weights import face_weights_file, read_network
-from models.registry import create_model
+from fer_hierarchy.models.cost import multiply_adds
+from fer_hierarchy.models.dlib_weights import face_weights_file, read_network
+from fer_hierarchy.models.registry import create_model
 from tests import dlib_files
 
 WIDTHS, BLOCKS = (4, 8, 6), (1, 2, 1)

@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from models import googlenet
-from models.registry import create_model
+from fer_hierarchy.models import googlenet
+from fer_hierarchy.models.registry import create_model
 
 
 def sizes(model):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.heads import ComposedLogits, head_widths, with_composed_answer
-from models.losses import BalancedSoftmax, CrossEntropy, Focal
+from fer_hierarchy.models.heads import ComposedLogits, head_widths, with_composed_answer
+from fer_hierarchy.models.losses import BalancedSoftmax, CrossEntropy, Focal
 
 RNG = np.random.default_rng(0)
 GROUPS = [[3, 5], [0, 1, 4], [2]]  # six classes; the third group needs no specialist

@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from models.registry import create_model
+from fer_hierarchy.models.registry import create_model
 
 
 def test_maps_shrink_as_unpadded_convolutions_do():

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.layers import AdaptiveMean, Standardize, ZeroFilled, ZeroFilledSum
+from fer_hierarchy.models.layers import AdaptiveMean, Standardize, ZeroFilled, ZeroFilledSum
 
 
 def test_each_image_gets_zero_mean_and_unit_variance():

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.registry import create_model
+from fer_hierarchy.models.registry import create_model
 
 
 def curved_lines(count: int, size: int = 24) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import losses
-from models.losses import BalancedSoftmax, CenterLoss, CrossEntropy, Focal, IslandLoss
+from fer_hierarchy.models import losses
+from fer_hierarchy.models.losses import BalancedSoftmax, CenterLoss, CrossEntropy, Focal, IslandLoss
 
 RNG = np.random.default_rng(0)
 N, K, D = 6, 4, 3
@@ -290,7 +290,7 @@ def test_losses_and_centres_work_on_other_backends(backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     script = (
-        "import numpy as np; from keras import ops; from models import losses as l\n"
+        "import numpy as np; from keras import ops; from fer_hierarchy.models import losses as l\n"
         "z = ops.array([[1.0, -2.0, 0.5]]); y = ops.array([2]); c = ops.eye(3)\n"
         "layer = l.IslandLoss(3, island_weight=2.0); layer.build([(1, 3), (1, 3)]); layer.centers.assign(c)\n"
         "values = [l.CrossEntropy(0.1)(y, z), l.Focal()(y, z), l.BalancedSoftmax([1, 2, 3])(y, z)]\n"

@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 
-from models.cost import parameters
-from models.registry import create_model
+from fer_hierarchy.models.cost import parameters
+from fer_hierarchy.models.registry import create_model
 
 
 def test_parameters_are_those_of_the_authors_code():

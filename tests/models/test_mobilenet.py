@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras.src.utils import file_utils  # what keras.applications downloads with
 
-from models.registry import create_model
+from fer_hierarchy.models.registry import create_model
 
 TINY = {"input_shape": (32, 32, 1), "num_classes": 2, "alpha": 0.25}
 

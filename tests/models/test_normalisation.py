@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from models.normalisation import measure_statistics
-from models.registry import create_model
+from fer_hierarchy.models.normalisation import measure_statistics
+from fer_hierarchy.models.registry import create_model
 
 SHAPE = (48, 51, 3)
 KINDS = {

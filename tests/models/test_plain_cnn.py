@@ -1,8 +1,8 @@
 import keras
 import pytest
 
-from models.cost import parameters
-from models.registry import create_model
+from fer_hierarchy.models.cost import parameters
+from fer_hierarchy.models.registry import create_model
 
 
 def kinds(model, start, count):

@@ -5,8 +5,8 @@ import keras
 import pytest
 from keras.src.utils import file_utils  # what keras.applications downloads with
 
-from models import pretrained
-from models.pretrained import check_pretrained, hub_backbone
+from fer_hierarchy.models import pretrained
+from fer_hierarchy.models.pretrained import check_pretrained, hub_backbone
 
 FILE = "mobilenet_2_5_224_tf_no_top.h5"
 TINY = "mobilenet:alpha=0.25"

@@ -8,9 +8,16 @@ import keras
 import numpy as np
 import pytest
 
-from models import registry
-from models.cost import multiply_adds, parameters
-from models.registry import create_backbone, create_model, list_models, model_info, parse_spec, register_model
+from fer_hierarchy.models import registry
+from fer_hierarchy.models.cost import multiply_adds, parameters
+from fer_hierarchy.models.registry import (
+    create_backbone,
+    create_model,
+    list_models,
+    model_info,
+    parse_spec,
+    register_model,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 # For speed only: a model that is not here is tested as it is.
@@ -93,7 +100,7 @@ def having(keyword):
 
 def test_names_are_listed_without_importing_a_framework():
     code = (
-        "import json, sys; from models.registry import list_models, parse_spec;"
+        "import json, sys; from fer_hierarchy.models.registry import list_models, parse_spec;"
         "print(json.dumps([list_models(), parse_spec('convnet:dropout=0.4'),"
         "[m for m in ('keras', 'tensorflow', 'numpy') if m in sys.modules]]))"
     )
@@ -106,8 +113,10 @@ def test_names_are_listed_without_importing_a_framework():
 
 def test_every_module_of_builders_is_listed():
     files = (ROOT / "models").glob("*.py")
-    builders = {f"models.{path.stem}" for path in files if "@register_model(" in path.read_text(encoding="utf-8")}
-    assert builders - {"models.registry"} == set(registry._BUILT_IN.values())
+    builders = {
+        f"fer_hierarchy.models.{path.stem}" for path in files if "@register_model(" in path.read_text(encoding="utf-8")
+    }
+    assert builders - {"fer_hierarchy.models.registry"} == set(registry._BUILT_IN.values())
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -324,7 +333,7 @@ def test_own_builder_is_found_by_its_name(monkeypatch):
 
 
 def test_the_function_behind_a_name_tells_its_keywords():
-    assert registry.builder("convnet").__module__ == "models.convnet"
+    assert registry.builder("convnet").__module__ == "fer_hierarchy.models.convnet"
     assert "dense_widths" in keywords_of("convnet")
     with pytest.raises(ValueError, match="unknown model 'convnt'; did you mean 'convnet'"):
         registry.builder("convnt")

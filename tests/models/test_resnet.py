@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from models import resnet
-from models.registry import create_model
+from fer_hierarchy.models import resnet
+from fer_hierarchy.models.registry import create_model
 
 IMAGENET = "resnet18:stem=imagenet"
 

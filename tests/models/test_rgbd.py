@@ -2,12 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from models import losses, registry
-from models.cost import multiply_adds, parameters, planned_cost
-from models.layers import BranchDropout
-from models.registry import create_model, register_model
-from models.rgbd import depth_reading, set_depth_statistics
-from models.rgbd_settings import FUSIONS, READINGS
+from fer_hierarchy.models import losses, registry
+from fer_hierarchy.models.cost import multiply_adds, parameters, planned_cost
+from fer_hierarchy.models.layers import BranchDropout
+from fer_hierarchy.models.registry import create_model, register_model
+from fer_hierarchy.models.rgbd import depth_reading, set_depth_statistics
+from fer_hierarchy.models.rgbd_settings import FUSIONS, READINGS
 
 TINY = {
     "backbone": "compact_resnet:stem_width=4:widths=8+8:blocks=1+1:strides=2+2",

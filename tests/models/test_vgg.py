@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from models import vgg
-from models.cost import parameters
-from models.registry import create_model
+from fer_hierarchy.models import vgg
+from fer_hierarchy.models.cost import parameters
+from fer_hierarchy.models.registry import create_model
 
 LIGHT = ":width_factor=0.05:head_widths=8+6"
 

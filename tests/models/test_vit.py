@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.registry import create_model
-from models.vit import copy_hub_weights, resized_positions
+from fer_hierarchy.models.registry import create_model
+from fer_hierarchy.models.vit import copy_hub_weights, resized_positions
 
 TINY = {"num_classes": 3, "patch": 8, "depth": 2, "heads": 2, "dim": 16, "mlp_dim": 24}
 NAMES = ["vit_b16", "vit_small_patch"]

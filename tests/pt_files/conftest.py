@@ -148,8 +148,8 @@ def make_pair() -> Callable[..., tuple[Any, Any]]:
     def make(spec: str, shape: tuple[int, int, int], **settings: Any) -> tuple[Any, Any]:
         import keras
 
-        from models.registry import create_model as create_keras
-        from pt_files.registry import create_model as create_torch
+        from fer_hierarchy.models.registry import create_model as create_keras
+        from fer_hierarchy.pt_files.registry import create_model as create_torch
 
         keras.utils.set_random_seed(0)  # whatever ran before: some weights put a ReLU right at its edge
         keras_model = create_keras(spec, input_shape=shape, num_classes=4, **settings)

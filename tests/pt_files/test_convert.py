@@ -10,8 +10,8 @@ pytest.importorskip("torch")
 import numpy as np
 import torch
 
-from pt_files.convert import main, read_keras, state_dict_from_keras
-from pt_files.model_file import read_model
+from fer_hierarchy.pt_files.convert import main, read_keras, state_dict_from_keras
+from fer_hierarchy.pt_files.model_file import read_model
 from tests.pt_files.conftest import made_up_faces
 
 SPEC = "shallow_cnn:widths=4+6:dense_width=8"
@@ -44,7 +44,7 @@ def refused(capsys):
         out, err = capsys.readouterr()
         assert out == ""
         assert err.count("\n") == 1
-        assert err.startswith("pt_files.convert: error: ")
+        assert err.startswith("fer_hierarchy.pt_files.convert: error: ")
         return err
 
     return run
@@ -89,7 +89,7 @@ def test_wrong_spec_is_refused_and_nothing_is_written(stage, tmp_path, refused):
 
 
 def test_model_that_answers_otherwise_is_not_written(stage, tmp_path, refused, monkeypatch):
-    monkeypatch.setattr("pt_files.convert.to_torch", lambda keras_model, torch_model: None)
+    monkeypatch.setattr("fer_hierarchy.pt_files.convert.to_torch", lambda keras_model, torch_model: None)
     assert "the converted model answers differently, by " in refused(stage, tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
 

@@ -9,13 +9,13 @@ from PIL import Image
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from hierarchy.config import DataConfig, RunConfig  # noqa: E402
-from hierarchy.data.faces import read_faces  # noqa: E402
-from pt_files import gan_job  # noqa: E402
-from pt_files.dcgan import LATENT, Discriminator, Generator, augmented  # noqa: E402
-from pt_files.gan import main  # noqa: E402
-from pt_files.gan_faces import likeness, write_sheet  # noqa: E402
-from pt_files.gan_training import Adversaries, as_faces  # noqa: E402
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig  # noqa: E402
+from fer_hierarchy.hierarchy.data.faces import read_faces  # noqa: E402
+from fer_hierarchy.pt_files import gan_job  # noqa: E402
+from fer_hierarchy.pt_files.dcgan import LATENT, Discriminator, Generator, augmented  # noqa: E402
+from fer_hierarchy.pt_files.gan import main  # noqa: E402
+from fer_hierarchy.pt_files.gan_faces import likeness, write_sheet  # noqa: E402
+from fer_hierarchy.pt_files.gan_training import Adversaries, as_faces  # noqa: E402
 
 TINY = ("--image-size", "16", "--batch-size", "8", "--width", "4", "--epochs", "3", "--count", "5")
 
@@ -81,7 +81,7 @@ def test_only_train_faces_of_the_emotion_are_seen(data, made):
 
 
 def test_another_cut_of_the_same_faces_is_refused(data, made):
-    from hierarchy.errors import UserError
+    from fer_hierarchy.hierarchy.errors import UserError
 
     other = RunConfig(seed=5, data=DataConfig(data=str(data), image_size=20, generated=str(made)))
     with pytest.raises(UserError, match="validation or test split"):
@@ -115,7 +115,7 @@ def test_an_interrupted_training_goes_on_to_the_same_faces(data, made, tmp_path,
     assert make(data, out) == 130
     assert not out.exists()
     said = capsys.readouterr().err
-    assert said.splitlines()[-1].startswith("interrupted; go on with: python -m pt_files.gan --data")
+    assert said.splitlines()[-1].startswith("interrupted; go on with: python -m fer_hierarchy.pt_files.gan --data")
     assert said.rstrip().endswith("--resume")
     monkeypatch.setattr(Adversaries, "epoch", epoch)
     assert make(data, out) == 2
@@ -145,7 +145,7 @@ def test_bad_input_is_one_line(data, tmp_path, capsys, flags, said):
     assert make(data, tmp_path / "made", *flags) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
     assert len(errors) == 1
-    assert errors[0].startswith("pt_files.gan: error: ")
+    assert errors[0].startswith("fer_hierarchy.pt_files.gan: error: ")
     assert said in errors[0]
     assert not any(tmp_path.iterdir())
 

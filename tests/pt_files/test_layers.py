@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import torch
 
-from models.activations import ACTIVATIONS
-from models.blocks import activated
-from pt_files.layers import (
+from fer_hierarchy.models.activations import ACTIVATIONS
+from fer_hierarchy.models.blocks import activated
+from fer_hierarchy.pt_files.layers import (
     BatchNorm,
     SameConv2d,
     Standardize,

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models import cost as keras_cost
-from pt_files import cost as torch_cost
-from pt_files.convert import largest_difference, state_dict_from_keras, to_keras, to_torch
+from fer_hierarchy.models import cost as keras_cost
+from fer_hierarchy.pt_files import cost as torch_cost
+from fer_hierarchy.pt_files.convert import largest_difference, state_dict_from_keras, to_keras, to_torch
 from tests.pt_files.conftest import SMALL, made_up_faces, scatter
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "fer2013" / "test"

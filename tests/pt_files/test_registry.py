@@ -7,9 +7,9 @@ import inspect
 
 import torch
 
-from models import registry as keras_registry
-from pt_files import cost
-from pt_files.registry import create_model, list_models, model_info
+from fer_hierarchy.models import registry as keras_registry
+from fer_hierarchy.pt_files import cost
+from fer_hierarchy.pt_files.registry import create_model, list_models, model_info
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -11,15 +11,15 @@ import keras
 import numpy as np
 import torch
 
-from models import rgbd as keras_rgbd
-from models.layers import DepthImage as KerasDepthImage
-from models.rgbd_settings import READINGS
-from pt_files.convert import convert, to_keras, to_torch
-from pt_files.layers import DepthImage
-from pt_files.model_file import read_model
-from pt_files.registry import create_model, model_info
-from pt_files.rgbd import BranchDropout, depth_reading, set_depth_statistics
-from pt_files.transformer import ClassTokenAndPositions, linear
+from fer_hierarchy.models import rgbd as keras_rgbd
+from fer_hierarchy.models.layers import DepthImage as KerasDepthImage
+from fer_hierarchy.models.rgbd_settings import READINGS
+from fer_hierarchy.pt_files.convert import convert, to_keras, to_torch
+from fer_hierarchy.pt_files.layers import DepthImage
+from fer_hierarchy.pt_files.model_file import read_model
+from fer_hierarchy.pt_files.registry import create_model, model_info
+from fer_hierarchy.pt_files.rgbd import BranchDropout, depth_reading, set_depth_statistics
+from fer_hierarchy.pt_files.transformer import ClassTokenAndPositions, linear
 from tests.pt_files.conftest import RGBD, made_up_faces
 
 
@@ -74,7 +74,7 @@ def test_file_is_converted_by_its_spec(tmp_path):
     spec = (
         "rgbd_fusion:backbone=compact_resnet/widths=8+8/blocks=1+1/strides=2+2:dim=8:heads=2:modality=rgbd:depth=relief"
     )
-    from models.registry import create_model as create_keras
+    from fer_hierarchy.models.registry import create_model as create_keras
 
     create_keras(spec, input_shape=(32, 32, 4), num_classes=3).save(tmp_path / "model.keras")
     assert convert(tmp_path / "model.keras", tmp_path / "model.pt", spec=spec) < 1e-4

@@ -11,22 +11,22 @@ import keras
 import numpy as np
 import torch
 
-from hierarchy import training as keras_training
-from hierarchy.config import RunConfig, StageConfig
-from hierarchy.data.faces import StageFaces
-from hierarchy.errors import NoRoomError, UserError
-from hierarchy.keras_stage import KerasStage
-from hierarchy.progress import Progress
-from hierarchy.schedule import Phase, rate_at
-from models import losses as keras_losses
-from models.cost import multiply_adds as keras_multiply_adds
-from models.registry import create_model as create_keras_model
-from pt_files.convert import state_dict_from_keras, to_torch
-from pt_files.losses import build_loss
-from pt_files.optimizers import build_optimizer
-from pt_files.registry import create_model
-from pt_files.stage import MODEL, TorchStage, build_model
-from pt_files.training import CHECKPOINT, Training
+from fer_hierarchy.hierarchy import training as keras_training
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.hierarchy.data.faces import StageFaces
+from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.schedule import Phase, rate_at
+from fer_hierarchy.models import losses as keras_losses
+from fer_hierarchy.models.cost import multiply_adds as keras_multiply_adds
+from fer_hierarchy.models.registry import create_model as create_keras_model
+from fer_hierarchy.pt_files.convert import state_dict_from_keras, to_torch
+from fer_hierarchy.pt_files.losses import build_loss
+from fer_hierarchy.pt_files.optimizers import build_optimizer
+from fer_hierarchy.pt_files.registry import create_model
+from fer_hierarchy.pt_files.stage import MODEL, TorchStage, build_model
+from fer_hierarchy.pt_files.training import CHECKPOINT, Training
 from tests.conftest import draw_face
 
 SHAPE = (16, 16, 1)
@@ -84,8 +84,8 @@ def test_both_frameworks_take_the_same_steps(settings, tmp_path, monkeypatch):
     keras_model = create_keras_model(spec, input_shape=SHAPE, num_classes=3)
     torch_model = create_model(spec, input_shape=SHAPE, num_classes=3)
     to_torch(keras_model, torch_model)
-    monkeypatch.setattr("hierarchy.keras_stage.build_model", lambda *_, **__: keras_model)
-    monkeypatch.setattr("pt_files.stage.build_model", lambda *_: torch_model)
+    monkeypatch.setattr("fer_hierarchy.hierarchy.keras_stage.build_model", lambda *_, **__: keras_model)
+    monkeypatch.setattr("fer_hierarchy.pt_files.stage.build_model", lambda *_: torch_model)
     theirs = fit(tmp_path / "keras", stage_type=KerasStage, model=spec, **settings)
     ours = fit(tmp_path / "torch", model=spec, **settings)
     assert history(tmp_path / "keras")[0].keys() == history(tmp_path / "torch")[0].keys()
@@ -194,7 +194,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, tmp_pa
 def test_training_learns_keeps_the_best_epoch_and_loads_to_the_same_answers(tmp_path, monkeypatch):
     scores = iter([0.5, 0.9, 0.4])
     monkeypatch.setattr(
-        "pt_files.stage.validation_scores",
+        "fer_hierarchy.pt_files.stage.validation_scores",
         lambda *_: {"val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": next(scores)},
     )
     stage = fit(tmp_path / "s", augment=False, label_smoothing=0.0)
@@ -216,7 +216,7 @@ def test_training_learns_keeps_the_best_epoch_and_loads_to_the_same_answers(tmp_
 def test_early_stopping_and_plateaus_follow_the_validation_score(tmp_path, monkeypatch):
     scores = iter([0.5, 0.4, 0.4, 0.6, 0.1, 0.1, 0.1])
     monkeypatch.setattr(
-        "pt_files.stage.validation_scores",
+        "fer_hierarchy.pt_files.stage.validation_scores",
         lambda *_: {"val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": next(scores)},
     )
     plateau = {"schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5, "warmup": 0.0}
@@ -273,7 +273,7 @@ def test_a_stage_that_keras_trained_names_the_way_to_convert_it(tmp_path):
     with pytest.raises(UserError, match="is missing; delete the folder"):
         TorchStage.load_network(tmp_path)
     (tmp_path / "model.keras").touch()
-    with pytest.raises(UserError, match=r"was trained by Keras; python -m pt_files.convert"):
+    with pytest.raises(UserError, match=r"was trained by Keras; python -m fer_hierarchy.pt_files.convert"):
         TorchStage.load_network(tmp_path)
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import torch
 
-from pt_files.registry import create_model, model_info
+from fer_hierarchy.pt_files.registry import create_model, model_info
 
 
 class Backbone(torch.nn.Module):

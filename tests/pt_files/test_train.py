@@ -15,8 +15,8 @@ pytest.importorskip("torch")
 import pandas as pd
 import torch
 
-from pt_files.train import main
-from pt_files.training import Training
+from fer_hierarchy.pt_files.train import main
+from fer_hierarchy.pt_files.training import Training
 from tests.conftest import CHECKOUT, run_program, write_fer_folder
 
 # The smallest faces that the program takes, and a model that goes with them.
@@ -54,7 +54,7 @@ def run_alone(*commands: list[str]) -> None:
     """Run the program in a process of its own, which must not load what only Keras needs, nor PyTorch too early."""
     script = (
         "import json, sys\n"
-        "from pt_files.train import main\n"
+        "from fer_hierarchy.pt_files.train import main\n"
         "assert 'torch' not in sys.modules, 'bad arguments must be answered at once'\n"
         "codes = [main(argv) for argv in json.loads(sys.argv[1])]\n"
         "print(codes, sorted({'tensorflow', 'keras'} & set(sys.modules)))\n"
@@ -122,10 +122,10 @@ def test_a_hierarchy_is_trained_stage_by_stage(place):
 def test_keras_refuses_a_pytorch_run_and_says_what_works(outcomes):
     code, text = outcomes[2]
     assert code == 2
-    assert "was trained by PyTorch; python -m pt_files.convert" in text
+    assert "was trained by PyTorch; python -m fer_hierarchy.pt_files.convert" in text
     code, text = outcomes[3]
     assert code == 2
-    assert "it was started with pytorch; go on with: python -m pt_files.train --resume" in text
+    assert "it was started with pytorch; go on with: python -m fer_hierarchy.pt_files.train --resume" in text
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -143,14 +143,26 @@ def test_the_record_of_a_keras_run_trains_with_pytorch_and_an_interruption_says_
 
     monkeypatch.setattr(Training, "save", stopping)
     assert main(["--config", str(place / "keras" / "config.json"), *places(tmp_path)]) == 130
-    assert "interrupted; go on with: python -m pt_files.train --mode flat" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "interrupted; go on with: python -m fer_hierarchy.pt_files.train --mode flat"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
     assert read(tmp_path / "keras" / "config.json")["framework"] == "pytorch"
     assert (tmp_path / "keras" / "stages" / "flat" / "checkpoint.pt").is_file()
 
 
 def test_a_killed_run_resumes_to_the_same_weights(place, fer_folder, tmp_path):
     checkpoint = tmp_path / "killed" / "stages" / "flat" / "checkpoint.pt"
-    command = (sys.executable, "-m", "pt_files.train", "--data", str(fer_folder), *FLAT, "--name", "killed")
+    command = (
+        sys.executable,
+        "-m",
+        "fer_hierarchy.pt_files.train",
+        "--data",
+        str(fer_folder),
+        *FLAT,
+        "--name",
+        "killed",
+    )
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     child = subprocess.Popen([*command, *places(tmp_path)], cwd=CHECKOUT, env=ONE_THREAD, **quiet)
     deadline = time.monotonic() + 120
@@ -173,7 +185,7 @@ def error_of(capsys, *argv: object) -> str:
     code = main([str(word) for word in argv])
     said = capsys.readouterr().err.splitlines()
     assert code == 2
-    assert said[-1].startswith("pt_files.train: error: ")
+    assert said[-1].startswith("fer_hierarchy.pt_files.train: error: ")
     assert not [line for line in said[:-1] if not line.startswith("note: ")]
     return said[-1]
 
@@ -216,7 +228,11 @@ def test_a_keras_run_is_not_resumed(place, capsys):
 def test_help_answers_at_once_and_offers_only_what_works():
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pt_files.train", "--help"], capture_output=True, text=True, cwd=CHECKOUT, check=True
+        [sys.executable, "-m", "fer_hierarchy.pt_files.train", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        check=True,
     )
     assert time.monotonic() - start < 5
     assert "--loss ce|weighted|focal" in done.stdout

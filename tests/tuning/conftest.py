@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hierarchy.config import RunConfig, apply_flags
+from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
 from tests.tuning.quick_stage import SEEN, QuickStage
 
 
@@ -12,8 +12,8 @@ from tests.tuning.quick_stage import SEEN, QuickStage
 def quick(monkeypatch):
     """The quick stage, with an empty memory."""
     SEEN.clear()
-    monkeypatch.setattr("tuning.trial_training.gc.collect", lambda: 0)  # there are no networks to collect
-    monkeypatch.setattr("tuning.trial_training.keras.backend.clear_session", lambda: None)
+    monkeypatch.setattr("fer_hierarchy.tuning.trial_training.gc.collect", lambda: 0)  # there are no networks to collect
+    monkeypatch.setattr("fer_hierarchy.tuning.trial_training.keras.backend.clear_session", lambda: None)
     monkeypatch.setattr(QuickStage, "interrupt_after", None)
     return QuickStage
 

@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 
-from hierarchy.errors import UserError
-from hierarchy.stage import Stage
-from hierarchy.training import CHECKPOINT, read_checkpoint
-from hierarchy.transfer import MODEL
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.training import CHECKPOINT, read_checkpoint
+from fer_hierarchy.hierarchy.transfer import MODEL
 
 SEEN: list[dict] = []  # every epoch that was trained
 

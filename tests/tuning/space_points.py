@@ -1,9 +1,9 @@
 """Points of a search's space, as a search would draw them, for the tests of spaces."""
 
-from hierarchy.config import RunConfig
-from models import registry
-from models.spec import checked_keywords, parse_spec
-from tuning.spaces import declare
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.models import registry
+from fer_hierarchy.models.spec import checked_keywords, parse_spec
+from fer_hierarchy.tuning.spaces import declare
 
 
 def points(space, count=8):

@@ -3,10 +3,10 @@ import time
 
 import pytest
 
-from hierarchy.errors import UserError
-from hierarchy.progress import Progress
-from tuning.budget import Budget, BudgetSpentError, TrialProgress
-from tuning.settings import seconds
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.tuning.budget import Budget, BudgetSpentError, TrialProgress
+from fer_hierarchy.tuning.settings import seconds
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 import tf_model
-from hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.tuning.default_spaces import default_space
+from fer_hierarchy.tuning.spaces import check_models, read_space
 from tests.conftest import CHECKOUT
 from tests.tuning.test_study import study_of, write
-from tuning.default_spaces import default_space
-from tuning.spaces import check_models, read_space
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from hierarchy.config import StageConfig
-from models import registry
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.models import registry
+from fer_hierarchy.tuning.default_spaces import default_space
+from fer_hierarchy.tuning.dimension import Dimension
+from fer_hierarchy.tuning.spaces import check_models, settings_of
 from tests.tuning.space_points import accepted, points
-from tuning.default_spaces import default_space
-from tuning.dimension import Dimension
-from tuning.spaces import check_models, settings_of
 
 PLAIN = StageConfig()
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from hierarchy.errors import UserError
-from tuning.dimension import Dimension, spelled
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.tuning.dimension import Dimension, spelled
 
 
 @pytest.mark.parametrize(

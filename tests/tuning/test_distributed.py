@@ -10,10 +10,10 @@ import keras_tuner
 import pytest
 from keras_tuner.oracles import RandomSearchOracle
 
-from hierarchy.errors import UserError
-from tuning import distributed
-from tuning.address import Address
-from tuning.distributed import RemoteOracle, mend, new_worker_id, serve
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.tuning import distributed
+from fer_hierarchy.tuning.address import Address
+from fer_hierarchy.tuning.distributed import RemoteOracle, mend, new_worker_id, serve
 
 LEASE = 1.0  # seconds; long beside the tests' trials, short beside their patience
 SOON = 15.0

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hierarchy.errors import UserError
-from tuning import launch
-from tuning.launch import main, plan
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.tuning import launch
+from fer_hierarchy.tuning.launch import main, plan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLUSTER = CHECKOUT / "tuning" / "cluster"
@@ -133,7 +133,7 @@ def test_a_death_between_the_last_look_and_the_end_is_told_of(run, capfd, monkey
 def test_when_all_workers_die_it_says_so(run, tmp_path, capfd):
     assert run("forlorn") == 2
     shown = capfd.readouterr()
-    assert "tuning.launch: error: all workers have died and the chief waits in vain" in shown.err
+    assert "fer_hierarchy.tuning.launch: error: all workers have died and the chief waits in vain" in shown.err
     assert "--resume forlorn" in shown.err
     assert "[chief] chief has saved" in shown.out
     assert not alive(tmp_path)
@@ -149,7 +149,7 @@ def test_an_interrupt_reaches_all_and_is_waited_for(tmp_path, number):
     script = tmp_path / "search.py"
     script.write_text(SEARCH)
     command = f"(sys.executable, {str(script)!r})"
-    code = f"import sys; from tuning import launch; launch._SEARCH = {command}; sys.exit(launch.main())"
+    code = f"import sys; from fer_hierarchy.tuning import launch; launch._SEARCH = {command}; sys.exit(launch.main())"
     flags = ("--workers", "2", "--name", "waits", "--study-dir", str(tmp_path))
     started = subprocess.Popen(
         [sys.executable, "-c", code, *flags], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -197,9 +197,15 @@ def test_workers_are_told_the_name_that_a_study_of_drawn_faces_gets(run, tmp_pat
         (("--workers", "2", "--name", "a", "--port", "70000"), "--port: expected a whole number from 1 to 65535"),
         (("--workers", "2"), "--name NAME of a new study or --resume STUDY is needed"),
         (("--workers", "2", "--name", "a", "--resume", "b"), "one of them"),
-        (("--workers", "2", "--name", "a", "--mode", "flat"), "--mode: tuning.launch starts searches only"),
-        (("--workers", "2", "--name", "a", "--oracle", "x:1"), "--oracle is set by tuning.launch"),
-        (("--workers", "2", "--name", "a", "--distributed", "chief"), "--distributed is set by tuning.launch"),
+        (
+            ("--workers", "2", "--name", "a", "--mode", "flat"),
+            "tuning.launch starts searches only",
+        ),
+        (("--workers", "2", "--name", "a", "--oracle", "x:1"), "--oracle is set by fer_hierarchy.tuning.launch"),
+        (
+            ("--workers", "2", "--name", "a", "--distributed", "chief"),
+            "--distributed is set by fer_hierarchy.tuning.launch",
+        ),
     ],
 )
 def test_bad_input_is_one_line(argv, words):
@@ -210,7 +216,8 @@ def test_bad_input_is_one_line(argv, words):
 
 def test_launching_loads_nothing_heavy():
     code = (
-        "import sys, tuning.launch; print([n for n in ('numpy', 'keras', 'keras_tuner', 'grpc') if n in sys.modules])"
+        "import sys, fer_hierarchy.tuning.launch;"
+        "print([n for n in ('numpy', 'keras', 'keras_tuner', 'grpc') if n in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert ast.literal_eval(said.stdout) == []

@@ -22,7 +22,7 @@ def test_two_workers_search_and_a_hierarchy_uses_what_they_found(fer_folder, tmp
     search = ["--stage", "valence", "--tuner", "grid", "--space", str(tmp_path / "space.json"), "--remeasure", "1"]
     places = ["--name", "gate", "--study-dir", str(studies)]
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.launch", "--workers", "2", *places, *search, *small, *data],
+        [sys.executable, "-m", "fer_hierarchy.tuning.launch", "--workers", "2", *places, *search, *small, *data],
         cwd=CHECKOUT,
         env={**os.environ, "FER_CACHE": str(tmp_path / "cache")},
         capture_output=True,

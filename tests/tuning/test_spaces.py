@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from hierarchy.config import StageConfig
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.tuning.default_spaces import default_space
+from fer_hierarchy.tuning.dimension import Dimension
+from fer_hierarchy.tuning.spaces import check_models, combinations, declare, describe, drawn, read_space, settings_of
 from tests.tuning.space_points import accepted, points
-from tuning.default_spaces import default_space
-from tuning.dimension import Dimension
-from tuning.spaces import check_models, combinations, declare, describe, drawn, read_space, settings_of
 
 PLAIN = StageConfig()
 RGBD = StageConfig(model="rgbd_fusion")

@@ -3,12 +3,12 @@ import json
 
 import pytest
 
-from hierarchy.config import RunConfig, apply_flags
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import load_taxonomy
-from tuning.dimension import Dimension
-from tuning.settings import SearchConfig
-from tuning.study import (
+from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
+from fer_hierarchy.tuning.dimension import Dimension
+from fer_hierarchy.tuning.settings import SearchConfig
+from fer_hierarchy.tuning.study import (
     BEST,
     STUDY,
     Study,

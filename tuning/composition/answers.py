@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.splits import fold_numbers
-from hierarchy.errors import UserError
-from hierarchy.finished import read_metrics, read_splits, refuse_evaluation
-from hierarchy.recomposition import log_answers, stage_priors
-from hierarchy.taxonomy import FLAT, Taxonomy
-from hierarchy.tuned_answer import VALIDATION, answers_fingerprint
-from tuning.composition.fit import Judged
+from fer_hierarchy.hierarchy.data.splits import fold_numbers
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.finished import read_metrics, read_splits, refuse_evaluation
+from fer_hierarchy.hierarchy.recomposition import log_answers, stage_priors
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.hierarchy.tuned_answer import VALIDATION, answers_fingerprint
+from fer_hierarchy.tuning.composition.fit import Judged
 
 FOLDS = 5
 _NAMES = ("row", "true")

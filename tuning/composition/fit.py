@@ -11,10 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import differential_evolution
 
-from hierarchy.evaluation.significance import RESAMPLES, confusion_counts, confusion_figures, paired_bootstrap
-from hierarchy.recomposition import LogAnswers, Recomposition, log_probabilities
-from hierarchy.taxonomy import FLAT
-from tuning.settings import OBJECTIVES
+from fer_hierarchy.hierarchy.evaluation.significance import (
+    RESAMPLES,
+    confusion_counts,
+    confusion_figures,
+    paired_bootstrap,
+)
+from fer_hierarchy.hierarchy.recomposition import LogAnswers, Recomposition, log_probabilities
+from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.tuning.settings import OBJECTIVES
 
 TEMPERATURE, PRIOR, BLEND = "temperature", "prior", "blend"
 FACTORS = {"temperatures": TEMPERATURE, "priors": PRIOR, "blend": BLEND}

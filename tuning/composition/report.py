@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.evaluation import comparison_figures, figures
-from hierarchy.evaluation.metrics import per_class
-from hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy.evaluation import comparison_figures, figures
+from fer_hierarchy.hierarchy.evaluation.metrics import per_class
+from fer_hierarchy.hierarchy.evaluation.page import (
     Beside,
     Block,
     Code,
@@ -26,13 +26,13 @@ from hierarchy.evaluation.page import (
     Warn,
     write_page,
 )
-from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.significance import confusion_counts, mcnemar
-from hierarchy.evaluation.wording import chance, decimals, known, percent, points, signed, whole
-from tuning.composition.figures import value_strip
-from tuning.composition.fit import ALL, Fitted, Knob
-from tuning.composition.table import FLAT_ALONE, NONE, Composition
-from tuning.settings import OBJECTIVES
+from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, mcnemar
+from fer_hierarchy.hierarchy.evaluation.wording import chance, decimals, known, percent, points, signed, whole
+from fer_hierarchy.tuning.composition.figures import value_strip
+from fer_hierarchy.tuning.composition.fit import ALL, Fitted, Knob
+from fer_hierarchy.tuning.composition.table import FLAT_ALONE, NONE, Composition
+from fer_hierarchy.tuning.settings import OBJECTIVES
 
 OBJECTIVE_WORDS = {
     "macro_f1": "macro F1",

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hierarchy.data.faces import SYNTHETIC
-from hierarchy.errors import UserError
-from hierarchy.recomposition import Recomposition
-from hierarchy.runs import check_name, collect_notes, free_name, new_folder, write_json, write_table
-from tuning.composition.answers import RunAnswers, judged_faces, read_answers
-from tuning.composition.fit import search_factors
-from tuning.composition.report import OBJECTIVE_WORDS, write_composition_report
-from tuning.composition.table import Composition, best_record, factor_table, fold_table, study_record
-from tuning.settings import OBJECTIVES
-from tuning.study import BEST, STUDY, TRIALS
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.recomposition import Recomposition
+from fer_hierarchy.hierarchy.runs import check_name, collect_notes, free_name, new_folder, write_json, write_table
+from fer_hierarchy.tuning.composition.answers import RunAnswers, judged_faces, read_answers
+from fer_hierarchy.tuning.composition.fit import search_factors
+from fer_hierarchy.tuning.composition.report import OBJECTIVE_WORDS, write_composition_report
+from fer_hierarchy.tuning.composition.table import Composition, best_record, factor_table, fold_table, study_record
+from fer_hierarchy.tuning.settings import OBJECTIVES
+from fer_hierarchy.tuning.study import BEST, STUDY, TRIALS
 
 FOLDS_TABLE = "folds.csv"
 _LONGEST = 180  # letters of a name that is made here

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.tuned_answer import FORMAT, KIND
-from tuning.composition.answers import RunAnswers, validation_fingerprint
-from tuning.composition.fit import Fitted, Judged, difference, knobs_of, measure
-from tuning.settings import OBJECTIVES
+from fer_hierarchy.hierarchy.tuned_answer import FORMAT, KIND
+from fer_hierarchy.tuning.composition.answers import RunAnswers, validation_fingerprint
+from fer_hierarchy.tuning.composition.fit import Fitted, Judged, difference, knobs_of, measure
+from fer_hierarchy.tuning.settings import OBJECTIVES
 
 NONE, FLAT_ALONE = "none", "flat alone"
 

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from hierarchy.evaluation.figures import ACCENT, INK, MUTED, SECOND, THIRD
-from hierarchy.evaluation.wording import decimals, points
-from tuning.report.trials import Axis, best_so_far, several_epochs
-from tuning.settings import OBJECTIVES
+from fer_hierarchy.hierarchy.evaluation.figures import ACCENT, INK, MUTED, SECOND, THIRD
+from fer_hierarchy.hierarchy.evaluation.wording import decimals, points
+from fer_hierarchy.tuning.report.trials import Axis, best_so_far, several_epochs
+from fer_hierarchy.tuning.settings import OBJECTIVES
 
 TITLES = {
     "macro_f1": "macro F1",

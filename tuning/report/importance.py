@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import GroupKFold
 
-from tuning.report.trials import axis_of, completed, settings_numbers, several_epochs
+from fer_hierarchy.tuning.report.trials import axis_of, completed, settings_numbers, several_epochs
 
 FEWEST = 8  # completed trials with settings of their own
 REPEATS = 10

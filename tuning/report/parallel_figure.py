@@ -8,9 +8,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from hierarchy.evaluation.figures import MUTED, SECOND
-from tuning.report.figures import GOLDEN, TITLES, WORST_TO_BEST, Window, legend, log_steps, number, short
-from tuning.report.trials import Axis
+from fer_hierarchy.hierarchy.evaluation.figures import MUTED, SECOND
+from fer_hierarchy.tuning.report.figures import GOLDEN, TITLES, WORST_TO_BEST, Window, legend, log_steps, number, short
+from fer_hierarchy.tuning.report.trials import Axis
 
 _ENOUGH = 20  # trials, of which the best tenth stands out
 

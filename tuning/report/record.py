@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.evaluation import figures as house
-from tuning.report import figures
-from tuning.report.figures import score_text
-from tuning.report.importance import importance
-from tuning.report.trials import HP, Axis, axis_of, best_row, completed, several_epochs
+from fer_hierarchy.hierarchy.evaluation import figures as house
+from fer_hierarchy.tuning.report import figures
+from fer_hierarchy.tuning.report.figures import score_text
+from fer_hierarchy.tuning.report.importance import importance
+from fer_hierarchy.tuning.report.trials import HP, Axis, axis_of, best_row, completed, several_epochs
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,31 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from hierarchy.evaluation.page import Block as Part
-from hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, Tile, Tiles, Warn
-from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.wording import duration, known, plain, whole
-from tuning.dimension import Dimension
-from tuning.report import figures, parallel_figure
-from tuning.report.figures import TITLES
-from tuning.report.record import StudyRecord
-from tuning.report.tables import best_section, failures_section, trials_section
-from tuning.report.trials import Axis, busy_seconds, failed
-from tuning.settings import OBJECTIVES
-from tuning.spaces import describe
-from tuning.study import BEST, STUDY
+from fer_hierarchy.hierarchy.evaluation.page import Block as Part
+from fer_hierarchy.hierarchy.evaluation.page import (
+    Code,
+    Image,
+    Images,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+    Warn,
+)
+from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.evaluation.wording import duration, known, plain, whole
+from fer_hierarchy.tuning.dimension import Dimension
+from fer_hierarchy.tuning.report import figures, parallel_figure
+from fer_hierarchy.tuning.report.figures import TITLES
+from fer_hierarchy.tuning.report.record import StudyRecord
+from fer_hierarchy.tuning.report.tables import best_section, failures_section, trials_section
+from fer_hierarchy.tuning.report.trials import Axis, busy_seconds, failed
+from fer_hierarchy.tuning.settings import OBJECTIVES
+from fer_hierarchy.tuning.spaces import describe
+from fer_hierarchy.tuning.study import BEST, STUDY
 
 _MOST_ACROSS = 8  # hyperparameters in the parallel coordinates
 _MOST_BARS = 20

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from hierarchy.errors import UserError
-from hierarchy.evaluation.page import write_page
-from hierarchy.runs import read_json
-from tuning.report.record import StudyRecord
-from tuning.report.sections import study_page
-from tuning.report.trials import read_remeasured, read_trials
-from tuning.settings import OBJECTIVES
-from tuning.study import BEST, STUDY
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.page import write_page
+from fer_hierarchy.hierarchy.runs import read_json
+from fer_hierarchy.tuning.report.record import StudyRecord
+from fer_hierarchy.tuning.report.sections import study_page
+from fer_hierarchy.tuning.report.trials import read_remeasured, read_trials
+from fer_hierarchy.tuning.settings import OBJECTIVES
+from fer_hierarchy.tuning.study import BEST, STUDY
 
 _OF_STUDY = (
     "name",

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.evaluation.page import Block as Part
-from hierarchy.evaluation.page import Code, Section, Table, Text
-from hierarchy.evaluation.wording import UNKNOWN, known, millions, whole
-from hierarchy.taxonomy import FLAT
-from tuning.dimension import spelled
-from tuning.report.figures import TITLES, score_text
-from tuning.report.record import StudyRecord
-from tuning.report.trials import HP, failed, ranked, settings_numbers, word
-from tuning.study import BEST, STUDIES, TRIALS
+from fer_hierarchy.hierarchy.evaluation.page import Block as Part
+from fer_hierarchy.hierarchy.evaluation.page import Code, Section, Table, Text
+from fer_hierarchy.hierarchy.evaluation.wording import UNKNOWN, known, millions, whole
+from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.tuning.dimension import spelled
+from fer_hierarchy.tuning.report.figures import TITLES, score_text
+from fer_hierarchy.tuning.report.record import StudyRecord
+from fer_hierarchy.tuning.report.trials import HP, failed, ranked, settings_numbers, word
+from fer_hierarchy.tuning.study import BEST, STUDIES, TRIALS
 
 MOST_LISTED = 40  # trials in the table of all
 _TOP = 10

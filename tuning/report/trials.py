@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.errors import UserError
-from tuning.dimension import spelled
-from tuning.settings import OBJECTIVES
-from tuning.study import REMEASURED, TRIALS
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.tuning.dimension import spelled
+from fer_hierarchy.tuning.settings import OBJECTIVES
+from fer_hierarchy.tuning.study import REMEASURED, TRIALS
 
 HP = "hp:"
 STATES = ("completed", "failed", "running")

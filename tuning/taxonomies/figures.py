@@ -11,7 +11,16 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from hierarchy.evaluation.figures import ACCENT, INK, MUTED, PALE, SECOND, THIRD, confusion_matrix, emotion_colour
+from fer_hierarchy.hierarchy.evaluation.figures import (
+    ACCENT,
+    INK,
+    MUTED,
+    PALE,
+    SECOND,
+    THIRD,
+    confusion_matrix,
+    emotion_colour,
+)
 
 KIND_COLOURS = {"built-in": ACCENT, "own": THIRD, "confusion": SECOND, "random": MUTED, "flat": INK}
 KIND_WORDS = {"built-in": "built in", "own": "the run's own", "confusion": "from confusion", "random": "random"}

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.cluster import AgglomerativeClustering, SpectralClustering
 
-from hierarchy.ensemble import HierarchicalClassifier, as_probabilities
-from hierarchy.errors import UserError
-from hierarchy.evaluation.metrics import class_indices
-from hierarchy.evaluation.significance import confusion_counts, confusion_figures
-from hierarchy.taxonomy import EMOTIONS, TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier, as_probabilities
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
+from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, TAXONOMIES, Taxonomy
 
 BUILT_IN, OWN, CONFUSION, RANDOM = "built-in", "own", "confusion", "random"
 GROUPS = (2, 3)

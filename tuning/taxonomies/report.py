@@ -3,14 +3,26 @@
 import shlex
 from collections.abc import Mapping
 
-from hierarchy.evaluation.page import Block, Code, Items, Page, Section, Table, Text, Tile, Tiles, Warn, write_page
-from hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from hierarchy.evaluation.wording import percent, points, signed
-from hierarchy.paths import ROOT
-from hierarchy.taxonomy import FLAT
-from tuning.taxonomies.figures import KIND_WORDS
-from tuning.taxonomies.groupings import CONFUSION
-from tuning.taxonomies.sections import (
+from fer_hierarchy.hierarchy.evaluation.page import (
+    Block,
+    Code,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+    Warn,
+    write_page,
+)
+from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.evaluation.wording import percent, points, signed
+from fer_hierarchy.hierarchy.paths import ROOT
+from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.tuning.taxonomies.figures import KIND_WORDS
+from fer_hierarchy.tuning.taxonomies.groupings import CONFUSION
+from fer_hierarchy.tuning.taxonomies.sections import (
     Row,
     Shown,
     choice_section,
@@ -23,7 +35,7 @@ from tuning.taxonomies.sections import (
     span,
     stages_section,
 )
-from tuning.taxonomies.table import Outcome
+from fer_hierarchy.tuning.taxonomies.table import Outcome
 
 _METHODS = {"spectral": "spectral clustering", "linkage": "average linkage"}
 

@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hierarchy import runs
-from hierarchy.config import RunConfig
-from hierarchy.data.faces import SYNTHETIC, Faces, read_faces
-from hierarchy.errors import NoRoomError, UserError
-from hierarchy.finished import check_same_faces, split_table
-from hierarchy.pipeline import settle_before_data, with_epochs
-from hierarchy.progress import clock
-from hierarchy.stage import Stage
-from hierarchy.taxonomy import FLAT
-from hierarchy.transfer import check_unseen
-from tuning.search import locked, way_on
-from tuning.study import BEST, STUDY, TRIALS
-from tuning.study_faces import split_fingerprint
-from tuning.taxonomies.report import write_taxonomy_report
-from tuning.taxonomies.study import (
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
+from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.finished import check_same_faces, split_table
+from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
+from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.transfer import check_unseen
+from fer_hierarchy.tuning.search import locked, way_on
+from fer_hierarchy.tuning.study import BEST, STUDY, TRIALS
+from fer_hierarchy.tuning.study_faces import split_fingerprint
+from fer_hierarchy.tuning.taxonomies.report import write_taxonomy_report
+from fer_hierarchy.tuning.taxonomies.study import (
     FlatAnswers,
     TaxonomyStudy,
     check_objective,
@@ -34,8 +34,8 @@ from tuning.taxonomies.study import (
     read_taxonomy_study,
     run_facts,
 )
-from tuning.taxonomies.table import Outcome, outcome
-from tuning.taxonomies.training import (
+from fer_hierarchy.tuning.taxonomies.table import Outcome, outcome
+from fer_hierarchy.tuning.taxonomies.training import (
     CANDIDATES,
     Entrant,
     equal_settings,

@@ -5,13 +5,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from hierarchy.evaluation import comparison_figures, figures
-from hierarchy.evaluation.page import Beside, Block, Image, Images, Section, Table, Text
-from hierarchy.evaluation.wording import decimals, duration, known, millions, percent, points, signed, whole
-from hierarchy.taxonomy import FLAT
-from tuning.taxonomies import figures as taxonomy_figures
-from tuning.taxonomies.groupings import RANDOM, Candidate
-from tuning.taxonomies.table import Outcome
+from fer_hierarchy.hierarchy.evaluation import comparison_figures, figures
+from fer_hierarchy.hierarchy.evaluation.page import Beside, Block, Image, Images, Section, Table, Text
+from fer_hierarchy.hierarchy.evaluation.wording import (
+    decimals,
+    duration,
+    known,
+    millions,
+    percent,
+    points,
+    signed,
+    whole,
+)
+from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.tuning.taxonomies import figures as taxonomy_figures
+from fer_hierarchy.tuning.taxonomies.groupings import RANDOM, Candidate
+from fer_hierarchy.tuning.taxonomies.table import Outcome
 
 MEASURES = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
 _TITLES = {"macro_f1": "Macro F1 %", "balanced_accuracy": "Balanced %", "accuracy": "Top-1 %"}

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy import runs
-from hierarchy.config import RunConfig
-from hierarchy.data.faces import SYNTHETIC
-from hierarchy.errors import UserError
-from hierarchy.evaluation.significance import confusion_counts, confusion_figures
-from hierarchy.finished import read_splits, refuse_evaluation
-from hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
-from hierarchy.tuned_answer import VALIDATION, answers_fingerprint
-from tuning.settings import TAXONOMY
-from tuning.study import FORMAT, STUDY
-from tuning.taxonomies.groupings import (
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
+from fer_hierarchy.hierarchy.finished import read_splits, refuse_evaluation
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.tuned_answer import VALIDATION, answers_fingerprint
+from fer_hierarchy.tuning.settings import TAXONOMY
+from fer_hierarchy.tuning.study import FORMAT, STUDY
+from fer_hierarchy.tuning.taxonomies.groupings import (
     BUILT_IN,
     CONFUSION,
     OWN,

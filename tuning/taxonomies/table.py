@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.splits import fold_numbers
-from hierarchy.errors import UserError
-from hierarchy.evaluation.significance import confusion_counts, confusion_figures, paired_bootstrap
-from hierarchy.finished import read_splits
-from hierarchy.taxonomy import FLAT
-from hierarchy.tuned_answer import VALIDATION
-from tuning.settings import TAXONOMY
-from tuning.study import FORMAT
-from tuning.taxonomies.groupings import RANDOM, in_words
-from tuning.taxonomies.study import FIGURES, TaxonomyStudy
-from tuning.taxonomies.training import CANDIDATES, failure, read_scores
+from fer_hierarchy.hierarchy.data.splits import fold_numbers
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures, paired_bootstrap
+from fer_hierarchy.hierarchy.finished import read_splits
+from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.tuned_answer import VALIDATION
+from fer_hierarchy.tuning.settings import TAXONOMY
+from fer_hierarchy.tuning.study import FORMAT
+from fer_hierarchy.tuning.taxonomies.groupings import RANDOM, in_words
+from fer_hierarchy.tuning.taxonomies.study import FIGURES, TaxonomyStudy
+from fer_hierarchy.tuning.taxonomies.training import CANDIDATES, failure, read_scores
 
 FOLDS = 5
 _COUNTS = ("implied_rank", "implied_of", "faces_shown", "parameters", "multiply_adds")

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from hierarchy import runs
-from hierarchy.config import RunConfig
-from hierarchy.data.faces import Faces
-from hierarchy.data.sampling import class_prior
-from hierarchy.errors import UserError
-from hierarchy.judging import judge, predict, prediction_table
-from hierarchy.stage import Stage
-from hierarchy.stage_training import train_stages
-from hierarchy.taxonomy import FLAT, Taxonomy
-from hierarchy.tuned_answer import VALIDATION
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.faces import Faces
+from fer_hierarchy.hierarchy.data.sampling import class_prior
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.judging import judge, predict, prediction_table
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.stage_training import train_stages
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.hierarchy.tuned_answer import VALIDATION
 
 CANDIDATES = "candidates"
 SCORES = "scores.json"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hierarchy.data.pixels.measures import COLUMN, MEASURES
-from hierarchy.data.pixels.published import Published
+from fer_hierarchy.hierarchy.data.pixels.measures import COLUMN, MEASURES
+from fer_hierarchy.hierarchy.data.pixels.published import Published
 
 LEAST_FACES = 20  # of a group, for a distribution to be compared
 # Kolmogorov's distance times the root of n that chance exceeds once in 8,000 groups.

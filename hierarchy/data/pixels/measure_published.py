@@ -1,6 +1,7 @@
 """Measure the true pictures of a known data set and write what `hierarchy.data.pixels.published` compares with.
 
-Anyone with the true set can repeat it: `python -m hierarchy.data.pixels.measure_published fer2013 --data data/fer2013`.
+Anyone with the true set can repeat it:
+python -m fer_hierarchy.hierarchy.data.pixels.measure_published fer2013 --data data/fer2013
 """
 
 import argparse
@@ -12,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.images import load_images
-from hierarchy.data.pixels.measures import MEASURES
-from hierarchy.data.pixels.published import ANY, DIGITS, SHARES, TABLE
-from hierarchy.data.sources import read_source
-from hierarchy.errors import UserError
-from hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.data.images import load_images
+from fer_hierarchy.hierarchy.data.pixels.measures import MEASURES
+from fer_hierarchy.hierarchy.data.pixels.published import ANY, DIGITS, SHARES, TABLE
+from fer_hierarchy.hierarchy.data.sources import read_source
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
 
 _SIZE = 48  # pixels of the decoded copy; measures are taken at native size
 

@@ -1,6 +1,6 @@
 """Data sets as published: how many faces they have, and how each measure of their pixels is distributed.
 
-The numbers stand in published.json, which `python -m hierarchy.data.pixels.measure_published` writes.
+The numbers stand in published.json, which `python -m fer_hierarchy.hierarchy.data.pixels.measure_published` writes.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hierarchy.data.pixels.measures import MEASURES
+from fer_hierarchy.hierarchy.data.pixels.measures import MEASURES
 
 TABLE = Path(__file__).with_name("published.json")
 # Shares at which published.json tells the quantiles of a measure.

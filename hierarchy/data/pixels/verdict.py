@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp, mannwhitneyu
 
-from hierarchy.data.images import ImageSet
-from hierarchy.data.pixels.alterations import LEAST_FACES, alterations
-from hierarchy.data.pixels.measures import COLUMN, MEASURES
-from hierarchy.data.pixels.published import Published, published
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.images import ImageSet
+from fer_hierarchy.hierarchy.data.pixels.alterations import LEAST_FACES, alterations
+from fer_hierarchy.hierarchy.data.pixels.measures import COLUMN, MEASURES
+from fer_hierarchy.hierarchy.data.pixels.published import Published, published
+from fer_hierarchy.hierarchy.errors import UserError
 
 _NOT = "this is not"
 _CERTAIN = 1e-5  # p value; a data set has about a hundred comparisons

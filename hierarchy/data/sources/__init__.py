@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def _unpacked(path: Path) -> Path:
         raise UserError(f"{path}: no such file or folder; give a folder, a csv or a zip")
     path = path.resolve()
     if path.is_file() and path.suffix.lower() == ".zip":
-        from hierarchy.data.archive import extract
+        from fer_hierarchy.hierarchy.data.archive import extract
 
         return extract(path)
     return path
@@ -118,7 +118,7 @@ def _locate(root: Path, dataset: str | None, given: Path) -> tuple[str, Path]:
 
 
 def _visible_folders(root: Path) -> list[Path]:
-    from hierarchy.data.sources._listing import subfolders
+    from fer_hierarchy.hierarchy.data.sources._listing import subfolders
 
     return [root / name for name in subfolders(root)]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.manifest import SOFT_PREFIX, make_manifest
-from hierarchy.data.sources import _pixel_csv
-from hierarchy.data.sources._listing import absolute
-from hierarchy.data.sources._votes import CHOICES, label_faces, read_votes
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
+from fer_hierarchy.hierarchy.data.manifest import SOFT_PREFIX, make_manifest
+from fer_hierarchy.hierarchy.data.sources import _pixel_csv
+from fer_hierarchy.hierarchy.data.sources._listing import absolute
+from fer_hierarchy.hierarchy.data.sources._votes import CHOICES, label_faces, read_votes
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
 
 LOG = logging.getLogger("hierarchy")
 

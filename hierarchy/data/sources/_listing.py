@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 SPLIT_FOLDERS: Mapping[str, str] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 COLUMNS = ("emotion", "pixels", "Usage")
 USAGE_SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}

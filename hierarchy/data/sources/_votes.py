@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.manifest import SOFT_PREFIX
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS, canonical_emotion
+from fer_hierarchy.hierarchy.data.manifest import SOFT_PREFIX
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion
 
 LOG = logging.getLogger("hierarchy")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources import _pixel_csv
-from hierarchy.data.sources._listing import (
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources import _pixel_csv
+from fer_hierarchy.hierarchy.data.sources._listing import (
     EMOTION_WORDS,
     SPLIT_FOLDERS,
     absolute,
@@ -17,7 +17,7 @@ from hierarchy.data.sources._listing import (
     images_below,
     list_faces,
 )
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import UserError
 
 LOG = logging.getLogger("hierarchy")
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.bnt import read_bnt, surface
-from hierarchy.data.depth import SCALES, at_nominal
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources._listing import EMOTION_WORDS, any_image, emotion_word, is_image, subfolders
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.bnt import read_bnt, surface
+from fer_hierarchy.hierarchy.data.depth import SCALES, at_nominal
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources._listing import EMOTION_WORDS, any_image, emotion_word, is_image, subfolders
+from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = None
 LAYOUT = "BosphorusDB/bs000/bs000_E_ANGER_0.png with the range file bs000_E_ANGER_0.bnt beside it"

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data import wrl
-from hierarchy.data.decoding import BadImageError, read_image
-from hierarchy.data.depth import SCALES, at_nominal
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources._listing import absolute, any_image, is_hidden, subfolders
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data import wrl
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
+from fer_hierarchy.hierarchy.data.depth import SCALES, at_nominal
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources._listing import absolute, any_image, is_hidden, subfolders
+from fer_hierarchy.hierarchy.errors import UserError
 
 LOG = logging.getLogger("hierarchy")
 

@@ -11,12 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.decoding import BadImageError
-from hierarchy.data.depth import SCALES
-from hierarchy.data.depth_image import read_units
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources._listing import EMOTION_WORDS, absolute, any_image, emotion_word, is_image, subfolders
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data.depth import SCALES
+from fer_hierarchy.hierarchy.data.depth_image import read_units
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources._listing import (
+    EMOTION_WORDS,
+    absolute,
+    any_image,
+    emotion_word,
+    is_image,
+    subfolders,
+)
+from fer_hierarchy.hierarchy.errors import UserError
 
 LOG = logging.getLogger("hierarchy")
 

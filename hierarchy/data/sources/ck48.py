@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources._listing import absolute, any_image, class_folders, emotion_word, list_faces, stems
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources._listing import (
+    absolute,
+    any_image,
+    class_folders,
+    emotion_word,
+    list_faces,
+    stems,
+)
+from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = (48, 48)
 LAYOUT = "CK+48/<emotion>/S010_004_00000017.png, named by subject, session and frame"

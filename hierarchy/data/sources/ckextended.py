@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources import _pixel_csv
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources import _pixel_csv
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 LOG = logging.getLogger("hierarchy")
 

@@ -4,11 +4,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources import _ferplus, _pixel_csv
-from hierarchy.data.sources._listing import absolute, any_image, class_folders, emotion_word, list_faces, stems
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources import _ferplus, _pixel_csv
+from fer_hierarchy.hierarchy.data.sources._listing import (
+    absolute,
+    any_image,
+    class_folders,
+    emotion_word,
+    list_faces,
+    stems,
+)
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 IMAGE_SIZE = (48, 48)
 LAYOUT = (

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.sources import _pixel_csv
-from hierarchy.data.sources._ferplus import voted_manifest
-from hierarchy.data.sources._listing import absolute, any_image, images_below, stems
-from hierarchy.data.sources._votes import CHOICES, label_faces, read_votes
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import _pixel_csv
+from fer_hierarchy.hierarchy.data.sources._ferplus import voted_manifest
+from fer_hierarchy.hierarchy.data.sources._listing import absolute, any_image, images_below, stems
+from fer_hierarchy.hierarchy.data.sources._votes import CHOICES, label_faces, read_votes
+from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = (48, 48)
 LAYOUT = (

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources._listing import absolute, class_folders, emotion_word, list_faces
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources._listing import absolute, class_folders, emotion_word, list_faces
 
 IMAGE_SIZE = None
 LAYOUT = "<emotion>/<image>, or train/<emotion>/<image> beside validation/ (or val/, valid/) and test/"

@@ -1,4 +1,4 @@
-"""Faces that a generative network drew (`python -m pt_files.gan`), with the record of the faces that it learnt from."""
+"""Faces that a generative network drew (`pt_files.gan`), with the record of the faces that it learnt from."""
 
 import hashlib
 import json
@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources._listing import absolute, list_faces
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources._listing import absolute, list_faces
+from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = None
 LAYOUT = "what pt_files.gan writes: <emotion>/generated_<number>.png, generated.json and seen.csv"

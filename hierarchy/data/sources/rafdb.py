@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sources import _pixel_csv
-from hierarchy.data.sources._listing import absolute, any_image, class_folders, list_faces, subfolders
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sources import _pixel_csv
+from fer_hierarchy.hierarchy.data.sources._listing import absolute, any_image, class_folders, list_faces, subfolders
+from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = None  # aligned faces are 100x100, originals of any size
 LAYOUT = (

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.portrait import SIZE
-from hierarchy.data.synthetic import SyntheticSpec, entries, rendered_folder
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.portrait import SIZE
+from fer_hierarchy.hierarchy.data.synthetic import SyntheticSpec, entries, rendered_folder
 
 IMAGE_SIZE = (SIZE, SIZE)
 LAYOUT = "drawn by the program itself and needs no path"

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from hierarchy.data.decoding import BadImageError
-from hierarchy.data.depth import SCALES
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.portrait_rgbd import SIZE
-from hierarchy.data.synthetic import entries, rendered_folder
-from hierarchy.data.synthetic_rgbd import RgbdSpec
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data.depth import SCALES
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.portrait_rgbd import SIZE
+from fer_hierarchy.hierarchy.data.synthetic import entries, rendered_folder
+from fer_hierarchy.hierarchy.data.synthetic_rgbd import RgbdSpec
 
 IMAGE_SIZE = (SIZE, SIZE)
 LAYOUT = "drawn by the program itself and needs no path"

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data import alignment
-from hierarchy.data.alignment import EyeLine, eye_line, leveled, turned
-from hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data import alignment
+from fer_hierarchy.hierarchy.data.alignment import EyeLine, eye_line, leveled, turned
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "rgbd"
 EYES = {"outer left": (20, 44), "inner left": (36, 40), "inner right": (52, 36), "outer right": (68, 32)}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hierarchy.data import archive
-from hierarchy.data.archive import extract
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data import archive
+from fer_hierarchy.hierarchy.data.archive import extract
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hierarchy.config import DataConfig
-from hierarchy.data.audit import audit
-from hierarchy.data.audit_report import write_audit
-from hierarchy.data.images import load_images
-from hierarchy.pipeline import audit_data
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.data.audit import audit
+from fer_hierarchy.hierarchy.data.audit_report import write_audit
+from fer_hierarchy.hierarchy.data.images import load_images
+from fer_hierarchy.hierarchy.pipeline import audit_data
 from tests.conftest import QUICK
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -109,8 +109,8 @@ def test_blank_bad_and_subjects(images):
 
 
 def test_near_copies_of_light_and_contrast_and_many_tiles(tmp_path, monkeypatch):
-    monkeypatch.setattr("hierarchy.data.duplicates._TILE", (4, 8))
-    monkeypatch.setattr("hierarchy.data.duplicates._VERIFIED_AT_ONCE", 2)
+    monkeypatch.setattr("fer_hierarchy.hierarchy.data.duplicates._TILE", (4, 8))
+    monkeypatch.setattr("fer_hierarchy.hierarchy.data.duplicates._VERIFIED_AT_ONCE", 2)
     rows = [(face(i), "happy", "", "") for i in range(30)]
     rows += [((face(i) * 0.7 + 30).astype(np.uint8), "happy", "", "") for i in (3, 17, 29)]
     near = audit(image_set(tmp_path, rows))["near"]
@@ -156,7 +156,7 @@ def test_clean_synthetic_set_says_so(tmp_path):
 @pytest.mark.skipif(not (REAL / "fer2013").is_dir(), reason=f"needs {REAL / 'fer2013'}")
 @pytest.mark.slow
 def test_fer2013_duplicates_and_conflicts_are_found():
-    from hierarchy.data.sources import read_source
+    from fer_hierarchy.hierarchy.data.sources import read_source
 
     manifest = read_source(REAL / "fer2013", dataset=None)
     images = load_images(manifest, size=48, channels=1, skip_bad=False)

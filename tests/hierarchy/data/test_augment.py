@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from hierarchy.data.augment import Augmentation, augment
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.augment import Augmentation, augment
+from fer_hierarchy.hierarchy.errors import UserError
 
 NOTHING = {"shift": 0, "flip": False, "rotation": 0, "zoom": 0, "shear": 0, "erase": 0, "brightness": 0, "contrast": 0}
 

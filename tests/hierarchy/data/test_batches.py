@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hierarchy.data.augment import Augmentation
-from hierarchy.data.batches import TrainBatches, evaluation_batches
-from hierarchy.data.sampling import draw_rows, draw_shares
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.augment import Augmentation
+from fer_hierarchy.hierarchy.data.batches import TrainBatches, evaluation_batches
+from fer_hierarchy.hierarchy.data.sampling import draw_rows, draw_shares
+from fer_hierarchy.hierarchy.errors import UserError
 
 STILL = Augmentation(shift=0, flip=False, rotation=0, zoom=0, erase=0)
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 1), dtype=np.uint8)
@@ -242,9 +242,9 @@ def test_sampled_batches_are_functions_of_seed_and_step():
 def test_batches_as_arrays_need_no_tensorflow():
     script = (
         "import sys; import numpy as np\n"
-        "from hierarchy.data.augment import Augmentation\n"
-        "from hierarchy.data.batches import TrainBatches\n"
-        "from hierarchy.data.sampling import draw_rows, draw_shares\n"
+        "from fer_hierarchy.hierarchy.data.augment import Augmentation\n"
+        "from fer_hierarchy.hierarchy.data.batches import TrainBatches\n"
+        "from fer_hierarchy.hierarchy.data.sampling import draw_rows, draw_shares\n"
         "made = TrainBatches(pixels=np.zeros((4, 8, 8, 1), np.uint8), rows=np.arange(4), batch_size=2, seed=0,\n"
         "    targets=np.eye(4, dtype=np.float32), augmentation=Augmentation(), mixup=0.2)\n"
         "assert made.batch(3)[0].shape == (2, 8, 8, 1)\n"

@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from hierarchy.data.bnt import read_bnt, surface
-from hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data.bnt import read_bnt, surface
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
 
 MARK = -1e9
 ROWS, COLUMNS = 40, 30

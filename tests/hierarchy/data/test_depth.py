@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data import depth
+from fer_hierarchy.hierarchy.data import depth
 
 
 @pytest.fixture

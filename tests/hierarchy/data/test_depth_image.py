@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data.decoding import BadImageError
-from hierarchy.data.depth_image import read_units
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data.depth_image import read_units
 
 UNITS = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10) * 500
 

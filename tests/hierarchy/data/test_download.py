@@ -5,9 +5,9 @@ from types import ModuleType
 
 import pytest
 
-from hierarchy.data.download import KAGGLE_SLUGS, download
-from hierarchy.data.sources import source_names
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.download import KAGGLE_SLUGS, download
+from fer_hierarchy.hierarchy.data.sources import source_names
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, kaggle, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hierarchy.data.download.shutil.copytree", full)
+    monkeypatch.setattr("fer_hierarchy.hierarchy.data.download.shutil.copytree", full)
     with pytest.raises(UserError, match="No space left on device"):
         download("fer2013", tmp_path / "data" / "fer2013")
     assert list((tmp_path / "data").iterdir()) == []

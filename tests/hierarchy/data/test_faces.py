@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hierarchy.config import DataConfig, RunConfig, StageConfig
-from hierarchy.data import faces as faces_module
-from hierarchy.data.faces import Faces, read_faces, resolve_data
-from hierarchy.data.images import ImageSet
-from hierarchy.data.manifest import make_manifest
-from hierarchy.data.sampling import draw_rows
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import EMOTIONS, TAXONOMIES
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.data import faces as faces_module
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
+from fer_hierarchy.hierarchy.data.images import ImageSet
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.sampling import draw_rows
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, TAXONOMIES
 
 SEVEN = tuple(e for e in EMOTIONS if e != "contempt")
 

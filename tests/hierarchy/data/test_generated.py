@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hierarchy.config import DataConfig, RunConfig
-from hierarchy.data.faces import read_faces
-from hierarchy.data.sources.generated import seen_fingerprint
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
+from fer_hierarchy.hierarchy.data.faces import read_faces
+from fer_hierarchy.hierarchy.data.sources.generated import seen_fingerprint
+from fer_hierarchy.hierarchy.errors import UserError
 
 COUNTS = {"train": 8, "validation": 4, "test": 4}
 
@@ -143,8 +143,8 @@ def test_generated_faces_alone_are_no_data(made, dataset):
 
 
 def test_a_generated_face_has_every_vote_for_its_emotion(made):
-    from hierarchy.data.generated import append_generated
-    from hierarchy.data.manifest import make_manifest
+    from fer_hierarchy.hierarchy.data.generated import append_generated
+    from fer_hierarchy.hierarchy.data.manifest import make_manifest
 
     soft = pd.DataFrame({"soft_happy": [0.7], "soft_disgust": [0.3]})
     voted = make_manifest(ids=["a"], paths="/a.csv", emotions=["happy"], source="fer2013", soft=soft)

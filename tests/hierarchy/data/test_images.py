@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hierarchy.data.images import describe_bad, load_images
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.images import describe_bad, load_images
+from fer_hierarchy.hierarchy.errors import UserError
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "fer2013"
 
@@ -227,7 +227,7 @@ def test_cache_is_used_until_a_file_changes(tmp_path, monkeypatch):
     manifest = manifest_of(paths)
     first = load(manifest)
     with monkeypatch.context() as patch:
-        patch.setattr("hierarchy.data.images.read_stored", lambda *_: pytest.fail("decoded again"))
+        patch.setattr("fer_hierarchy.hierarchy.data.images.read_stored", lambda *_: pytest.fail("decoded again"))
         again = load(manifest.assign(emotion="sad"))
     assert (again.pixels == first.pixels).all()
     assert set(again.manifest["emotion"]) == {"sad"}

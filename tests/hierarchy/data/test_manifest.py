@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from hierarchy.data.manifest import MANIFEST_COLUMNS, make_manifest
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.manifest import MANIFEST_COLUMNS, make_manifest
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 def build(**changes):

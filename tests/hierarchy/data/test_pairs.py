@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data import depth, pairs
-from hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data import depth, pairs
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hierarchy.data import rasterise
+from fer_hierarchy.hierarchy.data import rasterise
 
 SQUARE = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0]])
 HALVES = np.array([[0, 1, 2], [0, 2, 3]])

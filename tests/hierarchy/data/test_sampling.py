@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hierarchy.data.sampling import class_prior, class_weights, draw_rows, draw_shares
+from fer_hierarchy.hierarchy.data.sampling import class_prior, class_weights, draw_rows, draw_shares
 
 LABELS = np.repeat([0, 1, 2], [60, 25, 3])[np.random.default_rng(0).permutation(88)]
 

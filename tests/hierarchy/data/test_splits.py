@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.data.splits import assign, drop_duplicates, fold_numbers, limit_rows, note_shared_subjects
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.splits import assign, drop_duplicates, fold_numbers, limit_rows, note_shared_subjects
+from fer_hierarchy.hierarchy.errors import UserError
 
 FRACTIONS = {"validation_fraction": 0.1, "test_fraction": 0.2}
 

@@ -8,13 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hierarchy.data import synthetic
-from hierarchy.data.manifest import MANIFEST_COLUMNS, check_manifest
-from hierarchy.data.portrait import OCCLUSIONS, draw_layers, render
-from hierarchy.data.sources import expected_size, read_source, source_names
-from hierarchy.data.sources import synthetic as source
-from hierarchy.data.synthetic import SHARES, SyntheticSpec, entries, face_emotion, render_face, sample_face
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data import synthetic
+from fer_hierarchy.hierarchy.data.manifest import MANIFEST_COLUMNS, check_manifest
+from fer_hierarchy.hierarchy.data.portrait import OCCLUSIONS, draw_layers, render
+from fer_hierarchy.hierarchy.data.sources import expected_size, read_source, source_names
+from fer_hierarchy.hierarchy.data.sources import synthetic as source
+from fer_hierarchy.hierarchy.data.synthetic import (
+    SHARES,
+    SyntheticSpec,
+    entries,
+    face_emotion,
+    render_face,
+    sample_face,
+)
+from fer_hierarchy.hierarchy.errors import UserError
 
 TINY = SyntheticSpec(seed=5, train=60, validation=50, test=50)
 
@@ -49,7 +56,10 @@ def test_a_face_depends_on_seed_and_index_only():
 
 
 def test_a_face_is_the_same_in_another_process():
-    program = "from hierarchy.data.synthetic import render_face; print(int(render_face(3, 17).astype(int).sum()))"
+    program = (
+        "from fer_hierarchy.hierarchy.data.synthetic import render_face;"
+        "print(int(render_face(3, 17).astype(int).sum()))"
+    )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(answer.stdout) == render_face(3, 17).astype(int).sum()
 

@@ -6,10 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hierarchy.data.portrait_rgbd import UNIT_MM, render_pair
-from hierarchy.data.portrait_surface import surface
-from hierarchy.data.synthetic import SMALLEST_SPLIT, SyntheticSpec, entries, face_emotion, sample_face, stream
-from hierarchy.data.synthetic_rgbd import (
+from fer_hierarchy.hierarchy.data.portrait_rgbd import UNIT_MM, render_pair
+from fer_hierarchy.hierarchy.data.portrait_surface import surface
+from fer_hierarchy.hierarchy.data.synthetic import (
+    SMALLEST_SPLIT,
+    SyntheticSpec,
+    entries,
+    face_emotion,
+    sample_face,
+    stream,
+)
+from fer_hierarchy.hierarchy.data.synthetic_rgbd import (
     RGBD_SHARES,
     RgbdSpec,
     _sample_build,

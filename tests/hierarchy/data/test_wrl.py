@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hierarchy.data import wrl
-from hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data import wrl
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
 
 SQUARE = "0 0 1, 4 0 1, 4 4 1, 0 4 1"
 POINTS = np.array([[0, 0, 1], [4, 0, 1], [4, 4, 1], [0, 4, 1]], float)

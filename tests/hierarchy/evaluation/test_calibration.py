@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from hierarchy.errors import UserError
-from hierarchy.evaluation.calibration import (
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.calibration import (
     expected_calibration_error,
     fit_temperature,
     logit_adjust,

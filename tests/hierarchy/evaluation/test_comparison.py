@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.errors import UserError
-from hierarchy.evaluation.comparison import compare, load_run
-from hierarchy.evaluation.metrics import answer, stage_scores
-from hierarchy.evaluation.report import write_comparison
-from hierarchy.evaluation.wording import signed
-from hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.comparison import compare, load_run
+from fer_hierarchy.hierarchy.evaluation.metrics import answer, stage_scores
+from fer_hierarchy.hierarchy.evaluation.report import write_comparison
+from fer_hierarchy.hierarchy.evaluation.wording import signed
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 VALENCE = TAXONOMIES["valence"].exclude(["contempt"])
 OTHER = TAXONOMIES["valence-neutral-negative"].exclude(["contempt"])

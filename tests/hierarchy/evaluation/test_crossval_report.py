@@ -8,17 +8,17 @@ import pytest
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
-from hierarchy import crossval_comparison
-from hierarchy.config import RunConfig
-from hierarchy.crossval import plan
-from hierarchy.errors import UserError
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.comparison import load_run
-from hierarchy.evaluation.crossval_pairs import corrected_t
-from hierarchy.evaluation.crossval_report import write_crossval_report
-from hierarchy.evaluation.crossval_table import crossval_table
-from hierarchy.evaluation.grid_table import GridCell
-from hierarchy.grid import write_grid
+from fer_hierarchy.hierarchy import crossval_comparison
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.crossval import plan
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.comparison import load_run
+from fer_hierarchy.hierarchy.evaluation.crossval_pairs import corrected_t
+from fer_hierarchy.hierarchy.evaluation.crossval_report import write_crossval_report
+from fer_hierarchy.hierarchy.evaluation.crossval_table import crossval_table
+from fer_hierarchy.hierarchy.evaluation.grid_table import GridCell
+from fer_hierarchy.hierarchy.grid import write_grid
 from tests.hierarchy.evaluation.test_comparison import VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions

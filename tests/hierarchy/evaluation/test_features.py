@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hierarchy.errors import UserError
-from hierarchy.evaluation import features
-from hierarchy.evaluation.features import embed, feature_map, stratified
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation import features
+from fer_hierarchy.hierarchy.evaluation.features import embed, feature_map, stratified
 
 RNG = np.random.default_rng(0)
 GROUPS = np.repeat([0, 1, 2], 20)

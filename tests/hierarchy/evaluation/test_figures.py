@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hierarchy.evaluation import figures
-from hierarchy.taxonomy import EMOTIONS
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_failed_drawing_leaves_no_file(tmp_path):
 
 
 def test_figures_need_no_pyplot():
-    assert "pyplot" not in Path(sys.modules["hierarchy.evaluation.figures"].__file__).read_text()
+    assert "pyplot" not in Path(sys.modules["fer_hierarchy.hierarchy.evaluation.figures"].__file__).read_text()
 
 
 def test_emotions_have_colours_of_their_own():

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.config import RunConfig
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.comparison import load_run
-from hierarchy.evaluation.grid_table import GridCell, blocks, grid_table, heat_map, repeats
-from hierarchy.evaluation.report import write_grid_report
-from hierarchy.grid import parse_axes, plan
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.comparison import load_run
+from fer_hierarchy.hierarchy.evaluation.grid_table import GridCell, blocks, grid_table, heat_map, repeats
+from fer_hierarchy.hierarchy.evaluation.report import write_grid_report
+from fer_hierarchy.hierarchy.grid import parse_axes, plan
 from tests.hierarchy.evaluation.test_comparison import TRUTH, VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.errors import UserError
-from hierarchy.evaluation.metrics import answer, class_indices, hierarchical_scores, scores, stage_scores, top_shares
-from hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.metrics import (
+    answer,
+    class_indices,
+    hierarchical_scores,
+    scores,
+    stage_scores,
+    top_shares,
+)
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 VALENCE = TAXONOMIES["valence"].exclude(["contempt"])
 APART = TAXONOMIES["valence-neutral-apart"].exclude(["contempt"])

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.errors import UserError
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.comparison_sections import short_names, verdict
-from hierarchy.evaluation.metrics import answer, scores, stage_scores
-from hierarchy.evaluation.report import write_comparison, write_run_report
-from hierarchy.evaluation.run_sections import confident_mistakes
-from hierarchy.taxonomy import load_taxonomy
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.comparison_sections import short_names, verdict
+from fer_hierarchy.hierarchy.evaluation.metrics import answer, scores, stage_scores
+from fer_hierarchy.hierarchy.evaluation.report import write_comparison, write_run_report
+from fer_hierarchy.hierarchy.evaluation.run_sections import confident_mistakes
+from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
 
 TAXONOMY = load_taxonomy("valence").exclude(["contempt"])
 EMOTIONS = TAXONOMY.emotions

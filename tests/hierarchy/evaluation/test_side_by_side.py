@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.evaluation import figures
-from hierarchy.evaluation.comparison import compare, load_run, opinions
-from hierarchy.evaluation.report import write_comparison
-from hierarchy.evaluation.side_by_side import sample, side_by_side
+from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.evaluation.comparison import compare, load_run, opinions
+from fer_hierarchy.hierarchy.evaluation.report import write_comparison
+from fer_hierarchy.hierarchy.evaluation.side_by_side import sample, side_by_side
 from tests.hierarchy.evaluation.test_comparison import TRUTH, VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from hierarchy.errors import UserError
-from hierarchy.evaluation.significance import (
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.significance import (
     bootstrap_intervals,
     confusion_figures,
     difference_over_seeds,
@@ -82,7 +82,7 @@ def test_many_subjects_are_drawn_in_blocks(monkeypatch):
     truth, answers = noisy_answers(200)
     people = np.arange(200) // 2
     whole = bootstrap_intervals(truth, answers, 4, groups=people)
-    monkeypatch.setattr("hierarchy.evaluation.significance._BLOCK", 350)
+    monkeypatch.setattr("fer_hierarchy.hierarchy.evaluation.significance._BLOCK", 350)
     assert bootstrap_intervals(truth, answers, 4, groups=people) == whole
 
 

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
-from hierarchy.errors import UserError
-from hierarchy.recomposition import Recomposition
-from hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.recomposition import Recomposition
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.tuning.composition import fit as fitting
+from fer_hierarchy.tuning.composition import search as searching
+from fer_hierarchy.tuning.composition.answers import judged_faces, read_answers
+from fer_hierarchy.tuning.composition.fit import Knob, measure, search_factors
+from fer_hierarchy.tuning.composition.search import search_composition
 from tests.composed_runs import SEVEN, faces, posterior, write_run
-from tuning.composition import fit as fitting
-from tuning.composition import search as searching
-from tuning.composition.answers import judged_faces, read_answers
-from tuning.composition.fit import Knob, measure, search_factors
-from tuning.composition.search import search_composition
 
 FACES = 280
 COMMAND = "python tf_model.py --mode tune --stage composition tree"

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tuning.report.figures import look_of, number, score_text, window_of
+from fer_hierarchy.tuning.report.figures import look_of, number, score_text, window_of
 
 GOOD = np.linspace(0.50, 0.56, 30)
 

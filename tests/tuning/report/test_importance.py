@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tuning.report import importance as module
-from tuning.report.importance import importance
+from fer_hierarchy.tuning.report import importance as module
+from fer_hierarchy.tuning.report.importance import importance
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "scale": "log"},

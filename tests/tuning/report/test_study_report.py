@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from hierarchy.errors import UserError
-from hierarchy.evaluation import figures as house
-from tuning.report import importance
-from tuning.report.study_report import write_study_report
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation import figures as house
+from fer_hierarchy.tuning.report import importance
+from fer_hierarchy.tuning.report.study_report import write_study_report
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"},

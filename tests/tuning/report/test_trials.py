@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.errors import UserError
-from tuning.report.trials import (
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.tuning.report.trials import (
     axis_of,
     best_row,
     best_so_far,

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from hierarchy.errors import UserError
-from hierarchy.taxonomy import TAXONOMIES, Taxonomy, load_taxonomy
-from tuning.taxonomies.groupings import (
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy, load_taxonomy
+from fer_hierarchy.tuning.taxonomies.groupings import (
     affinity,
     all_partitions,
     built_in_groupings,

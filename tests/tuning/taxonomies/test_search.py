@@ -9,20 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.config import DataConfig, RunConfig, StageConfig
-from hierarchy.data.faces import read_faces
-from hierarchy.ensemble import HierarchicalClassifier
-from hierarchy.errors import UserError
-from hierarchy.finished import split_table
-from hierarchy.judging import Predictions, prediction_table
-from hierarchy.keras_stage import KerasStage
-from hierarchy.stage import Stage
-from hierarchy.taxonomy import load_taxonomy
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.data.faces import read_faces
+from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.finished import split_table
+from fer_hierarchy.hierarchy.judging import Predictions, prediction_table
+from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
+from fer_hierarchy.tuning.study import kind_of
+from fer_hierarchy.tuning.taxonomies import search as taxonomy_search
+from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies, search_taxonomies
+from fer_hierarchy.tuning.taxonomies.study import read_flat, read_taxonomy_study
 from tests.composed_runs import posterior
-from tuning.study import kind_of
-from tuning.taxonomies import search as taxonomy_search
-from tuning.taxonomies.search import resume_taxonomies, search_taxonomies
-from tuning.taxonomies.study import read_flat, read_taxonomy_study
 
 COMMAND = "python tf_model.py --mode tune --stage taxonomy flat"
 THREE = ("angry", "happy", "neutral")
@@ -99,7 +99,7 @@ def learner(monkeypatch):
 @pytest.fixture(autouse=True)
 def draws(request, monkeypatch):
     """Pages are drawn only where a test asks for `page`; few networks are made, so none need be collected."""
-    monkeypatch.setattr("tuning.taxonomies.search.gc.collect", lambda: 0)
+    monkeypatch.setattr("fer_hierarchy.tuning.taxonomies.search.gc.collect", lambda: 0)
     if "page" not in request.fixturenames:
         monkeypatch.setattr(taxonomy_search, "write_taxonomy_report", lambda _: None)
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data.pixels.measures import COLUMN, MEASURES, Meter, measure, middle
+from fer_hierarchy.hierarchy.data.pixels.measures import COLUMN, MEASURES, Meter, measure, middle
 
 
 def picture(seed=0, side=48):

@@ -3,14 +3,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hierarchy.data.images import ImageSet, load_images
-from hierarchy.data.pixels import verdict as module
-from hierarchy.data.pixels.measures import measure
-from hierarchy.data.pixels.published import SHARES, Published
-from hierarchy.data.pixels.verdict import require_published, verdict
-from hierarchy.data.sources import read_source
-from hierarchy.errors import UserError
-from hierarchy.paths import ROOT
+from fer_hierarchy.hierarchy.data.images import ImageSet, load_images
+from fer_hierarchy.hierarchy.data.pixels import verdict as module
+from fer_hierarchy.hierarchy.data.pixels.measures import measure
+from fer_hierarchy.hierarchy.data.pixels.published import SHARES, Published
+from fer_hierarchy.hierarchy.data.pixels.verdict import require_published, verdict
+from fer_hierarchy.hierarchy.data.sources import read_source
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import ROOT
 from tests.hierarchy.data.pixels.test_measures import picture
 
 SHARED = ROOT.parent / "shared" / "data"

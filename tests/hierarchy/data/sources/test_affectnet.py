@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hierarchy.data.sources import read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 COLUMNS = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
 

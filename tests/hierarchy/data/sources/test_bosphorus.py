@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data.decoding import BadImageError
-from hierarchy.data.depth import NOMINAL_MM
-from hierarchy.data.sources import bosphorus, read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data.depth import NOMINAL_MM
+from fer_hierarchy.hierarchy.data.sources import bosphorus, read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 REAL = Path(__file__).parents[5] / "shared" / "data" / "rgbd" / "BosphorusDB"
 BROKEN = REAL.parent / "broken" / "BosphorusDB"

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data.decoding import BadImageError, read_image
-from hierarchy.data.sources import bu3dfe, read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
+from fer_hierarchy.hierarchy.data.sources import bu3dfe, read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 REAL = Path(__file__).parents[5] / "shared" / "data" / "rgbd"
 SIDE = 40  # pixels of the made pictures

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data.decoding import BadImageError
-from hierarchy.data.sources import cald3rmend3s, read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data.sources import cald3rmend3s, read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 REAL = Path(__file__).parents[5] / "shared" / "data" / "rgbd"
 

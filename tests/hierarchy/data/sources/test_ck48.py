@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hierarchy.data.sources import ck48, read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import ck48, read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 REAL = Path(__file__).parents[5] / "shared" / "data" / "ck48"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hierarchy.data.sources import ckextended, read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import ckextended, read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 ROWS = ("emotion,pixels,Usage", "7,0 0,Training", "6,0 0,PublicTest", "0,0 0,PrivateTest")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hierarchy.data.sources import fer2013, read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import fer2013, read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 REAL = Path(__file__).parents[5] / "shared" / "data" / "fer2013"
 needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason="the real FER-2013 folder is not beside the checkout")

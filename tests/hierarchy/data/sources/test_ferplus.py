@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hierarchy.data.sources import expected_size, read_source
-from hierarchy.data.sources._votes import CHOICES, majority, vote_shares
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import expected_size, read_source
+from fer_hierarchy.hierarchy.data.sources._votes import CHOICES, majority, vote_shares
+from fer_hierarchy.hierarchy.errors import UserError
 
 SHARED = Path(__file__).parents[5] / "shared" / "data"
 VOTES_OF_ALL = SHARED / "ferplus" / "votes.csv"

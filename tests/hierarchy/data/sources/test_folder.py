@@ -2,8 +2,8 @@
 
 import pytest
 
-from hierarchy.data.sources import folder
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import folder
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 def test_folder_words_become_canonical_emotions(place):

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from hierarchy.data.sources import generated, read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import generated, read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hierarchy.data.sources import rafdb, read_source
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import rafdb, read_source
+from fer_hierarchy.hierarchy.errors import UserError
 
 LIST = "data/basic/EmoLabel/list_patition_label.txt"
 

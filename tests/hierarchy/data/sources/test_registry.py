@@ -6,14 +6,14 @@ import zipfile
 
 import pytest
 
-from hierarchy.data.sources import expected_size, read_source, source_names
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.sources import expected_size, read_source, source_names
+from fer_hierarchy.hierarchy.errors import UserError
 
 HEADER = "emotion,pixels,Usage"
 
 
 def test_names_need_no_imports_beyond_the_standard_library():
-    code = "import sys, hierarchy.data.sources as s; s.source_names(); sys.exit('pandas' in sys.modules)"
+    code = "import sys, fer_hierarchy.hierarchy.data.sources as s; s.source_names(); sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert {"fer2013", "ck48", "ckextended", "rafdb", "affectnet", "folder"} <= set(source_names())
     assert source_names()[-1] == "folder"

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from hierarchy.data.decoding import BadImageError, read_image
-from hierarchy.data.manifest import MANIFEST_COLUMNS, check_manifest
-from hierarchy.data.sources import EMBEDDED, expected_size, read_source, source_names
-from hierarchy.data.sources import synthetic_rgbd as source
-from hierarchy.data.synthetic import entries, rendered_folder
-from hierarchy.data.synthetic_rgbd import RgbdSpec, render_rgbd
-from hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
+from fer_hierarchy.hierarchy.data.manifest import MANIFEST_COLUMNS, check_manifest
+from fer_hierarchy.hierarchy.data.sources import EMBEDDED, expected_size, read_source, source_names
+from fer_hierarchy.hierarchy.data.sources import synthetic_rgbd as source
+from fer_hierarchy.hierarchy.data.synthetic import entries, rendered_folder
+from fer_hierarchy.hierarchy.data.synthetic_rgbd import RgbdSpec, render_rgbd
+from fer_hierarchy.hierarchy.errors import UserError
 
 TINY = RgbdSpec(seed=5, train=50, validation=50, test=50)
 
@@ -48,7 +48,7 @@ def test_colour_and_depth_read_back_as_drawn(cached):
 def test_the_second_reading_draws_nothing_and_a_lost_depth_draws_again(cached, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "hierarchy.data.synthetic_rgbd.render_rgbd",
+        "fer_hierarchy.hierarchy.data.synthetic_rgbd.render_rgbd",
         lambda *which: drawn.append(which) or (np.ones((64, 64, 3), np.uint8), np.ones((64, 64), np.uint16)),
     )
     assert source.read(None, spec=TINY).equals(cached)
