@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.cli.console import flag
+from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
 from fer_hierarchy.hierarchy.config import DataConfig, check_value
-from fer_hierarchy.hierarchy.console import flag
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
-from fer_hierarchy.hierarchy.flags import Given, check_data, section
 from fer_hierarchy.inference.rows import KINDS
 from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer_hierarchy.hierarchy.console import OneLineParser, run_program
+from fer_hierarchy.hierarchy.cli.console import OneLineParser, run_program
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.runs import read_json

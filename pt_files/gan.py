@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fer_hierarchy.hierarchy.cli.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
-from fer_hierarchy.hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import canonical_emotion
 from fer_hierarchy.pt_files.gan_config import SIDE_STEP, SIZE, GanConfig

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.cli.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from fer_hierarchy.hierarchy.config import (
     DataConfig,
     EvaluationConfig,
@@ -23,7 +24,6 @@ from fer_hierarchy.hierarchy.config import (
     fields_of,
     load_config,
 )
-from fer_hierarchy.hierarchy.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import LOGS, RESULTS
 from fer_hierarchy.pt_files.limits import IDLE, KERAS_ONLY, LOSSES

@@ -84,7 +84,7 @@ import contextlib, io, json, os, sys
 import fer_hierarchy.hierarchy.pipeline, fer_hierarchy.hierarchy.keras_stage
 from matplotlib.figure import Figure
 from PIL import Image
-from tf_model import main
+from fer_hierarchy.hierarchy.cli import main
 
 def run(commands, drawn, answers):
     if not drawn:

@@ -1,4 +1,4 @@
-"""Imports go one way: tf_model -> inference, tuning -> hierarchy -> models."""
+"""Imports go one way: hierarchy.cli -> inference, tuning -> hierarchy -> models."""
 
 import ast
 import functools
@@ -21,17 +21,29 @@ MAY_IMPORT = {
     "tuning": {"hierarchy", "models"},
     "pt_files": {"hierarchy", "models"},
 }
+# The program stands on top of everything; what all command lines share stands below the packages that have one.
+PROGRAM = {f"hierarchy.cli.{name}" for name in ("program", "modes", "training", "results")}
+SHARED_BY_PROGRAMS = {"hierarchy.cli", "hierarchy.cli.console", "hierarchy.cli.flags"}
+COMMANDS = {"inference.command", "tuning.command", "tuning.launch"}
+COMMANDS |= {f"pt_files.{name}" for name in ("train", "gan", "convert")}
 KERAS = {"keras", "tensorflow"}
 READS_KERAS_FILES = "pt_files/convert.py"
 # What the command line loads before it knows whether its arguments are valid.
 LIGHT = (
     "tf_model.py",
     "hierarchy/__init__.py",
+    "hierarchy/cli/__init__.py",
+    "hierarchy/cli/console.py",
+    "hierarchy/cli/flags.py",
+    "hierarchy/cli/modes.py",
+    "hierarchy/cli/program.py",
+    "hierarchy/cli/results.py",
+    "hierarchy/cli/training.py",
     "hierarchy/config.py",
-    "hierarchy/console.py",
+    "hierarchy/cli/console.py",
     "hierarchy/crossval.py",
     "hierarchy/errors.py",
-    "hierarchy/flags.py",
+    "hierarchy/cli/flags.py",
     "hierarchy/grid.py",
     "hierarchy/native_output.py",
     "hierarchy/paths.py",
@@ -148,8 +160,9 @@ def test_no_module_is_loaded_under_two_names(tmp_path):
     places = ["--results", tmp_path / "results", "--logs", tmp_path / "logs"]
     flags = ["--mode", "flat", "--dataset", "synthetic", "--limit", "100", "--epochs", "1", *QUICK, *places]
     script = (
-        "import sys, tf_model\n"
-        "assert tf_model.main(sys.argv[1:]) == 0\n"
+        "import sys\n"
+        "from tf_model import main\n"
+        "assert main(sys.argv[1:]) == 0\n"
         f"print([name for name in sys.modules if name.partition('.')[0] in {PACKAGES}])\n"
         "print('fer_hierarchy.hierarchy.pipeline' in sys.modules)\n"
     )
@@ -165,10 +178,32 @@ def test_arrows_go_one_way(package):
     wrong = {
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sources(package)
+        if module_of(path) not in PROGRAM
         for name in imports(path, parsed(path))
         if name.partition(".")[0] in OURS - allowed
     }
     assert not wrong
+
+
+def test_only_command_lines_know_the_command_line():
+    users = PROGRAM | SHARED_BY_PROGRAMS | COMMANDS
+    wrong = {
+        f"{module_of(path)} imports {name}"
+        for package in PACKAGES
+        for path in sources(package)
+        for name in imports(path, parsed(path))
+        if name.startswith("hierarchy.cli") and module_of(path) not in users
+    }
+    assert not wrong
+    below = {
+        f"{module_of(path)} imports {name}"
+        for package in PACKAGES
+        for path in sources(package)
+        if module_of(path) not in PROGRAM | {"hierarchy.cli"}
+        for name in imports(path, parsed(path))
+        if name in PROGRAM
+    }
+    assert not below
 
 
 @pytest.mark.parametrize("path", sources("pt_files"), ids=lambda path: path.name)

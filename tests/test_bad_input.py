@@ -31,7 +31,7 @@ GAVE_UP = "never"
 _MODEL = """
 import contextlib, io, json, resource, sys, traceback
 from fer_hierarchy.models.registry import register_model
-from tf_model import main
+from fer_hierarchy.hierarchy.cli import main
 
 @register_model(smallest=8)
 def plain(*, input_shape, num_classes):

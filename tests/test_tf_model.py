@@ -5,16 +5,19 @@ import re
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 
-import tf_model
 from fer_hierarchy import hierarchy
+from fer_hierarchy.hierarchy.cli import main
+from fer_hierarchy.hierarchy.cli.modes import MODES
+from fer_hierarchy.hierarchy.cli.program import flags_of
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import LOGS, RESULTS
+from tests.conftest import CHECKOUT
 
-ROOT = Path(tf_model.__file__).parent
+ROOT = CHECKOUT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEAVY = ("tensorflow", "keras", "pandas", "numpy", "matplotlib", "sklearn", "cv2")
 
@@ -53,7 +56,7 @@ def results(tmp_path):
 
 
 def run(capsys, *words):
-    code = tf_model.main([str(word) for word in words])
+    code = main([str(word) for word in words])
     printed = capsys.readouterr()
     return code, printed.out, printed.err
 
@@ -71,16 +74,16 @@ def refused(capsys, *words):
 def test_help_without_a_mode_lists_modes_and_examples(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for name, mode in tf_model.MODES.items():
+    for name, mode in MODES.items():
         assert f"  {name}" in out
         assert mode.example in out
 
 
-@pytest.mark.parametrize("name", tf_model.MODES)
+@pytest.mark.parametrize("name", MODES)
 def test_help_of_a_mode_shows_its_own_flags_only(capsys, name):
     code, out, _ = run(capsys, "--mode", name, "--help")
     assert code == 0
-    own = set(tf_model.MODES[name].flags)
+    own = set(flags_of(MODES[name]))
     shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", out))
     assert shown - {"--mode"} <= own
     assert own - {"-h"} <= shown
@@ -97,7 +100,7 @@ def test_help_shows_defaults(capsys):
 
 def test_every_setting_of_a_run_is_a_flag():
     config = {name for part in (*_sections(), RunConfig) for name in fields_of(part)} - {"framework"}
-    flags = {flag[2:].replace("-", "_") for flag in tf_model.MODES["hierarchical"].flags}
+    flags = {flag[2:].replace("-", "_") for flag in flags_of(MODES["hierarchical"])}
     assert config <= flags
 
 
@@ -171,7 +174,7 @@ def _sections():
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_usage_is_one_clear_line(capsys, calls, results, words, message):
-    places = [] if "--results" not in tf_model.MODES[_mode_of(words)].flags else ["--results", results]
+    places = [] if "--results" not in flags_of(MODES[_mode_of(words)]) else ["--results", results]
     assert message in refused(capsys, *words, *places)
     assert calls == []
     assert sorted(path.name for path in results.iterdir()) == ["first", "second"]
@@ -179,9 +182,7 @@ def test_bad_usage_is_one_clear_line(capsys, calls, results, words, message):
 
 def _mode_of(words):
     text = " ".join(words)
-    return next(
-        (name for name in tf_model.MODES if f"--mode {name} " in f"{text} " or f"--mode={name} " in text), "flat"
-    )
+    return next((name for name in MODES if f"--mode {name} " in f"{text} " or f"--mode={name} " in text), "flat")
 
 
 @pytest.mark.parametrize(
@@ -213,8 +214,9 @@ def test_help_and_usage_errors_import_nothing_heavy(results):
         ["--mode", "evaluate", "first", "--data", "/no/such", "--results", folder],
     ]
     script = (
-        "import sys, json, tf_model\n"
-        "codes = [tf_model.main(words) for words in json.loads(sys.argv[1])]\n"
+        "import sys, json\n"
+        "from tf_model import main\n"
+        "codes = [main(words) for words in json.loads(sys.argv[1])]\n"
         f"heavy = [name for name in {HEAVY} if name in sys.modules]\n"
         "sys.exit(f'{codes} {heavy}' if heavy or codes[2:] != [2] * len(codes[2:]) else 0)\n"
     )
@@ -236,7 +238,7 @@ def test_no_arguments_train_the_default_hierarchy(capsys, calls, monkeypatch, tm
     ((name, (config, stage_type), keywords),) = calls
     assert stage_type == "KerasStage"
     assert (code, name, config) == (0, "train_run", RunConfig())
-    assert keywords == {"results": tf_model.RESULTS, "logs": tf_model.LOGS, "command": "python tf_model.py"}
+    assert keywords == {"results": RESULTS, "logs": LOGS, "command": "python tf_model.py"}
     assert out.splitlines()[-1] == f"report: {tmp_path / 'results' / 'made' / 'report.html'}"
 
 
@@ -368,17 +370,17 @@ def test_a_bug_shows_its_traceback(calls, monkeypatch):
 
     monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.pipeline"], "train_run", fail)
     with pytest.raises(ValueError, match="a bug"):
-        tf_model.main([])
+        main([])
 
 
-@pytest.mark.parametrize("name", tf_model.MODES)
+@pytest.mark.parametrize("name", MODES)
 def test_the_readme_names_every_flag(name):
-    flags = {re.sub("^--no-", "--", flag) for flag in tf_model.MODES[name].flags} - {"-h", "--help"}
+    flags = {re.sub("^--no-", "--", flag) for flag in flags_of(MODES[name])} - {"-h", "--help"}
     assert sorted(flag for flag in flags if f"`{flag}`" not in README) == []
 
 
 def test_the_readme_shows_the_example_of_every_mode():
-    assert [mode.example for mode in tf_model.MODES.values() if mode.example not in README] == []
+    assert [mode.example for mode in MODES.values() if mode.example not in README] == []
 
 
 def test_the_readme_names_every_source_and_model():

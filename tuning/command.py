@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy import flags, runs
+from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.cli import flags
+from fer_hierarchy.hierarchy.cli.console import flag
+from fer_hierarchy.hierarchy.cli.flags import Given
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
-from fer_hierarchy.hierarchy.console import flag
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.flags import Given
 from fer_hierarchy.tuning import study
 from fer_hierarchy.tuning.address import Address
 from fer_hierarchy.tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from fer_hierarchy.hierarchy.console import OneLineParser, run_program
+from fer_hierarchy.hierarchy.cli.console import OneLineParser, run_program
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import ROOT
 from fer_hierarchy.tuning.address import LAST_PORT, Address

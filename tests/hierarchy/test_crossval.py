@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fer_hierarchy.hierarchy import crossval_training, pipeline
+from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.crossval import are_crossvals, plan, read_crossval, refuse_changes
 from fer_hierarchy.hierarchy.errors import UserError
@@ -19,7 +20,6 @@ from fer_hierarchy.hierarchy.evaluation.page import Page
 from fer_hierarchy.hierarchy.grid import find_grid
 from tests.conftest import QUICK, draw_face, run_program
 from tests.hierarchy.test_grid import Centroids
-from tf_model import main
 
 FOLDERS = {"anger": 0, "happy": 3, "sadness": 4, "surprise": 5}
 PEOPLE = 12

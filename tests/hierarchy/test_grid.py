@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy import grid_training, pipeline
+from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation import comparison_sections, figures, grid_sections
@@ -19,7 +20,6 @@ from fer_hierarchy.hierarchy.grid import MOST_CELLS, label, parse_axes, plan, re
 from fer_hierarchy.hierarchy.run_list import run_table
 from fer_hierarchy.hierarchy.stage import Stage, training_record
 from tests.conftest import QUICK, TINY, run_program, write_fer_folder
-from tf_model import main
 
 SMALL = {"image_size": "16", "resamples": "100", "epochs": "1", "mode": "flat", "name": None}
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-import tf_model
+from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.tuning.default_spaces import default_space
 from fer_hierarchy.tuning.spaces import check_models, read_space
@@ -26,7 +26,7 @@ def places(tmp_path):
 
 
 def refused(capsys, *words):
-    code = tf_model.main(["--mode", "tune", *words])
+    code = main(["--mode", "tune", *words])
     printed = capsys.readouterr()
     assert (code, printed.out) == (2, "")
     assert printed.err.startswith("tf_model.py: error: ")
@@ -98,7 +98,7 @@ def test_bad_usage_is_one_clear_line(words, message, places, capsys, tmp_path):
 )
 def test_what_a_search_found_is_asked_for_by_name(words, message, places, capsys, tmp_path):
     write(tmp_path / "logs" / "tuning" / "first", study_of())
-    code = tf_model.main([*words, *places[:2], "--logs", str(tmp_path / "logs")])
+    code = main([*words, *places[:2], "--logs", str(tmp_path / "logs")])
     printed = capsys.readouterr()
     assert code == 2
     assert message in printed.err
@@ -118,7 +118,7 @@ def test_the_readmes_space_works(tmp_path):
 def test_usage_errors_of_a_search_import_nothing_heavy(places):
     script = (
         "import sys\n"
-        "from tf_model import main\n"
+        "from fer_hierarchy.hierarchy.cli import main\n"
         "assert main(sys.argv[1:]) == 2\n"
         "heavy = {'tensorflow', 'keras', 'keras_tuner', 'numpy', 'pandas', 'grpc'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -278,9 +278,10 @@ def test_the_kubernetes_manifest_is_sound():
 
 
 def test_the_search_knows_the_flags_of_the_cluster_files():
-    from tf_model import MODES
+    from fer_hierarchy.hierarchy.cli.modes import MODES
+    from fer_hierarchy.hierarchy.cli.program import flags_of
 
-    assert set(MODES["tune"].flags) >= CLUSTER_FLAGS
+    assert set(flags_of(MODES["tune"])) >= CLUSTER_FLAGS
 
 
 def flags_in(path):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, check_value, fields_of, load_config
-from fer_hierarchy.hierarchy.console import flag
 from fer_hierarchy.hierarchy.data.sources import EMBEDDED
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
