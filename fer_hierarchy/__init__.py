@@ -6,6 +6,8 @@ copy they lie below it. Either way each has one name: `fer_hierarchy.hierarchy`,
 
 from pathlib import Path
 
+__version__ = "0.1.0"
+
 _ABOVE = Path(__file__).resolve().parent.parent
 if (_ABOVE / "tf_model.py").is_file():
     __path__.append(str(_ABOVE))

@@ -13,6 +13,7 @@ from fer_hierarchy.hierarchy.evaluation.crossval_pairs import Crossval, compare_
 from fer_hierarchy.hierarchy.evaluation.crossval_table import crossval_table, pooled
 from fer_hierarchy.hierarchy.grid import read_states
 from fer_hierarchy.hierarchy.grid_training import outcome
+from fer_hierarchy.hierarchy.paths import CALL
 
 _LONGEST_NAMES = 120  # letters
 
@@ -52,6 +53,6 @@ def _read(folder: Path) -> Crossval:
     cells = [outcome(folder, cell, states[cell.name]) for cell in planned.cells]
     missing = [cell.name for cell in cells if cell.run is None]
     if missing:
-        way = f"python tf_model.py --mode crossval --resume {folder}"
+        way = f"{CALL} --mode crossval --resume {folder}"
         raise UserError(f"{folder.name} is not finished: {', '.join(missing)} missing; go on with: {way}")
     return Crossval(folder.name, crossval_table(planned, cells, folds), pooled(planned, cells, folds))

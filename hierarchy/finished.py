@@ -10,7 +10,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import RESULTS
+from fer_hierarchy.hierarchy.paths import COMMAND, RESULTS
 
 VALIDATION_PREDICTIONS = "predictions_validation.csv"
 
@@ -101,7 +101,7 @@ def headline(record: Mapping[str, Any]) -> str:
 def way_on(folder: Path, framework: str, *flags: str) -> str:
     """The command that goes on with a run, as it can be pasted."""
     run = folder.name if folder.parent == RESULTS else str(folder)
-    program = ["python", "tf_model.py"] if framework == "keras" else ["python", "-m", "fer_hierarchy.pt_files.train"]
+    program = COMMAND if framework == "keras" else ("python", "-m", "fer_hierarchy.pt_files.train")
     return "go on with: " + shlex.join([*program, *flags, "--resume", run])
 
 

@@ -23,7 +23,7 @@ from fer_hierarchy.hierarchy.evaluation.comparison import load_run
 from fer_hierarchy.hierarchy.evaluation.grid_table import GridCell, grid_table
 from fer_hierarchy.hierarchy.evaluation.report import write_grid_report
 from fer_hierarchy.hierarchy.grid import Cell, Grid, read_grid, read_states, write_grid
-from fer_hierarchy.hierarchy.paths import LOGS, RESULTS, ROOT
+from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
 from fer_hierarchy.hierarchy.progress import clock
 from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.transfer import check_unseen
@@ -233,7 +233,7 @@ def _train_and_note(
 def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> None:
     config = dataclasses.replace(cell.config, name=cell.name)
     shown = place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
-    command = shlex.join(["python", "tf_model.py", "--config", str(shown / runs.CONFIG)])
+    command = shlex.join([*COMMAND, "--config", str(shown / runs.CONFIG)])
     if (place / runs.CONFIG).is_file():
         pipeline.resume_run(str(place), stage_type, flags={}, results=place.parent, logs=logs, command=command)
         return
@@ -262,4 +262,4 @@ def _way_on(folder: Path, kind: str, logs: Path) -> str:
     """The command that goes on with a grid, as it can be pasted."""
     grid = folder.name if folder.parent == RESULTS else str(folder)
     flags = [] if logs == LOGS else ["--logs", str(logs)]
-    return "go on with: " + shlex.join(["python", "tf_model.py", "--mode", kind, *flags, "--resume", grid])
+    return "go on with: " + shlex.join([*COMMAND, "--mode", kind, *flags, "--resume", grid])

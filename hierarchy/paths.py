@@ -1,21 +1,42 @@
 """Where the program keeps things when the user names no place."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-ROOT = Path(__file__).resolve().parent.parent
+_ABOVE = Path(__file__).resolve().parent.parent
+CHECKOUT = _ABOVE if (_ABOVE / "tf_model.py").is_file() else None  # None: this is an installed copy
+ROOT = CHECKOUT or Path.cwd()
 RESULTS = ROOT / "results"
 LOGS = ROOT / "logs"
-PUBLISHED = RESULTS / "fer2013" / "flat"  # the weights that answer where no run is named
+# The weights that answer where no run is named; a wheel brings them along.
+PUBLISHED = RESULTS / "fer2013" / "flat" if CHECKOUT else _ABOVE / "weights" / "flat"
 DEFAULT_DATA = ROOT / "data" / "fer2013"
+COMMAND = ("python", "tf_model.py") if CHECKOUT else ("fer-hierarchy",)  # how the program is called
+CALL = " ".join(COMMAND)
 
 
 def cache_dir() -> Path:
-    """Folder of decoded images, extracted archives and synthetic faces; the environment variable FER_CACHE moves it."""
-    return Path(os.environ.get("FER_CACHE") or ROOT / ".cache")
+    """Folder of decoded images, extracted archives and synthetic faces; the environment variable FER_CACHE moves it.
+
+    By default `.cache` in a checkout, `fer-hierarchy` in the user's cache folder for an installed copy.
+    """
+    if given := os.environ.get("FER_CACHE"):
+        return Path(given)
+    return CHECKOUT / ".cache" if CHECKOUT else _users_caches() / "fer-hierarchy"
+
+
+def _users_caches() -> Path:
+    """Where the system keeps a user's caches."""
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
 
 
 @contextmanager

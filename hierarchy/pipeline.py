@@ -44,7 +44,7 @@ from fer_hierarchy.hierarchy.finished import (
 )
 from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
 from fer_hierarchy.hierarchy.judging import Predictions, judge, predict, prediction_table
-from fer_hierarchy.hierarchy.paths import LOGS
+from fer_hierarchy.hierarchy.paths import CALL, LOGS
 from fer_hierarchy.hierarchy.stage import Stage, single_face_latency
 from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
@@ -136,7 +136,7 @@ def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
     if config.shares_trunk and not stage_type.can_share_trunk:
         raise UserError(
             f"--trunk shared: {stage_type.framework} trains a network for each stage; leave it at separate, "
-            "or train with python tf_model.py"
+            f"or train with {CALL}"
         )
     config = dataclasses.replace(config, data=resolve_data(config.data), framework=stage_type.framework)
     settings = {name: config.for_stage(name) for name in config.grouping().stages(config.mode)}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import RunConfig, load_config
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import ROOT, atomic_write
+from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
     import pandas as pd
@@ -270,9 +270,11 @@ def _version(package: str) -> str:
 
 def _commit() -> str:
     """Commit of the checkout, with `+changes` where files differ from it; "unknown" outside a checkout."""
+    if CHECKOUT is None:
+        return "unknown"
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_hierarchy.hierarchy.config import TRAINING_MODES
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import PUBLISHED
+from fer_hierarchy.hierarchy.paths import CALL, PUBLISHED
 from fer_hierarchy.hierarchy.runs import CONFIG, METRICS
 
 log = logging.getLogger("hierarchy")
@@ -33,7 +33,7 @@ def default_model(results: Path, *, quick: bool = False) -> str:
     if newest is None:
         raise UserError(
             f"no model: there are no published weights, and no finished run in {results}; "
-            "train one (python tf_model.py --mode hierarchical) or name one with --run"
+            f"train one ({CALL} --mode hierarchical) or name one with --run"
         )
     log.warning("No --run was given: the newest run, %s, answers.", newest.name)
     return str(newest)

@@ -18,6 +18,7 @@ from typing import Any
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import CHECKOUT
 from fer_hierarchy.hierarchy.taxonomy import canonical_emotion
 from fer_hierarchy.pt_files.gan_config import SIDE_STEP, SIZE, GanConfig
 
@@ -45,7 +46,8 @@ def _run(given: dict[str, Any], command: str) -> None:
     gan = GanConfig(**{name: check_value(GanConfig, name, value, flag(name)) for name, value in own.items()})
     config = _with_size(apply_flags(RunConfig(), given))
     if find_spec("torch") is None:
-        raise UserError("PyTorch is not installed; pip install -r pt_files/requirements.txt")
+        remedy = "-r pt_files/requirements.txt" if CHECKOUT else "'fer-hierarchy[torch]'"
+        raise UserError(f"PyTorch is not installed; pip install {remedy}")
     from fer_hierarchy.pt_files.gan_job import make_faces
 
     with notes_on_screen():

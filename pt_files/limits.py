@@ -2,12 +2,13 @@
 
 from fer_hierarchy.hierarchy.config import StageConfig, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import CALL
 
 LOSSES = ("ce", "weighted", "focal")
 # Settings that must keep their defaults, and those that mean nothing without one of them or a loss that is left out.
 KERAS_ONLY = ("weights", "freeze", "ema", "mixup", "cutmix")
 IDLE = ("thaw_rate", "center_weight", "island_weight", "center_rate")
-_ELSEWHERE = "train with python tf_model.py"
+_ELSEWHERE = f"train with {CALL}"
 
 
 def refuse_unsupported(config: StageConfig) -> None:

@@ -25,7 +25,7 @@ from fer_hierarchy.hierarchy.config import (
     load_config,
 )
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import LOGS, RESULTS
+from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS
 from fer_hierarchy.pt_files.limits import IDLE, KERAS_ONLY, LOSSES
 
 PROGRAM = "fer_hierarchy.pt_files.train"
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog=f"python -m {PROGRAM}",
         usage=f"python -m {PROGRAM} [--mode flat|hierarchical] [--data PATH] [flags]",
-        description="Train with PyTorch what tf_model.py trains with Keras; the run folders can be compared.",
+        description=f"Train with PyTorch what {COMMAND[-1]} trains with Keras; the run folders can be compared.",
         epilog=f"example: python -m {PROGRAM} --mode flat --data data/fer2013 --name flat-torch",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,

@@ -19,7 +19,7 @@ from typing import TextIO
 
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, run_program
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import ROOT
+from fer_hierarchy.hierarchy.paths import CALL, CHECKOUT, COMMAND
 from fer_hierarchy.tuning.address import LAST_PORT, Address
 from fer_hierarchy.tuning.study import STUDIES, STUDY
 
@@ -27,7 +27,7 @@ PROGRAM = "fer_hierarchy.tuning.launch"
 MOST_WORKERS = 256
 CORE_LIMITS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
-_SEARCH = (sys.executable, str(ROOT / "tf_model.py"))
+_SEARCH = (sys.executable, *([str(CHECKOUT / "tf_model.py")] if CHECKOUT else ["-m", "fer_hierarchy"]))
 _GRACE = 15.0  # seconds in which workers end when the chief has ended
 _SAVING = 60.0  # seconds in which an interrupted process saves
 _POLL = 0.2  # seconds
@@ -110,9 +110,9 @@ def _placed(study: str, studies: Path) -> tuple[str, Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog=f"python -m {PROGRAM}",
-        usage=f"python -m {PROGRAM} --workers N --name NAME [flags of tf_model.py --mode tune]",
+        usage=f"python -m {PROGRAM} --workers N --name NAME [flags of {COMMAND[-1]} --mode tune]",
         description="Start a search's chief and several workers on this machine.",
-        epilog="python tf_model.py --mode tune --help shows all flags of a search; they are handed to the chief.",
+        epilog=f"{CALL} --mode tune --help shows all flags of a search; they are handed to the chief.",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -17,6 +17,7 @@ from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.finished import split_table
+from fer_hierarchy.hierarchy.paths import COMMAND
 from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.stage import Stage
@@ -446,4 +447,4 @@ def _resumable(folder: Path) -> Iterator[None]:
 def way_on(folder: Path) -> str:
     """The command that goes on with a study, as it can be pasted."""
     place = [] if folder.parent == STUDIES else ["--study-dir", str(folder.parent)]
-    return shlex.join(["python", "tf_model.py", "--mode", "tune", *place, "--resume", folder.name])
+    return shlex.join([*COMMAND, "--mode", "tune", *place, "--resume", folder.name])

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer_hierarchy import __version__
 from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from fer_hierarchy.hierarchy.cli.flags import (
@@ -25,12 +26,11 @@ from fer_hierarchy.hierarchy.config import (
     StageConfig,
 )
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import LOGS, RESULTS
+from fer_hierarchy.hierarchy.paths import CALL, COMMAND, LOGS, RESULTS
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 from fer_hierarchy.tuning.settings import SearchConfig
 from fer_hierarchy.tuning.study import STUDIES
 
-PROGRAM = "tf_model.py"
 _GROUPS = {
     FaceConfig: "faces",
     PredictConfig: "answers",
@@ -60,10 +60,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 done but for some of many files, 2 bad input, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    return run_program(PROGRAM, lambda: _dispatch(argv))
+    return run_program(COMMAND[-1], lambda: _dispatch(argv))
 
 
 def _dispatch(argv: list[str]) -> None:
+    if "--version" in argv:
+        print(f"fer-hierarchy {__version__}")
+        return
     name = _mode_named(argv)
     if name is None and ("--help" in argv or "-h" in argv):
         print(_overview())
@@ -76,7 +79,7 @@ def _dispatch(argv: list[str]) -> None:
         return
     given = _given(parser, mode, argv)
     with notes_on_screen():
-        folder = mode.call(given, shlex.join(["python", PROGRAM, *argv]))
+        folder = mode.call(given, shlex.join([*COMMAND, *argv]))
     if folder is not None:
         print(f"data: {folder}" if mode.call is fetch else f"report: {folder / 'report.html'}")
 
@@ -115,7 +118,7 @@ def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Give
     if len(words) < low or (high is not None and len(words) > high):
         most = f"one {mode.noun}" if low == high == 1 else f"at most {high} {mode.noun}{'s' * (high != 1)}"
         wanted = most if high is not None else f"at least {low} {mode.noun}{'s' * (low > 1)}"
-        raise UserError(f"expected {wanted}, got {len(words)}; for example: python {PROGRAM} {mode.example}")
+        raise UserError(f"expected {wanted}, got {len(words)}; for example: {CALL} {mode.example}")
     defaults = {"results": RESULTS, "logs": LOGS, "study_dir": STUDIES}
     places = {key: Path(given.get(key, defaults[key])) for key in mode.others if key in defaults}
     for folder in places.values():
@@ -136,10 +139,10 @@ def _words_of(mode: Mode) -> str:
 def _parser(mode: Mode) -> argparse.ArgumentParser:
     name = next(name for name, known in MODES.items() if known is mode)
     parser = OneLineParser(
-        prog=f"python {PROGRAM}",
-        usage=f"python {PROGRAM} --mode {name}{_runs_usage(mode)} [flags]",
+        prog=f"{CALL}",
+        usage=f"{CALL} --mode {name}{_runs_usage(mode)} [flags]",
         description=f"{mode.summary[0].upper()}{mode.summary[1:]}.",
-        epilog=f"example: python {PROGRAM} {mode.example}",
+        epilog=f"example: {CALL} {mode.example}",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),
@@ -172,10 +175,10 @@ def _runs_usage(mode: Mode) -> str:
 
 def _overview() -> str:
     modes = "\n".join(f"  {name:<13} {mode.summary}" for name, mode in MODES.items())
-    examples = "\n".join(f"  python {PROGRAM} {mode.example}" for mode in MODES.values())
+    examples = "\n".join(f"  {CALL} {mode.example}" for mode in MODES.values())
     return (
-        f"usage: python {PROGRAM} [--mode MODE] [flags]\n\n"
+        f"usage: {CALL} [--mode MODE] [flags]\n\n"
         "Train, compose and judge a hierarchy of emotion classifiers.\n\n"
         f"modes:\n{modes}\n\nexamples:\n{examples}\n\n"
-        f"python {PROGRAM} --mode MODE --help shows the flags of a mode."
+        f"{CALL} --mode MODE --help shows the flags of a mode, {CALL} --version the version."
     )

@@ -179,7 +179,7 @@ def test_environment_says_what_the_run_was_made_with():
 
 
 def test_environment_outside_a_checkout_knows_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    monkeypatch.setattr(runs, "CHECKOUT", tmp_path)
     monkeypatch.setattr(runs, "_PACKAGES", ("no-such-package-at-all",))
     record = runs.environment("x")
     assert record["commit"] == "unknown"

@@ -29,6 +29,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, mcnemar
 from fer_hierarchy.hierarchy.evaluation.wording import chance, decimals, known, percent, points, signed, whole
+from fer_hierarchy.hierarchy.paths import CALL
 from fer_hierarchy.tuning.composition.figures import value_strip
 from fer_hierarchy.tuning.composition.fit import ALL, Fitted, Knob
 from fer_hierarchy.tuning.composition.table import FLAT_ALONE, NONE, Composition
@@ -350,7 +351,7 @@ def _run_row(role: str, run) -> tuple[str, ...]:
 
 def _repeat(shown: _Shown) -> Section:
     run, study = shown.found.tree.folder.name, shown.found.name
-    use = f"python tf_model.py --mode evaluate {run} --data DATA --composition {study}"
+    use = f"{CALL} --mode evaluate {run} --data DATA --composition {study}"
     return Section(
         "How to repeat and use this",
         "The first command made this page; the second judges the chosen values on the test split of DATA, beside the "

@@ -11,6 +11,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.evaluation.page import Block as Part
 from fer_hierarchy.hierarchy.evaluation.page import Code, Section, Table, Text
 from fer_hierarchy.hierarchy.evaluation.wording import UNKNOWN, known, millions, whole
+from fer_hierarchy.hierarchy.paths import COMMAND
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.tuning.dimension import spelled
 from fer_hierarchy.tuning.report.figures import TITLES, score_text
@@ -139,7 +140,7 @@ def use_command(record: StudyRecord) -> str:
         if data.get(name):
             words += [f"--{name}", ",".join(data[name])]
     place = study["name"] if record.folder.resolve().parent == STUDIES else str(record.folder / BEST)
-    return shlex.join(["python", "tf_model.py", *words, "--hyperparameters", place])
+    return shlex.join([*COMMAND, *words, "--hyperparameters", place])
 
 
 def failures_section(record: StudyRecord) -> Section:

@@ -18,7 +18,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
 )
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.evaluation.wording import percent, points, signed
-from fer_hierarchy.hierarchy.paths import ROOT
+from fer_hierarchy.hierarchy.paths import COMMAND, ROOT
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.tuning.taxonomies.figures import KIND_WORDS
 from fer_hierarchy.tuning.taxonomies.groupings import CONFUSION
@@ -222,8 +222,7 @@ def _repeat(shown: Shown) -> Section:
     best, folder = shown.found.best["candidate"], shown.found.folder
     place = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     words = [
-        "python",
-        "tf_model.py",
+        *COMMAND,
         "--mode",
         "hierarchical",
         "--taxonomy",
