@@ -11,12 +11,12 @@ from PIL import Image
 
 from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
 from fer_hierarchy.hierarchy.data.faces import read_faces
-from tests.conftest import QUICK, run_program
+from tests.conftest import CHECKOUT, QUICK, run_program
 
 WORDS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 BACKBONE = "compact_resnet/stem_width=6/widths=12/blocks=1/strides=2/squeeze_from=none"
 SMALL = (*QUICK, "--image-size", "32", "--epochs", "1", "--model", f"rgbd_fusion:backbone={BACKBONE}")
-RGBD = Path(__file__).resolve().parents[2] / "shared" / "data" / "rgbd"
+RGBD = CHECKOUT.parent / "shared" / "data" / "rgbd"
 
 
 def write_pairs(root: Path, *, part: str, subjects: int) -> Path:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 
 from fer_hierarchy.models.activations import ACTIVATIONS
 from fer_hierarchy.models.blocks import activated, convolution, shrinking_convolution, strided_pixels
+from tests.conftest import CHECKOUT
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = CHECKOUT
 
 
 @pytest.mark.parametrize("side", [7, 8])

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from fer_hierarchy.models import losses
 from fer_hierarchy.models.losses import BalancedSoftmax, CenterLoss, CrossEntropy, Focal, IslandLoss
+from tests.conftest import CHECKOUT
 
 RNG = np.random.default_rng(0)
 N, K, D = 6, 4, 3
@@ -26,7 +26,6 @@ FEATURES = RNG.normal(0, 1, (N, D))
 CENTERS = RNG.normal(0, 1, (K, D))
 COUNTS = [40.0, 7.0, 25.0, 3.0]
 WEIGHTS = [0.5, 2.0, 1.0, 4.0]
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def log_softmax(logits):

@@ -2,7 +2,6 @@ import functools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,8 +17,9 @@ from fer_hierarchy.models.registry import (
     parse_spec,
     register_model,
 )
+from tests.conftest import CHECKOUT
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = CHECKOUT
 # For speed only: a model that is not here is tested as it is.
 _TINY_VGG = {"width_factor": 0.1, "head_widths": (16, 16), "pooled_size": 2}
 _TINY_VIT = {"patch": 4, "depth": 2, "heads": 2, "dim": 16, "mlp_dim": 32}

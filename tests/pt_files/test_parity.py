@@ -4,7 +4,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,9 +13,10 @@ from PIL import Image
 from fer_hierarchy.models import cost as keras_cost
 from fer_hierarchy.pt_files import cost as torch_cost
 from fer_hierarchy.pt_files.convert import largest_difference, state_dict_from_keras, to_keras, to_torch
+from tests.conftest import CHECKOUT
 from tests.pt_files.conftest import SMALL, made_up_faces, scatter
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "fer2013" / "test"
+REAL = CHECKOUT.parent / "shared" / "data" / "fer2013" / "test"
 FULL = ("compact_resnet", "deep_cnn", "hierarchical_cnn", "vgg13:batch_norm=on")
 CLOSE = 1e-4  # of logits
 # Statistics of depth do not learn, and a shift of all keys alike changes no attention.

@@ -15,8 +15,8 @@ import pytest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.tuning import launch
 from fer_hierarchy.tuning.launch import main, plan
+from tests.conftest import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 CLUSTER = CHECKOUT / "tuning" / "cluster"
 CLUSTER_FLAGS = {
     *("--mode", "--stage", "--tuner", "--data", "--study-dir", "--name", "--resume"),

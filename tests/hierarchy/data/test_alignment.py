@@ -9,8 +9,9 @@ import pytest
 from fer_hierarchy.hierarchy.data import alignment
 from fer_hierarchy.hierarchy.data.alignment import EyeLine, eye_line, leveled, turned
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
+from tests.conftest import CHECKOUT
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "rgbd"
+REAL = CHECKOUT.parent / "shared" / "data" / "rgbd"
 EYES = {"outer left": (20, 44), "inner left": (36, 40), "inner right": (52, 36), "outer right": (68, 32)}
 
 

@@ -1,6 +1,5 @@
 import json
 import re
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,9 +12,9 @@ from fer_hierarchy.hierarchy.data.audit import audit
 from fer_hierarchy.hierarchy.data.audit_report import write_audit
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.pipeline import audit_data
-from tests.conftest import QUICK
+from tests.conftest import CHECKOUT, QUICK
 
-REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
+REAL = CHECKOUT.parent / "shared" / "data"
 FER2013_FINGERPRINT = "f106554c017cfc6f"  # Training and PublicTest with their true pixels
 
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +10,12 @@ from fer_hierarchy.hierarchy.data.augment import Augmentation
 from fer_hierarchy.hierarchy.data.batches import TrainBatches, evaluation_batches
 from fer_hierarchy.hierarchy.data.sampling import draw_rows, draw_shares
 from fer_hierarchy.hierarchy.errors import UserError
+from tests.conftest import CHECKOUT
 
 STILL = Augmentation(shift=0, flip=False, rotation=0, zoom=0, erase=0)
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 1), dtype=np.uint8)
 PIXELS[:, 0, 0, 0] = np.arange(40)  # tells which face it is
 ROWS = np.arange(3, 26)  # 23 rows, so that batches of 5 leave a rest
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def batches(*, rows=ROWS, targets=None, batch_size=5, seed=1, augmentation=STILL, pixels=PIXELS, **more):

@@ -1,6 +1,5 @@
 import logging
 import resource
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,8 +9,9 @@ from PIL import Image
 
 from fer_hierarchy.hierarchy.data.images import describe_bad, load_images
 from fer_hierarchy.hierarchy.errors import UserError
+from tests.conftest import CHECKOUT
 
-REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "fer2013"
+REAL = CHECKOUT.parent / "shared" / "data" / "fer2013"
 
 
 @pytest.fixture(autouse=True)

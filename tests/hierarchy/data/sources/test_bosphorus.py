@@ -2,7 +2,6 @@
 
 import logging
 import struct
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,8 +11,9 @@ from fer_hierarchy.hierarchy.data.decoding import BadImageError
 from fer_hierarchy.hierarchy.data.depth import NOMINAL_MM
 from fer_hierarchy.hierarchy.data.sources import bosphorus, read_source
 from fer_hierarchy.hierarchy.errors import UserError
+from tests.conftest import CHECKOUT
 
-REAL = Path(__file__).parents[5] / "shared" / "data" / "rgbd" / "BosphorusDB"
+REAL = CHECKOUT.parent / "shared" / "data" / "rgbd" / "BosphorusDB"
 BROKEN = REAL.parent / "broken" / "BosphorusDB"
 real_data = [
     pytest.mark.real_data,

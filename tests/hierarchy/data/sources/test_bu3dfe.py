@@ -1,7 +1,5 @@
 """BU-3DFE: names, intensities, and depth that lies where the picture shows the face."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -9,8 +7,9 @@ import pytest
 from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
 from fer_hierarchy.hierarchy.data.sources import bu3dfe, read_source
 from fer_hierarchy.hierarchy.errors import UserError
+from tests.conftest import CHECKOUT
 
-REAL = Path(__file__).parents[5] / "shared" / "data" / "rgbd"
+REAL = CHECKOUT.parent / "shared" / "data" / "rgbd"
 SIDE = 40  # pixels of the made pictures
 MM = bu3dfe.WIDTH_MM / SIDE  # of one pixel
 

@@ -9,8 +9,9 @@ import pytest
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
 from fer_hierarchy.hierarchy.data.sources import cald3rmend3s, read_source
 from fer_hierarchy.hierarchy.errors import UserError
+from tests.conftest import CHECKOUT
 
-REAL = Path(__file__).parents[5] / "shared" / "data" / "rgbd"
+REAL = CHECKOUT.parent / "shared" / "data" / "rgbd"
 
 
 def pair(part, folder, stem):

@@ -1,13 +1,12 @@
 """CK+48: subjects from the file names."""
 
-from pathlib import Path
-
 import pytest
 
 from fer_hierarchy.hierarchy.data.sources import ck48, read_source
 from fer_hierarchy.hierarchy.errors import UserError
+from tests.conftest import CHECKOUT
 
-REAL = Path(__file__).parents[5] / "shared" / "data" / "ck48"
+REAL = CHECKOUT.parent / "shared" / "data" / "ck48"
 
 
 def test_subjects_and_ids_come_from_the_file_names(place):

@@ -2,14 +2,14 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 
 from fer_hierarchy.hierarchy.data.sources import fer2013, read_source
 from fer_hierarchy.hierarchy.errors import UserError
+from tests.conftest import CHECKOUT
 
-REAL = Path(__file__).parents[5] / "shared" / "data" / "fer2013"
+REAL = CHECKOUT.parent / "shared" / "data" / "fer2013"
 needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason="the real FER-2013 folder is not beside the checkout")
 
 HEADER = "emotion,pixels,Usage"

@@ -11,8 +11,9 @@ import pytest
 from fer_hierarchy.hierarchy.data.sources import expected_size, read_source
 from fer_hierarchy.hierarchy.data.sources._votes import CHOICES, majority, vote_shares
 from fer_hierarchy.hierarchy.errors import UserError
+from tests.conftest import CHECKOUT
 
-SHARED = Path(__file__).parents[5] / "shared" / "data"
+SHARED = CHECKOUT.parent / "shared" / "data"
 VOTES_OF_ALL = SHARED / "ferplus" / "votes.csv"
 
 HEADER = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
