@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from fer_hierarchy.hierarchy import crossval, runs
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.crossval_report import write_crossval_report
 from fer_hierarchy.hierarchy.grid import SEED, Grid
 from fer_hierarchy.hierarchy.grid_training import Job, Look, resume_grid, train_grid
-from fer_hierarchy.hierarchy.stage import Stage
 
 FOLDS = "folds.csv"
 COLUMNS = ("row", "subject", "repeat", "fold")

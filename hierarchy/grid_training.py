@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_hierarchy.hierarchy import pipeline, runs
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
 from fer_hierarchy.hierarchy.data.shown_faces import faces_of_run
@@ -25,7 +26,6 @@ from fer_hierarchy.hierarchy.evaluation.report import write_grid_report
 from fer_hierarchy.hierarchy.grid import Cell, Grid, read_grid, read_states, write_grid
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
 from fer_hierarchy.hierarchy.progress import clock
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.transfer import check_unseen
 
 TABLE = "table.csv"

@@ -13,6 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from fer_hierarchy.hierarchy import schedule, training
+from fer_hierarchy.hierarchy.classifiers.stage import (
+    Stage,
+    remedy,
+    scored_groups,
+    scored_logits,
+    train_batches,
+    training_record,
+)
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.batches import EVALUATED, TrainBatches, evaluation_batches
 from fer_hierarchy.hierarchy.data.depth import depth_statistics
@@ -20,7 +28,6 @@ from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.stage import Stage, remedy, scored_groups, scored_logits, train_batches, training_record
 from fer_hierarchy.hierarchy.transfer import NAMED, with_fresh_head
 from fer_hierarchy.models import layers  # registers our layers, too, so that saved models load
 from fer_hierarchy.models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres

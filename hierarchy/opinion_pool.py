@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.config import EvaluationConfig
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier, as_probabilities, geometric_mean
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation import comparison
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
+from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities, geometric_mean
 from fer_hierarchy.hierarchy.evaluation.report import write_run_report
 from fer_hierarchy.hierarchy.finished import VALIDATION_PREDICTIONS, headline, refuse_evaluation
-from fer_hierarchy.hierarchy.judging import Predictions, judge, prediction_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED
 
 MODE = "ensemble"
@@ -67,7 +68,7 @@ def pool_runs(
         "synthetic": any(record.metrics["synthetic"] for record in records),
         "command": command,
         "seed": seed,
-        **judge(said, prior / prior.sum(), judging, seed=seed),
+        **score_predictions(said, prior / prior.sum(), judging, seed=seed),
         "members": [record.name for record in records],
         "training": {
             f"{member.name}: {stage}": facts

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, predict, prediction_table, score_predictions
+from fer_hierarchy.hierarchy.classifiers.stage import Stage, single_face_latency
 from fer_hierarchy.hierarchy.config import (
     FEATURE_LOSSES,
     SPLITS,
@@ -43,9 +45,7 @@ from fer_hierarchy.hierarchy.finished import (
     way_on,
 )
 from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
-from fer_hierarchy.hierarchy.judging import Predictions, judge, predict, prediction_table
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
-from fer_hierarchy.hierarchy.stage import Stage, single_face_latency
 from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.teacher import check_teachers, note_teachers
@@ -209,7 +209,7 @@ def _train_and_judge(
         note_teachers(config.data)
         note_first_weights({name: config.for_stage(name).weights for name in faces.taxonomy.stages(config.mode)})
         stages = train_stages(folder, config, stage_type, faces, logs / folder.name)
-        record = judge_run(folder, config, faces, stages, command=command)
+        record = predict_and_score(folder, config, faces, stages, command=command)
         runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
         write_run_report(folder, faces=faces.pixels_of)
         log.info("%s", headline(record))
@@ -217,7 +217,9 @@ def _train_and_judge(
     return folder
 
 
-def judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage], *, command: str) -> dict:
+def predict_and_score(
+    folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage], *, command: str
+) -> dict:
     """Predict validation and test, write both tables, and return what metrics.json holds."""
     said = {
         split: predict(stages, faces.taxonomy, faces.images.pixels, faces.split(split))
@@ -230,7 +232,7 @@ def judge_run(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str
     prior = class_prior(train.labels[~train.generated], len(faces.taxonomy.emotions))
     return {
         **_facts(config, faces, command, mode=config.mode),
-        **judge(said["test"], prior, config.evaluation, seed=config.seed),
+        **score_predictions(said["test"], prior, config.evaluation, seed=config.seed),
         "validation": _validation_summary(said["validation"]),
         "training": {
             name: {**stage.record, **stage.calibration_errors(faces.stage_view(name, "validation"))}
@@ -372,7 +374,7 @@ def evaluate_run(
         further = {"tuned": tuned.answer(said, faces, stage_type, counts, source)} if tuned else {}
         record = {
             **_facts(config, faces, command, mode="evaluation"),
-            **judge(said, prior / prior.sum(), evaluation, seed=config.seed, further=further),
+            **score_predictions(said, prior / prior.sum(), evaluation, seed=config.seed, further=further),
             **({"composition": tuned.to_dict()} if tuned else {}),
             "trained_on": {"run": source.name, "data": trained["data"]},
             "cost": trained["cost"],

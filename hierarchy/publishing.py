@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.stage import HISTORY, RECORD, Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
@@ -18,8 +19,7 @@ from fer_hierarchy.hierarchy.evaluation.report import write_run_report
 from fer_hierarchy.hierarchy.finished import check_same_faces, headline, read_metrics, refuse_evaluation, split_table
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.pipeline import judge_run
-from fer_hierarchy.hierarchy.stage import HISTORY, RECORD, Stage
+from fer_hierarchy.hierarchy.pipeline import predict_and_score
 from fer_hierarchy.hierarchy.stage_training import calibrate_stage
 from fer_hierarchy.hierarchy.training import MODEL, save_small_model
 from fer_hierarchy.hierarchy.transfer import weights_name
@@ -71,7 +71,7 @@ def publish_run(
             _write_facts(folder, source, config, faces, _home(config, trained), command)
             stages = _small_stages(folder, source, config, faces)
             told = runs.read_json(folder / runs.ENVIRONMENT)["command"]
-            record = judge_run(folder, config, faces, stages, command=told)
+            record = predict_and_score(folder, config, faces, stages, command=told)
             every = [_placeless(note) for note in dict.fromkeys([*trained.get("notes", ()), *notes])]
             record = {**record, "published": _published(folder, source), "notes": every}
             runs.write_json(folder / runs.METRICS, record)

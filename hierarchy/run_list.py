@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.stage import HISTORY
 from fer_hierarchy.hierarchy.config import (
     TRAINING_MODES,
     DataConfig,
@@ -20,11 +21,10 @@ from fer_hierarchy.hierarchy.config import (
     several,
 )
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.wording import UNKNOWN, millions, mode_words, points
 from fer_hierarchy.hierarchy.grid import GRID, KIND, kind_of
-from fer_hierarchy.hierarchy.stage import HISTORY
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.transfer import weights_name
+from fer_hierarchy.hierarchy.wording import UNKNOWN, millions, mode_words, points
 
 COLUMNS = (
     "run",

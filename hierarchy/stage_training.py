@@ -4,13 +4,13 @@ import zlib
 from pathlib import Path
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.stage import RECORD, Stage
+from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.stage import RECORD, Stage
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.teacher import Lessons, ask_teachers
-from fer_hierarchy.hierarchy.trunk import head_stages, level_prior, trunk_stage
 
 
 def train_stages(

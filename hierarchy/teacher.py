@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.predictions import predict
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, StageFaces, as_stage_shares
-from fer_hierarchy.hierarchy.ensemble import geometric_mean
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.wording import duration
-from fer_hierarchy.hierarchy.judging import predict
-from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.evaluation.probabilities import geometric_mean
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.wording import duration
 
 _LEAST = 1e-12  # what a smaller probability is taken for
 _PICTURES = ("image_size", "channels", "align")

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, stage_priors
+from fer_hierarchy.hierarchy.classifiers.predictions import Predictions
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.data.faces import Faces, decode
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.judging import Predictions
-from fer_hierarchy.hierarchy.recomposition import Recomposition, stage_priors
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 
 VALIDATION = "predictions_validation.csv"
@@ -39,7 +39,7 @@ class TunedComposition:
     """
 
     study: str
-    recomposition: Recomposition
+    recomposition: Combiner
     facts: Mapping[str, Any]
     flat: Path | None
 
@@ -145,7 +145,7 @@ def read_tuned(path: Path, source: Path, results: Path) -> TunedComposition:
     if record.get("format") != FORMAT:
         raise UserError(f"{path}: format {record.get('format')!r} is not the {FORMAT} that this version reads")
     try:
-        made = Recomposition.from_dict(record["recomposition"], where=str(path))
+        made = Combiner.from_dict(record["recomposition"], where=str(path))
         fingerprints, facts = record["fingerprints"], {n: record[n] for n in ("objective", "score", "cross_validated")}
         study, run, fingerprint = record["study"], record["run"], fingerprints["run"]
         flat = None if made.flat is None else _flat_folder(made.flat, fingerprints["flat"], source, results, path)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from fer_hierarchy.hierarchy import finished, runs
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest, resolve_data
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import stratified
 from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.inference.explain_report import Explanation, write_explanation
 from fer_hierarchy.inference.explained import Explained, explain_faces, map_layers_of

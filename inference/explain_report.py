@@ -24,8 +24,8 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     write_page,
 )
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from fer_hierarchy.hierarchy.evaluation.wording import percent, points, whole
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.hierarchy.wording import percent, points, whole
 from fer_hierarchy.inference.explain_figures import FACES_A_SHEET, draw_averages, draw_gallery
 from fer_hierarchy.inference.explained import ALL, Explained, map_table, region_table
 from fer_hierarchy.inference.grad_cam import DEPTH, MapLayer

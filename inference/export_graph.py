@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.answers import Facts
 from fer_hierarchy.inference.backends.saved_model import INPUT, OUTPUT
@@ -56,7 +56,7 @@ def _scaled(stage: Stage, outputs: tf.Tensor) -> tf.Tensor:
 
 
 def _composed(said: Mapping[str, tf.Tensor], taxonomy: Taxonomy) -> tf.Tensor:
-    """P(group|x) P(emotion|group, x), columns as `taxonomy.emotions`; see `hierarchy.ensemble`.
+    """P(group|x) P(emotion|group, x), columns as `taxonomy.emotions`; see `hierarchy.classifiers.hierarchical`.
 
     Column by column: int8 conversion rounds what is gathered or joined before it is multiplied, wanted or not.
     """

@@ -19,7 +19,7 @@ from fer_hierarchy.inference.settings import FaceConfig
 if TYPE_CHECKING:  # the light path does without it
     import pandas as pd
 
-    from fer_hierarchy.hierarchy.stage import Stage
+    from fer_hierarchy.hierarchy.classifiers.stage import Stage
 
 
 class Predictor:

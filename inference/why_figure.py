@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.data.depth import colours
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
 from fer_hierarchy.hierarchy.evaluation import figures
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.explain_figures import background, overlay

@@ -158,7 +158,7 @@ def _checked_source(source: Path, target: Path, spec: str | None) -> Path:
 
 def _recorded_spec(source: Path) -> str:
     """The spec in the stage record beside a Keras model."""
-    from fer_hierarchy.hierarchy.stage import RECORD
+    from fer_hierarchy.hierarchy.classifiers.stage import RECORD
 
     path = source.parent / RECORD
     if not path.is_file():

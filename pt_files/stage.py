@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fer_hierarchy.hierarchy.classifiers.stage import Stage, remedy, scored_logits, train_batches, training_record
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.depth import depth_statistics
 from fer_hierarchy.hierarchy.data.faces import StageFaces
@@ -17,7 +18,6 @@ from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.schedule import best_epoch, epoch_line, require_finite, stopped_early, write_history
-from fer_hierarchy.hierarchy.stage import Stage, remedy, scored_logits, train_batches, training_record
 from fer_hierarchy.pt_files.cost import multiply_adds, parameters
 from fer_hierarchy.pt_files.layers import LookingTwice
 from fer_hierarchy.pt_files.limits import refuse_unsupported

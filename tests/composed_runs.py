@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, prediction_table
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
-from fer_hierarchy.hierarchy.judging import Predictions, prediction_table
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])

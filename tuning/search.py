@@ -13,6 +13,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
@@ -20,7 +21,6 @@ from fer_hierarchy.hierarchy.finished import split_table
 from fer_hierarchy.hierarchy.paths import COMMAND
 from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.transfer import check_unseen
 from fer_hierarchy.tuning.budget import Budget, BudgetSpentError
 from fer_hierarchy.tuning.default_spaces import default_space

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.faces import resolve_data
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.tuning.address import Address
 from fer_hierarchy.tuning.distributed import RemoteOracle, new_worker_id, serve
 from fer_hierarchy.tuning.oracles import build_oracle

@@ -13,11 +13,11 @@ import numpy as np
 from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.stage_training import stage_seed
 from fer_hierarchy.hierarchy.training import CHECKPOINT, read_checkpoint
 from fer_hierarchy.hierarchy.transfer import MODEL

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.ensemble import as_probabilities
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.calibration import expected_calibration_error
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices, per_class, top_shares
+from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
 from fer_hierarchy.hierarchy.evaluation.side_by_side import Opinion, sample
 from fer_hierarchy.hierarchy.evaluation.significance import (
     FIGURES,
@@ -27,9 +27,9 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
     mean_std,
     paired_bootstrap,
 )
-from fer_hierarchy.hierarchy.evaluation.wording import mode_words, model_words
 from fer_hierarchy.hierarchy.runs import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, SPLITS
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.wording import mode_words, model_words
 
 FORMAT = 1
 _NEEDED_KEYS = ("mode", "seed", "taxonomy", "emotions", "headline", "answers", "stages")

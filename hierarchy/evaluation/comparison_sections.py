@@ -23,7 +23,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
 )
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.evaluation.side_by_side_sections import FacesOf, side_by_side_section
-from fer_hierarchy.hierarchy.evaluation.wording import (
+from fer_hierarchy.hierarchy.wording import (
     chance,
     decimals,
     difference,

@@ -8,8 +8,8 @@ from fer_hierarchy.hierarchy.evaluation.comparison_sections import short_names, 
 from fer_hierarchy.hierarchy.evaluation.crossval_table import GATE
 from fer_hierarchy.hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, write_page
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from fer_hierarchy.hierarchy.evaluation.wording import chance, difference, plain, points, signed, spread
 from fer_hierarchy.hierarchy.runs import write_json
+from fer_hierarchy.hierarchy.wording import chance, difference, plain, points, signed, spread
 
 COMPARISON = "comparison.json"
 _TITLES = {"top1": "Top-1", "balanced_accuracy": "Balanced", "macro_f1": "Macro F1", GATE: "Gate"}

@@ -27,18 +27,8 @@ from fer_hierarchy.hierarchy.evaluation.page import (
 )
 from fer_hierarchy.hierarchy.evaluation.page import Block as Part
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from fer_hierarchy.hierarchy.evaluation.wording import (
-    known,
-    mode_words,
-    percent,
-    plain,
-    points,
-    span,
-    spread,
-    whole,
-    with_span,
-)
 from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.wording import known, mode_words, percent, plain, points, span, spread, whole, with_span
 
 MOST_PANELS = 20  # small pictures in one figure
 _ACROSS = 5

@@ -19,9 +19,9 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
     confusion_figures,
     mean_std,
 )
-from fer_hierarchy.hierarchy.evaluation.wording import model_words
 from fer_hierarchy.hierarchy.grid import SEED, Grid
 from fer_hierarchy.hierarchy.runs import SPLITS
+from fer_hierarchy.hierarchy.wording import model_words
 
 FORMAT = 1
 GATE = "gate_top1"

@@ -23,7 +23,8 @@ from fer_hierarchy.hierarchy.evaluation.page import Code, Image, Images, Items, 
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.evaluation.side_by_side_sections import side_by_side_section
 from fer_hierarchy.hierarchy.evaluation.significance import mean_std
-from fer_hierarchy.hierarchy.evaluation.wording import (
+from fer_hierarchy.hierarchy.grid import SEED, Grid, label
+from fer_hierarchy.hierarchy.wording import (
     UNKNOWN,
     chance,
     difference,
@@ -36,7 +37,6 @@ from fer_hierarchy.hierarchy.evaluation.wording import (
     whole,
     with_span,
 )
-from fer_hierarchy.hierarchy.grid import SEED, Grid, label
 
 # A run's folder and ids of n faces -> (n, height, width, channels) uint8, or None where they are not at hand.
 FacesIn = Callable[[Path, Sequence[str]], np.ndarray | None]

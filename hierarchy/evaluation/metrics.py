@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import precision_recall_fscore_support
 
-from fer_hierarchy.hierarchy.ensemble import as_probabilities
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.calibration import expected_calibration_error, reliability
+from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
 from fer_hierarchy.hierarchy.evaluation.significance import (
     RESAMPLES,
     bootstrap_intervals,

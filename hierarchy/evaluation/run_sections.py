@@ -29,7 +29,8 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     Warn,
 )
 from fer_hierarchy.hierarchy.evaluation.tuned_section import tuned_section
-from fer_hierarchy.hierarchy.evaluation.wording import (
+from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, TRUNK
+from fer_hierarchy.hierarchy.wording import (
     ANSWER_NOTES,
     ANSWERS,
     UNKNOWN,
@@ -46,7 +47,6 @@ from fer_hierarchy.hierarchy.evaluation.wording import (
     whole,
     with_span,
 )
-from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, TRUNK
 
 SYNTHETIC = (
     "SYNTHETIC FACES: every face behind these numbers was drawn by the program. "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fer_hierarchy.hierarchy.evaluation.page import Section, Table, Text
-from fer_hierarchy.hierarchy.evaluation.wording import ANSWERS, chance, decimals, points, signed, whole
+from fer_hierarchy.hierarchy.wording import ANSWERS, chance, decimals, points, signed, whole
 
 _ANSWER = "tuned"
 _MEASURES = {"top1": "top-1 accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}

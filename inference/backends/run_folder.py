@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.batches import EVALUATED
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.answers import Facts, Model
 

@@ -56,8 +56,8 @@ def _time_first_batches(config):
 
     import tensorflow as tf
 
+    from fer_hierarchy.hierarchy.classifiers.stage import train_batches
     from fer_hierarchy.hierarchy.data.faces import read_faces
-    from fer_hierarchy.hierarchy.stage import train_batches
 
     tf.constant(0)  # the start of TensorFlow itself is no part of the data's time
     logging.getLogger("hierarchy").setLevel(logging.ERROR)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy import grid_training, pipeline
+from fer_hierarchy.hierarchy.classifiers.stage import Stage, training_record
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
@@ -18,7 +19,6 @@ from fer_hierarchy.hierarchy.evaluation import comparison_sections, figures, gri
 from fer_hierarchy.hierarchy.evaluation.page import Section
 from fer_hierarchy.hierarchy.grid import MOST_CELLS, label, parse_axes, plan, read_grid, settings
 from fer_hierarchy.hierarchy.run_list import run_table
-from fer_hierarchy.hierarchy.stage import Stage, training_record
 from tests.conftest import QUICK, TINY, run_program, write_fer_folder
 
 SMALL = {"image_size": "16", "resamples": "100", "epochs": "1", "mode": "flat", "name": None}

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy import pipeline
+from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.config import DataConfig, EvaluationConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.recomposition import Recomposition
 from fer_hierarchy.hierarchy.tuned_answer import answers_fingerprint, read_tuned
 from tests.composed_runs import SEVEN, faces, posterior, write_run
 from tests.conftest import FER_EMOTIONS
@@ -124,7 +124,7 @@ def evaluate(tree, fer_folder, composition):
 
 
 def test_the_tuned_answer_stands_beside_the_soft_one(tree, flat, fer_folder, page, capsys):
-    made = Recomposition(temperatures={"valence": 1.2}, blend=0.8, flat="flat")
+    made = Combiner(temperatures={"valence": 1.2}, blend=0.8, flat="flat")
     record, report = evaluate(tree, fer_folder, best_json(tree, made, flat))
     assert record["headline"] == "soft"
     first, second = capsys.readouterr().out.strip().splitlines()
@@ -141,7 +141,7 @@ def test_the_tuned_answer_stands_beside_the_soft_one(tree, flat, fer_folder, pag
 
 
 def test_neutral_values_and_none_at_all_give_the_soft_answer(tree, fer_folder):
-    record, _ = evaluate(tree, fer_folder, best_json(tree, Recomposition()))
+    record, _ = evaluate(tree, fer_folder, best_json(tree, Combiner()))
     assert record["answers"]["tuned"]["confusion"] == record["answers"]["soft"]["confusion"]
     assert record["answers"]["tuned"]["nll"] == record["answers"]["soft"]["nll"]
     assert record["paired"]["tuned"]["differences"]["top1"] == {"difference": 0, "low": 0, "high": 0}
@@ -157,7 +157,7 @@ def test_without_a_composition_nothing_is_said_of_one(tree, fer_folder, page):
 def test_a_flat_run_sees_its_own_picture_size(tree, results, fer_folder):
     answer = posterior(LABELS, np.random.default_rng(1))
     flat = write_run(results / "flat", faces(LABELS), answer, mode="flat", image_size=24)
-    evaluate(tree, fer_folder, best_json(tree, Recomposition(blend=0.5, flat="flat"), flat))
+    evaluate(tree, fer_folder, best_json(tree, Combiner(blend=0.5, flat="flat"), flat))
     assert BarStage.asked["flat"] == (24, 24, 1)
     assert BarStage.asked["valence"] == (16, 16, 1)
 
@@ -169,16 +169,16 @@ def test_faces_that_the_flat_run_learned_from_are_left_out(tree, flat, fer_folde
     learned.loc[:4, "pixel_hash"] = table["pixel_hash"][:5].to_numpy()
     learned.to_csv(flat / "splits.csv", index=False)
     (tree.parent / "judged").rename(tree.parent / "before")
-    record, _ = evaluate(tree, fer_folder, best_json(tree, Recomposition(blend=0.5, flat="flat"), flat))
+    record, _ = evaluate(tree, fer_folder, best_json(tree, Combiner(blend=0.5, flat="flat"), flat))
     assert record["answers"]["soft"]["n"] == every["answers"]["soft"]["n"] - 5
     assert "5 faces that the flat run flat trained on or chose by were left out." in record["notes"]
 
 
 def test_a_composition_of_another_run_is_refused(tree, flat, results):
-    path = best_json(tree, Recomposition())
+    path = best_json(tree, Combiner())
     with pytest.raises(UserError, match="was searched for run tree, not for flat"):
         read_tuned(path, flat, results)
-    blended = best_json(tree, Recomposition(blend=0.5, flat="flat"), flat)
+    blended = best_json(tree, Combiner(blend=0.5, flat="flat"), flat)
     table = (flat / "predictions_validation.csv").read_text()
     (flat / "predictions_validation.csv").write_text(table.replace("0.1", "0.2"))
     with pytest.raises(UserError, match="is not the flat run that"):
@@ -195,11 +195,11 @@ def test_a_composition_of_another_run_is_refused(tree, flat, results):
         ({"format": 9}, "format 9 is not the 1"),
         ({"fingerprints": None}, "is damaged"),
         ({"recomposition": {"blend": 2}}, "is damaged: a recomposition holds"),
-        ({"recomposition": {**Recomposition().to_dict(), "temperatures": {"valence": 0}}}, "a number above 0"),
+        ({"recomposition": {**Combiner().to_dict(), "temperatures": {"valence": 0}}}, "a number above 0"),
     ],
 )
 def test_damaged_files_are_named(tree, results, changes, said):
-    path = best_json(tree, Recomposition(), **changes)
+    path = best_json(tree, Combiner(), **changes)
     with pytest.raises(UserError, match=r"best\.json") as caught:
         read_tuned(path, tree, results)
     assert said in str(caught.value)
@@ -209,7 +209,7 @@ def test_damaged_files_are_named(tree, results, changes, said):
 
 
 def test_a_stage_that_the_run_has_not_is_refused(tree, fer_folder):
-    path = best_json(tree, Recomposition(temperatures={"arousal": 2.0}))
+    path = best_json(tree, Combiner(temperatures={"arousal": 2.0}))
     with pytest.raises(UserError, match="unknown stage 'arousal'"):
         evaluate(tree, fer_folder, path)
     assert not (tree.parent / "judged").exists()

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.predictions import predict
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.judging import predict
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.inference import embedded_facts

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.training import CHECKPOINT, read_checkpoint
 from fer_hierarchy.hierarchy.transfer import MODEL
 

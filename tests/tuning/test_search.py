@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import apply_flags
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.tuning import search as searching
 from fer_hierarchy.tuning.search import locked, resume_search, start_search
 from fer_hierarchy.tuning.settings import SearchConfig

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.classifiers.combiner import stage_logs, stage_priors
 from fer_hierarchy.hierarchy.data.splits import fold_numbers
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.finished import read_metrics, read_splits, refuse_evaluation
-from fer_hierarchy.hierarchy.recomposition import log_answers, stage_priors
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.tuned_answer import VALIDATION, answers_fingerprint
 from fer_hierarchy.tuning.composition.fit import Judged
@@ -105,7 +105,7 @@ def judged_faces(tree: RunAnswers, flat: RunAnswers | None, *, seed: int) -> Jud
     given = tree.columns("given_", taxonomy.emotions)
     places = {g: [taxonomy.emotions.index(e) for e in taxonomy.members(g)] for g in taxonomy.specialists}
     try:
-        logs = log_answers(
+        logs = stage_logs(
             tree.columns("gate_", taxonomy.group_names),
             {group: given[:, columns] for group, columns in places.items()},
             taxonomy,

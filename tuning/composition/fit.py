@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import differential_evolution
 
+from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, StageLogs, log_probabilities
 from fer_hierarchy.hierarchy.evaluation.significance import (
     RESAMPLES,
     confusion_counts,
     confusion_figures,
     paired_bootstrap,
 )
-from fer_hierarchy.hierarchy.recomposition import LogAnswers, Recomposition, log_probabilities
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.tuning.settings import OBJECTIVES
 
@@ -79,14 +79,14 @@ class Knob:
         low, high = self.bounds
         return min(max(value, low), high)
 
-    def of(self, made: Recomposition) -> float:
+    def of(self, made: Combiner) -> float:
         """The value in a recomposition."""
         if self.stage == FLAT:
             return made.blend if self.kind == BLEND else made.flat_temperature
         values = made.temperatures if self.kind == TEMPERATURE else made.prior_strengths
         return values.get(self.stage, self.neutral)
 
-    def at_bound(self, made: Recomposition) -> bool:
+    def at_bound(self, made: Combiner) -> bool:
         """Whether the search ended at an end of the range, beyond which better values may lie."""
         ends = self.bounds[1:] if self.kind == BLEND else self.bounds
         return any(abs(self.of(made) - end) < 10**-_DIGITS for end in ends)
@@ -104,7 +104,7 @@ class Judged:
         flat: Name or folder of the flat run, None without one.
     """
 
-    logs: LogAnswers
+    logs: StageLogs
     labels: np.ndarray
     folds: np.ndarray
     subjects: np.ndarray | None
@@ -126,13 +126,13 @@ class Fitted:
 
     factor: str
     knobs: Sequence[Knob]
-    made: Recomposition
+    made: Combiner
     score: float
-    folds: Mapping[int, Recomposition]
+    folds: Mapping[int, Combiner]
     answers: np.ndarray
 
 
-def knobs_of(logs: LogAnswers) -> list[Knob]:
+def knobs_of(logs: StageLogs) -> list[Knob]:
     """Every value that can be searched for these stages."""
     knobs = [Knob(kind=kind, stage=stage) for kind in (TEMPERATURE, PRIOR) for stage in logs.stages]
     if logs.flat is not None:
@@ -169,7 +169,7 @@ def _search(factor: str, knobs: Sequence[Knob], judged: Judged, objective: str, 
     return Fitted(factor=factor, knobs=knobs, made=made, score=score, folds=folds, answers=answers)
 
 
-def fit(judged: Judged, rows: np.ndarray, knobs: Sequence[Knob], objective: str, seeds: Sequence[int]) -> Recomposition:
+def fit(judged: Judged, rows: np.ndarray, knobs: Sequence[Knob], objective: str, seeds: Sequence[int]) -> Combiner:
     """The values that do best on some of the faces; neutral ones are the first that are tried.
 
     Args:
@@ -204,15 +204,13 @@ def fit(judged: Judged, rows: np.ndarray, knobs: Sequence[Knob], objective: str,
     return _made(knobs, found.x, judged.flat, digits=_DIGITS)
 
 
-def _made(
-    knobs: Sequence[Knob], codes: Sequence[float], flat: str | None, *, digits: int | None = None
-) -> Recomposition:
+def _made(knobs: Sequence[Knob], codes: Sequence[float], flat: str | None, *, digits: int | None = None) -> Combiner:
     values = {knob: knob.decoded(code) for knob, code in zip(knobs, codes, strict=True)}
     if digits is not None:
         values = {knob: round(value, digits) for knob, value in values.items()}
     own = {knob: value for knob, value in values.items() if knob.stage != FLAT}
     blend = values.get(Knob(kind=BLEND, stage=FLAT), 0.0)
-    return Recomposition(
+    return Combiner(
         temperatures={knob.stage: value for knob, value in own.items() if knob.kind == TEMPERATURE},
         prior_strengths={knob.stage: value for knob, value in own.items() if knob.kind == PRIOR},
         blend=blend,

@@ -28,8 +28,8 @@ from fer_hierarchy.hierarchy.evaluation.page import (
 )
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, mcnemar
-from fer_hierarchy.hierarchy.evaluation.wording import chance, decimals, known, percent, points, signed, whole
 from fer_hierarchy.hierarchy.paths import CALL
+from fer_hierarchy.hierarchy.wording import chance, decimals, known, percent, points, signed, whole
 from fer_hierarchy.tuning.composition.figures import value_strip
 from fer_hierarchy.tuning.composition.fit import ALL, Fitted, Knob
 from fer_hierarchy.tuning.composition.table import FLAT_ALONE, NONE, Composition

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.recomposition import Recomposition
 from fer_hierarchy.hierarchy.runs import check_name, collect_notes, free_name, new_folder, write_json, write_table
 from fer_hierarchy.tuning.composition.answers import RunAnswers, judged_faces, read_answers
 from fer_hierarchy.tuning.composition.fit import search_factors
@@ -53,7 +53,7 @@ def search_composition(
         objective=objective,
         seed=seed,
         fitted=fitted,
-        neutral=Recomposition().mix(judged.logs),
+        neutral=Combiner().mix(judged.logs),
         command=command,
         notes=notes,
     )

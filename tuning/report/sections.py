@@ -21,7 +21,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     Warn,
 )
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from fer_hierarchy.hierarchy.evaluation.wording import duration, known, plain, whole
+from fer_hierarchy.hierarchy.wording import duration, known, plain, whole
 from fer_hierarchy.tuning.dimension import Dimension
 from fer_hierarchy.tuning.report import figures, parallel_figure
 from fer_hierarchy.tuning.report.figures import TITLES

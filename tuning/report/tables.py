@@ -10,9 +10,9 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.evaluation.page import Block as Part
 from fer_hierarchy.hierarchy.evaluation.page import Code, Section, Table, Text
-from fer_hierarchy.hierarchy.evaluation.wording import UNKNOWN, known, millions, whole
 from fer_hierarchy.hierarchy.paths import COMMAND
 from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.wording import UNKNOWN, known, millions, whole
 from fer_hierarchy.tuning.dimension import spelled
 from fer_hierarchy.tuning.report.figures import TITLES, score_text
 from fer_hierarchy.tuning.report.record import StudyRecord

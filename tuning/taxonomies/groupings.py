@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.cluster import AgglomerativeClustering, SpectralClustering
 
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier, as_probabilities
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
+from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, TAXONOMIES, Taxonomy
 

@@ -17,9 +17,9 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     write_page,
 )
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from fer_hierarchy.hierarchy.evaluation.wording import percent, points, signed
 from fer_hierarchy.hierarchy.paths import COMMAND, ROOT
 from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.wording import percent, points, signed
 from fer_hierarchy.tuning.taxonomies.figures import KIND_WORDS
 from fer_hierarchy.tuning.taxonomies.groupings import CONFUSION
 from fer_hierarchy.tuning.taxonomies.sections import (

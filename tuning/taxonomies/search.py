@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.finished import check_same_faces, split_table
 from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.progress import clock
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.transfer import check_unseen
 from fer_hierarchy.tuning.search import locked, way_on

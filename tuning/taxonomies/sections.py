@@ -7,17 +7,8 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.evaluation import comparison_figures, figures
 from fer_hierarchy.hierarchy.evaluation.page import Beside, Block, Image, Images, Section, Table, Text
-from fer_hierarchy.hierarchy.evaluation.wording import (
-    decimals,
-    duration,
-    known,
-    millions,
-    percent,
-    points,
-    signed,
-    whole,
-)
 from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.wording import decimals, duration, known, millions, percent, points, signed, whole
 from fer_hierarchy.tuning.taxonomies import figures as taxonomy_figures
 from fer_hierarchy.tuning.taxonomies.groupings import RANDOM, Candidate
 from fer_hierarchy.tuning.taxonomies.table import Outcome

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.classifiers.predictions import predict, prediction_table, score_predictions
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.judging import judge, predict, prediction_table
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.tuned_answer import VALIDATION
@@ -140,7 +140,7 @@ def train_and_judge(
         "name": entrant.name,
         "split": "validation",
         "taxonomy": entrant.taxonomy.to_dict(),
-        **judge(said, prior, judging, seed=common.seed),
+        **score_predictions(said, prior, judging, seed=common.seed),
         "training": {name: stage.record for name, stage in stages.items()},
         "cost": _cost(stages),
     }

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.comparison import compare, load_run
 from fer_hierarchy.hierarchy.evaluation.metrics import answer, stage_scores
 from fer_hierarchy.hierarchy.evaluation.report import write_comparison
-from fer_hierarchy.hierarchy.evaluation.wording import signed
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.wording import signed
 
 VALENCE = TAXONOMIES["valence"].exclude(["contempt"])
 OTHER = TAXONOMIES["valence-neutral-negative"].exclude(["contempt"])

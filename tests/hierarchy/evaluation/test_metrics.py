@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import (
     answer,

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
+from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.recomposition import Recomposition
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.tuning.composition import fit as fitting
 from fer_hierarchy.tuning.composition import search as searching
@@ -96,7 +96,7 @@ def test_a_leaning_gate_is_found_and_its_gain_holds_on_faces_that_were_not_fitte
 def test_best_json_holds_what_can_be_applied(tmp_path, tree):
     folder = search(tmp_path, tree)
     best = read(folder)
-    made = Recomposition.from_dict(best["recomposition"], where="best.json")
+    made = Combiner.from_dict(best["recomposition"], where="best.json")
     judged = judged_faces(*read_answers([tree]), seed=0)
     assert measure(made.mix(judged.logs), judged.labels, "macro_f1") == pytest.approx(best["score"])
     assert (best["format"], best["kind"], best["run"], best["flat"]) == (1, "composition", "tree", None)
@@ -238,10 +238,10 @@ def test_synthetic_faces_are_called_synthetic(tmp_path, capsys, page):
 
 def test_knobs_at_the_end_of_their_range_are_known():
     strength, share = Knob(kind="prior", stage="valence"), Knob(kind="blend", stage="flat")
-    assert strength.at_bound(Recomposition(prior_strengths={"valence": 1.5}))
-    assert not strength.at_bound(Recomposition(prior_strengths={"valence": 1.2}))
-    assert not share.at_bound(Recomposition())  # no blend is no end, it is neutral
-    assert share.at_bound(Recomposition(blend=1.0, flat="f"))
+    assert strength.at_bound(Combiner(prior_strengths={"valence": 1.5}))
+    assert not strength.at_bound(Combiner(prior_strengths={"valence": 1.2}))
+    assert not share.at_bound(Combiner())  # no blend is no end, it is neutral
+    assert share.at_bound(Combiner(blend=1.0, flat="f"))
 
 
 def refusals(tmp_path, tree, flat):

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, prediction_table
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.finished import split_table
-from fer_hierarchy.hierarchy.judging import Predictions, prediction_table
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
-from fer_hierarchy.hierarchy.stage import Stage
 from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
 from fer_hierarchy.tuning.study import kind_of
 from fer_hierarchy.tuning.taxonomies import search as taxonomy_search

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fer_hierarchy.hierarchy.classifiers.stage import single_face_latency, train_batches
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
-from fer_hierarchy.hierarchy.stage import single_face_latency, train_batches
 from fer_hierarchy.models.registry import create_model
 
 

@@ -1,4 +1,4 @@
-"""Recomposition: how loudly each stage of a hierarchy, and a flat model beside it, speaks in the composed answer.
+"""Combiner: how loudly each stage of a hierarchy, and a flat model beside it, speaks in the composed answer.
 
 A stage is softened or sharpened by a temperature on top of its calibration (Guo et al., 2017) and divided by a power
 of its train prior (Menon et al., 2021); then the stages are multiplied along the path as always. The product may be
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier, as_probabilities
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 # Half of the last digit of the prediction tables: below it a table and a network cannot be told apart.
@@ -24,7 +25,7 @@ _LEAST = 5e-7
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogAnswers:
+class StageLogs:
     """Logarithms of what the stages, and perhaps a flat model, say of the same n faces; faces run along the last axis.
 
     Attributes:
@@ -43,7 +44,7 @@ class LogAnswers:
     members: Mapping[str, np.ndarray]
     flat: np.ndarray | None = None
 
-    def of(self, rows: np.ndarray) -> "LogAnswers":
+    def of(self, rows: np.ndarray) -> "StageLogs":
         """The same for some of the faces.
 
         Args:
@@ -56,13 +57,13 @@ class LogAnswers:
         )
 
 
-def log_answers(
+def stage_logs(
     gate: ArrayLike,
     specialists: Mapping[str, ArrayLike],
     taxonomy: Taxonomy,
     priors: Mapping[str, ArrayLike],
     flat: ArrayLike | None = None,
-) -> LogAnswers:
+) -> StageLogs:
     """Check probabilities and bring them into the form that is recomposed.
 
     Args:
@@ -80,7 +81,7 @@ def log_answers(
     given = HierarchicalClassifier(taxonomy).conditional(specialists, rows=len(gate))
     members = {g: np.array([emotions.index(e) for e in taxonomy.members(g)]) for g in taxonomy.specialists}
     tables = {taxonomy.gate: gate, **{g: given[:, columns] for g, columns in members.items()}}
-    return LogAnswers(
+    return StageLogs(
         stages={name: _logs(table) for name, table in tables.items()},
         log_priors={name: _log_prior(priors, name, table.shape[1]) for name, table in tables.items()},
         gate=taxonomy.gate,
@@ -112,7 +113,7 @@ def stage_priors(counts: Mapping[str, float], taxonomy: Taxonomy) -> dict[str, n
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recomposition:
+class Combiner:
     """Temperatures, prior strengths and the share of a flat model; what is not named is neutral.
 
     Attributes:
@@ -159,27 +160,27 @@ class Recomposition:
         """The answer over all emotions; with neutral values exactly the soft composition.
 
         Args:
-            gate: As for `log_answers`.
-            specialists: As for `log_answers`.
+            gate: As for `stage_logs`.
+            specialists: As for `stage_logs`.
             taxonomy: The grouping.
-            priors: As for `log_answers`.
+            priors: As for `stage_logs`.
             flat: (n, emotions) P(emotion|x) of the flat run; needed where `blend` is above 0.
 
         Returns:
             (n, emotions) float64, rows sum to 1.
 
         Raises:
-            UserError: As for `log_answers`; a stage that the taxonomy has not; a blend without `flat`.
+            UserError: As for `stage_logs`; a stage that the taxonomy has not; a blend without `flat`.
         """
         self.check_stages(taxonomy)
         if self.neutral:
             return HierarchicalClassifier(taxonomy).compose(gate, specialists)
         if self.blend and flat is None:
             raise UserError(f"recomposition: blend {self.blend:g} needs the answer of the flat run {self.flat}")
-        logs = log_answers(gate, specialists, taxonomy, priors, flat if self.blend else None)
+        logs = stage_logs(gate, specialists, taxonomy, priors, flat if self.blend else None)
         return np.ascontiguousarray(softmax(self.mix(logs), axis=0).T)
 
-    def mix(self, logs: LogAnswers) -> np.ndarray:
+    def mix(self, logs: StageLogs) -> np.ndarray:
         """(emotions, n) logarithms of the answer, short of a constant for each face."""
         heard = {
             name: table / self.temperatures.get(name, 1.0) - self.prior_strengths.get(name, 0.0) * logs.log_priors[name]

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, log_probabilities, stage_logs, stage_priors
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.calibration import logit_adjust
-from fer_hierarchy.hierarchy.recomposition import Recomposition, log_answers, log_probabilities, stage_priors
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -39,15 +39,15 @@ def softened(table, temperature):
 def test_neutral_values_give_exactly_the_soft_composition(taxonomy):
     gate, specialists, _, priors, flat = said(taxonomy)
     expected = HierarchicalClassifier(taxonomy).compose(gate, specialists)
-    spelled = Recomposition(temperatures={taxonomy.gate: 1.0}, prior_strengths={taxonomy.gate: 0.0})
-    for made in (Recomposition(), spelled, Recomposition(flat="other", flat_temperature=3.0)):
+    spelled = Combiner(temperatures={taxonomy.gate: 1.0}, prior_strengths={taxonomy.gate: 0.0})
+    for made in (Combiner(), spelled, Combiner(flat="other", flat_temperature=3.0)):
         np.testing.assert_array_equal(made.apply(gate, specialists, taxonomy, priors, flat), expected)
 
 
 @pytest.mark.parametrize("taxonomy", [SEVEN, APART, ALONE], ids=lambda t: t.name)
 def test_every_answer_is_a_row_of_probabilities(taxonomy):
     stages = (taxonomy.gate, *taxonomy.specialists)
-    made = Recomposition(
+    made = Combiner(
         temperatures=dict.fromkeys(stages, 0.3),
         prior_strengths=dict.fromkeys(stages, 1.2),
         blend=0.4,
@@ -62,11 +62,11 @@ def test_every_answer_is_a_row_of_probabilities(taxonomy):
 
 def test_a_stage_with_a_temperature_is_softened_and_the_others_stay():
     gate, specialists, _, priors, _ = said(SEVEN)
-    answer = Recomposition(temperatures={"valence": 2.5}).apply(gate, specialists, SEVEN, priors)
+    answer = Combiner(temperatures={"valence": 2.5}).apply(gate, specialists, SEVEN, priors)
     np.testing.assert_allclose(group_shares(answer, SEVEN), softened(gate, 2.5), rtol=1e-5)
     _, within = HierarchicalClassifier(SEVEN).imply(answer)
     np.testing.assert_allclose(within["negative"], specialists["negative"], rtol=1e-5)
-    answer = Recomposition(temperatures={"negative": 0.5}).apply(gate, specialists, SEVEN, priors)
+    answer = Combiner(temperatures={"negative": 0.5}).apply(gate, specialists, SEVEN, priors)
     _, within = HierarchicalClassifier(SEVEN).imply(answer)
     np.testing.assert_allclose(within["negative"], softened(specialists["negative"], 0.5), rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(within["positive"], specialists["positive"], rtol=1e-5)
@@ -75,7 +75,7 @@ def test_a_stage_with_a_temperature_is_softened_and_the_others_stay():
 
 def test_a_prior_strength_is_logit_adjustment_of_its_stage():
     gate, specialists, _, priors, _ = said(SEVEN)
-    answer = Recomposition(prior_strengths={"valence": 0.7, "positive": -0.4}).apply(gate, specialists, SEVEN, priors)
+    answer = Combiner(prior_strengths={"valence": 0.7, "positive": -0.4}).apply(gate, specialists, SEVEN, priors)
     np.testing.assert_allclose(group_shares(answer, SEVEN), logit_adjust(gate, priors["valence"], 0.7), rtol=1e-5)
     _, within = HierarchicalClassifier(SEVEN).imply(answer)
     expected = logit_adjust(specialists["positive"], priors["positive"], -0.4)
@@ -85,12 +85,12 @@ def test_a_prior_strength_is_logit_adjustment_of_its_stage():
 def test_a_blend_is_a_weighted_geometric_mean():
     gate, specialists, _, priors, flat = said(SEVEN)
     soft = HierarchicalClassifier(SEVEN).compose(gate, specialists)
-    half = Recomposition(blend=0.3, flat="f").apply(gate, specialists, SEVEN, priors, flat)
+    half = Combiner(blend=0.3, flat="f").apply(gate, specialists, SEVEN, priors, flat)
     expected = soft**0.7 * flat**0.3
     np.testing.assert_allclose(half, expected / expected.sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-6)
-    whole = Recomposition(blend=1.0, flat="f").apply(gate, specialists, SEVEN, priors, flat)
+    whole = Combiner(blend=1.0, flat="f").apply(gate, specialists, SEVEN, priors, flat)
     np.testing.assert_allclose(whole, flat, rtol=1e-4, atol=1e-6)
-    cold = Recomposition(blend=1.0, flat="f", flat_temperature=0.5).apply(gate, specialists, SEVEN, priors, flat)
+    cold = Combiner(blend=1.0, flat="f", flat_temperature=0.5).apply(gate, specialists, SEVEN, priors, flat)
     np.testing.assert_allclose(cold, softened(flat, 0.5), rtol=1e-3, atol=1e-6)
 
 
@@ -98,13 +98,13 @@ def test_stages_that_rule_each_other_out_still_give_probabilities():
     _, specialists, _, priors, _ = said(SEVEN)
     gate = np.tile([1.0, 0.0], (FACES, 1))
     flat = np.tile(np.eye(7)[SEVEN.emotions.index("sad")], (FACES, 1))
-    answer = Recomposition(blend=0.5, flat="f").apply(gate, specialists, SEVEN, priors, flat)
+    answer = Combiner(blend=0.5, flat="f").apply(gate, specialists, SEVEN, priors, flat)
     np.testing.assert_allclose(answer.sum(axis=1), 1)
 
 
 def test_some_faces_get_the_answer_that_they_get_among_all():
-    logs = log_answers(*said(SEVEN))
-    made = Recomposition(temperatures={"positive": 0.6}, prior_strengths={"valence": 1.0}, blend=0.2, flat="f")
+    logs = stage_logs(*said(SEVEN))
+    made = Combiner(temperatures={"positive": 0.6}, prior_strengths={"valence": 1.0}, blend=0.2, flat="f")
     chosen = np.arange(FACES) % 3 == 0
     np.testing.assert_allclose(made.mix(logs.of(chosen)), made.mix(logs)[:, chosen])
     whole = np.exp(log_probabilities(made.mix(logs))).T
@@ -126,20 +126,20 @@ def test_priors_are_the_shares_of_the_classes_of_each_stage():
 def test_what_does_not_fit_is_refused():
     gate, specialists, _, priors, flat = said(SEVEN)
     with pytest.raises(UserError, match="unknown stage 'arousal'; the run's are valence, positive, negative"):
-        Recomposition(temperatures={"arousal": 2.0}).apply(gate, specialists, SEVEN, priors)
+        Combiner(temperatures={"arousal": 2.0}).apply(gate, specialists, SEVEN, priors)
     with pytest.raises(UserError, match="needs the answer of the flat run other"):
-        Recomposition(blend=0.5, flat="other").apply(gate, specialists, SEVEN, priors)
+        Combiner(blend=0.5, flat="other").apply(gate, specialists, SEVEN, priors)
     with pytest.raises(UserError, match="got 4 faces; the stages have 30"):
-        Recomposition(blend=0.5, flat="other").apply(gate, specialists, SEVEN, priors, flat[:4])
+        Combiner(blend=0.5, flat="other").apply(gate, specialists, SEVEN, priors, flat[:4])
     with pytest.raises(UserError, match="prior of 'negative'"):
-        Recomposition(temperatures={"valence": 2.0}).apply(gate, specialists, SEVEN, {**priors, "negative": [1, 0]})
+        Combiner(temperatures={"valence": 2.0}).apply(gate, specialists, SEVEN, {**priors, "negative": [1, 0]})
 
 
 def test_json_gives_the_same_values_again():
-    made = Recomposition(
+    made = Combiner(
         temperatures={"valence": 1.31}, prior_strengths={"valence": -0.2}, blend=0.25, flat_temperature=0.8, flat="f"
     )
-    assert Recomposition.from_dict(json.loads(json.dumps(made.to_dict())), where="best.json") == made
+    assert Combiner.from_dict(json.loads(json.dumps(made.to_dict())), where="best.json") == made
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_json_gives_the_same_values_again():
 )
 def test_damaged_json_is_named(change, said):
     with pytest.raises(UserError, match=r"best\.json") as caught:
-        Recomposition.from_dict({**Recomposition().to_dict(), **change}, where="best.json")
+        Combiner.from_dict({**Combiner().to_dict(), **change}, where="best.json")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -167,4 +167,4 @@ def test_damaged_json_is_named(change, said):
 @pytest.mark.parametrize("record", [None, [], "text", {}, {"blend": 0.0}])
 def test_json_of_another_shape_is_named(record):
     with pytest.raises(UserError, match=r"best\.json is damaged: a recomposition holds temperatures"):
-        Recomposition.from_dict(record, where="best.json")
+        Combiner.from_dict(record, where="best.json")

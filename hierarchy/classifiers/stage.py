@@ -281,7 +281,7 @@ class Stage(ABC):
         return {name: cls.load(folder / name, networks) for name in names}
 
 
-def ask(stages: Mapping[str, Stage], pixels: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+def predict_stages(stages: Mapping[str, Stage], pixels: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Ask all stages about the same faces; a network that several of them share is asked once.
 
     Args:

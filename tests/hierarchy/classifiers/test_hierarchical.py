@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier, as_probabilities
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
 
 SEVEN = {name: taxonomy.exclude(["contempt"]) for name, taxonomy in TAXONOMIES.items()}

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.stage import Stage, predict_stages
 from fer_hierarchy.hierarchy.config import EvaluationConfig
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
 from fer_hierarchy.hierarchy.evaluation import metrics
 from fer_hierarchy.hierarchy.evaluation.calibration import logit_adjust
 from fer_hierarchy.hierarchy.evaluation.significance import mcnemar, paired_bootstrap
-from fer_hierarchy.hierarchy.stage import Stage, ask
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, Taxonomy
 
 
@@ -57,7 +57,7 @@ def predict(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray,
         rows: Manifest rows.
     """
     composer = HierarchicalClassifier(taxonomy)
-    said = ask(stages, pixels, rows.index.to_numpy())
+    said = predict_stages(stages, pixels, rows.index.to_numpy())
     if FLAT in said:
         answer = said[FLAT]
         gate, specialists = composer.imply(answer)
@@ -70,7 +70,7 @@ def predict(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray,
     )
 
 
-def judge(
+def score_predictions(
     predictions: Predictions,
     prior: np.ndarray,
     config: EvaluationConfig,

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fer_hierarchy.hierarchy.classifiers.predictions import predict, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.config import EvaluationConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.judging import judge, predict, prediction_table
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -63,7 +63,7 @@ def uniform(taxonomy):
 
 def judged(taxonomy, mode, config=QUICK, **kwargs):
     said = predict(stages(taxonomy, mode), taxonomy, PIXELS, rows_of(taxonomy, **kwargs))
-    return said, judge(said, uniform(taxonomy), config, seed=0)
+    return said, score_predictions(said, uniform(taxonomy), config, seed=0)
 
 
 @pytest.mark.parametrize("mode", ["hierarchical", "flat"])
@@ -142,7 +142,7 @@ def test_a_specialist_is_scored_on_all_faces_of_its_group_whatever_the_gate_said
     made = stages(SEVEN, "hierarchical")
     made["valence"] = TableStage(SEVEN.group_names, 0, certain=np.zeros(len(PIXELS), int))  # sends nobody to negative
     said = predict(made, SEVEN, PIXELS, rows_of(SEVEN))
-    record = judge(said, uniform(SEVEN), QUICK, seed=0)
+    record = score_predictions(said, uniform(SEVEN), QUICK, seed=0)
     assert record["stages"]["negative"]["n"] == FACES * 4 // 7
     assert record["stages"]["positive"]["n"] == FACES * 3 // 7
     assert record["answers"]["hard"]["confusion"] == record["answers"]["soft"]["confusion"]
@@ -162,17 +162,17 @@ def test_a_certain_and_right_gate_makes_all_routings_equal():
 def test_logit_adjustment_uses_the_train_prior():
     said = predict(stages(SEVEN, "flat"), SEVEN, PIXELS, rows_of(SEVEN))
     config = EvaluationConfig(resamples=100, logit_adjustment=1.0)
-    even = judge(said, uniform(SEVEN), config, seed=0)["answers"]
+    even = score_predictions(said, uniform(SEVEN), config, seed=0)["answers"]
     assert even["logit_adjusted"]["confusion"] == even["flat"]["confusion"]
     rare = np.array([0.001 if e == "disgust" else 1.0 for e in SEVEN.emotions])
-    adjusted = judge(said, rare / rare.sum(), config, seed=0)["answers"]["logit_adjusted"]
+    adjusted = score_predictions(said, rare / rare.sum(), config, seed=0)["answers"]["logit_adjusted"]
     disgust = SEVEN.emotions.index("disgust")
     assert sum(row[disgust] for row in adjusted["confusion"]) > sum(row[disgust] for row in even["flat"]["confusion"])
 
 
 def test_the_seed_decides_the_intervals():
     said, record = judged(SEVEN, "flat")
-    again, other = (judge(said, uniform(SEVEN), QUICK, seed=seed) for seed in (0, 1))
+    again, other = (score_predictions(said, uniform(SEVEN), QUICK, seed=seed) for seed in (0, 1))
     assert again == record
     assert other["answers"]["flat"]["top1"] == record["answers"]["flat"]["top1"]
     assert other["answers"]["flat"]["intervals"] != record["answers"]["flat"]["intervals"]
@@ -188,7 +188,9 @@ def test_intervals_draw_whole_subjects_where_they_are_known():
     config = EvaluationConfig(resamples=1000)
     widths = []
     for known in (rows, rows.assign(subject="")):
-        table = judge(dataclasses.replace(said, rows=known), uniform(SEVEN), config, seed=0)["answers"]["flat"]
+        table = score_predictions(dataclasses.replace(said, rows=known), uniform(SEVEN), config, seed=0)["answers"][
+            "flat"
+        ]
         low, high = table["intervals"]["top1"]
         widths.append(high - low)
     assert widths[0] > 1.5 * widths[1]
@@ -226,7 +228,9 @@ def test_the_table_of_groups_of_one_emotion_gives_that_emotion_for_certain():
 def test_emotions_that_no_judged_face_has_do_not_stop_the_judging():
     rows = rows_of(SEVEN)
     rows = rows[rows["emotion"].isin(["happy", "surprise"])]
-    record = judge(predict(stages(SEVEN, "hierarchical"), SEVEN, PIXELS, rows), uniform(SEVEN), QUICK, seed=0)
+    record = score_predictions(
+        predict(stages(SEVEN, "hierarchical"), SEVEN, PIXELS, rows), uniform(SEVEN), QUICK, seed=0
+    )
     assert set(record["stages"]) == {"valence", "positive"}
     assert record["answers"]["soft"]["n"] == len(rows)
     json.dumps(record, allow_nan=False)

@@ -5,7 +5,7 @@ It is trained like a flat network on the composed answer (see `models.heads`); t
 
 import numpy as np
 
-from fer_hierarchy.hierarchy.stage import Stage
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.taxonomy import TRUNK, Taxonomy
 
 

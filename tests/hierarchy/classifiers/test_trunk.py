@@ -13,17 +13,17 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy import training
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.stage import Stage, predict_stages
+from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, apply_flags
 from fer_hierarchy.hierarchy.data.faces import StageFaces, read_faces
-from fer_hierarchy.hierarchy.ensemble import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.pipeline import settle_before_data
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.stage import Stage, ask
 from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
-from fer_hierarchy.hierarchy.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.models.heads import with_composed_answer
 from tests.conftest import QUICK, draw_face, kill_when, run_program, write_fer_folder
 
@@ -180,7 +180,7 @@ def test_loaded_stages_have_one_network_that_is_asked_once(place: Path, monkeypa
     asked, outputs = [], KerasStage.outputs
     monkeypatch.setattr(KerasStage, "outputs", lambda self, *faces: asked.append(1) or outputs(self, *faces))
     pixels = np.random.default_rng(0).integers(0, 255, (5, 16, 16, 1)).astype(np.uint8)
-    said = ask(stages, pixels, np.array([4, 1, 2]))
+    said = predict_stages(stages, pixels, np.array([4, 1, 2]))
     assert len(asked) == 1
     for name, stage in stages.items():
         assert said[name].shape == (3, len(SEVEN.stage_classes(name)))
@@ -313,7 +313,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, tmp_pa
 def test_the_answer_that_is_composed_of_the_stages_is_the_one_that_was_trained(taxonomy, tmp_path):
     trunk = fit(tmp_path / "s", taxonomy, epochs=1)
     stages = head_stages(trunk, taxonomy)
-    said = ask(stages, VALIDATION.pixels, VALIDATION.rows)
+    said = predict_stages(stages, VALIDATION.pixels, VALIDATION.rows)
     gate = said.pop(taxonomy.gate)
     answer = HierarchicalClassifier(taxonomy).compose(gate, said)
     trained = with_composed_answer(trunk.network, trunk.groups).predict(VALIDATION.pixels.astype(float), verbose=0)
