@@ -28,7 +28,8 @@ if TYPE_CHECKING:  # the command line answers bad arguments before it loads a se
 KERAS, TORCH = ".keras", ".pt"
 # float32 sums in another order stay far below this share of the largest logit.
 _TOLERANCE = 1e-3
-_PROGRAM = "fer_hierarchy.pt_files.convert"
+_PROGRAM = "pt_files.convert"
+_MODULE = f"fer_hierarchy.{_PROGRAM}"
 
 
 def to_torch(keras_model: "keras.Model", torch_model: nn.Module) -> None:
@@ -204,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    parser = OneLineParser(prog=f"python -m {_PROGRAM}", description=__doc__.partition(":")[0], allow_abbrev=False)
+    parser = OneLineParser(prog=f"python -m {_MODULE}", description=__doc__.partition(":")[0], allow_abbrev=False)
     parser.add_argument(
         "source", metavar="SOURCE", type=Path, help="a .keras file, a .pt file, or a run's stage folder"
     )

@@ -22,7 +22,8 @@ from fer_hierarchy.hierarchy.paths import CHECKOUT
 from fer_hierarchy.hierarchy.taxonomy import canonical_emotion
 from fer_hierarchy.pt_files.gan_config import SIDE_STEP, SIZE, GanConfig
 
-PROGRAM = "fer_hierarchy.pt_files.gan"
+PROGRAM = "pt_files.gan"
+MODULE = f"fer_hierarchy.{PROGRAM}"
 _NOT_OURS = ("generated", "limit")  # flags of a run that make no sense here
 
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    command = shlex.join(["python", "-m", PROGRAM, *argv])
+    command = shlex.join(["python", "-m", MODULE, *argv])
     return run_program(PROGRAM, lambda: _run(vars(_parser().parse_args(argv)), command))
 
 
@@ -64,9 +65,9 @@ def _with_size(config: RunConfig) -> RunConfig:
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(
-        prog=f"python -m {PROGRAM}",
+        prog=f"python -m {MODULE}",
         description="Learn one emotion's train faces with a DCGAN and write new ones, for --generated.",
-        epilog=f"example: python -m {PROGRAM} --data data/fer2013 --emotion disgust --out data/generated-disgust",
+        epilog=f"example: python -m {MODULE} --data data/fer2013 --emotion disgust --out data/generated-disgust",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),

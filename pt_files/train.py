@@ -28,7 +28,8 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS
 from fer_hierarchy.pt_files.limits import IDLE, KERAS_ONLY, LOSSES
 
-PROGRAM = "fer_hierarchy.pt_files.train"
+PROGRAM = "pt_files.train"
+MODULE = f"fer_hierarchy.{PROGRAM}"
 _STAGED = "Each takes VALUE for all stages, or STAGE=VALUE,STAGE=VALUE for some (--epochs valence=12,positive=20)."
 _GROUPS = {DataConfig: "data", StageConfig: "training", EvaluationConfig: "evaluation", RunConfig: "run"}
 _PLACES = {
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> None:
     given = vars(_parser().parse_args(argv))
     with notes_on_screen():
-        folder = _train(given, shlex.join(["python", "-m", PROGRAM, *argv]))
+        folder = _train(given, shlex.join(["python", "-m", MODULE, *argv]))
     print(f"report: {folder / 'report.html'}")
 
 
@@ -109,10 +110,10 @@ def _settings(given: dict[str, Any], results: Path) -> RunConfig:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog=f"python -m {PROGRAM}",
-        usage=f"python -m {PROGRAM} [--mode flat|hierarchical] [--data PATH] [flags]",
+        prog=f"python -m {MODULE}",
+        usage=f"python -m {MODULE} [--mode flat|hierarchical] [--data PATH] [flags]",
         description=f"Train with PyTorch what {COMMAND[-1]} trains with Keras; the run folders can be compared.",
-        epilog=f"example: python -m {PROGRAM} --mode flat --data data/fer2013 --name flat-torch",
+        epilog=f"example: python -m {MODULE} --mode flat --data data/fer2013 --name flat-torch",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),

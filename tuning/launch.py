@@ -23,7 +23,8 @@ from fer_hierarchy.hierarchy.paths import CALL, CHECKOUT, COMMAND
 from fer_hierarchy.tuning.address import LAST_PORT, Address
 from fer_hierarchy.tuning.study import STUDIES, STUDY
 
-PROGRAM = "fer_hierarchy.tuning.launch"
+PROGRAM = "tuning.launch"
+MODULE = f"fer_hierarchy.{PROGRAM}"
 MOST_WORKERS = 256
 CORE_LIMITS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
@@ -109,8 +110,8 @@ def _placed(study: str, studies: Path) -> tuple[str, Path]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog=f"python -m {PROGRAM}",
-        usage=f"python -m {PROGRAM} --workers N --name NAME [flags of {COMMAND[-1]} --mode tune]",
+        prog=f"python -m {MODULE}",
+        usage=f"python -m {MODULE} --workers N --name NAME [flags of {COMMAND[-1]} --mode tune]",
         description="Start a search's chief and several workers on this machine.",
         epilog=f"{CALL} --mode tune --help shows all flags of a search; they are handed to the chief.",
         allow_abbrev=False,

@@ -402,7 +402,7 @@ def test_taken_name_is_refused():
     def compact_resnet():
         raise AssertionError
 
-    with pytest.raises(ValueError, match=r"'compact_resnet' is taken by models\.compact_resnet"):
+    with pytest.raises(ValueError, match=r"'compact_resnet' is taken by fer_hierarchy\.models\.compact_resnet"):
         register_model(smallest=8)(compact_resnet)
 
 

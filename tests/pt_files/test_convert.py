@@ -44,7 +44,7 @@ def refused(capsys):
         out, err = capsys.readouterr()
         assert out == ""
         assert err.count("\n") == 1
-        assert err.startswith("fer_hierarchy.pt_files.convert: error: ")
+        assert err.startswith("pt_files.convert: error: ")
         return err
 
     return run

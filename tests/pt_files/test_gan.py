@@ -145,7 +145,7 @@ def test_bad_input_is_one_line(data, tmp_path, capsys, flags, said):
     assert make(data, tmp_path / "made", *flags) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
     assert len(errors) == 1
-    assert errors[0].startswith("fer_hierarchy.pt_files.gan: error: ")
+    assert errors[0].startswith("pt_files.gan: error: ")
     assert said in errors[0]
     assert not any(tmp_path.iterdir())
 

@@ -185,7 +185,7 @@ def error_of(capsys, *argv: object) -> str:
     code = main([str(word) for word in argv])
     said = capsys.readouterr().err.splitlines()
     assert code == 2
-    assert said[-1].startswith("fer_hierarchy.pt_files.train: error: ")
+    assert said[-1].startswith("pt_files.train: error: ")
     assert not [line for line in said[:-1] if not line.startswith("note: ")]
     return said[-1]
 

@@ -133,7 +133,7 @@ def test_a_death_between_the_last_look_and_the_end_is_told_of(run, capfd, monkey
 def test_when_all_workers_die_it_says_so(run, tmp_path, capfd):
     assert run("forlorn") == 2
     shown = capfd.readouterr()
-    assert "fer_hierarchy.tuning.launch: error: all workers have died and the chief waits in vain" in shown.err
+    assert "tuning.launch: error: all workers have died and the chief waits in vain" in shown.err
     assert "--resume forlorn" in shown.err
     assert "[chief] chief has saved" in shown.out
     assert not alive(tmp_path)
@@ -199,12 +199,12 @@ def test_workers_are_told_the_name_that_a_study_of_drawn_faces_gets(run, tmp_pat
         (("--workers", "2", "--name", "a", "--resume", "b"), "one of them"),
         (
             ("--workers", "2", "--name", "a", "--mode", "flat"),
-            "tuning.launch starts searches only",
+            "--mode: tuning.launch starts searches only",
         ),
-        (("--workers", "2", "--name", "a", "--oracle", "x:1"), "--oracle is set by fer_hierarchy.tuning.launch"),
+        (("--workers", "2", "--name", "a", "--oracle", "x:1"), "--oracle is set by tuning.launch"),
         (
             ("--workers", "2", "--name", "a", "--distributed", "chief"),
-            "--distributed is set by fer_hierarchy.tuning.launch",
+            "--distributed is set by tuning.launch",
         ),
     ],
 )
