@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.crossval import find_crossval, read_crossval
 from fer_hierarchy.hierarchy.crossval_training import read_folds
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
@@ -14,6 +13,7 @@ from fer_hierarchy.hierarchy.evaluation.crossval_table import crossval_table, po
 from fer_hierarchy.hierarchy.grid import read_states
 from fer_hierarchy.hierarchy.grid_training import outcome
 from fer_hierarchy.hierarchy.paths import CALL
+from fer_hierarchy.hierarchy.runs import run_folder
 
 _LONGEST_NAMES = 120  # letters
 
@@ -43,7 +43,7 @@ def compare(names: Sequence[str], *, name: str | None, resamples: int, seed: int
     stem = name or "compare-" + "-vs-".join(one.name for one in crossvals)[:_LONGEST_NAMES]
     if table["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    with runs.new_folder(results, stem if name else runs.free_name(stem, results)) as folder:
+    with run_folder.new_folder(results, stem if name else run_folder.free_name(stem, results)) as folder:
         write_crossval_comparison(folder, table)
     return folder
 

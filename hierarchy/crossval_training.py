@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy import crossval, runs
+from fer_hierarchy.hierarchy import crossval
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.crossval_report import write_crossval_report
 from fer_hierarchy.hierarchy.grid import SEED, Grid
 from fer_hierarchy.hierarchy.grid_training import Job, Look, resume_grid, train_grid
+from fer_hierarchy.hierarchy.runs import run_folder
 
 FOLDS = "folds.csv"
 COLUMNS = ("row", "subject", "repeat", "fold")
@@ -110,7 +111,7 @@ def check_folds(path: Path, saved: pd.DataFrame, expected: pd.DataFrame, *, by: 
 
 
 def _begin(folder: Path, planned: Grid, looks: Sequence[Look]) -> None:
-    runs.write_table(folder / FOLDS, fold_table(planned, looks))
+    run_folder.write_table(folder / FOLDS, fold_table(planned, looks))
 
 
 def _check(folder: Path, planned: Grid, looks: Sequence[Look]) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.config import SECTIONS, RunConfig, StageConfig, apply_flags, differences, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.transfer import resolve_weights
 
 GRID = "grid.json"
@@ -243,13 +243,13 @@ def find_grid(grid: str, results: Path, *, kind: str = KIND) -> Path:
 def kind_of(folder: Path) -> str | None:
     """Which mode made the grid in a folder; None where there is none, or a damaged one."""
     try:
-        return str(runs.read_json(folder / GRID).get("kind", KIND))
+        return str(run_folder.read_json(folder / GRID).get("kind", KIND))
     except UserError:
         return None
 
 
 def _is_run(places: Sequence[Path]) -> bool:
-    return any((place / runs.CONFIG).is_file() for place in places)
+    return any((place / run_folder.CONFIG).is_file() for place in places)
 
 
 def read_grid(folder: Path) -> Grid:
@@ -258,7 +258,7 @@ def read_grid(folder: Path) -> Grid:
     Raises:
         UserError: It is damaged.
     """
-    record = runs.read_json(folder / GRID)
+    record = run_folder.read_json(folder / GRID)
     try:
         if record["format"] != FORMAT:
             raise UserError(f"{folder / GRID}: format {record['format']!r} is not the {FORMAT} that this version reads")
@@ -276,7 +276,7 @@ def _read_cell(record: Mapping[str, Any], folder: Path) -> Cell:
 
 def read_states(folder: Path) -> dict[str, dict[str, str]]:
     """What grid.json holds of each cell beside its settings: `fingerprint` of its faces, `error` where it failed."""
-    cells = runs.read_json(folder / GRID)["cells"]
+    cells = run_folder.read_json(folder / GRID)["cells"]
     return {cell["name"]: {key: cell[key] for key in ("fingerprint", "error") if key in cell} for cell in cells}
 
 
@@ -287,7 +287,7 @@ def write_grid(folder: Path, grid: Grid, states: Mapping[str, Mapping[str, str]]
         for cell in grid.cells
     ]
     record = {"format": FORMAT, "kind": grid.kind, "command": grid.command, "axes": grid.axes, "cells": cells}
-    runs.write_json(folder / GRID, record)
+    run_folder.write_json(folder / GRID, record)
 
 
 def refuse_changes(folder: Path, flags: Mapping[str, Any], axes: Sequence[str]) -> None:

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy import pipeline, runs
+from fer_hierarchy.hierarchy import pipeline
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
-from fer_hierarchy.hierarchy.data.shown_faces import faces_of_run
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.comparison import load_run
 from fer_hierarchy.hierarchy.evaluation.grid_table import GridCell, grid_table
@@ -26,6 +25,8 @@ from fer_hierarchy.hierarchy.evaluation.report import write_grid_report
 from fer_hierarchy.hierarchy.grid import Cell, Grid, read_grid, read_states, write_grid
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
 from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
 from fer_hierarchy.hierarchy.transfer import check_unseen
 
 TABLE = "table.csv"
@@ -109,8 +110,8 @@ def train_grid(
         UserError: Bad data or settings, before anything is trained; or, at the end, that cells failed.
         KeyboardInterrupt: With the words that say how to go on.
     """
-    runs.check_writable(results)
-    runs.check_name(name, results)
+    run_folder.check_writable(results)
+    run_folder.check_name(name, results)
     looks = _look_over(grid, stage_type)
     dataset = "+".join(dict.fromkeys(look.dataset for look in looks))
     stem = name or job.stem(grid, dataset)
@@ -118,7 +119,7 @@ def train_grid(
         stem = stem if SYNTHETIC in stem else f"{SYNTHETIC}-{stem}"
         cells = (dataclasses.replace(cell, name=f"{SYNTHETIC}-{cell.name}") for cell in grid.cells)
         grid = dataclasses.replace(grid, cells=tuple(cells))
-    folder = runs.create_folder(results, stem if name else runs.free_name(stem, results))
+    folder = run_folder.create_folder(results, stem if name else run_folder.free_name(stem, results))
     states = {cell.name: {"fingerprint": look.fingerprint} for cell, look in zip(grid.cells, looks, strict=True)}
     job.begin(folder, grid, looks)
     write_grid(folder, grid, states)
@@ -192,7 +193,7 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], states: Stat
                 write_grid(folder, grid, states)
                 trained += 1
             cells.append(outcome(folder, cell, states[cell.name]))
-            runs.write_table(folder / TABLE, grid_table(cells))
+            run_folder.write_table(folder / TABLE, grid_table(cells))
             gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
         job.report(folder, grid, cells)
     failed = [cell.name for cell in cells if cell.run is None]
@@ -205,7 +206,7 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], states: Stat
 
 
 def _finished(place: Path) -> bool:
-    return (place / runs.METRICS).is_file() and (place / REPORT).is_file()
+    return (place / run_folder.METRICS).is_file() and (place / REPORT).is_file()
 
 
 def _pace(spent: float, trained: int, left: int) -> str:
@@ -222,9 +223,9 @@ def _train_and_note(
         _train(folder / cell.name, cell, stage_type, logs=logs / folder.name)
     except UserError as error:
         cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in runs.FULL_OR_LOCKED:
-            raise runs.unwritable(cause, folder, _way_on(folder, kind, logs)) from cause
-        if not (folder / cell.name / runs.CONFIG).is_file():  # nothing was trained: bad data or settings
+        if isinstance(cause, OSError) and cause.errno in run_folder.FULL_OR_LOCKED:
+            raise run_folder.unwritable(cause, folder, _resume_hint(folder, kind, logs)) from cause
+        if not (folder / cell.name / run_folder.CONFIG).is_file():  # nothing was trained: bad data or settings
             raise
         state["error"] = str(error)
         log.warning("cell %s failed: %s", cell.name, error)
@@ -233,8 +234,8 @@ def _train_and_note(
 def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> None:
     config = dataclasses.replace(cell.config, name=cell.name)
     shown = place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
-    command = shlex.join([*COMMAND, "--config", str(shown / runs.CONFIG)])
-    if (place / runs.CONFIG).is_file():
+    command = shlex.join([*COMMAND, "--config", str(shown / run_folder.CONFIG)])
+    if (place / run_folder.CONFIG).is_file():
         pipeline.resume_run(str(place), stage_type, flags={}, results=place.parent, logs=logs, command=command)
         return
     if place.exists():  # killed before its configuration was written: there is nothing to go on with
@@ -255,10 +256,10 @@ def _resumable(folder: Path, kind: str, logs: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_way_on(folder, kind, logs)) from None
+        raise KeyboardInterrupt(_resume_hint(folder, kind, logs)) from None
 
 
-def _way_on(folder: Path, kind: str, logs: Path) -> str:
+def _resume_hint(folder: Path, kind: str, logs: Path) -> str:
     """The command that goes on with a grid, as it can be pasted."""
     grid = folder.name if folder.parent == RESULTS else str(folder)
     flags = [] if logs == LOGS else ["--logs", str(logs)]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.config import EvaluationConfig
@@ -19,7 +18,8 @@ from fer_hierarchy.hierarchy.evaluation import comparison
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities, geometric_mean
 from fer_hierarchy.hierarchy.evaluation.report import write_run_report
-from fer_hierarchy.hierarchy.finished import VALIDATION_PREDICTIONS, headline, refuse_evaluation
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, headline, refuse_evaluation
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED
 
 MODE = "ensemble"
@@ -46,15 +46,15 @@ def pool_runs(
     Raises:
         UserError: A run is not finished or has no networks, or they were judged on other rows or classes.
     """
-    runs.check_writable(results)
-    runs.check_name(name, results)
-    folders = [runs.find_run(run, results) for run in names]
+    run_folder.check_writable(results)
+    run_folder.check_name(name, results)
+    folders = [run_folder.find_run(run, results) for run in names]
     for folder in folders:
         refuse_evaluation(folder)
     records = [comparison.load_run(folder) for folder in folders]
     test = comparison.common_answers(records)
     lead = next((record for record in records if record.metrics["mode"] != FLAT), records[0])
-    config = runs.read_config(lead.folder)
+    config = run_folder.read_config(lead.folder)
     stem = name or "ensemble-" + "-and-".join(record.name for record in records)[:120]
     said = _pooled(test, _rows(test[0], records[0]), lead)
     counts = lead.metrics["data"]["counts"]["train"]
@@ -62,7 +62,7 @@ def pool_runs(
     judging = EvaluationConfig(resamples=resamples)
     record = {
         **{key: lead.metrics[key] for key in _SHARED_FACTS},
-        "run": runs.free_name(stem, results),
+        "run": run_folder.free_name(stem, results),
         "mode": MODE,
         "framework": "+".join(dict.fromkeys(record.metrics.get("framework", "keras") for record in records)),
         "synthetic": any(record.metrics["synthetic"] for record in records),
@@ -78,15 +78,15 @@ def pool_runs(
         "cost": _cost(records),
         "notes": [f"Geometric mean of the runs {', '.join(member.name for member in records)}."],
     }
-    with runs.new_folder(results, record["run"]) as folder:
-        runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
-        runs.write_table(folder / runs.PREDICTIONS, prediction_table(said))
+    with run_folder.new_folder(results, record["run"]) as folder:
+        run_folder.write_json(folder / run_folder.ENVIRONMENT, run_folder.environment(command))
+        run_folder.write_table(folder / run_folder.PREDICTIONS, prediction_table(said))
         validation = _validation(records, lead)
         if validation is not None:
-            runs.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(validation))
+            run_folder.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(validation))
             record["validation"] = _summary(validation)
-        runs.write_json(folder / runs.METRICS, record)
-        runs.write_json(folder / runs.CONFIG, {**config.to_dict(), "name": record["run"]})
+        run_folder.write_json(folder / run_folder.METRICS, record)
+        run_folder.write_json(folder / run_folder.CONFIG, {**config.to_dict(), "name": record["run"]})
         write_run_report(folder, faces=None)
     print(headline(record))
     return folder
@@ -95,7 +95,7 @@ def pool_runs(
 def _pooled(tables: Sequence[pd.DataFrame], rows: pd.DataFrame, lead: comparison.RunRecord) -> Predictions:
     """The pooled answer to the faces of `tables`, which stand in the same order."""
     columns = [f"p_{emotion}" for emotion in lead.classes]
-    answers = [as_probabilities(table[columns], len(columns), runs.PREDICTIONS) for table in tables]
+    answers = [as_probabilities(table[columns], len(columns), run_folder.PREDICTIONS) for table in tables]
     answer = geometric_mean(answers, least=_LEAST)
     gate, specialists = HierarchicalClassifier(lead.taxonomy).imply(answer)
     return Predictions(

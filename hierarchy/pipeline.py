@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, predict, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, single_face_latency
 from fer_hierarchy.hierarchy.config import (
@@ -29,23 +28,24 @@ from fer_hierarchy.hierarchy.data.audit_report import write_audit
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.sampling import class_prior
-from fer_hierarchy.hierarchy.data.shown_faces import faces_of_run
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.evaluation import comparison
 from fer_hierarchy.hierarchy.evaluation.features import FEATURES, feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.report import write_comparison, write_run_report
-from fer_hierarchy.hierarchy.finished import (
+from fer_hierarchy.hierarchy.paths import CALL, LOGS
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
+from fer_hierarchy.hierarchy.runs.run_results import (
     VALIDATION_PREDICTIONS,
     check_same_faces,
     headline,
     read_metrics,
     refuse_evaluation,
+    resume_hint,
     split_table,
-    way_on,
 )
-from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
-from fer_hierarchy.hierarchy.paths import CALL, LOGS
+from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
 from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.teacher import check_teachers, note_teachers
@@ -76,13 +76,13 @@ def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs
         UserError: Bad data, settings, or a place that cannot be written.
         KeyboardInterrupt: With the words that say how to go on.
     """
-    runs.check_writable(results)
-    runs.check_name(config.name, results)
-    with runs.collect_notes() as notes:
+    run_folder.check_writable(results)
+    run_folder.check_name(config.name, results)
+    with run_folder.collect_notes() as notes:
         config = settle_before_data(config, stage_type)
         faces = read_faces(config)
         config = _settle(config, faces, results)
-        with runs.new_folder(results, config.name) as folder:
+        with run_folder.new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
         with _resumable(config, folder, logs):
             return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
@@ -104,18 +104,19 @@ def resume_run(
     Raises:
         UserError: Other flags, other data, another framework, or damaged files.
     """
-    folder = runs.find_run(run, results)
+    folder = run_folder.find_run(run, results)
     refuse_evaluation(folder)
-    config = runs.read_config(folder)
+    config = run_folder.read_config(folder)
     if config.framework != stage_type.framework:
-        raise UserError(f"--resume {run}: it was started with {config.framework}; {way_on(folder, config.framework)}")
+        hint = resume_hint(folder, config.framework)
+        raise UserError(f"--resume {run}: it was started with {config.framework}; {hint}")
     changed = differences(config, apply_flags(config, flags))
     if changed:
         raise UserError(f"--resume {run}: it was started with other settings ({'; '.join(changed)}); leave them out")
-    with runs.collect_notes() as notes, _resumable(config, folder, logs):
+    with run_folder.collect_notes() as notes, _resumable(config, folder, logs):
         faces = read_faces(config)
         check_same_faces(folder, faces)
-        first = runs.read_json(folder / runs.ENVIRONMENT)
+        first = run_folder.read_json(folder / run_folder.ENVIRONMENT)
         command = first.get("command", command)
         return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
 
@@ -150,11 +151,11 @@ def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
 
 def _write_start(folder: Path, config: RunConfig, faces: Faces, command: str) -> None:
     """What a run is about; config.json comes last, because it is what makes a folder a run."""
-    runs.write_json(folder / runs.ENVIRONMENT, runs.environment(command))
-    runs.write_table(folder / runs.SPLITS, split_table(faces))
+    run_folder.write_json(folder / run_folder.ENVIRONMENT, run_folder.environment(command))
+    run_folder.write_table(folder / run_folder.SPLITS, split_table(faces))
     if len(faces.images.bad):
-        runs.write_table(folder / runs.BAD, faces.images.bad)
-    runs.write_json(folder / runs.CONFIG, config.to_dict())
+        run_folder.write_table(folder / run_folder.BAD, faces.images.bad)
+    run_folder.write_json(folder / run_folder.CONFIG, config.to_dict())
 
 
 def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
@@ -171,10 +172,10 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     check_teachers_unseen(config.data.teachers, test_hashes, validation_hashes)
     check_searched(config.searched, test_hashes)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
-    name = config.name or runs.default_name(config, dataset, results)
+    name = config.name or run_folder.default_name(config, dataset, results)
     if faces.synthetic and SYNTHETIC not in name:
         name = f"{SYNTHETIC}-{name}"
-        runs.check_name(name, results)
+        run_folder.check_name(name, results)
     return dataclasses.replace(with_epochs(config, faces), name=name)
 
 
@@ -203,14 +204,14 @@ def _train_and_judge(
     logs: Path,
     command: str,
 ) -> Path:
-    with runs.log_to(logs / folder.name):
+    with run_folder.log_to(logs / folder.name):
         log.info("%s in %s", command, folder)
         stage_type.prepare(config)
         note_teachers(config.data)
         note_first_weights({name: config.for_stage(name).weights for name in faces.taxonomy.stages(config.mode)})
         stages = train_stages(folder, config, stage_type, faces, logs / folder.name)
         record = predict_and_score(folder, config, faces, stages, command=command)
-        runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
+        run_folder.write_json(folder / run_folder.METRICS, {**record, "notes": notes})
         write_run_report(folder, faces=faces.pixels_of)
         log.info("%s", headline(record))
         print(headline(record))
@@ -225,8 +226,8 @@ def predict_and_score(
         split: predict(stages, faces.taxonomy, faces.images.pixels, faces.split(split))
         for split in ("validation", "test")
     }
-    runs.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(said["validation"]))
-    runs.write_table(folder / runs.PREDICTIONS, prediction_table(said["test"]))
+    run_folder.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(said["validation"]))
+    run_folder.write_table(folder / run_folder.PREDICTIONS, prediction_table(said["test"]))
     _write_feature_maps(folder, config, faces, stages)
     train = faces.stage_view(FLAT, "train")
     prior = class_prior(train.labels[~train.generated], len(faces.taxonomy.emotions))
@@ -250,7 +251,7 @@ def _write_feature_maps(folder: Path, config: RunConfig, faces: Faces, stages: M
             rows = rows[[label >= 0 for label in faces.taxonomy.stage_labels(name, rows["emotion"])]]
             features = stage.features(faces.images.pixels, rows.index.to_numpy())
             table = feature_map(rows["id"].tolist(), rows["emotion"].tolist(), features, seed=config.seed)
-            runs.write_table(folder / runs.STAGES / name / FEATURES, table)
+            run_folder.write_table(folder / run_folder.STAGES / name / FEATURES, table)
 
 
 def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[str, Any]:
@@ -311,15 +312,15 @@ def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]
 @contextlib.contextmanager
 def _resumable(config: RunConfig, folder: Path, logs: Path) -> Iterator[None]:
     """Say how to go on with a training after Ctrl-C, a full disk or a lack of memory."""
-    way = way_on(folder, config.framework, "--mode", config.mode, *([] if logs == LOGS else ["--logs", str(logs)]))
+    way = resume_hint(folder, config.framework, "--mode", config.mode, *([] if logs == LOGS else ["--logs", str(logs)]))
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(way) from None
     except OSError as error:
-        if error.errno not in runs.FULL_OR_LOCKED:
+        if error.errno not in run_folder.FULL_OR_LOCKED:
             raise
-        raise runs.unwritable(error, folder, way) from error
+        raise run_folder.unwritable(error, folder, way) from error
     except NoRoomError as error:
         raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
 
@@ -344,15 +345,15 @@ def evaluate_run(
     Raises:
         UserError: No finished run, data that shares no emotion with it, or a composition of another run.
     """
-    runs.check_writable(results)
-    runs.check_name(name, results)
-    source = runs.find_run(run, results)
+    run_folder.check_writable(results)
+    run_folder.check_name(name, results)
+    source = run_folder.find_run(run, results)
     refuse_evaluation(source)
     trained = read_metrics(source)
-    config = runs.read_config(source)
+    config = run_folder.read_config(source)
     taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
     tuned = None if composition is None else read_tuned(composition, source, results)
-    with runs.collect_notes() as notes:
+    with run_folder.collect_notes() as notes:
         data = dataclasses.replace(
             resolve_data(data),
             image_size=config.data.image_size,
@@ -361,13 +362,13 @@ def evaluate_run(
             taxonomy=config.data.taxonomy,
         )
         given = {"with_depth": config.reads_depth, "seed": config.seed, "splits": splits}
-        faces = foreign_faces(data, taxonomy, source, **given)
+        faces = evaluated_faces(data, taxonomy, source, **given)
         faces = tuned.unseen(faces) if tuned else faces
         stem = name or f"{source.name}-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
         if faces.synthetic and SYNTHETIC not in stem:
             stem = f"{SYNTHETIC}-{stem}"
-        config = dataclasses.replace(config, name=runs.free_name(stem, results), data=data, evaluation=evaluation)
-        stages = stage_type.load_all(source / runs.STAGES, taxonomy.stages(config.mode))
+        config = dataclasses.replace(config, name=run_folder.free_name(stem, results), data=data, evaluation=evaluation)
+        stages = stage_type.load_all(source / run_folder.STAGES, taxonomy.stages(config.mode))
         said = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
         counts = trained["data"]["counts"]["train"]
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
@@ -380,10 +381,10 @@ def evaluate_run(
             "cost": trained["cost"],
             "training": trained["training"],
         }
-        with runs.new_folder(results, config.name) as folder:
+        with run_folder.new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
-            runs.write_table(folder / runs.PREDICTIONS, prediction_table(said))
-            runs.write_json(folder / runs.METRICS, {**record, "notes": notes})
+            run_folder.write_table(folder / run_folder.PREDICTIONS, prediction_table(said))
+            run_folder.write_json(folder / run_folder.METRICS, {**record, "notes": notes})
             write_run_report(folder, faces=faces.pixels_of)
     print(headline(record))
     if tuned:
@@ -399,14 +400,14 @@ def compare_runs(
     Raises:
         UserError: A run is not finished, or the runs were judged on other rows or classes.
     """
-    runs.check_writable(results)
-    runs.check_name(name, results)
-    records = [comparison.load_run(runs.find_run(run, results)) for run in names]
+    run_folder.check_writable(results)
+    run_folder.check_name(name, results)
+    records = [comparison.load_run(run_folder.find_run(run, results)) for run in names]
     table = {**comparison.compare(records, resamples=resamples, seed=seed), "command": command}
     stem = name or "compare-" + "-vs-".join(record["name"] for record in table["runs"])[:120]
     if table["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    with runs.new_folder(results, runs.free_name(stem, results)) as folder:
+    with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
         write_comparison(folder, table, records, faces=partial(faces_of_run, records[0].folder))
     return folder
 
@@ -429,15 +430,15 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
     Raises:
         UserError: The data cannot be read at all.
     """
-    runs.check_writable(results)
-    runs.check_name(name, results)
-    with runs.collect_notes() as notes:
+    run_folder.check_writable(results)
+    run_folder.check_name(name, results)
+    with run_folder.collect_notes() as notes:
         data = resolve_data(data)
         manifest = read_manifest(data)
         images = load_images(manifest, size=AUDIT_SIZE, channels=1, skip_bad=True)
         table = {**audit(images), "depth": _audited_depth(manifest), "command": command, "notes": notes}
         stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
-        with runs.new_folder(results, runs.free_name(stem, results)) as folder:
+        with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
             write_audit(folder, table, images)
     for line in table["pixels"]["known"]:
         print(line)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.stage import HISTORY, RECORD, Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
@@ -16,10 +15,17 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.card import CARD, model_card
 from fer_hierarchy.hierarchy.evaluation.page import to_markdown
 from fer_hierarchy.hierarchy.evaluation.report import write_run_report
-from fer_hierarchy.hierarchy.finished import check_same_faces, headline, read_metrics, refuse_evaluation, split_table
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.pipeline import predict_and_score
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run_results import (
+    check_same_faces,
+    headline,
+    read_metrics,
+    refuse_evaluation,
+    split_table,
+)
 from fer_hierarchy.hierarchy.stage_training import calibrate_stage
 from fer_hierarchy.hierarchy.training import MODEL, save_small_model
 from fer_hierarchy.hierarchy.transfer import weights_name
@@ -55,26 +61,26 @@ def publish_run(
     Raises:
         UserError: No finished run, other data, or a folder that exists or cannot be written.
     """
-    source = runs.find_run(run, results)
+    source = run_folder.find_run(run, results)
     refuse_evaluation(source)
-    trained, config = read_metrics(source), runs.read_config(source)
+    trained, config = read_metrics(source), run_folder.read_config(source)
     if config.framework != KerasStage.framework:
         raise UserError(f"run {source.name} is of {config.framework}; a run of Keras can be published")
     if mirror is not None:
         config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, mirror=mirror))
     moved = {name: place for name in ("data", "ferplus") if (place := getattr(data, name))}
-    with runs.collect_notes() as notes:
+    with run_folder.collect_notes() as notes:
         faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, **moved)))
         check_same_faces(source, faces)
         config = _portable(dataclasses.replace(config, name=out.name), _home(config, trained))
-        with runs.new_folder(out.parent, out.name) as folder:
+        with run_folder.new_folder(out.parent, out.name) as folder:
             _write_facts(folder, source, config, faces, _home(config, trained), command)
             stages = _small_stages(folder, source, config, faces)
-            told = runs.read_json(folder / runs.ENVIRONMENT)["command"]
+            told = run_folder.read_json(folder / run_folder.ENVIRONMENT)["command"]
             record = predict_and_score(folder, config, faces, stages, command=told)
             every = [_placeless(note) for note in dict.fromkeys([*trained.get("notes", ()), *notes])]
             record = {**record, "published": _published(folder, source), "notes": every}
-            runs.write_json(folder / runs.METRICS, record)
+            run_folder.write_json(folder / run_folder.METRICS, record)
             write_run_report(folder, faces=None)
             with atomic_write(folder / CARD) as temporary:
                 temporary.write_text(to_markdown(model_card(record, config.to_dict()), folder), encoding="utf-8")
@@ -84,29 +90,29 @@ def publish_run(
 
 def _write_facts(folder: Path, source: Path, config: RunConfig, faces: Faces, dataset: str, command: str) -> None:
     """Configuration, splits, and the environment of the training, with both commands that it takes."""
-    environment = runs.read_json(source / runs.ENVIRONMENT)
+    environment = run_folder.read_json(source / run_folder.ENVIRONMENT)
     commands = (environment.get("command", ""), command)
     environment["command"] = "\n".join(portable_command(text, dataset) for text in commands)
-    runs.write_json(folder / runs.ENVIRONMENT, environment)
-    runs.write_table(folder / runs.SPLITS, split_table(faces))
-    runs.write_json(folder / runs.CONFIG, config.to_dict())
+    run_folder.write_json(folder / run_folder.ENVIRONMENT, environment)
+    run_folder.write_table(folder / run_folder.SPLITS, split_table(faces))
+    run_folder.write_json(folder / run_folder.CONFIG, config.to_dict())
 
 
 def _small_stages(folder: Path, source: Path, config: RunConfig, faces: Faces) -> dict[str, Stage]:
     """Every stage of the run with small weights, calibrated on what they answer."""
-    for place in sorted(path for path in (source / runs.STAGES).iterdir() if path.is_dir()):
-        target = folder / runs.STAGES / place.name
+    for place in sorted(path for path in (source / run_folder.STAGES).iterdir() if path.is_dir()):
+        target = folder / run_folder.STAGES / place.name
         target.mkdir(parents=True)
-        record = runs.read_json(place / RECORD)
-        runs.write_json(target / RECORD, {**record, "mirror": config.evaluation.mirror, "record": _named(record)})
+        record = run_folder.read_json(place / RECORD)
+        run_folder.write_json(target / RECORD, {**record, "mirror": config.evaluation.mirror, "record": _named(record)})
         if (place / HISTORY).is_file():
             shutil.copy(place / HISTORY, target / HISTORY)
         if record.get("columns") is None:
             save_small_model(KerasStage.load_network(place), target / MODEL)
-    stages = KerasStage.load_all(folder / runs.STAGES, faces.taxonomy.stages(config.mode))
+    stages = KerasStage.load_all(folder / run_folder.STAGES, faces.taxonomy.stages(config.mode))
     for name, stage in stages.items():
         calibrate_stage(stage, config, faces)
-        stage.save(folder / runs.STAGES / name)
+        stage.save(folder / run_folder.STAGES / name)
     return stages
 
 
@@ -171,5 +177,5 @@ def _placeless(text: str) -> str:
 
 def _published(folder: Path, source: Path) -> dict[str, Any]:
     """What was made of which run, and how much of it there is."""
-    weights = sorted((folder / runs.STAGES).glob("*/*.keras"))
+    weights = sorted((folder / run_folder.STAGES).glob("*/*.keras"))
     return {"run": source.name, "weights": "float16", "bytes": sum(path.stat().st_size for path in weights)}

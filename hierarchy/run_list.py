@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.stage import HISTORY
 from fer_hierarchy.hierarchy.config import (
     TRAINING_MODES,
@@ -22,6 +21,7 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.grid import GRID, KIND, kind_of
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.transfer import weights_name
 from fer_hierarchy.hierarchy.wording import UNKNOWN, millions, mode_words, points
@@ -77,14 +77,14 @@ def run_table(results: Path) -> pd.DataFrame:
 
 def _folders(results: Path) -> list[Path]:
     grids = [path.parent for path in results.glob(f"*/{GRID}") if kind_of(path.parent) == KIND]
-    return sorted(path.parent for place in (results, *grids) for path in place.glob(f"*/{runs.CONFIG}"))
+    return sorted(path.parent for place in (results, *grids) for path in place.glob(f"*/{run_folder.CONFIG}"))
 
 
 def _row(folder: Path, results: Path) -> dict[str, Any] | None:
     """What is known of a run; None of an evaluation, an ensemble, or what cannot be read."""
     try:
-        config = runs.read_config(folder)
-        record = runs.read_json(folder / runs.METRICS) if (folder / runs.METRICS).is_file() else None
+        config = run_folder.read_config(folder)
+        record = run_folder.read_json(folder / run_folder.METRICS) if (folder / run_folder.METRICS).is_file() else None
     except UserError:
         return None
     if record is not None and record.get("mode") not in TRAINING_MODES:
@@ -110,7 +110,7 @@ def _row(folder: Path, results: Path) -> dict[str, Any] | None:
 
 def _histories(folder: Path) -> dict[str, pd.DataFrame]:
     found = {}
-    for path in sorted((folder / runs.STAGES).glob(f"*/{HISTORY}")):
+    for path in sorted((folder / run_folder.STAGES).glob(f"*/{HISTORY}")):
         try:
             found[path.parent.name] = pd.read_csv(path)
         except (OSError, ValueError):

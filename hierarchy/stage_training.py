@@ -3,12 +3,12 @@
 import zlib
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.stage import RECORD, Stage
 from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.teacher import Lessons, ask_teachers
 
@@ -25,7 +25,7 @@ def train_stages(
         faces: What they learn from; only train and validation are looked at.
         logs: Where TensorBoard's files go.
     """
-    home, names = folder / runs.STAGES, faces.taxonomy.stages(config.mode)
+    home, names = folder / run_folder.STAGES, faces.taxonomy.stages(config.mode)
     networks = [TRUNK] if config.shares_trunk else names
     missing = [name for name in networks if not (home / name / RECORD).is_file()]
     lessons = ask_teachers(faces, config.data, stage_type) if missing else None

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.predictions import predict
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, StageFaces, as_stage_shares
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.probabilities import geometric_mean
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.hierarchy.wording import duration
 
@@ -42,7 +42,7 @@ def check_teachers(config: RunConfig, taxonomy: Taxonomy) -> None:
 
 
 def _check_teacher(folder: Path, config: RunConfig, taxonomy: Taxonomy) -> None:
-    known, own = _taxonomy(folder), runs.read_config(folder)
+    known, own = _taxonomy(folder), run_folder.read_config(folder)
     lacking = [emotion for emotion in taxonomy.emotions if emotion not in known.emotions]
     if lacking:
         raise UserError(
@@ -117,7 +117,7 @@ def ask_teachers(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> Les
 def _answer(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:
     """(n, emotions) what one teacher says of the train faces, of the emotions that the run knows."""
     train, taxonomy = faces.split("train"), _taxonomy(folder)
-    stages = stage_type.load_all(folder / runs.STAGES, taxonomy.stages(runs.read_config(folder).mode))
+    stages = stage_type.load_all(folder / run_folder.STAGES, taxonomy.stages(run_folder.read_config(folder).mode))
     answer = predict(stages, taxonomy, faces.images.pixels, train).answer
     columns = [taxonomy.emotions.index(emotion) for emotion in faces.taxonomy.emotions]
     return answer[:, columns]
@@ -125,14 +125,14 @@ def _answer(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:
 
 def _cpu_seconds(folder: Path) -> float:
     """What the training of a finished run took, its own teachers left out."""
-    return float(runs.read_json(folder / runs.METRICS).get("cost", {}).get("train_cpu_seconds") or 0)
+    return float(run_folder.read_json(folder / run_folder.METRICS).get("cost", {}).get("train_cpu_seconds") or 0)
 
 
 def _taxonomy(folder: Path) -> Taxonomy:
     """The grouping that a finished run was judged with."""
-    if not (folder / runs.METRICS).is_file() or not (folder / runs.STAGES).is_dir():
+    if not (folder / run_folder.METRICS).is_file() or not (folder / run_folder.STAGES).is_dir():
         raise UserError(f"--teacher {folder.name}: it is no finished run with networks of its own")
     try:
-        return Taxonomy.from_dict(runs.read_json(folder / runs.METRICS)["taxonomy"], name="run")
+        return Taxonomy.from_dict(run_folder.read_json(folder / run_folder.METRICS)["taxonomy"], name="run")
     except KeyError as error:
-        raise UserError(f"--teacher {folder.name}: its {runs.METRICS} is damaged: no {error}") from error
+        raise UserError(f"--teacher {folder.name}: its {run_folder.METRICS} is damaged: no {error}") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, check_value
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs import SPLITS, STAGES, find_run
+from fer_hierarchy.hierarchy.runs.run_folder import SPLITS, STAGES, find_run
 from fer_hierarchy.hierarchy.taxonomy import TRUNK
 from fer_hierarchy.hierarchy.wording import duration
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, stage_priors
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.data.faces import Faces, decode
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 
 VALIDATION = "predictions_validation.csv"
@@ -51,7 +51,7 @@ class TunedComposition:
         """
         if self.flat is None:
             return faces
-        splits = pd.read_csv(self.flat / runs.SPLITS, dtype=str, keep_default_na=False)
+        splits = pd.read_csv(self.flat / run_folder.SPLITS, dtype=str, keep_default_na=False)
         seen = faces.manifest["pixel_hash"].isin(splits.loc[splits["split"] != "test", "pixel_hash"])
         if seen.all():
             raise UserError(f"the flat run {self.flat.name} has trained on every one of these faces; name other data")
@@ -85,10 +85,10 @@ class TunedComposition:
 
     def _ask_flat(self, rows: pd.DataFrame, faces: Faces, stage_type: type[Stage], source: Path) -> np.ndarray:
         """(n, emotions) answer of the flat run, which may want its pictures in another size or colours."""
-        own, other = runs.read_config(self.flat), runs.read_config(source)
+        own, other = run_folder.read_config(self.flat), run_folder.read_config(source)
         if own.framework != stage_type.framework:
             raise UserError(f"the flat run {self.flat.name} is of {own.framework}; needed {stage_type.framework}")
-        stage = stage_type.load(self.flat / runs.STAGES / FLAT)
+        stage = stage_type.load(self.flat / run_folder.STAGES / FLAT)
         if tuple(stage.classes) != faces.taxonomy.emotions:
             raise UserError(f"the flat run {self.flat.name} answers for {', '.join(stage.classes)} only")
         wanted = [(c.reads_depth, *(getattr(c.data, name) for name in _PICTURES)) for c in (own, other)]
@@ -136,7 +136,7 @@ def read_tuned(path: Path, source: Path, results: Path) -> TunedComposition:
     Raises:
         UserError: It is missing, damaged, of another kind or of another run, or its flat run is gone.
     """
-    record = runs.read_json(path)
+    record = run_folder.read_json(path)
     if record.get("kind") != KIND:
         raise UserError(
             f"--composition: {path} is no composition but of kind {record.get('kind')!r}; "
@@ -159,7 +159,7 @@ def read_tuned(path: Path, source: Path, results: Path) -> TunedComposition:
 def _flat_folder(flat: str, fingerprint: str, source: Path, results: Path, path: Path) -> Path:
     """The flat run, beside the hierarchical one or where its name leads."""
     beside = source.parent / flat
-    folder = beside if (beside / runs.CONFIG).is_file() else runs.find_run(flat, results)
+    folder = beside if (beside / run_folder.CONFIG).is_file() else run_folder.find_run(flat, results)
     if not (folder / VALIDATION).is_file() or answers_fingerprint(folder) != fingerprint:
         raise UserError(f"--composition: {folder} is not the flat run that {path} was searched with; search again")
     return folder

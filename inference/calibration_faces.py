@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import stratified
+from fer_hierarchy.hierarchy.runs import run_folder
 
 MOST_FACES = 500  # more move no step by much
 
@@ -30,7 +30,7 @@ def calibration_faces(folder: Path, data: DataConfig) -> np.ndarray:
     Raises:
         UserError: Neither the run's data nor other data can be read, or it has no train faces.
     """
-    config = runs.read_config(folder)
+    config = run_folder.read_config(folder)
     faces = _own_faces(config, data) or read_faces(_elsewhere(config, data))
     rows = faces.split("train")
     if not len(rows):

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
 from fer_hierarchy.hierarchy.config import DataConfig, check_value
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.rows import KINDS
 from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 
@@ -89,7 +89,7 @@ def export(given: Given, _command: str) -> None:
     out = _folder(given, "out")
     run, results = next(iter(given["runs"]), None), given["results"]
     if run is not None:
-        runs.find_run(run, results)
+        run_folder.find_run(run, results)
     from fer_hierarchy.inference import export as exporting
 
     made = exporting.export_run(run, formats, data=data, out=out, results=results)

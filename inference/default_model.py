@@ -7,7 +7,7 @@ from pathlib import Path
 from fer_hierarchy.hierarchy.config import TRAINING_MODES
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import CALL, PUBLISHED
-from fer_hierarchy.hierarchy.runs import CONFIG, METRICS
+from fer_hierarchy.hierarchy.runs.run_folder import CONFIG, METRICS
 
 log = logging.getLogger("hierarchy")
 

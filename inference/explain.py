@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy import finished, runs
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest, resolve_data
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import stratified
-from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
+from fer_hierarchy.hierarchy.runs import run_folder, run_results
+from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.inference.explain_report import Explanation, write_explanation
 from fer_hierarchy.inference.explained import Explained, explain_faces, map_layers_of
@@ -77,10 +77,10 @@ def explain_run(
     Raises:
         UserError: No finished run, faces that cannot be read, or none that the run knows.
     """
-    runs.check_writable(results)
-    runs.check_name(name, results)
+    run_folder.check_writable(results)
+    run_folder.check_name(name, results)
     opened = _opened(run, stage_type, results)
-    with runs.collect_notes() as notes:
+    with run_folder.collect_notes() as notes:
         data = _as_trained(data, opened.config)
         pictures = _pictures(images, opened, data) if images else None
         faces = _faces(opened, data) if _named(data) or not images else None
@@ -100,18 +100,18 @@ def explain_run(
     stem = name or _stem(opened, faces if _named(data) else None)
     if explanation.synthetic and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    with runs.new_folder(results, runs.free_name(stem, results)) as folder:
+    with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
         write_explanation(folder, explanation)
     return folder
 
 
 def _opened(run: str, stage_type: type[Stage], results: Path) -> _Run:
-    folder = runs.find_run(run, results)
-    finished.refuse_evaluation(folder)
-    trained = finished.read_metrics(folder)
-    config = runs.read_config(folder)
+    folder = run_folder.find_run(run, results)
+    run_results.refuse_evaluation(folder)
+    trained = run_results.read_metrics(folder)
+    config = run_folder.read_config(folder)
     taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
-    stages = stage_type.load_all(folder / runs.STAGES, taxonomy.stages(config.mode))
+    stages = stage_type.load_all(folder / run_folder.STAGES, taxonomy.stages(config.mode))
     layers = map_layers_of(stages)
     return _Run(folder=folder, config=config, trained=trained, taxonomy=taxonomy, stages=stages, layers=layers)
 
@@ -135,12 +135,12 @@ def _faces(opened: _Run, data: DataConfig) -> Faces:
     config = opened.config
     if _named(data):
         everything = dataclasses.replace(data, limit=None)  # which faces are looked at is chosen later, of all
-        return foreign_faces(
+        return evaluated_faces(
             everything, opened.taxonomy, opened.folder, with_depth=config.reads_depth, seed=config.seed
         )
     skip_bad = config.data.skip_bad or data.skip_bad
     faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, skip_bad=skip_bad)))
-    finished.check_same_faces(opened.folder, faces)
+    run_results.check_same_faces(opened.folder, faces)
     return faces
 
 
@@ -203,7 +203,7 @@ def _absolute(file: str) -> str:
 
 def _note_seen(rows: pd.DataFrame, folder: Path) -> None:
     """Say which pictures the run has learnt from: what it answers there says nothing of other faces."""
-    splits = finished.read_splits(folder)
+    splits = run_results.read_splits(folder)
     learnt = set(splits.loc[splits["split"] != "test", "pixel_hash"])
     for name in rows.loc[rows["pixel_hash"].isin(learnt), "id"]:
         log.warning("The run trained on %s or chose by it.", name)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.evaluation.page import (
     Beside,
     Block,
@@ -24,6 +23,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     write_page,
 )
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.wording import percent, points, whole
 from fer_hierarchy.inference.explain_figures import FACES_A_SHEET, draw_averages, draw_gallery
@@ -75,11 +75,11 @@ def write_explanation(folder: Path, explanation: Explanation) -> None:
     if explanation.judged is not None:
         maps = map_table(explanation.judged)
         regions = region_table(maps, explanation.judged)
-        runs.write_table(folder / MAPS, maps)
-        runs.write_table(folder / REGIONS, regions)
+        run_folder.write_table(folder / MAPS, maps)
+        run_folder.write_table(folder / REGIONS, regions)
     if explanation.pictures is not None:
-        runs.write_table(folder / PICTURES, map_table(explanation.pictures))
-    runs.write_json(folder / RECORD, _record(explanation))
+        run_folder.write_table(folder / PICTURES, map_table(explanation.pictures))
+    run_folder.write_json(folder / RECORD, _record(explanation))
     write_page(_page(folder, explanation, regions), folder)
 
 

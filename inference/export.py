@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.native_output import hushed
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference import embedded_facts
 from fer_hierarchy.inference.answers import Facts, Model
 from fer_hierarchy.inference.backends import lite, saved_model
@@ -56,7 +56,7 @@ def export_run(
     Raises:
         UserError: No finished run, no faces to calibrate by, a model that a format cannot hold, or no room.
     """
-    folder = runs.find_run(default_model(results) if run is None else run, results)
+    folder = run_folder.find_run(default_model(results) if run is None else run, results)
     model = open_run(folder)
     faces = calibration_faces(folder, data) if "tflite-int8" in formats else None
     place = _made(out or folder / FOLDER)

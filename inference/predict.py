@@ -60,7 +60,7 @@ def predict_files(
             for rows in job.answered():
                 job.deliver(rows)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(job.way_on()) from None
+            raise KeyboardInterrupt(job.resume_command()) from None
     job.conclude()
 
 
@@ -168,7 +168,7 @@ class _Job:
             lines = [line for face in faces for line in screen.side_by_side(face, emotions)]
         print("\n".join(lines), flush=True)
 
-    def way_on(self) -> str:
+    def resume_command(self) -> str:
         """What to do after an interruption."""
         if self.out:
             return f"what was answered stands in {self.out.journal}; give the same command again to go on"

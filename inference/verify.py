@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hierarchy.hierarchy import finished, runs
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
-from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.runs import run_folder, run_results
+from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
 from fer_hierarchy.inference.answers import Model
 from fer_hierarchy.inference.backends import open_model
 from fer_hierarchy.inference.backends.run_folder import RunFolder, open_run
@@ -82,7 +82,7 @@ def verify(run: str | None, exports: Mapping[str, Path], *, data: DataConfig, re
     Raises:
         UserError: No finished run, faces that cannot be read, or an export of another run.
     """
-    folder = runs.find_run(default_model(results) if run is None else run, results)
+    folder = run_folder.find_run(default_model(results) if run is None else run, results)
     reference = open_run(folder)
     table = compare(reference, exports, _judged(folder, reference, data))
     print(_as_text(table))
@@ -101,7 +101,7 @@ def compare(reference: RunFolder, exports: Mapping[str, Path], faces: Faces) -> 
     pixels = faces.images.pixels[rows.index.to_numpy()]
     labels = class_indices(rows["emotion"].to_numpy(str), reference.facts.taxonomy.emotions)
     said = reference.answer(pixels).probabilities
-    size = _megabytes(Path(reference.source) / runs.STAGES, "*.keras")
+    size = _megabytes(Path(reference.source) / run_folder.STAGES, "*.keras")
     table = [_row(KERAS, said, said, labels, size, _speeds(lambda: reference, pixels))]
     for name, path in exports.items():
         answers = _of_same_run(open_model(str(path), path.parent), reference).answer(pixels).probabilities
@@ -112,16 +112,16 @@ def compare(reference: RunFolder, exports: Mapping[str, Path], faces: Faces) -> 
 
 def _judged(folder: Path, reference: RunFolder, data: DataConfig) -> Faces:
     """The faces to ask, all in the split "test"."""
-    config = runs.read_config(folder)
+    config = run_folder.read_config(folder)
     if data.data is None and data.dataset is None:
         faces = read_faces(config)
-        finished.check_same_faces(folder, faces)
+        run_results.check_same_faces(folder, faces)
         return faces
     own = config.data
     data = dataclasses.replace(
         resolve_data(data), image_size=own.image_size, channels=own.channels, align=own.align, taxonomy=own.taxonomy
     )
-    return foreign_faces(data, reference.facts.taxonomy, folder, with_depth=False, seed=config.seed)
+    return evaluated_faces(data, reference.facts.taxonomy, folder, with_depth=False, seed=config.seed)
 
 
 def _of_same_run(model: Model, reference: RunFolder) -> Model:
@@ -229,6 +229,6 @@ def _write(folder: Path, run: str, table: Sequence[Verified]) -> None:
         writer = csv.DictWriter(file, records[0])
         writer.writeheader()
         writer.writerows(records)
-    machine = runs.environment(command="")
+    machine = run_folder.environment(command="")
     machine.pop("command")
-    runs.write_json(folder / "verify.json", {"run": run, "formats": records, "environment": machine})
+    run_folder.write_json(folder / "verify.json", {"run": run, "formats": records, "environment": machine})

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, run_program
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.runs import read_json
+from fer_hierarchy.hierarchy.runs.run_folder import read_json
 from fer_hierarchy.pt_files.model_file import SavedModel, read_model, write_model
 from fer_hierarchy.pt_files.registry import create_model
 from fer_hierarchy.pt_files.twins import pair_layers

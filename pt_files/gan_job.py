@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
 from fer_hierarchy.hierarchy.data.images import fingerprint
 from fer_hierarchy.hierarchy.data.sources.generated import FORMAT, RECORD, SEEN, seen_fingerprint
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.pt_files.gan_config import STEPS, GanConfig
 from fer_hierarchy.pt_files.gan_faces import SHEET_FACES, likeness, write_images, write_sheet
 from fer_hierarchy.pt_files.gan_training import Adversaries, as_faces
@@ -131,9 +131,9 @@ def _start(work: Path, settings: dict[str, Any], *, resume: bool) -> None:
     """Make the work folder, or check that it is this training's."""
     if not resume:
         work.mkdir(parents=True)
-        runs.write_json(work / SETTINGS, settings)
+        run_folder.write_json(work / SETTINGS, settings)
         return
-    saved = runs.read_json(work / SETTINGS)
+    saved = run_folder.read_json(work / SETTINGS)
     changed = [f"{k}: {saved.get(k)!r} -> {settings.get(k)!r}" for k in settings if saved.get(k) != settings[k]]
     if changed:
         raise UserError(f"--resume: {work} was started with other settings or faces ({'; '.join(changed)})")
@@ -177,8 +177,8 @@ def _write(folder: Path, job: _Job, adversaries: Adversaries, command: str) -> N
     write_images(folder / job.emotion, faces)
     write_sheet(folder / SHEET, faces)
     table = job.rows[["id", "pixel_hash"]].rename(columns={"id": "row"})
-    runs.write_table(folder / SEEN, table)
-    runs.write_json(folder / RECORD, _record(job, adversaries.steps, likeness(faces, job.pixels), command))
+    run_folder.write_table(folder / SEEN, table)
+    run_folder.write_json(folder / RECORD, _record(job, adversaries.steps, likeness(faces, job.pixels), command))
 
 
 def _record(job: _Job, steps: int, measured: dict[str, float], command: str) -> dict[str, Any]:
@@ -199,5 +199,5 @@ def _record(job: _Job, steps: int, measured: dict[str, float], command: str) -> 
             "splits_fingerprint": fingerprint(job.faces.manifest),
         },
         "torch": version("torch"),
-        **runs.environment(command),
+        **run_folder.environment(command),
     }

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from fer_hierarchy.hierarchy.config import (
     DataConfig,
@@ -26,6 +25,7 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.pt_files.limits import IDLE, KERAS_ONLY, LOSSES
 
 PROGRAM = "pt_files.train"
@@ -67,7 +67,7 @@ def _run(argv: list[str]) -> None:
 def _train(given: dict[str, Any], command: str) -> Path:
     places = {"results": Path(given.pop("results", RESULTS)), "logs": Path(given.pop("logs", LOGS))}
     for folder in places.values():
-        runs.check_writable(folder)
+        run_folder.check_writable(folder)
     if "resume" in given:
         run = _checked_resume(given, places["results"])
         from fer_hierarchy.hierarchy import pipeline
@@ -86,7 +86,7 @@ def _checked_resume(given: dict[str, Any], results: Path) -> str:
     if "config" in given:
         raise UserError("--config does not go with --resume: a resumed run keeps its own settings")
     run = given.pop("resume")
-    saved = runs.read_config(runs.find_run(run, results))
+    saved = run_folder.read_config(run_folder.find_run(run, results))
     if changed := differences(saved, apply_flags(saved, given)):
         raise UserError(f"--resume {run} keeps the run's own settings; leave out what differs: {'; '.join(changed)}")
     return run
@@ -104,7 +104,7 @@ def _settings(given: dict[str, Any], results: Path) -> RunConfig:
         if "data" in given:
             given.setdefault("dataset", None)  # what the file says of the kind was said of other data
     config = apply_flags(config, given)
-    runs.check_name(config.name, results)
+    run_folder.check_name(config.name, results)
     return config
 
 

@@ -47,7 +47,7 @@ LIGHT = (
     "hierarchy/grid.py",
     "hierarchy/native_output.py",
     "hierarchy/paths.py",
-    "hierarchy/runs.py",
+    "hierarchy/runs/run_folder.py",
     "hierarchy/taxonomy.py",
     "hierarchy/transfer.py",
     "hierarchy/data/__init__.py",

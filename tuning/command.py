@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.cli import flags
 from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.cli.flags import Given
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.tuning import study
 from fer_hierarchy.tuning.address import Address
 from fer_hierarchy.tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
@@ -60,7 +60,7 @@ def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way
     studies, name, config = _search_start(given)
     search = SearchConfig(**searched)
     study.stages_named(search.stage, config)
-    runs.check_name(name, studies)
+    run_folder.check_name(name, studies)
     from fer_hierarchy.hierarchy.keras_stage import KerasStage
     from fer_hierarchy.tuning import search as searching
 
@@ -108,11 +108,11 @@ def _tune_composition(words: Sequence[str], given: Given, searched: Mapping[str,
         raise UserError(
             "--stage composition needs a hierarchical RUN, and a flat RUN behind it if both are to be blended"
         )
-    folders = [runs.find_run(word, results) for word in words]
+    folders = [run_folder.find_run(word, results) for word in words]
     name = check_value(RunConfig, "name", given.pop("name", None), "--name")
     seed = check_value(RunConfig, "seed", given.pop("seed", RunConfig().seed), "--seed")
     _refuse_others(given, searched, ("stage", "objective"), "composition")
-    runs.check_name(name, studies)
+    run_folder.check_name(name, studies)
     from fer_hierarchy.tuning.composition.search import search_composition
 
     objective = searched.get("objective") or "macro_f1"
@@ -131,11 +131,11 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
     if len(words) != 1:
         raise UserError(f"--stage taxonomy needs one flat RUN, got {len(words)}")
     studies, results = given.pop("study_dir"), given.pop("results")
-    run = runs.find_run(words[0], results)
+    run = run_folder.find_run(words[0], results)
     name = check_value(RunConfig, "name", given.pop("name", None), "--name")
     _refuse_others({}, searched, ("stage", "objective", "controls", "implied", "fraction"), "taxonomy")
-    runs.check_name(name, studies)
-    start = dataclasses.replace(runs.read_config(run), name=None)
+    run_folder.check_name(name, studies)
+    start = dataclasses.replace(run_folder.read_config(run), name=None)
     config = flags.checked(apply_flags(start, given), results)
     from fer_hierarchy.hierarchy.keras_stage import KerasStage
     from fer_hierarchy.tuning.taxonomies.search import search_taxonomies

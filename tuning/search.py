@@ -12,15 +12,15 @@ import keras_tuner
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.finished import split_table
 from fer_hierarchy.hierarchy.paths import COMMAND
 from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run_results import split_table
 from fer_hierarchy.hierarchy.transfer import check_unseen
 from fer_hierarchy.tuning.budget import Budget, BudgetSpentError
 from fer_hierarchy.tuning.default_spaces import default_space
@@ -112,10 +112,10 @@ def start_search(
         UserError: Bad data, settings or space, a study that exists already, or no trial that could be trained.
         KeyboardInterrupt: With the words that say how to go on.
     """
-    runs.check_writable(studies)
+    run_folder.check_writable(studies)
     stages = stages_named(search.stage, config)
     sized = config.data.image_size is not None  # by the user, before it is settled
-    with runs.collect_notes() as notes:
+    with run_folder.collect_notes() as notes:
         for stage in stages:  # what is wrong with one of them is said before any face is read
             settled = settle_before_data(stage_config(config, stage), stage_type)
             config = dataclasses.replace(config, data=settled.data, framework=settled.framework)
@@ -230,7 +230,7 @@ def _named(planned: Sequence[Study], name: str | None, studies: Path) -> list[St
             own = f"{SYNTHETIC}-{own}"
         if name is None and (studies / own / STUDY).is_file():
             raise UserError(f"this very search exists already as {studies / own}; go on with it by --resume {own}")
-        runs.check_name(own, studies)
+        run_folder.check_name(own, studies)
         named.append(dataclasses.replace(study, name=own))
     return named
 
@@ -243,10 +243,10 @@ def _common_name(planned: Sequence[Study]) -> str:
 
 def _write_start(folder: Path, study: Study, faces: Faces) -> None:
     """What a study is about; study.json comes last, because it is what makes a folder a study."""
-    runs.create_folder(folder.parent, folder.name)
-    runs.write_table(folder / runs.SPLITS, split_table(faces))
-    runs.write_json(folder / runs.ENVIRONMENT, runs.environment(study.command))
-    runs.write_json(folder / STUDY, study.to_dict())
+    run_folder.create_folder(folder.parent, folder.name)
+    run_folder.write_table(folder / run_folder.SPLITS, split_table(faces))
+    run_folder.write_json(folder / run_folder.ENVIRONMENT, run_folder.environment(study.command))
+    run_folder.write_json(folder / STUDY, study.to_dict())
 
 
 @contextmanager
@@ -278,9 +278,9 @@ def go_on(folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, 
     Raises:
         UserError: Another process is at it, its files are damaged, or no trial could be trained.
     """
-    with locked(folder), runs.log_to(folder):
+    with locked(folder), run_folder.log_to(folder):
         log.info("%s in %s", study.command, folder)
-        runs.write_json(folder / STUDY, study.to_dict())
+        run_folder.write_json(folder / STUDY, study.to_dict())
         stage_type.prepare(study.config)
         opened = open_study(folder, study, stage_type, faces=faces)
         spent = _search(opened, way)
@@ -324,7 +324,7 @@ def _search(opened: Opened, way: Way) -> bool:
         log.warning("%s before all trials of %s were done.", spent, study.name)
         return True
     finally:
-        runs.write_table(opened.folder / TRIALS, trial_table(opened.oracle, study, opened.folder))
+        run_folder.write_table(opened.folder / TRIALS, trial_table(opened.oracle, study, opened.folder))
     return False
 
 
@@ -340,7 +340,7 @@ def _conclude(opened: Opened, spent: bool) -> None:
         write_study_report(folder)
         raise UserError(_nothing_found(opened, spent))
     opened.training.prune(folder / "trials", best=best.trial_id, finished=not spent)
-    runs.write_json(folder / BEST, best_record(best, opened))
+    run_folder.write_json(folder / BEST, best_record(best, opened))
     _remeasure(best, opened)
     write_study_report(folder)
     print(_headline(best, opened))
@@ -352,7 +352,7 @@ def _nothing_found(opened: Opened, spent: bool) -> str:
         epochs = max(map(epochs_done, opened.folder.glob("trials/*")), default=0)
         return (
             f"--budget {opened.study.search.budget} is too small for one trial: it ended after {epochs} of "
-            f"{opened.study.settings.epochs} epochs; go on with a larger one: {way_on(opened.folder)} --budget 1h"
+            f"{opened.study.settings.epochs} epochs; go on with a larger one: {resume_hint(opened.folder)} --budget 1h"
         )
     failed = table[table["status"] == "failed"]
     first = failed["message"].iloc[0] if len(failed) else "none was begun"
@@ -399,7 +399,7 @@ def _remeasure(best: keras_tuner.engine.trial.Trial, opened: Opened) -> None:
     for number in range(study.search.remeasure):
         place = folder / "remeasured" / f"{best.trial_id}-seed{first + number}"
         rows.append({"seed": first + number, **_measured(place, course, first + number, opened)})
-        runs.write_table(folder / REMEASURED, pd.DataFrame(rows))
+        run_folder.write_table(folder / REMEASURED, pd.DataFrame(rows))
     if not rows:
         (folder / REMEASURED).unlink(missing_ok=True)
 
@@ -408,14 +408,14 @@ def _measured(place: Path, course: Course, seed: int, opened: Opened) -> dict[st
     """Scores and cost of one fresh training; it is kept, and not repeated by a later call."""
     path = place / "result.json"
     if path.is_file():
-        return runs.read_json(path)
+        return run_folder.read_json(path)
     study = opened.study
     progress = Progress(opened.training.work(course))
     with timed() as spent:
         result = opened.training.train(course, place, seed=seed, progress=progress)
     row = {"score": result["metrics"][study.search.objective], **result["metrics"], "best_epoch": result["best_epoch"]}
     row |= spent
-    runs.write_json(path, row)
+    run_folder.write_json(path, row)
     for file in (*place.glob("*.keras"), *place.glob("*.npz")):
         file.unlink()
     return row
@@ -439,12 +439,12 @@ def _resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with: {way_on(folder)}") from None
+        raise KeyboardInterrupt(f"go on with: {resume_hint(folder)}") from None
     except NoRoomError as error:
-        raise UserError(f"no room on the disk ({error}); make some, then go on with: {way_on(folder)}") from error
+        raise UserError(f"no room on the disk ({error}); make some, then go on with: {resume_hint(folder)}") from error
 
 
-def way_on(folder: Path) -> str:
+def resume_hint(folder: Path) -> str:
     """The command that goes on with a study, as it can be pasted."""
     place = [] if folder.parent == STUDIES else ["--study-dir", str(folder.parent)]
     return shlex.join([*COMMAND, "--mode", "tune", *place, "--resume", folder.name])

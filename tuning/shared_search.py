@@ -6,11 +6,11 @@ import time
 from functools import partial
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.faces import resolve_data
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.tuning.address import Address
 from fer_hierarchy.tuning.distributed import RemoteOracle, new_worker_id, serve
 from fer_hierarchy.tuning.oracles import build_oracle
@@ -51,7 +51,7 @@ class _Watch:
             name = opened.study.search.objective
             score = "failed" if trial.score is None else f"{name} {trial.score:.4f} on validation"
             opened.progress.settle(f"trial {trial_id}: {score}")
-            runs.write_table(opened.folder / TRIALS, trial_table(oracle, opened.study, opened.folder))
+            run_folder.write_table(opened.folder / TRIALS, trial_table(oracle, opened.study, opened.folder))
         self.ended = len(oracle.end_order)
 
 
@@ -82,7 +82,7 @@ def work(
     left = max(1, round(end - time.monotonic()))
     with RemoteOracle.connect(oracle, address, tuner_id=worker, wait=left, study=study.name) as remote:
         faces = same_faces(study)
-        with runs.log_to(folder / "workers" / worker):
+        with run_folder.log_to(folder / "workers" / worker):
             stage_type.prepare(study.config)
             opened = open_study(folder, study, stage_type, faces=faces, oracle=oracle)
             run_trials(opened, remote=remote)

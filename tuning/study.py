@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.config import (
     DataConfig,
     RunConfig,
@@ -23,6 +22,7 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import LOGS
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.tuning.dimension import Dimension
 from fer_hierarchy.tuning.settings import SearchConfig, default_objective
@@ -131,7 +131,7 @@ def read_study(folder: Path) -> Study:
         UserError: It is missing, damaged, of another version, or edited.
     """
     path = folder / STUDY
-    record = runs.read_json(path)
+    record = run_folder.read_json(path)
     if record.get("format", FORMAT) != FORMAT:
         raise UserError(f"{path}: format {record['format']!r} is not the {FORMAT} that this version reads")
     if record.get("kind", STAGE_STUDY) != STAGE_STUDY:
@@ -162,7 +162,7 @@ def read_study(folder: Path) -> Study:
 
 def kind_of(folder: Path) -> str:
     """What a study searches: `stage`, `composition` or `taxonomy`."""
-    return str(runs.read_json(folder / STUDY).get("kind", STAGE_STUDY))
+    return str(run_folder.read_json(folder / STUDY).get("kind", STAGE_STUDY))
 
 
 def find_studies(name: str, studies: Path) -> list[Path]:
@@ -184,7 +184,7 @@ def find_studies(name: str, studies: Path) -> list[Path]:
 def _of_group(folder: Path, group: str) -> bool:
     """Whether a study is what `--stage all --name GROUP` made: named by the group and its stage."""
     try:
-        record = runs.read_json(folder / STUDY)
+        record = run_folder.read_json(folder / STUDY)
     except UserError:
         return False
     return folder.name == f"{group}-{record.get('stage')}"
@@ -273,7 +273,7 @@ def read_best(path: Path) -> Found:
     """
     if not path.is_file():
         raise UserError(f"--hyperparameters: {path} is missing; the search has no finished trial yet")
-    record = runs.read_json(path)
+    record = run_folder.read_json(path)
     if record.get("kind") != STAGE_STUDY:
         use = {"composition": "--mode evaluate RUN --composition", "taxonomy": "--taxonomy with the study's JSON file"}
         way = use.get(str(record.get("kind")), "a study of a stage")

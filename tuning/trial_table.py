@@ -7,7 +7,7 @@ from typing import Any
 import keras_tuner
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.tuning.spaces import drawn
 from fer_hierarchy.tuning.study import Study
 
@@ -45,7 +45,7 @@ def trial_table(oracle: keras_tuner.Oracle, study: Study, folder: Path) -> pd.Da
     rows = []
     for trial_id, trial in sorted(oracle.trials.items(), key=lambda item: int(item[0])):
         path = folder / "trials" / trial_id / "result.json"
-        result = runs.read_json(path) if path.is_file() else {}
+        result = run_folder.read_json(path) if path.is_file() else {}
         rows.append(_row(trial_id, trial.hyperparameters.values, {"worker": workers.get(trial_id), **result}, study))
     columns = ["trial", "status", "score", *_FACTS, *(f"hp:{key}" for key in study.space), "message"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(_WHOLE, "Int64"))

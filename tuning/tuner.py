@@ -14,9 +14,9 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.errors import FailedTrialError
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.progress import Progress, clock
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.tuning.budget import Budget
 from fer_hierarchy.tuning.distributed import RemoteOracle
 from fer_hierarchy.tuning.study import ORACLE, Study
@@ -92,8 +92,8 @@ class StageTuner(BaseTuner):
         place = self.folder / "trials" / trial.trial_id
         place.mkdir(parents=True, exist_ok=True)
         if not (place / RESULT).is_file():
-            runs.write_json(place / RESULT, self._result(trial, place))
-        result = runs.read_json(place / RESULT)
+            run_folder.write_json(place / RESULT, self._result(trial, place))
+        result = run_folder.read_json(place / RESULT)
         if result["status"] == "failed":
             raise FailedTrialError(result["message"])
         return result["metrics"]
@@ -118,7 +118,7 @@ class StageTuner(BaseTuner):
     def _trained(self, trial_id: str, place: Path, course: Course) -> dict[str, Any]:
         label = f"trial {trial_id}"
         before = self.folder / "trials" / course.goes_on_from if course.goes_on_from else None
-        if before and runs.read_json(before / RESULT)["status"] == "failed":
+        if before and run_folder.read_json(before / RESULT)["status"] == "failed":
             raise UserError(f"trial {course.goes_on_from}, which it would go on from, failed")
         places = [place, *([before] if before else [])]
         return self.training.run(
@@ -135,7 +135,7 @@ class StageTuner(BaseTuner):
         self.progress.done = self._done_before + 1
         best = self.oracle.get_best_trials(1)
         best_id = best[0].trial_id if best and best[0].score is not None else None
-        result = runs.read_json(self.folder / "trials" / trial.trial_id / RESULT)
+        result = run_folder.read_json(self.folder / "trials" / trial.trial_id / RESULT)
         self.progress.settle(_line(trial.trial_id, result, self.study, best_id))
         if self.alone:  # of a worker's trials the chief knows which may go
             self.training.prune(self.folder / "trials", best=best_id)
@@ -158,11 +158,11 @@ def _count_attempt(place: Path, epochs: int) -> None:
         UserError: It has.
     """
     path = place / ATTEMPTS
-    before = runs.read_json(path) if path.is_file() else {"count": 0, "epochs": epochs}
+    before = run_folder.read_json(path) if path.is_file() else {"count": 0, "epochs": epochs}
     count = before["count"] + 1 if before["epochs"] == epochs else 1
     if count > _MOST_ATTEMPTS:
         raise UserError(f"the process ended {_MOST_ATTEMPTS} times in this trial within one epoch (out of memory?)")
-    runs.write_json(path, {"count": count, "epochs": epochs})
+    run_folder.write_json(path, {"count": count, "epochs": epochs})
 
 
 def _disk_is_full(place: Path) -> bool:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, check_value, fields_of, load_config
 from fer_hierarchy.hierarchy.data.sources import EMBEDDED
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.transfer import resolve_teachers, resolve_weights
 
 Given = dict[str, Any]  # field name or other flag -> what the user gave
@@ -65,7 +65,7 @@ def section(part: type, given: Given) -> Any:
 def new_name(given: Given) -> str | None:
     """The name that the user gave for a folder of its own."""
     name = check_value(RunConfig, "name", given.get("name"), "--name")
-    runs.check_name(name, given["results"])
+    run_folder.check_name(name, given["results"])
     return name
 
 

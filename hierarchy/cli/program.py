@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_hierarchy import __version__
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
 from fer_hierarchy.hierarchy.cli.flags import (
     Given,
@@ -27,6 +26,7 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import CALL, COMMAND, LOGS, RESULTS
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 from fer_hierarchy.tuning.settings import SearchConfig
 from fer_hierarchy.tuning.study import STUDIES
@@ -122,7 +122,7 @@ def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Give
     defaults = {"results": RESULTS, "logs": LOGS, "study_dir": STUDIES}
     places = {key: Path(given.get(key, defaults[key])) for key in mode.others if key in defaults}
     for folder in places.values():
-        runs.check_writable(folder)
+        run_folder.check_writable(folder)
     return {**given, **places, **({_words_of(mode): words} if high != 0 else {})}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import crossval, runs
+from fer_hierarchy.hierarchy import crossval
 from fer_hierarchy.hierarchy.cli.flags import Given, check_data, new_name, require_data, section
 from fer_hierarchy.hierarchy.config import (
     SPLITS,
@@ -15,6 +15,7 @@ from fer_hierarchy.hierarchy.config import (
 from fer_hierarchy.hierarchy.data.download import download
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import RESULTS, ROOT
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.command import default_run
 from fer_hierarchy.tuning.command import composition_file
 
@@ -22,7 +23,7 @@ from fer_hierarchy.tuning.command import composition_file
 def evaluate(given: Given, command: str) -> Path:
     """Evaluate a finished run on other data."""
     (run,), results = given["runs"], given["results"]
-    runs.find_run(run, results)
+    run_folder.find_run(run, results)
     data = section(DataConfig, given)
     evaluation = section(EvaluationConfig, given)
     name = new_name(given)
@@ -55,7 +56,7 @@ def _splits(text: str | None) -> tuple[str, ...]:
 
 def _refuse_twice(names: Sequence[str], results: Path, what: str) -> None:
     """Refuse a run that is named twice, by whatever names, and one that is not there."""
-    folders = [runs.find_run(name, results).resolve() for name in names]
+    folders = [run_folder.find_run(name, results).resolve() for name in names]
     twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
     if twice:
         raise UserError(f"run {twice!r} is named twice; {what} needs different runs")
@@ -96,15 +97,15 @@ def ensemble(given: Given, command: str) -> Path:
 def publish(given: Given, command: str) -> Path:
     """Copy a finished run in a form to give away."""
     (run,), results = given["runs"], given["results"]
-    source = runs.find_run(run, results)
+    source = run_folder.find_run(run, results)
     data = section(DataConfig, given)
     check_data(data)
     out = Path(given.get("out") or RESULTS / "published" / source.name)
     if out.exists():
         raise UserError(f"--out: {out} exists already; name a new folder")
     try:
-        runs.check_name(out.name, out.parent)
-        runs.check_writable(out.parent)
+        run_folder.check_name(out.name, out.parent)
+        run_folder.check_writable(out.parent)
     except UserError as error:
         raise UserError(str(error).replace("--name", "--out").replace("--results", "--out")) from error
     mirror = section(EvaluationConfig, given).mirror if "mirror" in given else None
@@ -117,7 +118,7 @@ def explain(given: Given, command: str) -> Path:
     """Draw where the networks of a finished run look."""
     results = given["results"]
     run = next(iter(given["runs"]), None) or default_run(results)
-    runs.find_run(run, results)
+    run_folder.find_run(run, results)
     data = section(DataConfig, given)
     images = given.get("image", [])
     name = new_name(given)
@@ -158,7 +159,7 @@ def list_runs(given: Given, _command: str) -> None:
 
     table = run_list.run_table(given["results"])
     if out is not None:
-        runs.write_table(Path(out), table)
+        run_folder.write_table(Path(out), table)
     run_list.print_runs(table)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import crossval, grid, runs
+from fer_hierarchy.hierarchy import crossval, grid
 from fer_hierarchy.hierarchy.cli.flags import Given, checked, new_name, refuse_start, start
 from fer_hierarchy.hierarchy.config import (
     RunConfig,
@@ -12,6 +12,7 @@ from fer_hierarchy.hierarchy.config import (
     differences,
 )
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.tuning.study import STUDIES, with_hyperparameters
 
 _SHAPE = ("mode", "taxonomy", "exclude", "emotions")  # what decides which stages a run has
@@ -36,7 +37,7 @@ def train(given: Given, command: str) -> Path:
 def _training_config(given: Given, results: Path, logs: Path) -> RunConfig:
     """Defaults, then the file, then the flags, checked as far as no data is needed."""
     config = apply_flags(_start(given, results, logs), given)
-    runs.check_name(config.name, results)
+    run_folder.check_name(config.name, results)
     return checked(config, results)
 
 
@@ -52,7 +53,7 @@ def _start(given: Given, results: Path, logs: Path) -> RunConfig:
 def _check_resume(given: Given, results: Path) -> str:
     refuse_start(given, "run")
     run = given.pop("resume")
-    saved = runs.read_config(runs.find_run(run, results))
+    saved = run_folder.read_config(run_folder.find_run(run, results))
     if changed := differences(saved, apply_flags(saved, given)):
         raise UserError(f"--resume {run} keeps the run's own settings; leave out what differs: {'; '.join(changed)}")
     return run

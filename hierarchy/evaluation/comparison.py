@@ -27,7 +27,7 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
     mean_std,
     paired_bootstrap,
 )
-from fer_hierarchy.hierarchy.runs import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, SPLITS
+from fer_hierarchy.hierarchy.runs.run_folder import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, SPLITS
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.hierarchy.wording import mode_words, model_words
 

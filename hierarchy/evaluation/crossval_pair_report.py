@@ -8,7 +8,7 @@ from fer_hierarchy.hierarchy.evaluation.comparison_sections import short_names, 
 from fer_hierarchy.hierarchy.evaluation.crossval_table import GATE
 from fer_hierarchy.hierarchy.evaluation.page import Code, Image, Images, Items, Page, Section, Table, Text, write_page
 from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from fer_hierarchy.hierarchy.runs import write_json
+from fer_hierarchy.hierarchy.runs.run_folder import write_json
 from fer_hierarchy.hierarchy.wording import chance, difference, plain, points, signed, spread
 
 COMPARISON = "comparison.json"

@@ -11,7 +11,7 @@ from fer_hierarchy.hierarchy.evaluation.grid_table import GridCell
 from fer_hierarchy.hierarchy.evaluation.page import write_page
 from fer_hierarchy.hierarchy.evaluation.report import read_run
 from fer_hierarchy.hierarchy.grid import Grid
-from fer_hierarchy.hierarchy.runs import write_json
+from fer_hierarchy.hierarchy.runs.run_folder import write_json
 from fer_hierarchy.hierarchy.wording import flatten
 
 CROSSVAL = "crossval.json"

@@ -20,7 +20,7 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
     mean_std,
 )
 from fer_hierarchy.hierarchy.grid import SEED, Grid
-from fer_hierarchy.hierarchy.runs import SPLITS
+from fer_hierarchy.hierarchy.runs.run_folder import SPLITS
 from fer_hierarchy.hierarchy.wording import model_words
 
 FORMAT = 1

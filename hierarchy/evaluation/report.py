@@ -20,7 +20,7 @@ from fer_hierarchy.hierarchy.evaluation.side_by_side import side_by_side
 from fer_hierarchy.hierarchy.evaluation.side_by_side_sections import FacesOf
 from fer_hierarchy.hierarchy.grid import Grid
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.runs import read_config, write_table
+from fer_hierarchy.hierarchy.runs.run_folder import read_config, write_table
 
 
 def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarray] | None) -> None:

@@ -3,8 +3,8 @@
 from importlib import import_module
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.answers import Model
 
 # What a path ends in -> the module that opens it. Modules are loaded when they are needed: the light ones must not
@@ -30,5 +30,5 @@ def open_model(run: str, results: Path) -> Model:
         return import_module(f"fer_hierarchy.inference.backends.{kind}").open_file(path)
     if (path / _SAVED_MODEL).is_file():
         return import_module("fer_hierarchy.inference.backends.saved_model").open_file(path)
-    folder = runs.find_run(run, results)
+    folder = run_folder.find_run(run, results)
     return import_module("fer_hierarchy.inference.backends.run_folder").open_run(folder)

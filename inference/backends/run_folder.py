@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.batches import EVALUATED
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.answers import Facts, Model
 
@@ -85,35 +85,37 @@ def open_run(folder: Path) -> RunFolder:
         UserError: It is not finished, damaged, of another framework, or takes faces with their depth.
     """
     record = _metrics(folder)
-    config = runs.read_config(folder)
+    config = run_folder.read_config(folder)
     if config.reads_depth:
         raise UserError(
             f"run {folder.name} takes faces with their depth, which a picture alone has not; name a run of pictures"
         )
     facts = _facts(folder, config, record)
-    stages = KerasStage.load_all(folder / runs.STAGES, facts.taxonomy.stages(facts.mode))
+    stages = KerasStage.load_all(folder / run_folder.STAGES, facts.taxonomy.stages(facts.mode))
     return RunFolder(folder, facts, stages)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
     """What a finished run's metrics.json holds."""
     try:
-        record = runs.read_json(folder / runs.METRICS)
+        record = run_folder.read_json(folder / run_folder.METRICS)
     except UserError:
         record = {}
-    if not record.keys() >= _NEEDED or not (folder / runs.STAGES).is_dir():
+    if not record.keys() >= _NEEDED or not (folder / run_folder.STAGES).is_dir():
         # Says what is wrong and how to go on; loaded only here, because it brings all of training and reports with it.
-        from fer_hierarchy.hierarchy import finished
+        from fer_hierarchy.hierarchy.runs import run_results
 
-        finished.refuse_evaluation(folder)
-        finished.read_metrics(folder)
+        run_results.refuse_evaluation(folder)
+        run_results.read_metrics(folder)
         raise UserError(f"run {folder.name} is incomplete or of an older version; train it again")
     return record
 
 
 def _facts(folder: Path, config: RunConfig, record: Mapping[str, Any]) -> Facts:
     if config.data.image_size is None or config.data.channels is None:
-        raise UserError(f"run {folder.name}: its {runs.CONFIG} does not say how large its faces are; train it again")
+        raise UserError(
+            f"run {folder.name}: its {run_folder.CONFIG} does not say how large its faces are; train it again"
+        )
     return Facts(
         run=folder.name,
         mode=config.mode,

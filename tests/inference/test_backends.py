@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.predictions import predict
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.inference import embedded_facts
 from fer_hierarchy.inference.backends import open_model
@@ -62,9 +62,9 @@ def write_run(
         first += len(classes)
     if shared:
         write_network(folder / "stages" / "trunk", model, outputs=first, seed=len(names))
-    runs.write_json(folder / runs.CONFIG, config.to_dict())
+    run_folder.write_json(folder / run_folder.CONFIG, config.to_dict())
     parts = {"mode": mode, "taxonomy": THREE.to_dict(), "synthetic": False, "data": {}, "cost": {}, "training": {}}
-    runs.write_json(folder / runs.METRICS, parts)
+    run_folder.write_json(folder / run_folder.METRICS, parts)
     return folder
 
 
@@ -263,15 +263,15 @@ def test_an_unfinished_run_is_one_line(results, run):
 
 
 def test_a_run_of_an_older_version_is_one_line(results, run):
-    record = runs.read_json(run / "metrics.json")
-    runs.write_json(run / "metrics.json", {key: value for key, value in record.items() if key != "synthetic"})
+    record = run_folder.read_json(run / "metrics.json")
+    run_folder.write_json(run / "metrics.json", {key: value for key, value in record.items() if key != "synthetic"})
     assert "older version" in refused(run, results)
 
 
 def test_an_evaluation_is_one_line_that_names_its_run(results, run):
     shutil.rmtree(run / "stages")
-    record = {**runs.read_json(run / "metrics.json"), "mode": "evaluation", "trained_on": {"run": "first"}}
-    runs.write_json(run / "metrics.json", record)
+    record = {**run_folder.read_json(run / "metrics.json"), "mode": "evaluation", "trained_on": {"run": "first"}}
+    run_folder.write_json(run / "metrics.json", record)
     assert "name the run that it judged: first" in refused(run, results)
 
 

@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs import read_config
+from fer_hierarchy.hierarchy.runs.run_folder import read_config
 from fer_hierarchy.inference import embedded_facts, export
 from fer_hierarchy.inference.backends import open_model
 from fer_hierarchy.inference.settings import FORMATS

@@ -7,7 +7,14 @@ from typing import Any
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs import check_name, collect_notes, free_name, new_folder, write_json, write_table
+from fer_hierarchy.hierarchy.runs.run_folder import (
+    check_name,
+    collect_notes,
+    free_name,
+    new_folder,
+    write_json,
+    write_table,
+)
 from fer_hierarchy.tuning.composition.answers import RunAnswers, judged_faces, read_answers
 from fer_hierarchy.tuning.composition.fit import search_factors
 from fer_hierarchy.tuning.composition.report import OBJECTIVE_WORDS, write_composition_report

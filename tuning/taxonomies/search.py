@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.finished import check_same_faces, split_table
 from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run_results import check_same_faces, split_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.transfer import check_unseen
-from fer_hierarchy.tuning.search import locked, way_on
+from fer_hierarchy.tuning.search import locked, resume_hint
 from fer_hierarchy.tuning.study import BEST, STUDY, TRIALS
 from fer_hierarchy.tuning.study_faces import split_fingerprint
 from fer_hierarchy.tuning.taxonomies.report import write_taxonomy_report
@@ -89,9 +89,9 @@ def search_taxonomies(
         KeyboardInterrupt: With the words that say how to go on.
     """
     check_objective(objective)
-    runs.check_writable(studies)
-    runs.check_name(name, studies)
-    with runs.collect_notes() as notes:
+    run_folder.check_writable(studies)
+    run_folder.check_name(name, studies)
+    with run_folder.collect_notes() as notes:
         flat = read_flat(run)
         candidates, left_out = plan_candidates(flat, controls=controls, seed=config.seed)
         config, faces = equal_settings(config, candidates[0].taxonomy), None
@@ -190,24 +190,24 @@ def _name(name: str | None, flat: FlatAnswers, studies: Path, *, synthetic: bool
     stem = name or f"taxonomy-{flat.folder.name}"[:_LONGEST]
     if synthetic and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
-    return stem if name else runs.free_name(stem, studies)
+    return stem if name else run_folder.free_name(stem, studies)
 
 
 def _write_start(studies: Path, study: TaxonomyStudy, faces: Faces | None) -> Path:
     """What a study is about; study.json comes last, because it is what makes a folder a study."""
-    folder = runs.create_folder(studies, study.name)
+    folder = run_folder.create_folder(studies, study.name)
     (folder / TAXONOMIES).mkdir()
     for candidate in study.candidates:
-        runs.write_json(folder / TAXONOMIES / f"{candidate.name}.json", candidate.taxonomy.to_dict())
+        run_folder.write_json(folder / TAXONOMIES / f"{candidate.name}.json", candidate.taxonomy.to_dict())
     if faces:
-        runs.write_table(folder / runs.SPLITS, split_table(faces))
-    runs.write_json(folder / runs.ENVIRONMENT, runs.environment(study.command))
-    runs.write_json(folder / STUDY, study.to_dict())
+        run_folder.write_table(folder / run_folder.SPLITS, split_table(faces))
+    run_folder.write_json(folder / run_folder.ENVIRONMENT, run_folder.environment(study.command))
+    run_folder.write_json(folder / STUDY, study.to_dict())
     return folder
 
 
 def _go_on(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces | None, logs: Path) -> Path:
-    with locked(folder), runs.log_to(folder), _resumable(folder):
+    with locked(folder), run_folder.log_to(folder), _resumable(folder):
         log.info("%s in %s", study.command, folder)
         if faces:
             stage_type.prepare(study.config)
@@ -257,11 +257,11 @@ def _conclude(folder: Path, study: TaxonomyStudy) -> None:
         UserError: No candidate could be trained.
     """
     found = outcome(study, folder)
-    runs.write_table(folder / TRIALS, found.table)
+    run_folder.write_table(folder / TRIALS, found.table)
     if not found.best:
         message = next(iter(found.table["message"]), "")
         raise UserError(f"study {study.name}: no grouping could be trained; the first says: {message}")
-    runs.write_json(folder / BEST, found.best)
+    run_folder.write_json(folder / BEST, found.best)
     write_taxonomy_report(found)
     print(result_line(found))
 
@@ -290,14 +290,14 @@ def result_line(found: Outcome) -> str:
 @contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
     """Say how to go on with a search after Ctrl-C, a full disk or a lack of memory."""
-    way = f"go on with: {way_on(folder)}"
+    way = f"go on with: {resume_hint(folder)}"
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(way) from None
     except OSError as error:
-        if error.errno not in runs.FULL_OR_LOCKED:
+        if error.errno not in run_folder.FULL_OR_LOCKED:
             raise
-        raise runs.unwritable(error, folder, way) from error
+        raise run_folder.unwritable(error, folder, way) from error
     except NoRoomError as error:
         raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
-from fer_hierarchy.hierarchy.finished import read_splits, refuse_evaluation
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run_results import read_splits, refuse_evaluation
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
 from fer_hierarchy.hierarchy.tuned_answer import VALIDATION, answers_fingerprint
 from fer_hierarchy.tuning.settings import TAXONOMY
@@ -127,7 +127,7 @@ def read_taxonomy_study(folder: Path) -> TaxonomyStudy:
         UserError: It is missing, damaged, of another version, or of a search of another kind.
     """
     path = folder / STUDY
-    record = runs.read_json(path)
+    record = run_folder.read_json(path)
     if (kind := record.get("kind")) != TAXONOMY:
         raise UserError(f"{folder.name} is a search of a {kind}, not of a taxonomy")
     if record.get("format") != FORMAT:
@@ -155,7 +155,7 @@ def read_flat(folder: Path) -> FlatAnswers:
         UserError: No finished flat run, damaged files, or too few emotions.
     """
     refuse_evaluation(folder)
-    config = runs.read_config(folder)
+    config = run_folder.read_config(folder)
     if config.mode != FLAT:
         raise UserError(
             f"--stage taxonomy: {folder.name} is hierarchical; name a flat RUN, whose confusion is looked at"

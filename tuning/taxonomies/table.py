@@ -11,7 +11,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.data.splits import fold_numbers
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures, paired_bootstrap
-from fer_hierarchy.hierarchy.finished import read_splits
+from fer_hierarchy.hierarchy.runs.run_results import read_splits
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.tuned_answer import VALIDATION
 from fer_hierarchy.tuning.settings import TAXONOMY

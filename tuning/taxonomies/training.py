@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.classifiers.predictions import predict, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.tuned_answer import VALIDATION
@@ -128,13 +128,13 @@ def train_and_judge(
         stages = train_stages(place, config, stage_type, own, logs)
     except UserError as error:
         log.warning("%s failed: %s", entrant.name, error)
-        runs.write_json(place / FAILED, {"message": str(error)})
+        run_folder.write_json(place / FAILED, {"message": str(error)})
         return
     said = predict(stages, own.taxonomy, own.images.pixels, own.split("validation"))
     view = own.stage_view(FLAT, "train")
     prior = class_prior(view.labels[~view.generated], len(own.taxonomy.emotions))
     judging = dataclasses.replace(config.evaluation, logit_adjustment=0.0)
-    runs.write_table(place / VALIDATION, prediction_table(said))
+    run_folder.write_table(place / VALIDATION, prediction_table(said))
     record = {
         "format": 1,
         "name": entrant.name,
@@ -144,7 +144,7 @@ def train_and_judge(
         "training": {name: stage.record for name, stage in stages.items()},
         "cost": _cost(stages),
     }
-    runs.write_json(place / SCORES, record)
+    run_folder.write_json(place / SCORES, record)
 
 
 def _cost(stages: Mapping[str, Stage]) -> dict[str, Any]:
@@ -165,9 +165,9 @@ def _cost(stages: Mapping[str, Stage]) -> dict[str, Any]:
 
 def read_scores(place: Path) -> dict[str, Any] | None:
     """scores.json of a candidate; None where it failed or was not trained."""
-    return runs.read_json(place / SCORES) if is_complete(place) else None
+    return run_folder.read_json(place / SCORES) if is_complete(place) else None
 
 
 def failure(place: Path) -> str:
     """Why a candidate failed; nothing where it did not."""
-    return str(runs.read_json(place / FAILED)["message"]) if (place / FAILED).is_file() else ""
+    return str(run_folder.read_json(place / FAILED)["message"]) if (place / FAILED).is_file() else ""

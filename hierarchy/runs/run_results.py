@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND, RESULTS
+from fer_hierarchy.hierarchy.runs import run_folder
 
 VALIDATION_PREDICTIONS = "predictions_validation.csv"
 
@@ -23,15 +23,17 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: There is none yet, or it is damaged.
     """
-    path = folder / runs.METRICS
+    path = folder / run_folder.METRICS
     if not path.is_file():
-        raise UserError(f"{folder.name} is not finished: it has no {path.name}; {way_on(folder, _framework(folder))}")
+        raise UserError(
+            f"{folder.name} is not finished: it has no {path.name}; {resume_hint(folder, _framework(folder))}"
+        )
     try:
-        record = runs.read_json(path)
+        record = run_folder.read_json(path)
         if not {"mode", "taxonomy", "data", "cost", "training"} <= record.keys():
             raise UserError(f"{path} is damaged: parts of it are missing")
     except UserError as error:
-        raise UserError(f"{error}; {way_on(folder, _framework(folder))}") from error
+        raise UserError(f"{error}; {resume_hint(folder, _framework(folder))}") from error
     return record
 
 
@@ -41,7 +43,7 @@ def refuse_evaluation(folder: Path) -> None:
     Raises:
         UserError: It did, or only joined their answers.
     """
-    if (folder / runs.METRICS).is_file() and not (folder / runs.STAGES).is_dir():
+    if (folder / run_folder.METRICS).is_file() and not (folder / run_folder.STAGES).is_dir():
         record = read_metrics(folder)
         if record["mode"] == "evaluation":
             judged = record["trained_on"]["run"]
@@ -61,7 +63,8 @@ def check_same_faces(folder: Path, faces: Faces) -> None:
     now = split_table(faces)[list(saved)].astype(str).reset_index(drop=True)
     if not saved.equals(now.astype(saved.dtypes.to_dict())):
         raise UserError(
-            f"the data has changed since {folder.name} was started ({folder / runs.SPLITS} differs); start a new run"
+            f"the data has changed since {folder.name} was started ({folder / run_folder.SPLITS} differs); "
+            "start a new run"
         )
 
 
@@ -71,7 +74,7 @@ def read_splits(folder: Path) -> pd.DataFrame:
     Raises:
         UserError: It is missing or damaged.
     """
-    path = folder / runs.SPLITS
+    path = folder / run_folder.SPLITS
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         # Runs of older versions did not record the source.
@@ -98,7 +101,7 @@ def headline(record: Mapping[str, Any]) -> str:
     return f"{record['run']} ({record['headline']}): {figures}; {origin}n = {answer['n']}, seed {record['seed']}"
 
 
-def way_on(folder: Path, framework: str, *flags: str) -> str:
+def resume_hint(folder: Path, framework: str, *flags: str) -> str:
     """The command that goes on with a run, as it can be pasted."""
     run = folder.name if folder.parent == RESULTS else str(folder)
     program = COMMAND if framework == "keras" else ("python", "-m", "fer_hierarchy.pt_files.train")
@@ -106,4 +109,4 @@ def way_on(folder: Path, framework: str, *flags: str) -> str:
 
 
 def _framework(folder: Path) -> str:
-    return runs.read_config(folder).framework
+    return run_folder.read_config(folder).framework

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces
-from fer_hierarchy.hierarchy.data.shown_faces import faces_of_run
+from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
 from tests.conftest import write_fer_folder
 
 

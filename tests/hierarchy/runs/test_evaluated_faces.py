@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy.config import DataConfig
-from fer_hierarchy.hierarchy.foreign_faces import foreign_faces
+from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -28,6 +28,6 @@ def run(tmp_path):
 )
 def test_the_official_splits_that_were_asked_for_judge(splits, expected, run, fer_folder):
     data = DataConfig(data=str(fer_folder), image_size=16, channels=1)
-    faces = foreign_faces(data, SEVEN, run, with_depth=False, seed=0, splits=splits)
+    faces = evaluated_faces(data, SEVEN, run, with_depth=False, seed=0, splits=splits)
     assert faces.manifest["id"].str.partition("_")[0].value_counts().to_dict() == expected
     assert set(faces.manifest["split"]) == {"test"}

@@ -11,7 +11,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.data.depth import colours
 from fer_hierarchy.hierarchy.data.faces import decode, read_manifest
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs import SPLITS, read_config
+from fer_hierarchy.hierarchy.runs.run_folder import SPLITS, read_config
 
 _MOST_ROWS = 100_000  # of a data set that is listed again for the sake of a few pictures
 _SIZE = 96  # pixels, where the run says nothing

@@ -9,10 +9,10 @@ import sys
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy import runs
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import ROOT
+from fer_hierarchy.hierarchy.runs import run_folder
 
 LOG = logging.getLogger("hierarchy")
 
@@ -20,14 +20,14 @@ LOG = logging.getLogger("hierarchy")
 @pytest.fixture
 def results(tmp_path):
     """A results folder that holds one run, `first`."""
-    folder = runs.create_folder(tmp_path / "results", "first")
-    runs.write_json(folder / runs.CONFIG, RunConfig(name="first", seed=5).to_dict())
+    folder = run_folder.create_folder(tmp_path / "results", "first")
+    run_folder.write_json(folder / run_folder.CONFIG, RunConfig(name="first", seed=5).to_dict())
     return tmp_path / "results"
 
 
 def test_importing_runs_loads_no_heavy_library():
     code = (
-        "import sys, fer_hierarchy.hierarchy.runs;"
+        "import sys, fer_hierarchy.hierarchy.runs.run_folder;"
         "print(sorted({'numpy', 'pandas', 'tensorflow', 'keras'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -36,8 +36,8 @@ def test_importing_runs_loads_no_heavy_library():
 
 @pytest.mark.parametrize("name", ["a", "my-run_2", "fer2013-flat-compact_resnet-seed0", "a.b+c", "größe", "2nd"])
 def test_usable_names_pass(name, tmp_path):
-    runs.check_name(name, tmp_path)
-    assert runs.create_folder(tmp_path, name).is_dir()
+    run_folder.check_name(name, tmp_path)
+    assert run_folder.create_folder(tmp_path, name).is_dir()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_usable_names_pass(name, tmp_path):
 )
 def test_names_that_are_no_folder_name_are_refused(name, tmp_path):
     with pytest.raises(UserError, match="--name") as error:
-        runs.check_name(name, tmp_path)
+        run_folder.check_name(name, tmp_path)
     assert "letters, digits" in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
@@ -54,90 +54,90 @@ def test_names_that_are_no_folder_name_are_refused(name, tmp_path):
 
 def test_a_name_too_long_for_a_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="up to 200 letters"):
-        runs.check_name("x" * 300, tmp_path)
+        run_folder.check_name("x" * 300, tmp_path)
 
 
 def test_a_taken_name_is_refused_with_a_way_out(results):
-    for refuse in (runs.check_name, lambda name, folder: runs.create_folder(folder, name)):
+    for refuse in (run_folder.check_name, lambda name, folder: run_folder.create_folder(folder, name)):
         with pytest.raises(UserError, match=r"'first'.*exists already; choose another name or --resume first"):
             refuse("first", results)
 
 
 def test_no_name_is_no_wrong_name(tmp_path):
-    runs.check_name(None, tmp_path)
+    run_folder.check_name(None, tmp_path)
 
 
 def test_default_names_tell_the_data_mode_model_and_seed(tmp_path):
-    assert runs.default_name(RunConfig(), "ck48", tmp_path) == "ck48-hierarchical-compact_resnet-seed0"
+    assert run_folder.default_name(RunConfig(), "ck48", tmp_path) == "ck48-hierarchical-compact_resnet-seed0"
     config = RunConfig(
         mode="flat", seed=3, data=DataConfig(exclude=("disgust", "fear")), stage=StageConfig(model="hierarchical_cnn")
     )
-    assert runs.default_name(config, "fer2013", tmp_path) == "fer2013-flat-no-disgust-fear-hierarchical_cnn-seed3"
+    assert run_folder.default_name(config, "fer2013", tmp_path) == "fer2013-flat-no-disgust-fear-hierarchical_cnn-seed3"
     mixed = RunConfig(stages={"valence": {"model": "hierarchical_cnn"}, "positive": {"epochs": 2}})
-    assert runs.default_name(mixed, "ck48", tmp_path) == "ck48-hierarchical-compact_resnet+hierarchical_cnn-seed0"
+    assert run_folder.default_name(mixed, "ck48", tmp_path) == "ck48-hierarchical-compact_resnet+hierarchical_cnn-seed0"
 
 
 def test_default_names_say_synthetic_and_are_usable(tmp_path):
-    name = runs.default_name(RunConfig(), "synthetic", tmp_path)
+    name = run_folder.default_name(RunConfig(), "synthetic", tmp_path)
     assert "synthetic" in name
-    runs.check_name(name, tmp_path)
+    run_folder.check_name(name, tmp_path)
 
 
 def test_default_names_are_free(tmp_path):
     names = []
     for _ in range(3):
-        names.append(runs.default_name(RunConfig(), "ck48", tmp_path))
-        runs.create_folder(tmp_path, names[-1])
+        names.append(run_folder.default_name(RunConfig(), "ck48", tmp_path))
+        run_folder.create_folder(tmp_path, names[-1])
     stem = "ck48-hierarchical-compact_resnet-seed0"
     assert names == [stem, f"{stem}-2", f"{stem}-3"]
 
 
 def test_a_run_is_found_by_name_and_by_path(results, monkeypatch):
-    assert runs.find_run("first", results) == results / "first"
-    assert runs.find_run(str(results / "first"), results / "elsewhere") == results / "first"
+    assert run_folder.find_run("first", results) == results / "first"
+    assert run_folder.find_run(str(results / "first"), results / "elsewhere") == results / "first"
     monkeypatch.chdir(results)
-    assert runs.find_run("first", results / "elsewhere").resolve() == results / "first"
-    assert runs.read_config(runs.find_run("first", results)).seed == 5
+    assert run_folder.find_run("first", results / "elsewhere").resolve() == results / "first"
+    assert run_folder.read_config(run_folder.find_run("first", results)).seed == 5
 
 
 def test_a_folder_of_the_run_s_name_elsewhere_does_not_hide_it(results, tmp_path, monkeypatch):
     (tmp_path / "first").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert runs.find_run("first", results) == results / "first"
+    assert run_folder.find_run("first", results) == results / "first"
 
 
 def test_an_unknown_run_lists_those_that_are_there(results, tmp_path):
     with pytest.raises(UserError, match=r"no run 'second'.*runs there: first"):
-        runs.find_run("second", results)
+        run_folder.find_run("second", results)
     with pytest.raises(UserError, match="runs there: none"):
-        runs.find_run("second", tmp_path / "absent")
+        run_folder.find_run("second", tmp_path / "absent")
 
 
 def test_a_folder_that_no_run_made_is_refused(results):
     (results / "other").mkdir()
     with pytest.raises(UserError, match=r"other is not a run: it has no config\.json"):
-        runs.find_run("other", results)
+        run_folder.find_run("other", results)
 
 
 def test_a_run_name_that_no_folder_can_have_is_one_line(results):
     with pytest.raises(UserError, match="name a run in"):
-        runs.find_run("x" * 300, results)
+        run_folder.find_run("x" * 300, results)
 
 
 def test_results_that_cannot_be_written_are_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
         with pytest.raises(UserError, match=r"cannot write results to .*--results DIR"):
-            runs.check_writable(place)
+            run_folder.check_writable(place)
     with pytest.raises(UserError, match="cannot write"):
-        runs.create_folder(tmp_path / "file", "run")
-    runs.check_writable(tmp_path / "new" / "deep")
+        run_folder.create_folder(tmp_path / "file", "run")
+    run_folder.check_writable(tmp_path / "new" / "deep")
     assert not (tmp_path / "new").exists()
 
 
 def test_notes_are_the_warnings_of_the_block_each_once():
     LOG.warning("before")
-    with runs.collect_notes() as notes:
+    with run_folder.collect_notes() as notes:
         LOG.warning("%d faces left out", 3)
         LOG.warning("3 faces left out")
         LOG.info("not for the report")
@@ -148,17 +148,17 @@ def test_notes_are_the_warnings_of_the_block_each_once():
 
 
 def test_notes_end_with_an_error_too():
-    with pytest.raises(UserError), runs.collect_notes():
+    with pytest.raises(UserError), run_folder.collect_notes():
         raise UserError("stop")
-    with runs.collect_notes() as notes:
+    with run_folder.collect_notes() as notes:
         LOG.warning("once")
     assert notes == ["once"]
-    assert not any(isinstance(handler, runs._Notes) for handler in LOG.handlers)
+    assert not any(isinstance(handler, run_folder._Notes) for handler in LOG.handlers)
 
 
 def test_the_log_goes_on_where_an_interrupted_run_left_it(tmp_path):
     for text in ("one", "two"):
-        with runs.log_to(tmp_path / "logs" / "run"):
+        with run_folder.log_to(tmp_path / "logs" / "run"):
             LOG.warning(text)
     LOG.warning("outside")
     lines = (tmp_path / "logs" / "run" / "run.log").read_text().splitlines()
@@ -166,7 +166,7 @@ def test_the_log_goes_on_where_an_interrupted_run_left_it(tmp_path):
 
 
 def test_environment_says_what_the_run_was_made_with():
-    record = runs.environment("python tf_model.py --mode flat")
+    record = run_folder.environment("python tf_model.py --mode flat")
     assert record["command"] == "python tf_model.py --mode flat"
     for package in ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "opencv-python"):
         assert record["packages"][package][0].isdigit(), package
@@ -179,20 +179,20 @@ def test_environment_says_what_the_run_was_made_with():
 
 
 def test_environment_outside_a_checkout_knows_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(runs, "_PACKAGES", ("no-such-package-at-all",))
-    record = runs.environment("x")
+    monkeypatch.setattr(run_folder, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(run_folder, "_PACKAGES", ("no-such-package-at-all",))
+    record = run_folder.environment("x")
     assert record["commit"] == "unknown"
     assert record["packages"] == {"no-such-package-at-all": "not installed"}
 
 
 def test_json_comes_back_and_nan_is_refused_without_a_trace(tmp_path):
     path = tmp_path / "metrics.json"
-    runs.write_json(path, {"a": [1, 2.5, None, "ü"]})
-    assert runs.read_json(path) == {"a": [1, 2.5, None, "ü"]}
+    run_folder.write_json(path, {"a": [1, 2.5, None, "ü"]})
+    assert run_folder.read_json(path) == {"a": [1, 2.5, None, "ü"]}
     with pytest.raises(ValueError, match="JSON"):
-        runs.write_json(path, {"a": math.nan})
-    assert runs.read_json(path) == {"a": [1, 2.5, None, "ü"]}
+        run_folder.write_json(path, {"a": math.nan})
+    assert run_folder.read_json(path) == {"a": [1, 2.5, None, "ü"]}
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
 
 
@@ -202,10 +202,10 @@ def test_missing_or_damaged_json_is_one_line(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"metrics\.json is missing or damaged") as error:
-        runs.read_json(path)
+        run_folder.read_json(path)
     assert "\n" not in str(error.value)
 
 
 def test_tables_are_written_without_an_index(tmp_path):
-    runs.write_table(tmp_path / "splits.csv", pd.DataFrame({"row": ["a"], "split": ["test"]}, index=[7]))
+    run_folder.write_table(tmp_path / "splits.csv", pd.DataFrame({"row": ["a"], "split": ["test"]}, index=[7]))
     assert (tmp_path / "splits.csv").read_text() == "row,split\na,test\n"

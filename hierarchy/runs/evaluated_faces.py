@@ -11,13 +11,13 @@ from fer_hierarchy.hierarchy.data.faces import Faces, decode, read_manifest
 from fer_hierarchy.hierarchy.data.pixels.verdict import require_published
 from fer_hierarchy.hierarchy.data.splits import limit_rows
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.finished import read_splits
+from fer_hierarchy.hierarchy.runs.run_results import read_splits
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 log = logging.getLogger("hierarchy")
 
 
-def foreign_faces(
+def evaluated_faces(
     data: DataConfig, taxonomy: Taxonomy, source: Path, *, with_depth: bool, seed: int, splits: Sequence[str] = ()
 ) -> Faces:
     """The faces of another data set that a run is judged on, all in the split "test".
@@ -44,7 +44,7 @@ def foreign_faces(
         foreign = ", ".join(sorted(set(manifest["emotion"][~known])))
         log.warning("%d faces of emotions that the run does not know (%s) were left out.", (~known).sum(), foreign)
     images = decode(manifest[known].reset_index(drop=True), data, with_depth=with_depth)
-    rows = _judging_rows(images.manifest, splits)
+    rows = _evaluated_rows(images.manifest, splits)
     seen = read_splits(source)
     seen = set(seen.loc[seen["split"] != "test", "pixel_hash"])
     fresh = ~rows["pixel_hash"].isin(seen)
@@ -59,7 +59,7 @@ def foreign_faces(
     return faces
 
 
-def _judging_rows(manifest: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
+def _evaluated_rows(manifest: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
     """The rows of the official splits that were asked for; else the test rows, else the validation rows, else all."""
     if asked:
         there = [split for split in SPLITS if (manifest["split"] == split).any()]
