@@ -1,11 +1,10 @@
-"""The straight line, one step a line: train a run, resume it, judge it, judge it on other data, compare runs, audit."""
+"""The straight line, one step a line: train a run, resume it, judge it, judge it on other data, audit."""
 
 import contextlib
 import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,10 @@ from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces, rea
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.evaluation import comparison
 from fer_hierarchy.hierarchy.evaluation.features import FEATURES, feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
-from fer_hierarchy.hierarchy.evaluation.report import write_comparison, write_run_report
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
+from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
 from fer_hierarchy.hierarchy.runs.run_results import (
@@ -45,7 +43,6 @@ from fer_hierarchy.hierarchy.runs.run_results import (
     resume_hint,
     split_table,
 )
-from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
 from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.teacher import check_teachers, note_teachers
@@ -389,26 +386,6 @@ def evaluate_run(
     print(headline(record))
     if tuned:
         print(tuned_line(record))
-    return folder
-
-
-def compare_runs(
-    names: Sequence[str], *, name: str | None, resamples: int, seed: int, results: Path, command: str
-) -> Path:
-    """Put finished runs side by side on the same test rows.
-
-    Raises:
-        UserError: A run is not finished, or the runs were judged on other rows or classes.
-    """
-    run_folder.check_writable(results)
-    run_folder.check_name(name, results)
-    records = [comparison.load_run(run_folder.find_run(run, results)) for run in names]
-    table = {**comparison.compare(records, resamples=resamples, seed=seed), "command": command}
-    stem = name or "compare-" + "-vs-".join(record["name"] for record in table["runs"])[:120]
-    if table["synthetic"] and SYNTHETIC not in stem:
-        stem = f"{SYNTHETIC}-{stem}"
-    with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
-        write_comparison(folder, table, records, faces=partial(faces_of_run, records[0].folder))
     return folder
 
 

@@ -13,11 +13,11 @@ from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.card import CARD, model_card
-from fer_hierarchy.hierarchy.evaluation.page import to_markdown
-from fer_hierarchy.hierarchy.evaluation.report import write_run_report
 from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.pipeline import predict_and_score
+from fer_hierarchy.hierarchy.reports.page import to_markdown
+from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import (
     check_same_faces,

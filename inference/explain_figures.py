@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.ticker import MaxNLocator
 
 from fer_hierarchy.hierarchy.data.depth import colours, relief
-from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.inference.explained import Explained, StageHeat, depth_planes
 from fer_hierarchy.inference.grad_cam import DEPTH, PICTURE

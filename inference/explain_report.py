@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy.reports.page import (
     Beside,
     Block,
     Code,
@@ -22,7 +22,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     Tiles,
     write_page,
 )
-from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.wording import percent, points, whole

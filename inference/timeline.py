@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from fer_hierarchy.hierarchy.evaluation import figures
 from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 MOST_FACES = 4  # panels; more are too flat to read

@@ -9,6 +9,7 @@ import types
 import pytest
 
 from fer_hierarchy import hierarchy
+from fer_hierarchy.hierarchy import experiments
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.cli.modes import MODES
 from fer_hierarchy.hierarchy.cli.program import flags_of
@@ -34,10 +35,13 @@ def calls(monkeypatch, tmp_path):
 
         return call
 
-    names = ("train_run", "resume_run", "evaluate_run", "compare_runs", "audit_data")
+    names = ("train_run", "resume_run", "evaluate_run", "audit_data")
     pipeline = types.SimpleNamespace(**{name: recorder(name) for name in names})
     monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.pipeline", pipeline)
     monkeypatch.setattr(hierarchy, "pipeline", pipeline, raising=False)
+    comparing = types.SimpleNamespace(compare_runs=recorder("compare_runs"))
+    monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.experiments.comparison_report", comparing)
+    monkeypatch.setattr(experiments, "comparison_report", comparing, raising=False)
     monkeypatch.setitem(
         sys.modules, "fer_hierarchy.hierarchy.keras_stage", types.SimpleNamespace(KerasStage="KerasStage")
     )

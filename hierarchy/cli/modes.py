@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import crossval
 from fer_hierarchy.hierarchy.cli.flags import Given
 from fer_hierarchy.hierarchy.cli.results import (
     audit,
@@ -26,6 +25,7 @@ from fer_hierarchy.hierarchy.config import (
     fields_of,
 )
 from fer_hierarchy.hierarchy.data.download import KAGGLE_SLUGS
+from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.inference.command import export, predict, webcam
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 from fer_hierarchy.tuning.command import DEFAULT_ORACLE, TRIAL_PATIENCE, tune

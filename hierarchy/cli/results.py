@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import crossval
 from fer_hierarchy.hierarchy.cli.flags import Given, check_data, new_name, require_data, section
 from fer_hierarchy.hierarchy.config import (
     SPLITS,
@@ -14,6 +13,7 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.data.download import download
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.paths import RESULTS, ROOT
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.command import default_run
@@ -80,16 +80,16 @@ def compare(given: Given, command: str) -> Path:
     if not folded:
         _refuse_twice(names, results, "compare")
     judging = _judging(given, command)
-    from fer_hierarchy.hierarchy import crossval_comparison, pipeline
+    from fer_hierarchy.hierarchy.experiments import comparison_report, crossval_comparison
 
-    return (crossval_comparison.compare if folded else pipeline.compare_runs)(names, **judging)
+    return (crossval_comparison.compare if folded else comparison_report.compare_runs)(names, **judging)
 
 
 def ensemble(given: Given, command: str) -> Path:
     """Evaluate the mean of several runs."""
     _refuse_twice(given["runs"], given["results"], "an ensemble")
     judging = _judging(given, command)
-    from fer_hierarchy.hierarchy.opinion_pool import pool_runs
+    from fer_hierarchy.hierarchy.experiments.ensembles import pool_runs
 
     return pool_runs(given["runs"], **judging)
 
@@ -155,16 +155,16 @@ def list_runs(given: Given, _command: str) -> None:
     out = given.get("out")
     if out is not None and not (out.endswith(".csv") and Path(out).absolute().parent.is_dir()):
         raise UserError(f"--out: {out}: expected a .csv file in a folder that exists")
-    from fer_hierarchy.hierarchy import run_list
+    from fer_hierarchy.hierarchy.experiments import listing
 
-    table = run_list.run_table(given["results"])
+    table = listing.run_table(given["results"])
     if out is not None:
         run_folder.write_table(Path(out), table)
-    run_list.print_runs(table)
+    listing.print_runs(table)
 
 
 def list_models(_given: Given, _command: str) -> None:
     """Print the models."""
-    from fer_hierarchy.hierarchy.model_table import print_models
+    from fer_hierarchy.hierarchy.cli.model_table import print_models
 
     print_models()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_hierarchy.hierarchy import crossval, grid
 from fer_hierarchy.hierarchy.cli.flags import Given, checked, new_name, refuse_start, start
 from fer_hierarchy.hierarchy.config import (
     RunConfig,
@@ -12,6 +11,7 @@ from fer_hierarchy.hierarchy.config import (
     differences,
 )
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.experiments import crossval, grid
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.tuning.study import STUDIES, with_hyperparameters
 
@@ -67,13 +67,13 @@ def train_grid(given: Given, command: str) -> Path:
         given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
     if "resume" in given:
         folder = _check_grid_resume(given, axes, results)
-        from fer_hierarchy.hierarchy import grid_training
+        from fer_hierarchy.hierarchy.experiments import grid_training
         from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
         return grid_training.resume_grid(folder, KerasStage, logs=logs)
     name = new_name({**given, "results": results})
     planned = _planned_grid(given, axes, results, logs, command)
-    from fer_hierarchy.hierarchy import grid_training
+    from fer_hierarchy.hierarchy.experiments import grid_training
     from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
     return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs)
@@ -111,13 +111,13 @@ def cross_validate(given: Given, command: str) -> Path:
         given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
     if "resume" in given:
         folder = _check_crossval_resume(given, repeats, results)
-        from fer_hierarchy.hierarchy import crossval_training
+        from fer_hierarchy.hierarchy.experiments import crossval_training
         from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
         return crossval_training.resume_crossval(folder, KerasStage, logs=logs)
     name = new_name({**given, "results": results})
     planned = _planned_crossval(given, repeats, results, logs, command)
-    from fer_hierarchy.hierarchy import crossval_training
+    from fer_hierarchy.hierarchy.experiments import crossval_training
     from fer_hierarchy.hierarchy.keras_stage import KerasStage
 
     return crossval_training.train_crossval(planned, KerasStage, name=name, results=results, logs=logs)

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image as Picture
 
 from fer_hierarchy.hierarchy.data.images import ImageSet
-from fer_hierarchy.hierarchy.evaluation import figures
-from fer_hierarchy.hierarchy.evaluation.page import Block, Face, Gallery, Image, Images, Text
+from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.page import Block, Face, Gallery, Image, Images, Text
 
 _GROUPS = 24  # shown at most
 _SPLIT_ORDER = ("train", "validation", "test")

@@ -11,8 +11,8 @@ from fer_hierarchy.hierarchy.data.images import ImageSet
 from fer_hierarchy.hierarchy.data.pixels.measures import COLUMN, MEASURES
 from fer_hierarchy.hierarchy.data.pixels.published import published
 from fer_hierarchy.hierarchy.data.pixels.verdict import verdict
-from fer_hierarchy.hierarchy.evaluation import figures
-from fer_hierarchy.hierarchy.evaluation.page import Block, Image, Images, Items, Section, Table, Text
+from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.page import Block, Image, Images, Items, Section, Table, Text
 
 _SPLITS = ("train", "validation", "test", "")
 _COLOURS = dict(zip(_SPLITS, (figures.ACCENT, figures.SECOND, figures.THIRD, figures.ACCENT), strict=True))

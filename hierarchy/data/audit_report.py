@@ -9,8 +9,9 @@ import pandas as pd
 from fer_hierarchy.hierarchy.data.audit_gallery import few, group_gallery, label_counts
 from fer_hierarchy.hierarchy.data.audit_pixels import pixel_section
 from fer_hierarchy.hierarchy.data.images import ImageSet
-from fer_hierarchy.hierarchy.evaluation import figures
-from fer_hierarchy.hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.page import (
     Block,
     Image,
     Images,
@@ -23,7 +24,6 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     Warn,
     write_page,
 )
-from fer_hierarchy.hierarchy.paths import atomic_write
 
 _LISTED = 12  # rows of a table of the report; the csv files hold all
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fer_hierarchy.hierarchy.config import several
-from fer_hierarchy.hierarchy.evaluation.page import Block, Code, Items, Page, Section, Table, Text
-from fer_hierarchy.hierarchy.evaluation.run_sections import titled, worst_confusions
+from fer_hierarchy.hierarchy.reports.page import Block, Code, Items, Page, Section, Table, Text
+from fer_hierarchy.hierarchy.reports.run_sections import titled, worst_confusions
 from fer_hierarchy.hierarchy.wording import (
     ANSWERS,
     duration,

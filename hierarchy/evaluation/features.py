@@ -4,7 +4,6 @@ Van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,20 +39,6 @@ def feature_map(ids: Sequence[str], emotions: Sequence[str], features: np.ndarra
     points = embed(np.asarray(features)[chosen], seed=seed)
     columns = {"row": np.asarray(ids, dtype=object)[chosen], "emotion": emotions[chosen]}
     return pd.DataFrame(columns | {"x": points[:, 0], "y": points[:, 1]})
-
-
-def read_feature_map(path: Path) -> pd.DataFrame:
-    """What `feature_map` gave, from a run's file.
-
-    Raises:
-        UserError: It cannot be read as such a table.
-    """
-    try:
-        table = pd.read_csv(path, converters={"row": str, "emotion": str}, dtype={"x": float, "y": float})
-        return table[["row", "emotion", "x", "y"]]
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"features {path} are not readable as a table of row, emotion, x, y ({reason})") from error
 
 
 def stratified(labels: Sequence[str], *, most: int, seed: int) -> np.ndarray:

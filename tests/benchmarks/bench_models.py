@@ -79,7 +79,7 @@ def _rate(step: Callable[[], object], count: int, seconds: float) -> float:
 
 
 def _print_table(speeds: dict[str, tuple[list[float], list[float]]], batch_size: int) -> None:
-    from fer_hierarchy.hierarchy.model_table import model_table
+    from fer_hierarchy.hierarchy.cli.model_table import model_table
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     table = model_table().set_index("name")

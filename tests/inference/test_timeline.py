@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_hierarchy.hierarchy.evaluation import figures
+from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.inference.timeline import draw_timeline
 

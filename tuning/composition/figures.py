@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 
-from fer_hierarchy.hierarchy.evaluation.figures import HAIRLINE, INK
+from fer_hierarchy.hierarchy.reports.figures import HAIRLINE, INK
 
 _DARK = 0.72  # cells farther than this from neutral carry white letters
 

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.evaluation import comparison_figures, figures
 from fer_hierarchy.hierarchy.evaluation.metrics import per_class
-from fer_hierarchy.hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, mcnemar
+from fer_hierarchy.hierarchy.experiments import comparison_figures
+from fer_hierarchy.hierarchy.paths import CALL
+from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.page import (
     Beside,
     Block,
     Code,
@@ -26,9 +29,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     Warn,
     write_page,
 )
-from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, mcnemar
-from fer_hierarchy.hierarchy.paths import CALL
+from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.wording import chance, decimals, known, percent, points, signed, whole
 from fer_hierarchy.tuning.composition.figures import value_strip
 from fer_hierarchy.tuning.composition.fit import ALL, Fitted, Knob

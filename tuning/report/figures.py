@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from fer_hierarchy.hierarchy.evaluation.figures import ACCENT, INK, MUTED, SECOND, THIRD
+from fer_hierarchy.hierarchy.reports.figures import ACCENT, INK, MUTED, SECOND, THIRD
 from fer_hierarchy.hierarchy.wording import decimals, points
 from fer_hierarchy.tuning.report.trials import Axis, best_so_far, several_epochs
 from fer_hierarchy.tuning.settings import OBJECTIVES

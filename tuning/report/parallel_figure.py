@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from fer_hierarchy.hierarchy.evaluation.figures import MUTED, SECOND
+from fer_hierarchy.hierarchy.reports.figures import MUTED, SECOND
 from fer_hierarchy.tuning.report.figures import GOLDEN, TITLES, WORST_TO_BEST, Window, legend, log_steps, number, short
 from fer_hierarchy.tuning.report.trials import Axis
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.evaluation import figures as house
+from fer_hierarchy.hierarchy.reports import figures as house
 from fer_hierarchy.tuning.report import figures
 from fer_hierarchy.tuning.report.figures import score_text
 from fer_hierarchy.tuning.report.importance import importance
@@ -97,7 +97,7 @@ class StudyRecord:
         return self.study["search"]["max_trials"]
 
     def drawing(self, name: str, title: str, width: float, height: float, **grid: object) -> AbstractContextManager:
-        """`hierarchy.evaluation.figures.drawing` into this folder, marked where the faces are synthetic."""
+        """`hierarchy.reports.figures.drawing` into this folder, marked where the faces are synthetic."""
         return house.drawing(
             self.figure(name), title=title, synthetic=self.study["synthetic"], width=width, height=height, **grid
         )

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fer_hierarchy.hierarchy.evaluation.page import Block as Part
-from fer_hierarchy.hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy.reports.page import Block as Part
+from fer_hierarchy.hierarchy.reports.page import (
     Code,
     Image,
     Images,
@@ -20,7 +20,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     Tiles,
     Warn,
 )
-from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.wording import duration, known, plain, whole
 from fer_hierarchy.tuning.dimension import Dimension
 from fer_hierarchy.tuning.report import figures, parallel_figure

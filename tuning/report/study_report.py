@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.page import write_page
+from fer_hierarchy.hierarchy.reports.page import write_page
 from fer_hierarchy.hierarchy.runs.run_folder import read_json
 from fer_hierarchy.tuning.report.record import StudyRecord
 from fer_hierarchy.tuning.report.sections import study_page

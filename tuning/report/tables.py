@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.evaluation.page import Block as Part
-from fer_hierarchy.hierarchy.evaluation.page import Code, Section, Table, Text
 from fer_hierarchy.hierarchy.paths import COMMAND
+from fer_hierarchy.hierarchy.reports.page import Block as Part
+from fer_hierarchy.hierarchy.reports.page import Code, Section, Table, Text
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.wording import UNKNOWN, known, millions, whole
 from fer_hierarchy.tuning.dimension import spelled

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from fer_hierarchy.hierarchy.evaluation.figures import (
+from fer_hierarchy.hierarchy.reports.figures import (
     ACCENT,
     INK,
     MUTED,

@@ -3,7 +3,8 @@
 import shlex
 from collections.abc import Mapping
 
-from fer_hierarchy.hierarchy.evaluation.page import (
+from fer_hierarchy.hierarchy.paths import COMMAND, ROOT
+from fer_hierarchy.hierarchy.reports.page import (
     Block,
     Code,
     Items,
@@ -16,8 +17,7 @@ from fer_hierarchy.hierarchy.evaluation.page import (
     Warn,
     write_page,
 )
-from fer_hierarchy.hierarchy.evaluation.run_sections import SYNTHETIC, titled
-from fer_hierarchy.hierarchy.paths import COMMAND, ROOT
+from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.wording import percent, points, signed
 from fer_hierarchy.tuning.taxonomies.figures import KIND_WORDS

@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy.evaluation import comparison_figures, figures
-from fer_hierarchy.hierarchy.evaluation.page import Beside, Block, Image, Images, Section, Table, Text
+from fer_hierarchy.hierarchy.experiments import comparison_figures
+from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.page import Beside, Block, Image, Images, Section, Table, Text
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.wording import decimals, duration, known, millions, percent, points, signed, whole
 from fer_hierarchy.tuning.taxonomies import figures as taxonomy_figures

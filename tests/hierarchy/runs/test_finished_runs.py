@@ -12,9 +12,9 @@ import pytest
 from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
 from fer_hierarchy.hierarchy.data.faces import StageFaces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.experiments.listing import flags_of
 from fer_hierarchy.hierarchy.keras_stage import KerasStage, load_model
 from fer_hierarchy.hierarchy.publishing import portable_command
-from fer_hierarchy.hierarchy.run_list import flags_of
 from fer_hierarchy.hierarchy.runs.run_folder import read_config
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.hierarchy.teacher import Lessons, ask_teachers, check_teachers

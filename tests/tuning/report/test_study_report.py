@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation import figures as house
+from fer_hierarchy.hierarchy.reports import figures as house
 from fer_hierarchy.tuning.report import importance
 from fer_hierarchy.tuning.report.study_report import write_study_report
 

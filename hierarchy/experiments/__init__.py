@@ -1,0 +1,1 @@
+"""Several runs: grids, cross-validations, comparisons and ensembles."""

@@ -1,0 +1,266 @@
+"""Training a grid: every cell one after the other as an ordinary run, then one report of all; it can be interrupted."""
+
+import dataclasses
+import gc
+import logging
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from fer_hierarchy.hierarchy import pipeline
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.experiments.comparison import load_run
+from fer_hierarchy.hierarchy.experiments.grid import Cell, Grid, read_grid, read_states, write_grid
+from fer_hierarchy.hierarchy.experiments.grid_report import write_grid_report
+from fer_hierarchy.hierarchy.experiments.grid_table import GridCell, grid_table
+from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
+from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
+from fer_hierarchy.hierarchy.transfer import check_unseen
+
+TABLE = "table.csv"
+REPORT = "report.html"  # the last file that a run writes
+States = dict[str, dict[str, str]]  # cell -> `fingerprint` of its faces, and `error` where it failed
+_LONGEST_AXES = 80  # letters of a grid's own name
+
+log = logging.getLogger("hierarchy")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the faces of a cell tells.
+
+    Attributes:
+        dataset: Names of its sources.
+        fingerprint: Of all faces.
+        test_hashes: Pixels of the test faces.
+        test: Rows of the manifest (`id`, `source`, `subject`) that are its test split.
+    """
+
+    dataset: str
+    fingerprint: str
+    test_hashes: frozenset[str]
+    test: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def _nothing(folder: Path, grid: Grid, looks: Sequence[Look]) -> None:
+    """A plain grid keeps nothing beside grid.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a grid is trained for, and how it speaks of itself.
+
+    Attributes:
+        noun: What the whole is called.
+        cell: What one run of it is called.
+        size: How large it is, in words.
+        stem: The name of its folder, made of the grid and the data set.
+        begin: Writes what must be known before anything is trained; gets the folder, the grid and what its cells see.
+        check: Refuses to go on where what `begin` wrote is no longer true.
+        report: Writes the report; gets the folder, the grid and what became of its cells.
+    """
+
+    noun: str
+    cell: str
+    size: Callable[[Grid], str]
+    stem: Callable[[Grid, str], str]
+    begin: Callable[[Path, Grid, Sequence[Look]], None] = _nothing
+    check: Callable[[Path, Grid, Sequence[Look]], None] = _nothing
+    report: Callable[[Path, Grid, Sequence[GridCell]], None]
+
+
+PLAIN = Job(
+    noun="grid",
+    cell="cell",
+    size=lambda grid: grid.product,
+    stem=lambda grid, dataset: f"{dataset}-grid-{'-'.join(grid.axes)[:_LONGEST_AXES]}",
+    report=partial(write_grid_report, faces=faces_of_run),
+)
+
+
+def train_grid(
+    grid: Grid, stage_type: type[Stage], *, name: str | None, results: Path, logs: Path, job: Job = PLAIN
+) -> Path:
+    """Train every cell of a new grid and report on all of them.
+
+    Args:
+        grid: Axes and cells.
+        stage_type: What trains the stages.
+        name: Folder below `results`; None for one made of data set and axes.
+        results: Folder of all runs and grids.
+        logs: Folder of all logs.
+        job: What it is trained for.
+
+    Returns:
+        The grid's folder.
+
+    Raises:
+        UserError: Bad data or settings, before anything is trained; or, at the end, that cells failed.
+        KeyboardInterrupt: With the words that say how to go on.
+    """
+    run_folder.check_writable(results)
+    run_folder.check_name(name, results)
+    looks = _look_over(grid, stage_type)
+    dataset = "+".join(dict.fromkeys(look.dataset for look in looks))
+    stem = name or job.stem(grid, dataset)
+    if SYNTHETIC in dataset:
+        stem = stem if SYNTHETIC in stem else f"{SYNTHETIC}-{stem}"
+        cells = (dataclasses.replace(cell, name=f"{SYNTHETIC}-{cell.name}") for cell in grid.cells)
+        grid = dataclasses.replace(grid, cells=tuple(cells))
+    folder = run_folder.create_folder(results, stem if name else run_folder.free_name(stem, results))
+    states = {cell.name: {"fingerprint": look.fingerprint} for cell, look in zip(grid.cells, looks, strict=True)}
+    job.begin(folder, grid, looks)
+    write_grid(folder, grid, states)
+    return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
+
+
+def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Job = PLAIN) -> Path:
+    """Go on with a grid: finished cells are kept, the half-done one goes on, failed ones are tried again.
+
+    Args:
+        folder: The grid's folder.
+        stage_type: What trains the stages.
+        logs: Folder of all logs.
+        job: What it is trained for.
+
+    Raises:
+        UserError: The data has changed, a file is damaged, or, at the end, that cells failed.
+        KeyboardInterrupt: With the words that say how to go on.
+    """
+    grid, states = read_grid(folder), read_states(folder)
+    with _resumable(folder, grid.kind, logs):
+        looks = _look_over(grid, stage_type)
+    for cell, look in zip(grid.cells, looks, strict=True):
+        if states[cell.name].get("fingerprint") != look.fingerprint:
+            raise UserError(f"the data has changed since {job.noun} {folder.name} was started; start a new {job.noun}")
+    job.check(folder, grid, looks)
+    return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
+
+
+def _look_over(grid: Grid, stage_type: type[Stage]) -> list[Look]:
+    """Build every model once and read every set of faces once: what is bad ends a grid before anything is trained.
+
+    Returns:
+        What is known of the faces of each cell.
+    """
+    configs = [pipeline.settle_before_data(cell.config, stage_type) for cell in grid.cells]
+    read: dict[str, Look] = {}
+    looks = []
+    for config in configs:
+        # Nothing else decides which faces there are and where they stand.
+        key = repr((config.data, config.seed, config.learns_votes))
+        if key not in read:
+            read[key] = _look(config)
+        for stage in config.grouping().stages(config.mode):
+            check_unseen(config.for_stage(stage).weights, set(read[key].test_hashes))
+        looks.append(read[key])
+    return looks
+
+
+def _look(config: RunConfig) -> Look:
+    faces = read_faces(config)
+    dataset, test = "+".join(sorted(set(faces.manifest["source"]))), faces.split("test")
+    return Look(
+        dataset, faces.images.fingerprint, frozenset(test["pixel_hash"]), test[["id", "source", "subject"]].copy()
+    )
+
+
+def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], states: States, *, logs: Path, job: Job) -> Path:
+    """Train the cells that are not finished, write the table after each and the report after all."""
+    print(f"{job.noun} {folder.name}, {job.size(grid)}", flush=True)
+    cells: list[GridCell] = []
+    began, trained, total = time.monotonic(), 0, len(grid.cells)
+    with _resumable(folder, grid.kind, logs):
+        for number, cell in enumerate(grid.cells, 1):
+            line = f"{job.cell} {number} of {total}: {cell.text}"
+            if _finished(folder / cell.name):
+                print(f"{line}, finished already", flush=True)
+            else:
+                print(line + _pace(time.monotonic() - began, trained, total - number + 1), flush=True)
+                _train_and_note(folder, cell, stage_type, states[cell.name], logs=logs, kind=grid.kind)
+                write_grid(folder, grid, states)
+                trained += 1
+            cells.append(outcome(folder, cell, states[cell.name]))
+            run_folder.write_table(folder / TABLE, grid_table(cells))
+            gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
+        job.report(folder, grid, cells)
+    failed = [cell.name for cell in cells if cell.run is None]
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {total} {job.cell}s failed: {', '.join(failed)}; "
+            f"{folder / REPORT} says why and has the others"
+        )
+    return folder
+
+
+def _finished(place: Path) -> bool:
+    return (place / run_folder.METRICS).is_file() and (place / REPORT).is_file()
+
+
+def _pace(spent: float, trained: int, left: int) -> str:
+    """How long the cells from this one on take, judged by those before."""
+    return f" [{clock(spent)} spent, about {clock(spent / trained * left)} left]" if trained else ""
+
+
+def _train_and_note(
+    folder: Path, cell: Cell, stage_type: type[Stage], state: dict[str, str], *, logs: Path, kind: str
+) -> None:
+    """Train one cell; that it failed is noted in its state and does not end the grid."""
+    state.pop("error", None)
+    try:
+        _train(folder / cell.name, cell, stage_type, logs=logs / folder.name)
+    except UserError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in run_folder.FULL_OR_LOCKED:
+            raise run_folder.unwritable(cause, folder, _resume_hint(folder, kind, logs)) from cause
+        if not (folder / cell.name / run_folder.CONFIG).is_file():  # nothing was trained: bad data or settings
+            raise
+        state["error"] = str(error)
+        log.warning("cell %s failed: %s", cell.name, error)
+
+
+def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> None:
+    config = dataclasses.replace(cell.config, name=cell.name)
+    shown = place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
+    command = shlex.join([*COMMAND, "--config", str(shown / run_folder.CONFIG)])
+    if (place / run_folder.CONFIG).is_file():
+        pipeline.resume_run(str(place), stage_type, flags={}, results=place.parent, logs=logs, command=command)
+        return
+    if place.exists():  # killed before its configuration was written: there is nothing to go on with
+        shutil.rmtree(place)
+    pipeline.train_run(config, stage_type, results=place.parent, logs=logs, command=command)
+
+
+def outcome(folder: Path, cell: Cell, state: dict[str, str]) -> GridCell:
+    """What became of a cell of the grid in `folder`."""
+    place = folder / cell.name
+    run = load_run(place) if _finished(place) else None
+    return GridCell(name=cell.name, point=cell.point, run=run, error=state.get("error", ""))
+
+
+@contextmanager
+def _resumable(folder: Path, kind: str, logs: Path) -> Iterator[None]:
+    """Say how to go on with the grid, where the interrupted run would speak of itself alone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_resume_hint(folder, kind, logs)) from None
+
+
+def _resume_hint(folder: Path, kind: str, logs: Path) -> str:
+    """The command that goes on with a grid, as it can be pasted."""
+    grid = folder.name if folder.parent == RESULTS else str(folder)
+    flags = [] if logs == LOGS else ["--logs", str(logs)]
+    return "go on with: " + shlex.join([*COMMAND, "--mode", kind, *flags, "--resume", grid])

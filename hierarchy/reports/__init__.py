@@ -1,0 +1,1 @@
+"""Pages and figures of one run and of an audit."""
