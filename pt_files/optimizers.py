@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_hierarchy.hierarchy.config import StageConfig
-from fer_hierarchy.hierarchy.schedule import peak_rate
+from fer_hierarchy.hierarchy.training.schedule import peak_rate
 
 _EPSILON = 1e-7  # Keras's, added to the root of the second moment before its bias is corrected
 

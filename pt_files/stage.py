@@ -17,7 +17,13 @@ from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.schedule import best_epoch, epoch_line, require_finite, stopped_early, write_history
+from fer_hierarchy.hierarchy.training.schedule import (
+    best_epoch,
+    epoch_line,
+    require_finite,
+    stopped_early,
+    write_history,
+)
 from fer_hierarchy.pt_files.cost import multiply_adds, parameters
 from fer_hierarchy.pt_files.layers import LookingTwice
 from fer_hierarchy.pt_files.limits import refuse_unsupported

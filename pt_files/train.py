@@ -70,12 +70,12 @@ def _train(given: dict[str, Any], command: str) -> Path:
         run_folder.check_writable(folder)
     if "resume" in given:
         run = _checked_resume(given, places["results"])
-        from fer_hierarchy.hierarchy import pipeline
+        from fer_hierarchy.hierarchy.training import pipeline
         from fer_hierarchy.pt_files.stage import TorchStage
 
         return pipeline.resume_run(run, TorchStage, flags=given, **places, command=command)
     config = _settings(given, places["results"])
-    from fer_hierarchy.hierarchy import pipeline
+    from fer_hierarchy.hierarchy.training import pipeline
     from fer_hierarchy.pt_files.stage import TorchStage
 
     return pipeline.train_run(config, TorchStage, **places, command=command)

@@ -18,7 +18,7 @@ from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.batches import TrainBatches
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.schedule import peak_rate, plateau_scale, rate_at
+from fer_hierarchy.hierarchy.training.schedule import peak_rate, plateau_scale, rate_at
 from fer_hierarchy.pt_files.losses import Loss
 from fer_hierarchy.pt_files.optimizers import build_optimizer
 

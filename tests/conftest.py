@@ -55,7 +55,7 @@ _LONG = (
     "test_trunk",
     "test_rgbd",
     "test_explain",
-    "test_training",
+    "test_callbacks",
 )
 _LONG += ("test_finished_runs", "test_predict", "test_bad_input", "test_registry", "test_crossval", "test_export")
 
@@ -81,7 +81,7 @@ def program() -> Callable[..., list[tuple[int, str]]]:
 # Importing what a program imports takes longer than most of its work: it is done once, and each call is a fork of that.
 _FORKED = """
 import contextlib, io, json, os, sys
-import fer_hierarchy.hierarchy.pipeline, fer_hierarchy.hierarchy.keras_stage
+import fer_hierarchy.hierarchy.training.pipeline, fer_hierarchy.hierarchy.training.keras_stage
 from matplotlib.figure import Figure
 from PIL import Image
 from fer_hierarchy.hierarchy.cli import main

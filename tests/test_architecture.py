@@ -49,7 +49,7 @@ LIGHT = (
     "hierarchy/paths.py",
     "hierarchy/runs/run_folder.py",
     "hierarchy/taxonomy.py",
-    "hierarchy/transfer.py",
+    "hierarchy/training/transfer.py",
     "hierarchy/data/__init__.py",
     "hierarchy/data/download.py",
     "hierarchy/data/sources/__init__.py",
@@ -164,7 +164,7 @@ def test_no_module_is_loaded_under_two_names(tmp_path):
         "from tf_model import main\n"
         "assert main(sys.argv[1:]) == 0\n"
         f"print([name for name in sys.modules if name.partition('.')[0] in {PACKAGES}])\n"
-        "print('fer_hierarchy.hierarchy.pipeline' in sys.modules)\n"
+        "print('fer_hierarchy.hierarchy.training.pipeline' in sys.modules)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, flags)], cwd=ROOT, capture_output=True, text=True, check=False

@@ -9,7 +9,7 @@ import types
 import pytest
 
 from fer_hierarchy import hierarchy
-from fer_hierarchy.hierarchy import experiments
+from fer_hierarchy.hierarchy import experiments, training
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.cli.modes import MODES
 from fer_hierarchy.hierarchy.cli.program import flags_of
@@ -37,13 +37,13 @@ def calls(monkeypatch, tmp_path):
 
     names = ("train_run", "resume_run", "evaluate_run", "audit_data")
     pipeline = types.SimpleNamespace(**{name: recorder(name) for name in names})
-    monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.pipeline", pipeline)
-    monkeypatch.setattr(hierarchy, "pipeline", pipeline, raising=False)
+    monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.training.pipeline", pipeline)
+    monkeypatch.setattr(training, "pipeline", pipeline, raising=False)
     comparing = types.SimpleNamespace(compare_runs=recorder("compare_runs"))
     monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.experiments.comparison_report", comparing)
     monkeypatch.setattr(experiments, "comparison_report", comparing, raising=False)
     monkeypatch.setitem(
-        sys.modules, "fer_hierarchy.hierarchy.keras_stage", types.SimpleNamespace(KerasStage="KerasStage")
+        sys.modules, "fer_hierarchy.hierarchy.training.keras_stage", types.SimpleNamespace(KerasStage="KerasStage")
     )
     return made
 
@@ -346,7 +346,7 @@ def test_what_ends_a_run_is_one_line(capsys, calls, monkeypatch, error, code, li
     def fail(*arguments, **keywords):
         raise error
 
-    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.pipeline"], "train_run", fail)
+    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.training.pipeline"], "train_run", fail)
     got, _, err = run(capsys)
     assert got == code
     assert err.startswith(line)
@@ -361,7 +361,7 @@ def test_notes_are_shown_once_and_only_while_a_run_lasts(capsys, calls, monkeypa
         log.info("a detail")
         return tmp_path
 
-    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.pipeline"], "train_run", noting)
+    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.training.pipeline"], "train_run", noting)
     before = (log.level, log.propagate, list(log.handlers))
     assert run(capsys)[2] == "note: ten rows left out\n"
     assert run(capsys)[2] == "note: ten rows left out\n"
@@ -372,7 +372,7 @@ def test_a_bug_shows_its_traceback(calls, monkeypatch):
     def fail(*arguments, **keywords):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.pipeline"], "train_run", fail)
+    monkeypatch.setattr(sys.modules["fer_hierarchy.hierarchy.training.pipeline"], "train_run", fail)
     with pytest.raises(ValueError, match="a bug"):
         main([])
 

@@ -61,7 +61,7 @@ def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way
     search = SearchConfig(**searched)
     study.stages_named(search.stage, config)
     run_folder.check_name(name, studies)
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning import search as searching
 
     return searching.start_search(config, search, KerasStage, name=name, studies=studies, command=command, **way)
@@ -95,7 +95,7 @@ def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Pat
         return _resume_taxonomy(folders[0], given, searched)
     for folder in folders:
         planned[folder] = study.extended(study.read_study(folder), given, searched)
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning import search as searching
 
     return searching.resume_search(planned, KerasStage, **way)
@@ -137,7 +137,7 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
     run_folder.check_name(name, studies)
     start = dataclasses.replace(run_folder.read_config(run), name=None)
     config = flags.checked(apply_flags(start, given), results)
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning.taxonomies.search import search_taxonomies
 
     search = SearchConfig(**searched)
@@ -160,7 +160,7 @@ def _resume_taxonomy(folder: Path, given: Given, searched: Mapping[str, Any]) ->
     _refuse_others(
         given, searched, ("stage",), "taxonomy and --resume: the study keeps its own settings, so leave it out"
     )
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies
 
     return resume_taxonomies(folder, KerasStage, folder.parent.parent)
@@ -194,7 +194,7 @@ def _work(given: Given, searched: Mapping[str, Any], address: Address) -> None:
     data = flags.section(DataConfig, given) if "data" in given else None
     if data is not None:
         flags.check_data(data)
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning import shared_search
 
     shared_search.work(studies, name, KerasStage, address=address, wait=wait, data=data)

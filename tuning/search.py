@@ -17,11 +17,11 @@ from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.paths import COMMAND
-from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import split_table
-from fer_hierarchy.hierarchy.transfer import check_unseen
+from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
+from fer_hierarchy.hierarchy.training.transfer import check_unseen
 from fer_hierarchy.tuning.budget import Budget, BudgetSpentError
 from fer_hierarchy.tuning.default_spaces import default_space
 from fer_hierarchy.tuning.dimension import Dimension

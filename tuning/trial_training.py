@@ -18,9 +18,9 @@ from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.stage_training import stage_seed
-from fer_hierarchy.hierarchy.training import CHECKPOINT, read_checkpoint
-from fer_hierarchy.hierarchy.transfer import MODEL
+from fer_hierarchy.hierarchy.training.callbacks import CHECKPOINT, read_checkpoint
+from fer_hierarchy.hierarchy.training.stages import stage_seed
+from fer_hierarchy.hierarchy.training.transfer import MODEL
 from fer_hierarchy.tuning.budget import Budget, TrialProgress
 from fer_hierarchy.tuning.spaces import settings_of
 from fer_hierarchy.tuning.study import Study

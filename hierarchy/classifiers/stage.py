@@ -1,6 +1,6 @@
 """Stage: a name, its classes and a network; gate, specialist and flat classifier are all the same thing.
 
-Free of any framework: `hierarchy.keras_stage` and `pt_files.stage` say how one learns and answers.
+Free of any framework: `hierarchy.training.keras_stage` and `pt_files.stage` say how one learns and answers.
 """
 
 import json

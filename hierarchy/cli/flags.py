@@ -11,7 +11,7 @@ from fer_hierarchy.hierarchy.data.sources import EMBEDDED
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.transfer import resolve_teachers, resolve_weights
+from fer_hierarchy.hierarchy.training.transfer import resolve_teachers, resolve_weights
 
 Given = dict[str, Any]  # field name or other flag -> what the user gave
 

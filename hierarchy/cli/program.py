@@ -1,6 +1,6 @@
 """The command line: parse the arguments into a configuration, check it, make one call.
 
-Only light modules are imported here. TensorFlow comes in with `hierarchy.pipeline`, once the arguments are valid.
+Only light modules are imported here. TensorFlow comes in with the pipeline, once the arguments are valid.
 """
 
 import argparse

@@ -30,8 +30,8 @@ def evaluate(given: Given, command: str) -> Path:
     composition = composition_file(given.get("composition"), given["logs"])
     splits = _splits(given.get("split"))
     require_data(data)
-    from fer_hierarchy.hierarchy import pipeline
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training import pipeline
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
     return pipeline.evaluate_run(
         run,
@@ -109,7 +109,7 @@ def publish(given: Given, command: str) -> Path:
     except UserError as error:
         raise UserError(str(error).replace("--name", "--out").replace("--results", "--out")) from error
     mirror = section(EvaluationConfig, given).mirror if "mirror" in given else None
-    from fer_hierarchy.hierarchy.publishing import publish_run
+    from fer_hierarchy.hierarchy.publishing.publish import publish_run
 
     return publish_run(run, out=out, mirror=mirror, data=data, results=results, command=command)
 
@@ -126,7 +126,7 @@ def explain(given: Given, command: str) -> Path:
     for file in images:
         if not Path(file).is_file():
             raise UserError(f"--image: {file} is no file; expected a picture of a face")
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.inference import explain
 
     return explain.explain_run(run, KerasStage, data=data, images=images, name=name, results=results, command=command)
@@ -137,7 +137,7 @@ def audit(given: Given, command: str) -> Path:
     data = section(DataConfig, given)
     name = new_name(given)
     require_data(data)
-    from fer_hierarchy.hierarchy import pipeline
+    from fer_hierarchy.hierarchy.training import pipeline
 
     return pipeline.audit_data(data, name=name, results=given["results"], command=command)
 

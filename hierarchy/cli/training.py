@@ -23,13 +23,13 @@ def train(given: Given, command: str) -> Path:
     places = {"results": given.pop("results"), "logs": given.pop("logs")}
     if "resume" in given:
         run = _check_resume(given, places["results"])
-        from fer_hierarchy.hierarchy import pipeline
-        from fer_hierarchy.hierarchy.keras_stage import KerasStage
+        from fer_hierarchy.hierarchy.training import pipeline
+        from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
         return pipeline.resume_run(run, KerasStage, flags=given, **places, command=command)
     config = _training_config(given, **places)
-    from fer_hierarchy.hierarchy import pipeline
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training import pipeline
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
     return pipeline.train_run(config, KerasStage, **places, command=command)
 
@@ -68,13 +68,13 @@ def train_grid(given: Given, command: str) -> Path:
     if "resume" in given:
         folder = _check_grid_resume(given, axes, results)
         from fer_hierarchy.hierarchy.experiments import grid_training
-        from fer_hierarchy.hierarchy.keras_stage import KerasStage
+        from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
         return grid_training.resume_grid(folder, KerasStage, logs=logs)
     name = new_name({**given, "results": results})
     planned = _planned_grid(given, axes, results, logs, command)
     from fer_hierarchy.hierarchy.experiments import grid_training
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
     return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs)
 
@@ -112,13 +112,13 @@ def cross_validate(given: Given, command: str) -> Path:
     if "resume" in given:
         folder = _check_crossval_resume(given, repeats, results)
         from fer_hierarchy.hierarchy.experiments import crossval_training
-        from fer_hierarchy.hierarchy.keras_stage import KerasStage
+        from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
         return crossval_training.resume_crossval(folder, KerasStage, logs=logs)
     name = new_name({**given, "results": results})
     planned = _planned_crossval(given, repeats, results, logs, command)
     from fer_hierarchy.hierarchy.experiments import crossval_training
-    from fer_hierarchy.hierarchy.keras_stage import KerasStage
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
     return crossval_training.train_crossval(planned, KerasStage, name=name, results=results, logs=logs)
 

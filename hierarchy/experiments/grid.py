@@ -16,7 +16,7 @@ from typing import Any
 from fer_hierarchy.hierarchy.config import SECTIONS, RunConfig, StageConfig, apply_flags, differences, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.transfer import resolve_weights
+from fer_hierarchy.hierarchy.training.transfer import resolve_weights
 
 GRID = "grid.json"
 FORMAT = 1

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy import pipeline
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
@@ -27,7 +26,8 @@ from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
 from fer_hierarchy.hierarchy.progress import clock
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
-from fer_hierarchy.hierarchy.transfer import check_unseen
+from fer_hierarchy.hierarchy.training import pipeline
+from fer_hierarchy.hierarchy.training.transfer import check_unseen
 
 TABLE = "table.csv"
 REPORT = "report.html"  # the last file that a run writes

@@ -23,7 +23,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.grid import GRID, KIND, kind_of
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
-from fer_hierarchy.hierarchy.transfer import weights_name
+from fer_hierarchy.hierarchy.training.transfer import weights_name
 from fer_hierarchy.hierarchy.wording import UNKNOWN, millions, mode_words, points
 
 COLUMNS = (

@@ -12,9 +12,9 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.batches import EVALUATED
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.inference.answers import Facts, Model
 
 _NEEDED = {"mode", "taxonomy", "synthetic"}  # of metrics.json

@@ -84,8 +84,8 @@ def _time_training(batches, spec: str, steps: int, rounds: int) -> None:
     import tensorflow as tf
 
     from fer_hierarchy.hierarchy.config import StageConfig
-    from fer_hierarchy.hierarchy.schedule import phases
-    from fer_hierarchy.hierarchy.training import build_loss, build_optimizer
+    from fer_hierarchy.hierarchy.training.callbacks import build_loss, build_optimizer
+    from fer_hierarchy.hierarchy.training.schedule import phases
     from fer_hierarchy.models.registry import create_model
 
     tf.config.experimental.enable_op_determinism()

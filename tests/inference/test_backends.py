@@ -15,9 +15,9 @@ import pytest
 from fer_hierarchy.hierarchy.classifiers.predictions import predict
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.inference import embedded_facts
 from fer_hierarchy.inference.backends import open_model
 from fer_hierarchy.inference.export import export_run

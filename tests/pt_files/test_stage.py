@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import torch
 
-from fer_hierarchy.hierarchy import training as keras_training
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.schedule import Phase, rate_at
+from fer_hierarchy.hierarchy.training import callbacks as keras_training
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.training.schedule import Phase, rate_at
 from fer_hierarchy.models import losses as keras_losses
 from fer_hierarchy.models.cost import multiply_adds as keras_multiply_adds
 from fer_hierarchy.models.registry import create_model as create_keras_model
@@ -84,7 +84,7 @@ def test_both_frameworks_take_the_same_steps(settings, tmp_path, monkeypatch):
     keras_model = create_keras_model(spec, input_shape=SHAPE, num_classes=3)
     torch_model = create_model(spec, input_shape=SHAPE, num_classes=3)
     to_torch(keras_model, torch_model)
-    monkeypatch.setattr("fer_hierarchy.hierarchy.keras_stage.build_model", lambda *_, **__: keras_model)
+    monkeypatch.setattr("fer_hierarchy.hierarchy.training.keras_stage.build_model", lambda *_, **__: keras_model)
     monkeypatch.setattr("fer_hierarchy.pt_files.stage.build_model", lambda *_: torch_model)
     theirs = fit(tmp_path / "keras", stage_type=KerasStage, model=spec, **settings)
     ours = fit(tmp_path / "torch", model=spec, **settings)

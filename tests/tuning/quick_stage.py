@@ -7,8 +7,8 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.training import CHECKPOINT, read_checkpoint
-from fer_hierarchy.hierarchy.transfer import MODEL
+from fer_hierarchy.hierarchy.training.callbacks import CHECKPOINT, read_checkpoint
+from fer_hierarchy.hierarchy.training.transfer import MODEL
 
 SEEN: list[dict] = []  # every epoch that was trained
 

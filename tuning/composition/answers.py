@@ -14,7 +14,7 @@ from fer_hierarchy.hierarchy.data.splits import fold_numbers
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs.run_results import read_metrics, read_splits, refuse_evaluation
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
-from fer_hierarchy.hierarchy.tuned_answer import VALIDATION, answers_fingerprint
+from fer_hierarchy.hierarchy.training.tuned_composition import VALIDATION, answers_fingerprint
 from fer_hierarchy.tuning.composition.fit import Judged
 
 FOLDS = 5

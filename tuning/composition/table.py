@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.tuned_answer import FORMAT, KIND
+from fer_hierarchy.hierarchy.training.tuned_composition import FORMAT, KIND
 from fer_hierarchy.tuning.composition.answers import RunAnswers, validation_fingerprint
 from fer_hierarchy.tuning.composition.fit import Fitted, Judged, difference, knobs_of, measure
 from fer_hierarchy.tuning.settings import OBJECTIVES

@@ -13,12 +13,12 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.progress import clock
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import check_same_faces, split_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT
-from fer_hierarchy.hierarchy.transfer import check_unseen
+from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
+from fer_hierarchy.hierarchy.training.transfer import check_unseen
 from fer_hierarchy.tuning.search import locked, resume_hint
 from fer_hierarchy.tuning.study import BEST, STUDY, TRIALS
 from fer_hierarchy.tuning.study_faces import split_fingerprint

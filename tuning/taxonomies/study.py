@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, co
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import read_splits, refuse_evaluation
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
-from fer_hierarchy.hierarchy.tuned_answer import VALIDATION, answers_fingerprint
+from fer_hierarchy.hierarchy.training.tuned_composition import VALIDATION, answers_fingerprint
 from fer_hierarchy.tuning.settings import TAXONOMY
 from fer_hierarchy.tuning.study import FORMAT, STUDY
 from fer_hierarchy.tuning.taxonomies.groupings import (

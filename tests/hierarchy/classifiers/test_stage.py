@@ -9,7 +9,7 @@ from fer_hierarchy.hierarchy.classifiers.stage import single_face_latency, train
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.models.registry import create_model
 
 

@@ -12,18 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy import training
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, predict_stages
 from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, apply_flags
 from fer_hierarchy.hierarchy.data.faces import StageFaces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
-from fer_hierarchy.hierarchy.pipeline import settle_before_data
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.training import callbacks
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.training.pipeline import settle_before_data
+from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.models.heads import with_composed_answer
 from tests.conftest import QUICK, draw_face, kill_when, run_program, write_fer_folder
 
@@ -293,18 +293,18 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, tmp_pa
     keras.utils.set_random_seed(0)
     fit(tmp_path / "whole", **settings)
     keras.utils.set_random_seed(9)
-    record = training.EpochEnd.on_epoch_end
+    record = callbacks.EpochEnd.on_epoch_end
 
     def stopping(self, epoch, logs=None):
         record(self, epoch, logs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.EpochEnd, "on_epoch_end", stopping)
+        patch.setattr(callbacks.EpochEnd, "on_epoch_end", stopping)
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / "parts", **settings)
     fit(tmp_path / "parts", **settings)
-    left, right = (training.read_checkpoint(tmp_path / name) for name in ("whole", "parts"))
+    left, right = (callbacks.read_checkpoint(tmp_path / name) for name in ("whole", "parts"))
     for a, b in zip([*left.model, *left.optimizer], [*right.model, *right.optimizer], strict=True):
         np.testing.assert_array_equal(a, b)
 

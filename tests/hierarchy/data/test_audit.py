@@ -11,7 +11,7 @@ from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.audit import audit
 from fer_hierarchy.hierarchy.data.audit_report import write_audit
 from fer_hierarchy.hierarchy.data.images import load_images
-from fer_hierarchy.hierarchy.pipeline import audit_data
+from fer_hierarchy.hierarchy.training.pipeline import audit_data
 from tests.conftest import CHECKOUT, QUICK
 
 REAL = CHECKOUT.parent / "shared" / "data"

@@ -11,12 +11,12 @@ from PIL import Image
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces, read_manifest
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
-from fer_hierarchy.hierarchy.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.runs.run_folder import SPLITS
 from fer_hierarchy.hierarchy.runs.run_results import check_same_faces, split_table
-from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
+from fer_hierarchy.hierarchy.training.stages import train_stages
 from tests.conftest import TINY, draw_face
 
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_hierarchy.hierarchy import pipeline
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import UserError
@@ -19,6 +18,7 @@ from fer_hierarchy.hierarchy.experiments.crossval import are_crossvals, plan, re
 from fer_hierarchy.hierarchy.experiments.grid import find_grid
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import Page
+from fer_hierarchy.hierarchy.training import pipeline
 from tests.conftest import QUICK, draw_face, run_program
 from tests.hierarchy.experiments.test_grid import Centroids
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy import pipeline
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, training_record
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
@@ -21,6 +20,7 @@ from fer_hierarchy.hierarchy.experiments.grid import MOST_CELLS, label, parse_ax
 from fer_hierarchy.hierarchy.experiments.listing import run_table
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import Section
+from fer_hierarchy.hierarchy.training import pipeline
 from tests.conftest import QUICK, TINY, run_program, write_fer_folder
 
 SMALL = {"image_size": "16", "resamples": "100", "epochs": "1", "mode": "flat", "name": None}

@@ -13,12 +13,12 @@ from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
 from fer_hierarchy.hierarchy.data.faces import StageFaces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.listing import flags_of
-from fer_hierarchy.hierarchy.keras_stage import KerasStage, load_model
-from fer_hierarchy.hierarchy.publishing import portable_command
+from fer_hierarchy.hierarchy.publishing.publish import portable_command
 from fer_hierarchy.hierarchy.runs.run_folder import read_config
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
-from fer_hierarchy.hierarchy.teacher import Lessons, ask_teachers, check_teachers
-from fer_hierarchy.hierarchy.transfer import check_teachers_unseen, resolve_teachers
+from fer_hierarchy.hierarchy.training.distillation import SoftTargets, check_teachers, teacher_targets
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage, load_model
+from fer_hierarchy.hierarchy.training.transfer import check_teachers_unseen, resolve_teachers
 from tests.conftest import QUICK, run_program
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -39,10 +39,10 @@ def view(stage: str, emotions: list[str]) -> StageFaces:
 def test_each_stage_is_taught_what_the_answer_says_of_its_classes():
     emotions = ["happy", "fear"]  # angry disgust fear happy sad surprise neutral
     shares = np.array([[0.1, 0, 0.1, 0.6, 0, 0.2, 0], [0, 0, 0, 1, 0, 0, 0]], np.float32)
-    lessons = Lessons(shares=shares, rows=np.array([10, 11]), weight=0.5)
+    soft_targets = SoftTargets(shares=shares, rows=np.array([10, 11]), weight=0.5)
 
     def targets(stage: str) -> np.ndarray:
-        return lessons.taught(view(stage, emotions), stage, SEVEN).targets
+        return soft_targets.applied_to(view(stage, emotions), stage, SEVEN).targets
 
     order = [SEVEN.group_names.index(group) for group in ("positive", "negative")]
     np.testing.assert_allclose(targets("valence")[:, order], [[0.9, 0.1], [0.5, 0.5]], atol=1e-6)
@@ -60,13 +60,13 @@ def results(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
     place = tmp_path_factory.mktemp("results")
     common = ("--data", fer_folder, *QUICK, "--augment", "off", "--results", place)
     common += ("--logs", place.parent / "logs")
-    lessons = ("--teacher", "teacher", "--teacher-weight", "1", "--teacher-temperature", "2", "--label-smoothing", "0")
+    taught = ("--teacher", "teacher", "--teacher-weight", "1", "--teacher-temperature", "2", "--label-smoothing", "0")
     shared = ("--mode", "hierarchical", "--trunk", "shared", "--epochs", "4")
     both = ("teacher", "taught", "--name", "both", "--results", place, "--resamples", "100")
     small = place / "given" / "small"
     done = run_program(
         ("--mode", "flat", "--name", "teacher", "--epochs", "6", *common),
-        (*shared, "--name", "taught", *lessons, *common),
+        (*shared, "--name", "taught", *taught, *common),
         (*shared, "--name", "untaught", "--label-smoothing", "0", *common),
         (*shared, "--resume", "taught", "--results", place, "--logs", place.parent / "logs"),
         (*shared, "--name", "alone", "--teacher", "nobody", *common),
@@ -137,15 +137,15 @@ def test_teachers_that_cannot_teach_are_refused(results, fer_folder, tmp_path):
 def test_two_teachers_speak_as_their_geometric_mean(results, fer_folder):
     flags = {"data": str(fer_folder), "image_size": "16", "channels": "1", "teacher_temperature": "2"}
 
-    def lessons(*teachers: str) -> np.ndarray:
+    def soft_targets(*teachers: str) -> np.ndarray:
         config = resolve_teachers(apply_flags(RunConfig(framework="keras"), {**flags, "teacher": teachers}), results)
-        return ask_teachers(read_faces(config), config.data, KerasStage).shares
+        return teacher_targets(read_faces(config), config.data, KerasStage).shares
 
-    one, other, both = lessons("teacher"), lessons("taught"), lessons("teacher", "taught")
+    one, other, both = soft_targets("teacher"), soft_targets("taught"), soft_targets("teacher", "taught")
     product = np.sqrt(one * other)
     np.testing.assert_allclose(both, product / product.sum(axis=1, keepdims=True), atol=1e-5)
     with pytest.raises(UserError, match=r"--teacher: .*teacher is given twice"):
-        lessons("teacher", str(results / "teacher"))
+        soft_targets("teacher", str(results / "teacher"))
 
 
 def read(path: Path) -> dict:

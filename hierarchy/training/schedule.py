@@ -54,7 +54,7 @@ def phases(config: StageConfig) -> list[Phase]:
 
 
 def rate_at(step: int, *, peak: float, warmup_steps: int, total_steps: int, kind: str, scale: float = 1.0) -> float:
-    """Learning rate at a step; `hierarchy.training.WarmupDecay` is the same inside a TensorFlow graph.
+    """Learning rate at a step; `hierarchy.training.callbacks.WarmupDecay` is the same inside a TensorFlow graph.
 
     Args:
         step: From 0.

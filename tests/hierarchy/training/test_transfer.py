@@ -5,7 +5,7 @@ import pytest
 
 from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.transfer import (
+from fer_hierarchy.hierarchy.training.transfer import (
     check_teachers_unseen,
     check_unseen,
     find_weights,

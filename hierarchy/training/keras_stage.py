@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fer_hierarchy.hierarchy import schedule, training
 from fer_hierarchy.hierarchy.classifiers.stage import (
     Stage,
     remedy,
@@ -28,7 +27,8 @@ from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.transfer import NAMED, with_fresh_head
+from fer_hierarchy.hierarchy.training import callbacks, schedule
+from fer_hierarchy.hierarchy.training.transfer import NAMED, with_fresh_head
 from fer_hierarchy.models import layers  # registers our layers, too, so that saved models load
 from fer_hierarchy.models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
 from fer_hierarchy.models.cost import Cost, multiply_adds, parameters, planned_cost
@@ -48,7 +48,7 @@ class KerasStage(Stage):
 
     framework = "keras"
     can_share_trunk = True
-    checkpoint = training.CHECKPOINT
+    checkpoint = callbacks.CHECKPOINT
 
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
@@ -110,15 +110,15 @@ class KerasStage(Stage):
         """Train with Keras; see `Stage.fit`."""
         keras.utils.set_random_seed(seed)
         batches = train_batches(train, config, seed)
-        saved = training.read_checkpoint(folder)
+        saved = callbacks.read_checkpoint(folder)
         network = _first_network(config, train, len(self.classes), seed=None if saved else seed)
         answering = with_composed_answer(network, self.groups) if self.groups else network
-        trainer = training.build_trainer(answering, config, seed)
-        loss = training.build_loss(config, train.labels, train.targets.shape[1])
+        trainer = callbacks.build_trainer(answering, config, seed)
+        loss = callbacks.build_loss(config, train.labels, train.targets.shape[1])
         history = list(saved.history) if saved else []
         work = multiply_adds(network) * batches.faces_per_step
         progress.done += work * batches.steps_per_epoch * len(history)
-        end = training.EpochEnd(
+        end = callbacks.EpochEnd(
             folder,
             network=network,
             validate=lambda: validation_scores(answering, validation, config, self.groups),
@@ -171,12 +171,12 @@ class KerasStage(Stage):
     @classmethod
     def load_network(cls, folder: Path) -> keras.Model:
         """The .keras file of a stage folder."""
-        if not (folder / training.MODEL).is_file() and (folder / TORCH_MODEL).is_file():
+        if not (folder / callbacks.MODEL).is_file() and (folder / TORCH_MODEL).is_file():
             raise UserError(
                 f"{folder} was trained by PyTorch; python -m fer_hierarchy.pt_files.convert {folder / TORCH_MODEL} "
-                f"{folder / training.MODEL} makes a Keras model of it"
+                f"{folder / callbacks.MODEL} makes a Keras model of it"
             )
-        return load_model(folder / training.MODEL)
+        return load_model(folder / callbacks.MODEL)
 
 
 def _predicted(network: keras.Model, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -230,28 +230,28 @@ def _fit_phase(
     loss: keras.losses.Loss,
     config: StageConfig,
     batches: TrainBatches,
-    saved: training.Checkpoint | None,
-    callbacks: list[keras.callbacks.Callback],
+    saved: callbacks.Checkpoint | None,
+    watching: list[keras.callbacks.Callback],
     *,
     last: int,
 ) -> None:
     """Train from the phase's first epoch, or from the checkpoint if that lies further on, to the epoch `last`."""
-    end = callbacks[0]
+    end = watching[0]
     end.phase = phase
-    with training.frozen_backbone(end.network, frozen=phase.frozen), _no_room():
-        optimizer = training.build_optimizer(config, phase, batches.steps_per_epoch)
+    with callbacks.frozen_backbone(end.network, frozen=phase.frozen), _no_room():
+        optimizer = callbacks.build_optimizer(config, phase, batches.steps_per_epoch)
         trainer.compile(optimizer=optimizer, loss=loss, metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")])
         # With every variable there before the first step, TensorFlow traces that step once instead of twice.
         optimizer.build(trainer.trainable_variables)
         if saved:
-            training.restore(saved, trainer, phase, end.folder)
+            callbacks.restore(saved, trainer, phase, end.folder)
         done = max(phase.first, len(end.history))
         trainer.fit(
             batches.dataset(done, last),
             initial_epoch=done,
             epochs=last,
             steps_per_epoch=batches.steps_per_epoch,
-            callbacks=callbacks,
+            callbacks=watching,
             shuffle=False,  # the batches are a function of seed and step already
             verbose=0,
         )

@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from fer_hierarchy.hierarchy import keras_stage
 from fer_hierarchy.hierarchy.classifiers.trunk import trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, apply_flags
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.training import keras_stage
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.models.dlib_weights import read_network
 from tests import dlib_files
 from tests.conftest import CHECKOUT, QUICK, draw_face

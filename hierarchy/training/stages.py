@@ -10,7 +10,7 @@ from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
-from fer_hierarchy.hierarchy.teacher import Lessons, ask_teachers
+from fer_hierarchy.hierarchy.training.distillation import SoftTargets, teacher_targets
 
 
 def train_stages(
@@ -28,13 +28,13 @@ def train_stages(
     home, names = folder / run_folder.STAGES, faces.taxonomy.stages(config.mode)
     networks = [TRUNK] if config.shares_trunk else names
     missing = [name for name in networks if not (home / name / RECORD).is_file()]
-    lessons = ask_teachers(faces, config.data, stage_type) if missing else None
+    soft_targets = teacher_targets(faces, config.data, stage_type) if missing else None
     train = _on_one_trunk if config.shares_trunk else _one_by_one
-    return train(home, config, stage_type, faces, lessons, logs)
+    return train(home, config, stage_type, faces, soft_targets, logs)
 
 
 def _one_by_one(
-    home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, lessons: Lessons | None, logs: Path
+    home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, soft_targets: SoftTargets | None, logs: Path
 ) -> dict[str, Stage]:
     """Each stage in a folder of its own below `home`, with a network of its own."""
     blank = {
@@ -49,7 +49,7 @@ def _one_by_one(
         if name in complete:
             stages[name] = stage_type.load(home / name)
             continue
-        _fit(stage, name, home / name, config, faces, lessons, progress, logs)
+        _fit(stage, name, home / name, config, faces, soft_targets, progress, logs)
         calibrate_stage(stage, config, faces)
         _finish(stage, home / name)
         stages[name] = stage
@@ -57,7 +57,7 @@ def _one_by_one(
 
 
 def _on_one_trunk(
-    home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, lessons: Lessons | None, logs: Path
+    home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, soft_targets: SoftTargets | None, logs: Path
 ) -> dict[str, Stage]:
     """The trunk in a folder of its own below `home`, and in each stage's folder only what that stage adds to it."""
     place, names = home / TRUNK, faces.taxonomy.stages(config.mode)
@@ -68,7 +68,7 @@ def _on_one_trunk(
             (home / name / RECORD).unlink(missing_ok=True)
         trunk = trunk_stage(stage_type, faces.taxonomy)
         progress = Progress(_work(trunk, FLAT, config, faces))
-        _fit(trunk, FLAT, place, config, faces, lessons, progress, logs)
+        _fit(trunk, FLAT, place, config, faces, soft_targets, progress, logs)
         _finish(trunk, place)
     stages = head_stages(trunk, faces.taxonomy)
     for name, stage in stages.items():
@@ -98,7 +98,7 @@ def _fit(
     place: Path,
     config: RunConfig,
     faces: Faces,
-    lessons: Lessons | None,
+    soft_targets: SoftTargets | None,
     progress: Progress,
     logs: Path,
 ) -> None:
@@ -107,7 +107,7 @@ def _fit(
     place.mkdir(parents=True, exist_ok=True)
     train = faces.stage_view(view, "train", soft_labels=settings.soft_labels)
     stage.fit(
-        train if lessons is None else lessons.taught(train, view, faces.taxonomy),
+        train if soft_targets is None else soft_targets.applied_to(train, view, faces.taxonomy),
         faces.stage_view(view, "validation"),
         settings,
         folder=place,

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy import pipeline
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.config import DataConfig, EvaluationConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.tuned_answer import answers_fingerprint, read_tuned
+from fer_hierarchy.hierarchy.training import pipeline
+from fer_hierarchy.hierarchy.training.tuned_composition import answers_fingerprint, read_tuned
 from tests.composed_runs import SEVEN, faces, posterior, write_run
 from tests.conftest import FER_EMOTIONS
 

@@ -23,7 +23,7 @@ from fer_hierarchy.hierarchy.data.sampling import class_weights
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.schedule import (
+from fer_hierarchy.hierarchy.training.schedule import (
     Phase,
     best_epoch,
     epoch_line,
@@ -32,7 +32,7 @@ from fer_hierarchy.hierarchy.schedule import (
     stopped_early,
     write_history,
 )
-from fer_hierarchy.hierarchy.transfer import HEAD, MODEL
+from fer_hierarchy.hierarchy.training.transfer import HEAD, MODEL
 from fer_hierarchy.models import losses
 
 CHECKPOINT = "checkpoint.npz"

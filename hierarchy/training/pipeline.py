@@ -43,11 +43,16 @@ from fer_hierarchy.hierarchy.runs.run_results import (
     resume_hint,
     split_table,
 )
-from fer_hierarchy.hierarchy.stage_training import train_stages
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
-from fer_hierarchy.hierarchy.teacher import check_teachers, note_teachers
-from fer_hierarchy.hierarchy.transfer import check_searched, check_teachers_unseen, check_unseen, note_first_weights
-from fer_hierarchy.hierarchy.tuned_answer import read_tuned, tuned_line
+from fer_hierarchy.hierarchy.training.distillation import check_teachers, note_teachers
+from fer_hierarchy.hierarchy.training.stages import train_stages
+from fer_hierarchy.hierarchy.training.transfer import (
+    check_searched,
+    check_teachers_unseen,
+    check_unseen,
+    note_first_weights,
+)
+from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4

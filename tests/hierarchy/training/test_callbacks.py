@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hierarchy.hierarchy import schedule, training
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.transfer import with_fresh_head
+from fer_hierarchy.hierarchy.training import callbacks, schedule
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.training.transfer import with_fresh_head
 from fer_hierarchy.models.registry import create_model
 from tests.conftest import draw_face
 
@@ -39,14 +39,14 @@ def fit(folder, *, epochs_before_stop=None, monkeypatch=None, part=None, train=N
     stage = KerasStage(name="flat", classes=("a", "b", "c"))
     folder.mkdir(exist_ok=True)
     if epochs_before_stop:
-        record = training.EpochEnd.on_epoch_end
+        record = callbacks.EpochEnd.on_epoch_end
 
         def stopping(self, epoch, logs=None):
             record(self, epoch, logs)
             if epoch + 1 == epochs_before_stop:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(training.EpochEnd, "on_epoch_end", stopping)
+        monkeypatch.setattr(callbacks.EpochEnd, "on_epoch_end", stopping)
         with pytest.raises(KeyboardInterrupt):
             stage.fit(TRAIN, VALIDATION, config, folder=folder, logs=folder / "logs", seed=3, progress=Progress(1))
         monkeypatch.undo()
@@ -55,7 +55,7 @@ def fit(folder, *, epochs_before_stop=None, monkeypatch=None, part=None, train=N
 
 
 def checkpoint(folder):
-    saved = training.read_checkpoint(folder)
+    saved = callbacks.read_checkpoint(folder)
     return [*saved.model, *saved.optimizer]
 
 
@@ -84,24 +84,24 @@ def test_a_plateau_lowers_the_rate_and_a_better_score_waits_anew():
 def test_the_rate_of_a_plateau_schedule_is_in_the_history(tmp_path, monkeypatch):
     scores = iter([0.5, 0.4, 0.4, 0.6, 0.1])
     monkeypatch.setattr(
-        "fer_hierarchy.hierarchy.keras_stage.validation_scores",
+        "fer_hierarchy.hierarchy.training.keras_stage.validation_scores",
         lambda *_: {"val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": next(scores)},
     )
     fit(tmp_path / "s", epochs=5, schedule="plateau", plateau_patience=1, plateau_factor=0.5, learning_rate=0.01)
-    rates = [row["learning_rate"] for row in training.read_checkpoint(tmp_path / "s").history]
+    rates = [row["learning_rate"] for row in callbacks.read_checkpoint(tmp_path / "s").history]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.005, 0.0025, 0.0025], rtol=1e-6)
 
 
 def test_a_frozen_backbone_stays_and_thaws(tmp_path):
     first = fit(tmp_path / "source", epochs=1)
-    start = str(tmp_path / "source" / training.MODEL)
+    start = str(tmp_path / "source" / callbacks.MODEL)
     frozen = fit(tmp_path / "frozen", weights=start, epochs=1, freeze=1)
     thawed = fit(tmp_path / "thawed", weights=start, epochs=2, freeze=1)
     assert all(layer.trainable for layer in thawed.network.layers)
     for name, same in (("stem", True), ("stem_bn", True), ("predictions", False)):
         weights = [s.network.get_layer(name).get_weights() for s in (first, frozen)]
         assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True)) is same, name
-    saved = training.read_checkpoint(tmp_path / "thawed")
+    saved = callbacks.read_checkpoint(tmp_path / "thawed")
     assert len(saved.history) == 2
     assert saved.history[1]["learning_rate"] < saved.history[0]["learning_rate"]
     assert not any(np.array_equal(saved.model[0], value) for value in first.network.get_layer("stem").get_weights())
@@ -131,8 +131,8 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, stop, 
 @pytest.mark.parametrize("loss", ["center", "island"])
 def test_centres_move_and_stand_in_the_checkpoint_but_not_in_the_model(loss, tmp_path):
     stage = fit(tmp_path / "s", loss=loss, epochs=2)
-    centres = [v for v in training.read_checkpoint(tmp_path / "s").model if v.shape == (3, 8)]
-    fresh = training.build_trainer(stage.network, StageConfig(loss=loss), 3).penalty.centers
+    centres = [v for v in callbacks.read_checkpoint(tmp_path / "s").model if v.shape == (3, 8)]
+    fresh = callbacks.build_trainer(stage.network, StageConfig(loss=loss), 3).penalty.centers
     assert len(centres) == 1
     assert not np.allclose(centres[0], fresh)
     assert {layer.name for layer in stage.network.layers} == {
@@ -145,7 +145,7 @@ def test_the_penalty_joins_the_loss_with_its_weight(tmp_path):
         fit(tmp_path / str(weight), loss="center", center_weight=weight, epochs=1, learning_rate=1e-9)
         for weight in (0.0, 5.0)
     )
-    losses = [training.read_checkpoint(tmp_path / str(w)).history[0]["loss"] for w in (0.0, 5.0)]
+    losses = [callbacks.read_checkpoint(tmp_path / str(w)).history[0]["loss"] for w in (0.0, 5.0)]
     assert losses[1] > losses[0] + 1
     assert plain.record["loss"] == heavy.record["loss"] == "center"
 
@@ -162,7 +162,7 @@ def test_every_loss_trains_and_says_whether_it_levels_the_prior(loss, tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     fit(tmp_path / "source", epochs=1)
-    start = str(tmp_path / "source" / training.MODEL)
+    start = str(tmp_path / "source" / callbacks.MODEL)
     with pytest.raises(UserError, match=r"not the same network \(layer 'stage1_block1_conv1' differs\)"):
         fit(tmp_path / "other", weights=start, model=MODEL.replace("widths=8", "widths=6"))
 
@@ -188,9 +188,9 @@ def test_where_the_size_of_the_faces_is_in_a_weight_it_must_be_the_same():
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path):
-    (tmp_path / training.CHECKPOINT).write_bytes(b"PK\x03\x04 nothing")
+    (tmp_path / callbacks.CHECKPOINT).write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(UserError, match="damaged or of another model; delete it"):
-        training.read_checkpoint(tmp_path)
+        callbacks.read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("settings", [{}, {"freeze": 2}, {"schedule": "plateau", "plateau_patience": 1}])
@@ -200,7 +200,7 @@ def test_a_training_in_parts_keeps_the_course_of_the_whole(settings, tmp_path):
         paused = fit(tmp_path / "parts", epochs=4, part={"until": until}, **settings)
         assert paused.record["epochs_run"] == (until or 4)
     rates = [
-        [row["learning_rate"] for row in training.read_checkpoint(tmp_path / n).history] for n in ("whole", "parts")
+        [row["learning_rate"] for row in callbacks.read_checkpoint(tmp_path / n).history] for n in ("whole", "parts")
     ]
     assert rates[0] == rates[1]
     for one, other in zip(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"), strict=True):
@@ -211,7 +211,7 @@ def test_epochs_on_smaller_faces_are_not_chosen(tmp_path, monkeypatch):
     """A network without a fixed size goes on with larger faces; what is saved then takes those."""
     scores = iter([0.9, 0.8, 0.1, 0.2])
     monkeypatch.setattr(
-        "fer_hierarchy.hierarchy.keras_stage.validation_scores",
+        "fer_hierarchy.hierarchy.training.keras_stage.validation_scores",
         lambda *_: {"val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": next(scores)},
     )
     settings = {"epochs": 4, "patience": 2}

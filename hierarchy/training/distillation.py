@@ -59,7 +59,7 @@ def _check_teacher(folder: Path, config: RunConfig, taxonomy: Taxonomy) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lessons:
+class SoftTargets:
     """What the labels are mixed with.
 
     Attributes:
@@ -72,7 +72,7 @@ class Lessons:
     rows: np.ndarray
     weight: float
 
-    def taught(self, view: StageFaces, stage: str, taxonomy: Taxonomy) -> StageFaces:
+    def applied_to(self, view: StageFaces, stage: str, taxonomy: Taxonomy) -> StageFaces:
         """A stage's train faces with the teachers' answers mixed into their targets."""
         shares = self.shares[np.isin(self.rows, view.rows)]
         said = as_stage_shares(shares, taxonomy, stage, otherwise=view.targets)
@@ -94,7 +94,7 @@ def note_teachers(data: DataConfig) -> None:
         )
 
 
-def ask_teachers(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> Lessons | None:
+def teacher_targets(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> SoftTargets | None:
     """Ask the teachers about every train face; None where there is none.
 
     Args:
@@ -111,7 +111,7 @@ def ask_teachers(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> Les
     answer = geometric_mean(answers, least=_LEAST)
     softened = np.maximum(answer, _LEAST) ** (1 / data.teacher_temperature)
     shares = (softened / softened.sum(axis=1, keepdims=True)).astype(np.float32)
-    return Lessons(shares=shares, rows=faces.split("train").index.to_numpy(), weight=data.teacher_weight)
+    return SoftTargets(shares=shares, rows=faces.split("train").index.to_numpy(), weight=data.teacher_weight)
 
 
 def _answer(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:

@@ -12,10 +12,8 @@ from fer_hierarchy.hierarchy.classifiers.stage import HISTORY, RECORD, Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.card import CARD, model_card
-from fer_hierarchy.hierarchy.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.pipeline import predict_and_score
+from fer_hierarchy.hierarchy.publishing.model_card import CARD, model_card
 from fer_hierarchy.hierarchy.reports.page import to_markdown
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -26,9 +24,11 @@ from fer_hierarchy.hierarchy.runs.run_results import (
     refuse_evaluation,
     split_table,
 )
-from fer_hierarchy.hierarchy.stage_training import calibrate_stage
-from fer_hierarchy.hierarchy.training import MODEL, save_small_model
-from fer_hierarchy.hierarchy.transfer import weights_name
+from fer_hierarchy.hierarchy.training.callbacks import MODEL, save_small_model
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.training.pipeline import predict_and_score
+from fer_hierarchy.hierarchy.training.stages import calibrate_stage
+from fer_hierarchy.hierarchy.training.transfer import weights_name
 from fer_hierarchy.models.registry import NO_WEIGHTS
 
 _PLACES = ("--results", "--logs", "--study-dir")  # of a command, left out of what is published

@@ -1,0 +1,1 @@
+"""Giving a run away: small weights, no faces, and a model card."""

@@ -1,0 +1,1 @@
+"""From settings and faces to trained stages: the pipeline, its steps, and how Keras fits a stage."""
