@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.ticker import MaxNLocator
 
-from fer_hierarchy.hierarchy.data.depth import colours, relief
+from fer_hierarchy.hierarchy.data.depth.depth_planes import colours, relief
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.inference.explained import Explained, StageHeat, depth_planes

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, predict
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
-from fer_hierarchy.hierarchy.data.depth import has_depth
+from fer_hierarchy.hierarchy.data.depth.depth_planes import has_depth
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.grad_cam import MapLayer, grad_cam, map_layers

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
-from fer_hierarchy.hierarchy.data.depth import colours
+from fer_hierarchy.hierarchy.data.depth.depth_planes import colours
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.explain_figures import background, overlay

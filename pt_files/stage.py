@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, remedy, scored_logits, train_batches, training_record
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
-from fer_hierarchy.hierarchy.data.depth import depth_statistics
+from fer_hierarchy.hierarchy.data.depth.depth_planes import depth_statistics
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_bytes
-from fer_hierarchy.hierarchy.data.depth import warped
+from fer_hierarchy.hierarchy.data.depth.depth_planes import warped
 from fer_hierarchy.hierarchy.errors import UserError
 
 _SIDES = ("left", "right")  # as seen in the picture

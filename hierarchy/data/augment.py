@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
-from fer_hierarchy.hierarchy.data import depth
+from fer_hierarchy.hierarchy.data.depth import depth_planes
 from fer_hierarchy.hierarchy.errors import UserError
 
 # Largest setting of each kind that still leaves a face to learn from.
@@ -93,7 +93,7 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
     Raises:
         ValueError: The batch has another shape or type.
     """
-    colours = depth.colours(batch)
+    colours = depth_planes.colours(batch)
     if batch.ndim != 4 or colours.dtype != np.uint8 or not 1 <= colours.shape[-1] <= 4:
         raise ValueError(f"batch of shape {batch.shape}, {batch.dtype}; right is (n, h, w, 1 to 4) uint8")
     draws = rng.random((len(batch), _DRAWS))
@@ -106,7 +106,7 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
         result = _relit(result, draws[:, 5:7], settings)
     for i in np.flatnonzero(draws[:, 7] < settings.erase):
         _erase(result[i], draws[i, 8:], rng)
-    if not depth.has_depth(batch):
+    if not depth_planes.has_depth(batch):
         return result
     # After all draws of the colours: they stay what they are for the same picture without depth.
     plane = _augmented_depth(batch[..., -1], matrices, rng, settings)
@@ -120,7 +120,7 @@ def _augmented_depth(
     result = planes.copy() if matrices is None else _warped_depth(planes, matrices)
     if settings.depth_noise:
         # The whole face is noise-free or noisy alike: sensors differ more than the pixels of one picture.
-        level = rng.random((len(planes), 1, 1), dtype=np.float32) * settings.depth_noise / depth.UNIT_MM
+        level = rng.random((len(planes), 1, 1), dtype=np.float32) * settings.depth_noise / depth_planes.UNIT_MM
         noisy = result + level * rng.standard_normal(result.shape, dtype=np.float32)
         result = np.where(result > 0, np.clip(np.rint(noisy), 1, 65535), 0).astype(np.uint16)
     if settings.depth_holes:
@@ -134,10 +134,10 @@ def _warped_depth(planes: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     size = planes.shape[2:0:-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = [
-        depth.warped(depth.to_distance(plane), matrix, size, flags=flags, border=cv2.BORDER_REFLECT_101)
+        depth_planes.warped(depth_planes.to_distance(plane), matrix, size, flags=flags, border=cv2.BORDER_REFLECT_101)
         for plane, matrix in zip(planes, matrices, strict=True)
     ]
-    return depth.to_plane(np.stack(moved))
+    return depth_planes.to_plane(np.stack(moved))
 
 
 def _warped(batch: np.ndarray, matrices: np.ndarray) -> np.ndarray:

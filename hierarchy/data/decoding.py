@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fer_hierarchy.hierarchy.data.pixels.measures import middle
+from fer_hierarchy.hierarchy.data.audit.pixels.measures import middle
 
 MAX_PIXELS = 64_000_000  # a header that promises more is refused before anything is decoded
 MAX_BYTES = 4 * MAX_PIXELS  # uncompressed RGBA of the largest image; a longer file is no image that we want
@@ -29,11 +29,11 @@ class Decoded:
     """One usable image.
 
     Attributes:
-        pixels: (size, size, channels) uint8; with depth uint16, see `hierarchy.data.depth`.
+        pixels: (size, size, channels) uint8; with depth uint16, see `hierarchy.data.depth.depth_planes`.
         digest: 16 bytes, blake2b over native shape and native pixels.
         height: Native height in pixels.
         width: Native width in pixels.
-        sample: (h, w) or (h, w, 3) uint8, what `hierarchy.data.pixels` measures: native pixels as they are stored.
+        sample: (h, w) or (h, w, 3) uint8, what `data.audit.pixels` measures: native pixels as they are stored.
     """
 
     pixels: np.ndarray

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
-from fer_hierarchy.hierarchy.data.depth import colours
+from fer_hierarchy.hierarchy.data.audit.pixels.verdict import Verdict, require_published, verdict
+from fer_hierarchy.hierarchy.data.depth.depth_planes import colours
 from fer_hierarchy.hierarchy.data.generated import GENERATED, append_generated, check_makers, join_train, refuse_as_data
 from fer_hierarchy.hierarchy.data.images import ImageSet, load_images
 from fer_hierarchy.hierarchy.data.manifest import SOFT_PREFIX, UNDECIDED, vote_columns, with_votes
-from fer_hierarchy.hierarchy.data.pixels.verdict import Verdict, require_published, verdict
 from fer_hierarchy.hierarchy.data.sources import EMBEDDED, read_source
 from fer_hierarchy.hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
 from fer_hierarchy.hierarchy.data.undecided import join_undecided

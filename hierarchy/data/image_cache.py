@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from fer_hierarchy.hierarchy.data.audit.pixels.measures import MEASURES, Meter
 from fer_hierarchy.hierarchy.data.decoding import Decoded
-from fer_hierarchy.hierarchy.data.pixels.measures import MEASURES, Meter
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import cache_dir
 
@@ -34,7 +34,7 @@ class CacheEntry:
         positions: (n,) int64, manifest position of each usable image, ascending.
         digests: (n, 16) uint8, see `Decoded.digest`.
         sizes: (n, 2) int32, native height and width.
-        measures: (n, len(MEASURES)) float32, see `hierarchy.data.pixels.measures`.
+        measures: (n, len(MEASURES)) float32, see `hierarchy.data.audit.pixels.measures`.
         bad: (manifest position, reason) of each image that is not usable.
     """
 

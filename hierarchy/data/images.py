@@ -44,7 +44,7 @@ class ImageSet:
             `height` and `width` (native); RangeIndex.
         bad: Columns id, path, reason: the images left out.
         fingerprint: 16 hex digits over all (pixel_hash, emotion, split); the same faces give the same, csv or folder.
-        measures: (n, len(MEASURES)) float32 of `hierarchy.data.pixels.measures`, taken at native size.
+        measures: (n, len(MEASURES)) float32 of `hierarchy.data.audit.pixels.measures`, taken at native size.
     """
 
     pixels: np.ndarray
@@ -233,7 +233,7 @@ def _decode_file(path: str, depth_path: str, source: str, want: Want) -> Decoded
     if reason := getattr(module, "problem", lambda *_: None)(path, depth_path):
         raise BadImageError(reason)
     if want.depth:
-        from fer_hierarchy.hierarchy.data.pairs import read_pair, stacked
+        from fer_hierarchy.hierarchy.data.depth.pairs import read_pair, stacked
 
         return stacked(*read_pair(path, depth_path, source, align=want.align), want.size, want.channels)
     stored = read_stored(path, module.IMAGE_SIZE)

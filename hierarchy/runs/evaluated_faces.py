@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from fer_hierarchy.hierarchy.config import SPLITS, DataConfig
+from fer_hierarchy.hierarchy.data.audit.pixels.verdict import require_published
 from fer_hierarchy.hierarchy.data.faces import Faces, decode, read_manifest
-from fer_hierarchy.hierarchy.data.pixels.verdict import require_published
 from fer_hierarchy.hierarchy.data.splits import limit_rows
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs.run_results import read_splits

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.depth import colours
+from fer_hierarchy.hierarchy.data.depth.depth_planes import colours
 from fer_hierarchy.hierarchy.data.faces import decode, read_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs.run_folder import SPLITS, read_config

@@ -22,7 +22,7 @@ from fer_hierarchy.hierarchy.classifiers.stage import (
 )
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.batches import EVALUATED, TrainBatches, evaluation_batches
-from fer_hierarchy.hierarchy.data.depth import depth_statistics
+from fer_hierarchy.hierarchy.data.depth.depth_planes import depth_statistics
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError

@@ -22,8 +22,7 @@ from fer_hierarchy.hierarchy.config import (
     apply_flags,
     differences,
 )
-from fer_hierarchy.hierarchy.data.audit import audit, audit_depth
-from fer_hierarchy.hierarchy.data.audit_report import write_audit
+from fer_hierarchy.hierarchy.data.audit.audit import audit, audit_depth
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.sampling import class_prior
@@ -31,6 +30,7 @@ from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.evaluation.features import FEATURES, feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
+from fer_hierarchy.hierarchy.reports.audit import write_audit
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces

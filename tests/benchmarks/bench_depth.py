@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from fer_hierarchy.hierarchy.data import bnt, wrl
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
+from fer_hierarchy.hierarchy.data.depth import bnt, wrl
 from fer_hierarchy.hierarchy.data.sources import bu3dfe
 
 _FACE_MM = 180.0  # width and height of the made mesh

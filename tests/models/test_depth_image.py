@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hierarchy.hierarchy.data import depth as data_depth
+from fer_hierarchy.hierarchy.data.depth import depth_planes as data_depth
 from fer_hierarchy.models import rgbd_settings
 from fer_hierarchy.models.layers import DepthImage, Planes
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.bnt import read_bnt, surface
-from fer_hierarchy.hierarchy.data.depth import SCALES, at_nominal
+from fer_hierarchy.hierarchy.data.depth.bnt import read_bnt, surface
+from fer_hierarchy.hierarchy.data.depth.depth_planes import SCALES, at_nominal
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sources._listing import EMOTION_WORDS, any_image, emotion_word, is_image, subfolders
 from fer_hierarchy.hierarchy.errors import UserError

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data import wrl
 from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
-from fer_hierarchy.hierarchy.data.depth import SCALES, at_nominal
+from fer_hierarchy.hierarchy.data.depth import wrl
+from fer_hierarchy.hierarchy.data.depth.depth_planes import SCALES, at_nominal
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sources._listing import absolute, any_image, is_hidden, subfolders
 from fer_hierarchy.hierarchy.errors import UserError

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
-from fer_hierarchy.hierarchy.data.depth import SCALES
-from fer_hierarchy.hierarchy.data.depth_image import read_units
+from fer_hierarchy.hierarchy.data.depth.depth_planes import SCALES
+from fer_hierarchy.hierarchy.data.depth.png import read_units
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sources._listing import (
     EMOTION_WORDS,

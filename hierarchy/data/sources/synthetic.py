@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
-from fer_hierarchy.hierarchy.data.portrait import SIZE
-from fer_hierarchy.hierarchy.data.synthetic import SyntheticSpec, entries, rendered_folder
+from fer_hierarchy.hierarchy.data.synthetic.embedded import SyntheticSpec, entries, rendered_folder
+from fer_hierarchy.hierarchy.data.synthetic.portrait import SIZE
 
 IMAGE_SIZE = (SIZE, SIZE)
 LAYOUT = "drawn by the program itself and needs no path"

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
-from fer_hierarchy.hierarchy.data.depth import SCALES
+from fer_hierarchy.hierarchy.data.depth.depth_planes import SCALES
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
-from fer_hierarchy.hierarchy.data.portrait_rgbd import SIZE
-from fer_hierarchy.hierarchy.data.synthetic import entries, rendered_folder
-from fer_hierarchy.hierarchy.data.synthetic_rgbd import RgbdSpec
+from fer_hierarchy.hierarchy.data.synthetic.embedded import entries, rendered_folder
+from fer_hierarchy.hierarchy.data.synthetic.embedded_rgbd import RgbdSpec
+from fer_hierarchy.hierarchy.data.synthetic.portrait_rgbd import SIZE
 
 IMAGE_SIZE = (SIZE, SIZE)
 LAYOUT = "drawn by the program itself and needs no path"

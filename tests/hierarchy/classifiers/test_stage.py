@@ -81,7 +81,7 @@ def test_the_sampler_shows_both_classes_alike():
 
 def test_a_pytorch_stage_says_how_to_convert_it(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(UserError, match=r"trained by PyTorch; python -m pt_files\.convert"):
+    with pytest.raises(UserError, match=r"trained by PyTorch; python -m fer_hierarchy\.pt_files\.convert"):
         KerasStage.load_network(tmp_path)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
-from fer_hierarchy.hierarchy.data.depth import NOMINAL_MM
+from fer_hierarchy.hierarchy.data.depth.depth_planes import NOMINAL_MM
 from fer_hierarchy.hierarchy.data.sources import bosphorus, read_source
 from fer_hierarchy.hierarchy.errors import UserError
 from tests.conftest import CHECKOUT

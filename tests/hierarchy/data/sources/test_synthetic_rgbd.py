@@ -8,8 +8,8 @@ from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
 from fer_hierarchy.hierarchy.data.manifest import MANIFEST_COLUMNS, check_manifest
 from fer_hierarchy.hierarchy.data.sources import EMBEDDED, expected_size, read_source, source_names
 from fer_hierarchy.hierarchy.data.sources import synthetic_rgbd as source
-from fer_hierarchy.hierarchy.data.synthetic import entries, rendered_folder
-from fer_hierarchy.hierarchy.data.synthetic_rgbd import RgbdSpec, render_rgbd
+from fer_hierarchy.hierarchy.data.synthetic.embedded import entries, rendered_folder
+from fer_hierarchy.hierarchy.data.synthetic.embedded_rgbd import RgbdSpec, render_rgbd
 from fer_hierarchy.hierarchy.errors import UserError
 
 TINY = RgbdSpec(seed=5, train=50, validation=50, test=50)
@@ -48,7 +48,7 @@ def test_colour_and_depth_read_back_as_drawn(cached):
 def test_the_second_reading_draws_nothing_and_a_lost_depth_draws_again(cached, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "fer_hierarchy.hierarchy.data.synthetic_rgbd.render_rgbd",
+        "fer_hierarchy.hierarchy.data.synthetic.embedded_rgbd.render_rgbd",
         lambda *which: drawn.append(which) or (np.ones((64, 64, 3), np.uint8), np.ones((64, 64), np.uint16)),
     )
     assert source.read(None, spec=TINY).equals(cached)

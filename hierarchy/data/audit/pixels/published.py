@@ -1,0 +1,116 @@
+"""Data sets as published: how many faces they have, and how each measure of their pixels is distributed.
+
+The numbers stand in published.json, which `measure_published` writes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from fer_hierarchy.hierarchy.data.audit.pixels.measures import MEASURES
+
+TABLE = Path(__file__).with_name("published.json")
+# Shares at which published.json tells the quantiles of a measure.
+SHARES = (0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 1)
+ANY = "any"  # the quantiles over the faces of all emotions
+DIGITS = 5  # of the quantiles, and so of the values that are compared with them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A data set as its authors published it.
+
+    Attributes:
+        title: Its name for a reader.
+        splits: Split -> the authors' name for it; "" is a data set without splits.
+        counts: Split -> emotion -> number of faces.
+        own_labels: Whether the faces carry the labels that `counts` counts; other labels for the same faces exist.
+        quantiles: Measure -> emotion or `ANY` -> values at `SHARES`; empty where nobody measured the true set.
+        tolerance: Measure -> distance between distributions that other true copies may show (another JPEG coding).
+    """
+
+    title: str
+    splits: Mapping[str, str]
+    counts: Mapping[str, Mapping[str, int]]
+    own_labels: bool
+    quantiles: Mapping[str, Mapping[str, list[float]]]
+    tolerance: Mapping[str, float]
+
+    @property
+    def faces(self) -> int:
+        """Number of faces over all splits."""
+        return sum(sum(classes.values()) for classes in self.counts.values())
+
+    def quantile(self, measure: str, share: float) -> float:
+        """A quantile of a measure over all published faces; `share` is one of `SHARES`."""
+        return self.quantiles[measure][ANY][SHARES.index(share)]
+
+    def median(self, measure: str, emotions: np.ndarray) -> float:
+        """Median of a measure over published faces, mean over the given faces' emotions."""
+        middle = SHARES.index(0.5)
+        names, counts = np.unique(emotions, return_counts=True)
+        return float(np.average([self._of(measure, name)[middle] for name in names], weights=counts))
+
+    def ranks(self, emotions: np.ndarray, measures: np.ndarray) -> np.ndarray:
+        """Where each value stands among the published faces of the same emotion.
+
+        Args:
+            emotions: (n,) str.
+            measures: (n, len(MEASURES)).
+
+        Returns:
+            (n, len(MEASURES)) float64 in [0, 1], even over that range for faces as published. Values that many
+            published faces share are spread over their ranks by chance, the same way each time.
+        """
+        result = np.empty(measures.shape)
+        chance = np.random.default_rng(0).random(measures.shape)
+        for name in np.unique(emotions):
+            rows = emotions == name
+            for column, measure in enumerate(MEASURES):
+                below, upto = _shares_below(measures[rows, column], self._of(measure, name))
+                result[rows, column] = below + chance[rows, column] * (upto - below)
+        return result
+
+    def _of(self, measure: str, emotion: str) -> np.ndarray:
+        tables = self.quantiles[measure]
+        return np.asarray(tables.get(emotion, tables[ANY]) if self.own_labels else tables[ANY])
+
+
+def _shares_below(values: np.ndarray, quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of a distribution that lie below each value, and below or at it."""
+    values = np.round(np.asarray(values, np.float64), DIGITS)
+    points, first, counts = np.unique(quantiles, return_index=True, return_counts=True)
+    shares = np.asarray(SHARES)
+    below, upto = shares[first], shares[first + counts - 1]
+    # Between two points the distribution rises evenly from `upto` of the left one to `below` of the right one.
+    right = np.searchsorted(points, values, side="left").clip(1, max(len(points) - 1, 1))
+    left = right - 1
+    if len(points) > 1:
+        part = ((values - points[left]) / (points[right] - points[left])).clip(0, 1)
+        between = upto[left] + part * (below[right] - upto[left])
+    else:
+        between = np.where(values < points[0], 0.0, 1.0)
+    at = np.searchsorted(points, values).clip(0, len(points) - 1)
+    equal = points[at] == values
+    outside = np.where(values < points[0], 0.0, np.where(values > points[-1], 1.0, between))
+    return np.where(equal, below[at], outside), np.where(equal, upto[at], outside)
+
+
+@cache
+def published(source: str) -> Published | None:
+    """What is known of the data set that a source reads; None where nothing is."""
+    for record in json.loads(TABLE.read_text(encoding="utf-8")).values():
+        if source in record["sources"]:
+            return Published(
+                title=record["title"],
+                splits=record["splits"],
+                counts=record["counts"],
+                own_labels=source == record["sources"][0],
+                quantiles=record["quantiles"],
+                tolerance=record["tolerance"],
+            )
+    return None

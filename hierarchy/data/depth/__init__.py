@@ -1,0 +1,1 @@
+"""Depth: files of several kinds, planes with holes, and pairs of a picture and its depth."""

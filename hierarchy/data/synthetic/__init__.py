@@ -1,0 +1,1 @@
+"""The embedded faces: who they are, and how they are drawn."""
