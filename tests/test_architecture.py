@@ -28,50 +28,17 @@ COMMANDS = {"inference.command", "tuning.command", "tuning.launch"}
 COMMANDS |= {f"pt_files.{name}" for name in ("train", "gan", "convert")}
 KERAS = {"keras", "tensorflow"}
 READS_KERAS_FILES = "pt_files/convert.py"
-# What the command line loads before it knows whether its arguments are valid.
-LIGHT = (
-    "tf_model.py",
-    "hierarchy/__init__.py",
-    "hierarchy/cli/__init__.py",
-    "hierarchy/cli/console.py",
-    "hierarchy/cli/flags.py",
-    "hierarchy/cli/modes.py",
-    "hierarchy/cli/program.py",
-    "hierarchy/cli/results.py",
-    "hierarchy/cli/training.py",
-    "hierarchy/config.py",
-    "hierarchy/cli/console.py",
-    "hierarchy/experiments/crossval.py",
-    "hierarchy/errors.py",
-    "hierarchy/cli/flags.py",
-    "hierarchy/experiments/grid.py",
-    "hierarchy/native_output.py",
-    "hierarchy/paths.py",
-    "hierarchy/runs/run_folder.py",
-    "hierarchy/taxonomy.py",
-    "hierarchy/training/transfer.py",
-    "hierarchy/data/__init__.py",
-    "hierarchy/data/download.py",
-    "hierarchy/data/sources/__init__.py",
-    "inference/__init__.py",
-    "inference/command.py",
-    "inference/rows.py",
-    "inference/settings.py",
-    "models/__init__.py",
-    "models/checks.py",
-    "models/registry.py",
-    "models/spec.py",
-    "pt_files/__init__.py",
-    "pt_files/limits.py",
-    "pt_files/train.py",
-    "tuning/__init__.py",
-    "tuning/address.py",
-    "tuning/command.py",
-    "tuning/default_spaces.py",
-    "tuning/dimension.py",
-    "tuning/settings.py",
-    "tuning/spaces.py",
-    "tuning/study.py",
+# What each program loads before it knows whether its arguments are valid must be light.
+PROGRAMS = ("hierarchy.cli.program", "pt_files.train", "tuning.launch")
+# Within hierarchy a package imports those of earlier lines only; "" are the modules that stand in no package.
+LAYERS = (
+    {""},
+    {"data", "evaluation"},
+    {"classifiers"},
+    {"runs", "reports"},
+    {"training"},
+    {"experiments", "publishing"},
+    {"cli"},
 )
 HEAVY = {"tensorflow", "keras", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "cv2", "PIL", "imblearn", "torch"}
 
@@ -185,6 +152,33 @@ def test_arrows_go_one_way(package):
     assert not wrong
 
 
+def part_of(name):
+    """The package of hierarchy/ that a module belongs to; "" for one that belongs to none."""
+    first = name.split(".")[1] if "." in name else ""
+    return first if (ROOT / "hierarchy" / first).is_dir() else ""
+
+
+def layer_of(name):
+    return next(number for number, parts in enumerate(LAYERS) if part_of(name) in parts)
+
+
+def test_every_package_of_the_domain_has_its_layer():
+    folders = {path.name for path in (ROOT / "hierarchy").iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set().union(*LAYERS) - {""}
+
+
+def test_the_domains_layers_import_lower_ones_only():
+    wrong = {
+        f"{module_of(path)} imports {name}"
+        for path in sources("hierarchy")
+        for name in imports(path, parsed(path))
+        if name.startswith("hierarchy.")
+        and part_of(name) != part_of(module_of(path))
+        and layer_of(name) >= layer_of(module_of(path))
+    }
+    assert not wrong
+
+
 def test_only_command_lines_know_the_command_line():
     users = PROGRAM | SHARED_BY_PROGRAMS | COMMANDS
     wrong = {
@@ -224,9 +218,9 @@ def test_pytorch_stays_in_its_own_package():
     }
 
 
-@pytest.mark.parametrize("file", LIGHT)
-def test_what_the_command_line_loads_first_is_light(file):
-    assert not {name.partition(".")[0] for name in top_level_imports(ROOT / file)} & HEAVY
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_a_program_loads_first_is_light(program):
+    assert not {name.partition(".")[0] for name in loaded_by(program)} & HEAVY
 
 
 LITE_PATH = ("inference.predict", "inference.predict_video", "inference.backends.lite", "inference.detectors.haar")
@@ -238,9 +232,10 @@ def test_answers_from_a_tflite_file_load_no_framework(module):
     assert not {name.partition(".")[0] for name in loaded_by(module)} & slow
 
 
-def test_measures_know_no_framework_and_no_files():
-    names = top_level_imports(ROOT / "hierarchy" / "evaluation" / "metrics.py")
-    assert not {name.partition(".")[0] for name in names} & {"tensorflow", "keras", "matplotlib", "json", "pathlib"}
+@pytest.mark.parametrize("path", sources("hierarchy/evaluation"), ids=lambda path: path.name)
+def test_evaluation_knows_no_framework_no_files_and_no_figures(path):
+    names = {name.partition(".")[0] for name in run_time_imports(path)}
+    assert not names & {*KERAS, "matplotlib", "json", "pathlib", "csv", "io"}
 
 
 def test_no_module_is_a_drawer_for_leftovers():
