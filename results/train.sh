@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The trainings of the study on results/README.md, shortest first. It skips what is finished and goes on with what was
 # interrupted, so it may be started again at any time: nohup nice bash results/train.sh > logs/train.log 2>&1 &
-# DATA is FER-2013 as Kaggle's folder copy, VOTES a table of FER+ votes by file name, PYTHON the environment's Python.
+# DATA is FER-2013, VOTES the FER+ votes that belong to it: a folder copy and a table by file name, or fer2013.csv and
+# fer2013new.csv; PYTHON is the environment's Python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 data="${DATA:-data/fer2013}"

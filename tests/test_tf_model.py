@@ -19,7 +19,6 @@ from fer_hierarchy.hierarchy.paths import LOGS, RESULTS
 from tests.conftest import CHECKOUT
 
 ROOT = CHECKOUT
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEAVY = ("tensorflow", "keras", "pandas", "numpy", "matplotlib", "sklearn", "cv2")
 
 
@@ -377,78 +376,7 @@ def test_a_bug_shows_its_traceback(calls, monkeypatch):
         main([])
 
 
-@pytest.mark.parametrize("name", MODES)
-def test_the_readme_names_every_flag(name):
-    flags = {re.sub("^--no-", "--", flag) for flag in flags_of(MODES[name])} - {"-h", "--help"}
-    assert sorted(flag for flag in flags if f"`{flag}`" not in README) == []
-
-
-def test_the_readme_shows_the_example_of_every_mode():
-    assert [mode.example for mode in MODES.values() if mode.example not in README] == []
-
-
-def test_the_readme_names_every_source_and_model():
-    from fer_hierarchy.hierarchy.data.sources import source_names
-    from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
-    from fer_hierarchy.models.registry import list_models
-
-    assert [name for name in (*source_names(), *list_models(), *TAXONOMIES) if f"`{name}`" not in README] == []
-
-
 def test_staged_flags_are_all_explained_as_such(capsys):
     _, out, _ = run(capsys, "--mode", "flat", "--help")
     training = out[out.index("training:") : out.index("evaluation:")]
     assert all("--" + name.replace("_", "-") in training for name in fields_of(StageConfig))
-
-
-def _example(path):
-    """A file that the README shows."""
-    return re.search(rf"<!-- example: {re.escape(path)} -->\n```\w+\n(.*?)```", README, re.DOTALL)[1]
-
-
-def test_the_readmes_taxonomy_works(tmp_path):
-    from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
-
-    (tmp_path / "mine.json").write_text(_example("mine.json"), encoding="utf-8")
-    taxonomy = load_taxonomy(str(tmp_path / "mine.json"))
-    assert taxonomy.stages("hierarchical") == ("approach", "toward", "away")
-
-
-def test_the_readmes_data_source_works(tmp_path, monkeypatch):
-    from fer_hierarchy.hierarchy.data import sources
-
-    modules, data = tmp_path / "modules", tmp_path / "data"
-    modules.mkdir()
-    (data / "images").mkdir(parents=True)
-    (modules / "labfaces.py").write_text(_example("hierarchy/data/sources/labfaces.py"), encoding="utf-8")
-    (data / "labels.csv").write_text("file,emotion,person\na.png,Happiness,p1\nb.png,sad,p2\n", encoding="utf-8")
-    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(modules)])
-    try:
-        manifest = sources.read_source(data)
-    finally:
-        sys.modules.pop("fer_hierarchy.hierarchy.data.sources.labfaces", None)
-    assert manifest["source"].unique().tolist() == ["labfaces"]
-    assert manifest["emotion"].tolist() == ["happy", "sad"]
-    assert manifest["subject"].tolist() == ["p1", "p2"]
-
-
-def test_the_readmes_model_works(tmp_path, monkeypatch):
-    from fer_hierarchy import models
-    from fer_hierarchy.models import registry
-
-    (tmp_path / "tiny_cnn.py").write_text(_example("models/tiny_cnn.py"), encoding="utf-8")
-    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
-    monkeypatch.setitem(registry._BUILT_IN, "tiny_cnn", "fer_hierarchy.models.tiny_cnn")
-    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    try:
-        model = registry.create_model("tiny_cnn", input_shape=(16, 16, 3), num_classes=4, width=8)
-    finally:
-        sys.modules.pop("fer_hierarchy.models.tiny_cnn", None)
-    assert model.output_shape == (None, 4)
-
-
-def test_ci_runs_the_readmes_own_test_command():
-    block = re.search(r"<!-- test command -->\n```\n(.*)\n```\n<!-- end -->", README)[1]
-    assert block.endswith("&& .venv/bin/python -m pytest")
-    assert "requirements.txt" in block
-    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

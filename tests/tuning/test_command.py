@@ -104,9 +104,9 @@ def test_what_a_search_found_is_asked_for_by_name(words, message, places, capsys
     assert message in printed.err
 
 
-def test_the_readmes_space_works(tmp_path):
-    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    text = re.search(r"<!-- example: space.json -->\n```json\n(.*?)```", readme, re.DOTALL)[1]
+def test_the_space_of_the_docs_works(tmp_path):
+    page = (CHECKOUT / "docs" / "tune.md").read_text(encoding="utf-8")
+    text = re.search(r"<!-- example: space.json -->\n```json\n(.*?)```", page, re.DOTALL)[1]
     (tmp_path / "space.json").write_text(text)
     config = StageConfig()
     space = read_space(tmp_path / "space.json", default_space(config, stage_is_flat=False), config)

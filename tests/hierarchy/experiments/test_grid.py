@@ -106,7 +106,6 @@ def test_labels_speak_for_themselves():
         (["augment=on,yes"], {}, "cells augment=on and augment=yes have the same settings"),
         (["seed=1,x"], {}, "cell seed=x: --seed: expected a whole number"),
         (["epochs=valence=2"], {}, "its stages are flat"),
-        (["soft_labels=off,on"], {}, "cell soft_labels=on: --soft-labels"),
         (
             ["loss=ce,weighted", "balance=none,oversample"],
             {},

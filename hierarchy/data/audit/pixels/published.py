@@ -4,8 +4,9 @@ The numbers stand in published.json, which `measure_published` writes.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -100,17 +101,41 @@ def _shares_below(values: np.ndarray, quantiles: np.ndarray) -> tuple[np.ndarray
     return np.where(equal, below[at], outside), np.where(equal, upto[at], outside)
 
 
-@cache
 def published(source: str) -> Published | None:
     """What is known of the data set that a source reads; None where nothing is."""
-    for record in json.loads(TABLE.read_text(encoding="utf-8")).values():
-        if source in record["sources"]:
-            return Published(
-                title=record["title"],
-                splits=record["splits"],
-                counts=record["counts"],
-                own_labels=source == record["sources"][0],
-                quantiles=record["quantiles"],
-                tolerance=record["tolerance"],
-            )
+    return next((_published(record, source) for record in _records() if source in record["sources"]), None)
+
+
+def recognised(counts: Mapping[str, Mapping[str, int]]) -> Published | None:
+    """The data set that has just these faces in its train split, whatever its files are called; None where none has.
+
+    Args:
+        counts: Split -> emotion -> number of faces. A split "test" may hold validation and test faces together, as in
+            many copies of FER-2013.
+    """
+    for record in _records():
+        known = _published(record, record["sources"][0])
+        if "train" in known.counts and counts.get("train") == known.counts["train"]:
+            together = dict(Counter(known.counts.get("validation", {})) + Counter(known.counts["test"]))
+            if "validation" in counts or counts.get("test") != together:
+                return known
+            name = " and ".join(known.splits[split] for split in ("validation", "test"))
+            merged = {"train": known.counts["train"], "test": together}
+            return replace(known, counts=merged, splits={"train": known.splits["train"], "test": name})
     return None
+
+
+@cache
+def _records() -> tuple[dict, ...]:
+    return tuple(json.loads(TABLE.read_text(encoding="utf-8")).values())
+
+
+def _published(record: dict, source: str) -> Published:
+    return Published(
+        title=record["title"],
+        splits=record["splits"],
+        counts=record["counts"],
+        own_labels=source == record["sources"][0],
+        quantiles=record["quantiles"],
+        tolerance=record["tolerance"],
+    )

@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp, mannwhitneyu
 
 from fer_hierarchy.hierarchy.data.audit.pixels.alterations import LEAST_FACES, alterations
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import COLUMN, MEASURES
-from fer_hierarchy.hierarchy.data.audit.pixels.published import Published, published
+from fer_hierarchy.hierarchy.data.audit.pixels.published import Published, published, recognised
 from fer_hierarchy.hierarchy.data.images import ImageSet
 from fer_hierarchy.hierarchy.errors import UserError
 
@@ -106,7 +106,7 @@ def verdict(images: ImageSet, rows: pd.DataFrame | None = None) -> Verdict:
     manifest = images.manifest
     lines, altered = [], False
     for source, part in manifest.groupby("source", sort=False):
-        known = published(source)
+        known = published(source) or recognised(_counts(part))
         if known is not None:
             line, wrong = _known_line(known, part, images.measures[part.index])
             lines.append(line)
@@ -119,6 +119,11 @@ def verdict(images: ImageSet, rows: pd.DataFrame | None = None) -> Verdict:
         signs=list(_signs(rows, measures)),
         differences=[*_split_differences(rows, measures), *_give_aways(rows, measures)],
     )
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Split -> emotion -> number of rows."""
+    return {split: part["emotion"].value_counts().to_dict() for split, part in rows.groupby("split")}
 
 
 def _known_line(known: Published, rows: pd.DataFrame, measures: np.ndarray) -> tuple[str, bool]:

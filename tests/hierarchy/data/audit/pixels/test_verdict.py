@@ -5,7 +5,7 @@ import pytest
 
 from fer_hierarchy.hierarchy.data.audit.pixels import verdict as module
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import measure
-from fer_hierarchy.hierarchy.data.audit.pixels.published import SHARES, Published
+from fer_hierarchy.hierarchy.data.audit.pixels.published import SHARES, Published, recognised
 from fer_hierarchy.hierarchy.data.audit.pixels.verdict import require_published, verdict
 from fer_hierarchy.hierarchy.data.images import ImageSet, load_images
 from fer_hierarchy.hierarchy.data.sources import read_source
@@ -138,6 +138,26 @@ def test_more_faces_and_other_labels_than_published_are_told(true_set, known):
     relabelled = verdict(faces(pictures, other, splits))
     assert relabelled.altered
     assert "other labels of Training pictures: 150 happy (published 75)" in relabelled.known[0]
+
+
+def test_fer2013_is_recognised_by_its_counts_whatever_its_files_are_called():
+    train = {"angry": 3995, "disgust": 436, "fear": 4097, "happy": 7215, "sad": 4830, "surprise": 3171, "neutral": 4965}
+    test = {"angry": 958, "disgust": 111, "fear": 1024, "happy": 1774, "sad": 1247, "surprise": 831, "neutral": 1233}
+    known = recognised({"train": train, "test": test})
+    assert known.title == "FER-2013"
+    assert known.splits["test"] == "PublicTest and PrivateTest"
+    assert known.faces == 35_887
+    assert recognised({"train": {**train, "happy": 7214}, "test": test}) is None
+    assert recognised({"train": {"happy": 5}}) is None
+
+
+def test_rafdb_is_known_by_its_counts_alone(true_set):
+    pictures, _, _ = true_set
+    found = verdict(faces([255 - p for p in pictures[:60]], np.repeat(["fear", "sad"], 30), ["train"] * 60, "rafdb"))
+    assert found.known == ["these are 60 of 15,339 faces of RAF-DB by their counts; its pixels are not known here"]
+    more = verdict(faces(pictures, ["fear"] * 300, ["train"] * 300, "rafdb"))
+    assert more.altered
+    assert "300 fear (published 281)" in more.known[0]
 
 
 def test_an_unknown_set_is_not_called_altered_but_its_signs_are_told(true_set):
