@@ -7,10 +7,12 @@ definition. Standard library only: the command line imports this before it knows
 import dataclasses
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +55,20 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+class _Checked:
+    """A section of the settings, which refuses bad values when it is made."""
+
+    def __post_init__(self) -> None:
+        for name in fields_of(type(self)):
+            value = getattr(self, name)
+            # As the command line names and words it, so that both tell the same.
+            checked = check_value(type(self), name, value, f"--{name.replace('_', '-')}")
+            if checked is not value:
+                object.__setattr__(self, name, checked)
+
+
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(_Checked):
     """Which faces a run sees, and how they are grouped and split."""
 
     data: str | list | None = option(
@@ -125,7 +139,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageConfig:
+class StageConfig(_Checked):
     """How one stage is trained; every field can be set for all stages or for one (`stage=value`)."""
 
     model: str = option("compact_resnet", "NAME or NAME:key=value:..., see --mode models", metavar="NAME")
@@ -217,7 +231,7 @@ class StageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(_Checked):
     """How a trained run is judged; nothing here changes a weight."""
 
     temperature: bool = option(True, "fit one temperature per stage on validation before composing")
@@ -235,7 +249,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(_Checked):
     """Everything that decides what a run computes.
 
     Attributes:
@@ -256,11 +270,15 @@ class RunConfig:
         0, "seed of splits, sampling, initial weights, shuffling and augmentation", low=0, high=2**31 - 1
     )
     deterministic: bool = option(True, "deterministic kernels: the same seed gives the same weights")
-    data: DataConfig = DataConfig()
-    stage: StageConfig = StageConfig()
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    stage: StageConfig = dataclasses.field(default_factory=StageConfig)
     stages: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     searched: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.validated()
 
     def for_stage(self, stage: str) -> StageConfig:
         """The settings of one stage, with its own values over the common ones."""
@@ -445,7 +463,7 @@ def check_value(part: type, name: str, value: Any, where: str) -> Any:
         UserError: The value cannot be read as the field's type, or is out of its limits.
     """
     field = fields_of(part)[name]
-    kinds = _kinds(typing.get_type_hints(part)[name])
+    kinds = _kinds(_hints(part)[name])
     if value is None and type(None) in kinds:
         return None
     if tuple in kinds:
@@ -455,6 +473,11 @@ def check_value(part: type, name: str, value: Any, where: str) -> Any:
     if dict in kinds and isinstance(value, dict):
         return Taxonomy.from_dict(value, name="custom").to_dict()
     return _within_limits(_convert(value, kinds, where), field.metadata, where)
+
+
+@cache
+def _hints(part: type) -> dict[str, Any]:
+    return typing.get_type_hints(part)
 
 
 def several(value: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -495,6 +518,7 @@ def _convert(value: Any, kinds: tuple[type, ...], where: str) -> Any:
             return words[str(value).lower()]
         raise UserError(f"{where}: expected on or off, got {value!r}")
     if str in kinds:
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
         if isinstance(value, str) and value:
             return value
         raise UserError(f"{where}: expected text, got {value!r}")

@@ -1,7 +1,7 @@
 """The one exception for everything a user can mend; the command line prints it as one line and exits with code 2."""
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input: the message is one line that names the thing, what was received and what would be right."""
 
 

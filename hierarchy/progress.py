@@ -1,7 +1,38 @@
 """One line of progress with the time that is left, for anything that takes more than a few seconds."""
 
+import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+ANNOUNCED = "announced"  # attribute of the log records that a command line prints on stdout
+
+log = logging.getLogger("hierarchy")
+
+
+def announce(line: str) -> None:
+    """Log a result or a step of the work; a command line prints it on stdout, a program that imports us decides."""
+    log.info("%s", line, extra={ANNOUNCED: True})
+
+
+_shown: ContextVar[bool] = ContextVar("progress_shown", default=True)
+
+
+@contextmanager
+def progress_shown(shown: bool) -> Iterator[None]:
+    """Show or hide the progress of everything that the block does."""
+    token = _shown.set(shown)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
+
+
+def _renews_line() -> bool:
+    """Whether what shows stderr takes a carriage return for a new start of the line: a terminal or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def clock(seconds: float) -> str:
@@ -14,7 +45,7 @@ def clock(seconds: float) -> str:
 class Progress:
     """Counts work done against work planned and writes it to stderr.
 
-    A terminal sees one line that renews itself every second; a file sees a line only where `text` is final.
+    A terminal or a notebook sees one line that renews itself every second; a file sees a line where `text` is final.
 
     Args:
         total: Planned work in any unit (images, multiply-adds).
@@ -34,14 +65,16 @@ class Progress:
         self.done += work
         self._fresh += work
         now = time.monotonic()
-        if sys.stderr.isatty() and now - self._shown >= 1:
+        if _shown.get() and _renews_line() and now - self._shown >= 1:
             self._shown = now
             sys.stderr.write(f"\r\033[K{self.line(text)}")
             sys.stderr.flush()
 
     def settle(self, text: str) -> None:
         """End the renewing line with one that stays."""
-        lead = "\r\033[K" if sys.stderr.isatty() else ""
+        if not _shown.get():
+            return
+        lead = "\r\033[K" if _renews_line() else ""
         sys.stderr.write(f"{lead}{self.line(text)}\n")
         sys.stderr.flush()
 

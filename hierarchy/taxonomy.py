@@ -261,6 +261,8 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
         raise UserError(f"taxonomy {name_or_path!r} is neither a known name ({known}) nor a JSON file")
     try:
         record = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"taxonomy file {name_or_path}: not readable as JSON ({error})") from error
     return Taxonomy.from_dict(record, name=path.stem)

@@ -77,6 +77,8 @@ class Facts:
                 align=bool(record["align"]),
                 synthetic=bool(record["synthetic"]),
             )
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: the facts inside are incomplete ({error}); export the run again") from error
 

@@ -85,6 +85,8 @@ def _read_object(path: Path, where: str) -> dict[str, Any]:
 
     try:
         record = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
+    except UserError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: not readable as JSON ({error})") from error
     if not isinstance(record, dict):

@@ -287,6 +287,8 @@ def read_best(path: Path) -> Found:
         settings = {name: check_value(StageConfig, name, value, f"{path}: {name}") for name, value in values.items()}
         size = check_value(DataConfig, "image_size", size, f"{path}: image_size")
         return Found(study=record["study"], stage=stage, settings=settings, image_size=size, path=path)
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from fer_hierarchy.hierarchy.config import StageConfig, fields_of
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.native_output import quiet_tensorflow
+from fer_hierarchy.hierarchy.progress import ANNOUNCED
 
 # What a user can mend about a disk, a folder or a file.
 _MENDABLE = (
@@ -129,19 +130,23 @@ def _say(line: str) -> None:
 
 @contextmanager
 def notes_on_screen() -> Iterator[None]:
-    """Show every warning of ours as one line on stderr, once; run.log gets the finer messages as well."""
+    """Show every warning of ours on stderr, once, and what is announced on stdout; run.log gets the rest as well."""
     log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
     screen.setLevel(logging.WARNING)
     screen.setFormatter(logging.Formatter("note: %(message)s"))
     screen.addFilter(_Once())
+    results = logging.StreamHandler(sys.stdout)
+    results.addFilter(lambda record: getattr(record, ANNOUNCED, False))
     before = log.level, log.propagate
     log.addHandler(screen)
+    log.addHandler(results)
     log.setLevel(logging.INFO)
     log.propagate = False  # TensorFlow gives the root logger a handler of its own, which would say all of it twice
     try:
         yield
     finally:
         log.removeHandler(screen)
+        log.removeHandler(results)
         log.setLevel(before[0])
         log.propagate = before[1]
 

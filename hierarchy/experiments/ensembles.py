@@ -17,6 +17,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities, geometric_mean
 from fer_hierarchy.hierarchy.experiments import comparison
+from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, headline, refuse_evaluation
@@ -88,7 +89,7 @@ def pool_runs(
         run_folder.write_json(folder / run_folder.METRICS, record)
         run_folder.write_json(folder / run_folder.CONFIG, {**config.to_dict(), "name": record["run"]})
         write_run_report(folder, faces=None)
-    print(headline(record))
+    announce(headline(record))
     return folder
 
 

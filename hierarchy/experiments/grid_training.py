@@ -23,7 +23,7 @@ from fer_hierarchy.hierarchy.experiments.grid import Cell, Grid, read_grid, read
 from fer_hierarchy.hierarchy.experiments.grid_report import write_grid_report
 from fer_hierarchy.hierarchy.experiments.grid_table import GridCell, grid_table
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
-from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
 from fer_hierarchy.hierarchy.training import pipeline
@@ -179,16 +179,16 @@ def _look(config: RunConfig) -> Look:
 
 def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], states: States, *, logs: Path, job: Job) -> Path:
     """Train the cells that are not finished, write the table after each and the report after all."""
-    print(f"{job.noun} {folder.name}, {job.size(grid)}", flush=True)
+    announce(f"{job.noun} {folder.name}, {job.size(grid)}")
     cells: list[GridCell] = []
     began, trained, total = time.monotonic(), 0, len(grid.cells)
     with _resumable(folder, grid.kind, logs):
         for number, cell in enumerate(grid.cells, 1):
             line = f"{job.cell} {number} of {total}: {cell.text}"
             if _finished(folder / cell.name):
-                print(f"{line}, finished already", flush=True)
+                announce(f"{line}, finished already")
             else:
-                print(line + _pace(time.monotonic() - began, trained, total - number + 1), flush=True)
+                announce(line + _pace(time.monotonic() - began, trained, total - number + 1))
                 _train_and_note(folder, cell, stage_type, states[cell.name], logs=logs, kind=grid.kind)
                 write_grid(folder, grid, states)
                 trained += 1

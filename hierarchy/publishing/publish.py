@@ -13,6 +13,7 @@ from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.publishing.model_card import CARD, model_card
 from fer_hierarchy.hierarchy.reports.page import to_markdown
 from fer_hierarchy.hierarchy.reports.run import write_run_report
@@ -84,7 +85,7 @@ def publish_run(
             write_run_report(folder, faces=None)
             with atomic_write(folder / CARD) as temporary:
                 temporary.write_text(to_markdown(model_card(record, config.to_dict()), folder), encoding="utf-8")
-    print(headline(record))
+    announce(headline(record))
     return folder
 
 

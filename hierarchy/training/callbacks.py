@@ -244,6 +244,7 @@ class EpochEnd(keras.callbacks.Callback):
         scores = self.validate()
         require_finite(scores["val_loss"], self.config, stage=self.label, epoch=epoch + 1)
         self._record(epoch, logs, scores)
+        logs.update(scores)  # for the user's own callbacks, which come after this one
         if best_epoch(self.history, since=self.since) == epoch + 1:
             save_model(self.network, self.folder / MODEL)
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import keras
 import numpy as np
@@ -49,6 +49,7 @@ class KerasStage(Stage):
     framework = "keras"
     can_share_trunk = True
     checkpoint = callbacks.CHECKPOINT
+    user_callbacks: ClassVar[Sequence[keras.callbacks.Callback]] = ()  # a subclass sets them
 
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
@@ -133,7 +134,7 @@ class KerasStage(Stage):
         for phase in schedule.phases(config):
             last = min(phase.last, until or phase.last)
             if len(history) < last and not schedule.stopped_early(history, phase.patience, since=since):
-                _fit_phase(trainer, phase, loss, config, batches, saved, [end, board], last=last)
+                _fit_phase(trainer, phase, loss, config, batches, saved, [end, board, *self.user_callbacks], last=last)
         self.network = self.load_network(folder)
         self.record = training_record(
             history,

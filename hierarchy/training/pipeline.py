@@ -30,6 +30,7 @@ from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.evaluation.features import FEATURES, feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
+from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.reports.audit import write_audit
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -215,8 +216,7 @@ def _train_and_judge(
         record = predict_and_score(folder, config, faces, stages, command=command)
         run_folder.write_json(folder / run_folder.METRICS, {**record, "notes": notes})
         write_run_report(folder, faces=faces.pixels_of)
-        log.info("%s", headline(record))
-        print(headline(record))
+        announce(headline(record))
     return folder
 
 
@@ -388,9 +388,9 @@ def evaluate_run(
             run_folder.write_table(folder / run_folder.PREDICTIONS, prediction_table(said))
             run_folder.write_json(folder / run_folder.METRICS, {**record, "notes": notes})
             write_run_report(folder, faces=faces.pixels_of)
-    print(headline(record))
+    announce(headline(record))
     if tuned:
-        print(tuned_line(record))
+        announce(tuned_line(record))
     return folder
 
 
@@ -423,7 +423,7 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
         with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
             write_audit(folder, table, images)
     for line in table["pixels"]["known"]:
-        print(line)
+        announce(line)
     if table["pixels"]["altered"] and data.strict_data:
         raise UserError(f"--strict-data: the data is not as published; the report is in {folder}")
     return folder

@@ -144,6 +144,8 @@ def read_taxonomy_study(folder: Path) -> TaxonomyStudy:
         config = RunConfig.from_dict(record["config"], source=str(path))
         lists = {name: tuple(record[name]) for name in ("emotions", "notes")}
         return TaxonomyStudy(**{**plain, **lists, "config": config, "candidates": candidates})
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
 

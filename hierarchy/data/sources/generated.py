@@ -74,5 +74,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         if record["format"] != FORMAT:
             raise UserError(f"{path / RECORD}: format {record['format']!r} is not the {FORMAT} that this version reads")
         return {"emotion": record["emotion"], "seen": record["seen"]["fingerprint"]}
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path / RECORD} is missing or damaged; make the faces anew with pt_files.gan") from error

@@ -139,7 +139,7 @@ def test_what_cannot_be_is_refused_before_any_data_is_read(flags, message):
     assert "\n" not in str(raised.value)
 
 
-def test_every_face_is_a_test_face_once_in_each_repeat_and_no_person_is_divided(train, capsys):
+def test_every_face_is_a_test_face_once_in_each_repeat_and_no_person_is_divided(train, caught_logs):
     folder = train(repeats="2")
     folds = pd.read_csv(folder / "folds.csv", dtype={"row": str})
     faces = len(FOLDERS) * PEOPLE * 2
@@ -156,7 +156,7 @@ def test_every_face_is_a_test_face_once_in_each_repeat_and_no_person_is_divided(
         assert set(splits.loc[splits["split"] == "test", "row"]) == set(own)
         assert (splits.groupby("subject")["split"].agg(set).str.len() == 1).all()
         assert (pd.crosstab(splits["emotion"], splits["split"]) > 0).all(axis=None)
-    assert "cross-validation cv, 3 folds x 2 repeats = 6 runs" in capsys.readouterr().out
+    assert "cross-validation cv, 3 folds x 2 repeats = 6 runs" in caught_logs.text
     record = _json(folder / "crossval.json")
     assert [row["n"] for row in record["rows"]] == folds.groupby(["repeat", "fold"]).size().tolist()
     assert record["pooled"]["n"] == 2 * faces
@@ -176,7 +176,7 @@ def test_a_fold_is_an_ordinary_run(finished, tmp_path, ck48):
     pd.testing.assert_frame_equal(pd.read_csv(alone / "predictions.csv"), of_fold)
 
 
-def test_an_interrupted_cross_validation_goes_on_where_it_was(train, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_cross_validation_goes_on_where_it_was(train, tmp_path, monkeypatch, caught_logs):
     fit, trained = Centroids.fit, []
 
     def stopping(self, train, validation, config, **rest):
@@ -193,7 +193,7 @@ def test_an_interrupted_cross_validation_goes_on_where_it_was(train, tmp_path, m
     before = (folder / "seed0-fold1" / "stages" / "flat" / "network.npy").stat().st_mtime_ns
     assert resume(folder) == folder
     assert (folder / "seed0-fold1" / "stages" / "flat" / "network.npy").stat().st_mtime_ns == before
-    assert "run 1 of 3: seed=0 fold=1, finished already" in capsys.readouterr().out
+    assert "run 1 of 3: seed=0 fold=1, finished already" in caught_logs.text
     assert len(_json(folder / "crossval.json")["rows"]) == 3
 
 
