@@ -69,7 +69,13 @@ class _Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(_Checked):
-    """Which faces a run sees, and how they are grouped and split."""
+    """Which faces a run sees, and how they are grouped and split.
+
+    Examples:
+        >>> from fer_hierarchy import DataConfig
+        >>> DataConfig(data="data/fer2013", exclude=("Disgust", "contempt")).exclude
+        ('disgust', 'contempt')
+    """
 
     data: str | list | None = option(
         None,
@@ -140,7 +146,14 @@ class DataConfig(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig(_Checked):
-    """How one stage is trained; every field can be set for all stages or for one (`stage=value`)."""
+    """How one stage is trained; every field can be set for all stages or for one (`stage=value`).
+
+    Examples:
+        >>> from fer_hierarchy import RunConfig, StageConfig
+        >>> config = RunConfig(stage=StageConfig(epochs=12), stages={"negative": {"balance": "oversample"}})
+        >>> config.for_stage("negative").epochs, config.for_stage("negative").balance
+        (12, 'oversample')
+    """
 
     model: str = option("compact_resnet", "NAME or NAME:key=value:..., see --mode models", metavar="NAME")
     modality: str | None = option(
@@ -232,7 +245,13 @@ class StageConfig(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(_Checked):
-    """How a trained run is judged; nothing here changes a weight."""
+    """How a trained run is evaluated; nothing here changes a weight.
+
+    Examples:
+        >>> from fer_hierarchy import EvaluationConfig
+        >>> EvaluationConfig(logit_adjustment=1).resamples
+        1000
+    """
 
     temperature: bool = option(True, "fit one temperature per stage on validation before composing")
     mirror: bool = option(
@@ -250,7 +269,15 @@ class EvaluationConfig(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(_Checked):
-    """Everything that decides what a run computes.
+    """Everything that decides what a run computes; a bad value is refused when it is made.
+
+    Examples:
+        >>> from fer_hierarchy import RunConfig
+        >>> RunConfig(mode="flat", seed=3).for_stage("flat").model
+        'compact_resnet'
+        >>> RunConfig(seed=-5)
+        Traceback (most recent call last):
+        fer_hierarchy.hierarchy.errors.UserError: --seed: expected at least 0 and at most 2147483647, got -5
 
     Attributes:
         stage: Settings of all stages.

@@ -2,7 +2,13 @@
 
 
 class UserError(ValueError):
-    """Bad input: the message is one line that names the thing, what was received and what would be right."""
+    """Bad input: the message is one line that names the thing, what was received and what would be right.
+
+    Examples:
+        >>> from fer_hierarchy import UserError
+        >>> issubclass(UserError, ValueError)
+        True
+    """
 
 
 class NoRoomError(Exception):

@@ -59,6 +59,12 @@ class Taxonomy:
         name: What reports call the grouping.
         gate: Name of the first stage, what the groups are about (`valence`, `arousal`).
         groups: (group, emotions) pairs in class order; at least two groups of at least one emotion.
+
+    Examples:
+        >>> from fer_hierarchy import Taxonomy
+        >>> groups = (("toward", ("happy", "angry")), ("away", ("fear", "sad")))
+        >>> Taxonomy(name="approach", gate="approach", groups=groups).specialists
+        ('toward', 'away')
     """
 
     name: str

@@ -23,7 +23,14 @@ if TYPE_CHECKING:  # the light path does without it
 
 
 class Predictor:
-    """Says of faces what they express.
+    """Finds faces in pictures and predicts their emotions.
+
+    Examples:
+        >>> import numpy as np
+        >>> from fer_hierarchy import Predictor
+        >>> faces = Predictor.load(cropped=True).predict(np.zeros((48, 48), np.uint8))
+        >>> len(faces), round(float(faces.filter(like="p_").sum(axis=1)[0]), 3)
+        (1, 1.0)
 
     Safe to call from several threads: the model answers them one after the other.
 

@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.paths import COMMAND
-from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.progress import Progress, announce
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import split_table
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
@@ -317,7 +317,7 @@ def open_study(
 def _search(opened: Opened, way: Way) -> bool:
     """Run the trials; the table is written whatever ends them. Returns whether the time was over before they were."""
     study = opened.study
-    print(f"study {study.name}: {opened.progress.total:.0f} trials, {study.search.tuner}, {study.search.objective}")
+    announce(f"study {study.name}: {opened.progress.total:.0f} trials, {study.search.tuner}, {study.search.objective}")
     try:
         way(opened)
     except BudgetSpentError as spent:
@@ -343,7 +343,7 @@ def _conclude(opened: Opened, spent: bool) -> None:
     run_folder.write_json(folder / BEST, best_record(best, opened))
     _remeasure(best, opened)
     write_study_report(folder)
-    print(_headline(best, opened))
+    announce(_headline(best, opened))
 
 
 def _nothing_found(opened: Opened, spent: bool) -> str:

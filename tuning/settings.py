@@ -17,7 +17,13 @@ _BUDGET = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s)?")
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """How a stage's hyperparameters are searched; every choice is made on validation faces."""
+    """How a stage's hyperparameters are searched; every choice is made on validation faces.
+
+    Examples:
+        >>> from fer_hierarchy import SearchConfig
+        >>> SearchConfig(stage="valence", tuner="hyperband", budget="2h").remeasure
+        3
+    """
 
     stage: str = option(
         ALL,

@@ -210,7 +210,7 @@ def _json(path):
     return json.loads(path.read_text())
 
 
-def test_a_grid_leaves_ordinary_runs_a_table_and_a_report(pictures, train, capsys, tmp_path):
+def test_a_grid_leaves_ordinary_runs_a_table_and_a_report(pictures, train, caught_logs, tmp_path):
     folder = train("model=plain,other", "seed=0,1")
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {
         *("plain-seed0", "plain-seed1", "other-seed0", "other-seed1", "figures")
@@ -226,7 +226,7 @@ def test_a_grid_leaves_ordinary_runs_a_table_and_a_report(pictures, train, capsy
         assert metrics["run"] == cell["name"]
         assert f"--config {folder / cell['name'] / 'config.json'}" in metrics["command"]
         assert (tmp_path / "logs" / "grid" / cell["name"] / "run.log").is_file()
-    out = capsys.readouterr().out
+    out = caught_logs.text
     assert "4 cells: model (2) x seed (2)" in out
     assert "cell 3 of 4: model=other seed=0" in out
     assert "left]" in out
@@ -274,7 +274,7 @@ def test_a_cell_that_fails_does_not_end_the_grid(train, tmp_path, caught_logs):
     assert "| hopeless | failed |" in (folder / "report.md").read_text()
 
 
-def test_an_interrupted_grid_goes_on_where_it_was(train, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_grid_goes_on_where_it_was(train, tmp_path, monkeypatch, caught_logs):
     monkeypatch.setattr(Centroids, "interrupt", "other")
     with pytest.raises(KeyboardInterrupt, match=r"tf_model.py --mode grid --logs \S+ --resume \S+grid$"):
         train("model=plain,other,third")
@@ -284,20 +284,21 @@ def test_an_interrupted_grid_goes_on_where_it_was(train, tmp_path, monkeypatch, 
     monkeypatch.setattr(Centroids, "interrupt", "")
     assert resume(folder) == folder
     assert (folder / "plain" / "stages" / "flat" / "network.npy").stat().st_mtime_ns == before
-    assert "cell 1 of 3: model=plain, finished already" in capsys.readouterr().out
+    assert "cell 1 of 3: model=plain, finished already" in caught_logs.text
     assert pd.read_csv(folder / "table.csv")["top1"].notna().all()
 
 
-def test_what_a_kill_left_is_finished_or_begun_again(train, capsys):
+def test_what_a_kill_left_is_finished_or_begun_again(train, caught_logs):
     folder = train("model=plain,other,third")
     scores = pd.read_csv(folder / "table.csv")["top1"].tolist()
     (folder / "plain" / "metrics.json").unlink()  # killed while it was judged
     (folder / "other" / "config.json").unlink()  # killed before anything could be resumed
     (folder / "other" / "metrics.json").unlink()
     shutil.rmtree(folder / "third")
+    caught_logs.clear()
     resume(folder)
     assert pd.read_csv(folder / "table.csv")["top1"].tolist() == scores
-    assert "finished already" not in capsys.readouterr().out.split("report")[-1]
+    assert "finished already" not in caught_logs.text
 
 
 def test_failed_cells_are_tried_again(train, tmp_path, monkeypatch):
