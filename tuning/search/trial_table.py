@@ -8,8 +8,8 @@ import keras_tuner
 import pandas as pd
 
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.tuning.spaces import drawn
-from fer_hierarchy.tuning.study import Study
+from fer_hierarchy.tuning.search.study import Study
+from fer_hierarchy.tuning.space.spaces import drawn
 
 _FACTS = (
     "macro_f1",

@@ -8,10 +8,10 @@ import pytest
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import apply_flags
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.tuning import search as searching
-from fer_hierarchy.tuning.search import locked, resume_search, start_search
+from fer_hierarchy.tuning.search import pipeline as searching
+from fer_hierarchy.tuning.search.pipeline import locked, resume_search, start_search
+from fer_hierarchy.tuning.search.study import extended, find_studies, read_study
 from fer_hierarchy.tuning.settings import SearchConfig
-from fer_hierarchy.tuning.study import extended, find_studies, read_study
 from tests.conftest import write_fer_folder
 from tests.tuning.quick_stage import SEEN
 
@@ -160,7 +160,9 @@ def test_a_search_can_be_made_longer(quick, config, tmp_path):
 
 def test_a_budget_ends_a_search_in_mid_trial_and_says_when_it_was_too_small(quick, config, tmp_path, monkeypatch):
     ticks = iter(range(10_000))
-    monkeypatch.setattr("fer_hierarchy.tuning.budget.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(
+        "fer_hierarchy.tuning.search.budget.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
+    )
     config = apply_flags(config, {"epochs": "3"})
     with pytest.raises(
         UserError, match=r"--budget 3s is too small for one trial: it ended after 2 of 3 epochs; .*--resume s"

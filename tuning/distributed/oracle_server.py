@@ -32,7 +32,7 @@ from keras_tuner.src.engine.trial import Trial, TrialStatus
 from keras_tuner.src.errors import FatalError
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.tuning.address import Address
+from fer_hierarchy.tuning.distributed.address import Address
 
 LEASE = 60.0  # seconds
 PATIENCE = 600.0  # seconds that a worker waits for a chief that has gone

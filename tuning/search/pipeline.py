@@ -22,15 +22,11 @@ from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import split_table
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.transfer import check_unseen
-from fer_hierarchy.tuning.budget import Budget, BudgetSpentError
-from fer_hierarchy.tuning.default_spaces import default_space
-from fer_hierarchy.tuning.dimension import Dimension
-from fer_hierarchy.tuning.distributed import RemoteOracle, mend
-from fer_hierarchy.tuning.oracles import open_oracle, planned_trials
+from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, mend
 from fer_hierarchy.tuning.report.study_report import write_study_report
-from fer_hierarchy.tuning.settings import SearchConfig
-from fer_hierarchy.tuning.spaces import check_models, read_space
-from fer_hierarchy.tuning.study import (
+from fer_hierarchy.tuning.search.budget import Budget, BudgetSpentError
+from fer_hierarchy.tuning.search.oracles import open_oracle, planned_trials
+from fer_hierarchy.tuning.search.study import (
     BEST,
     REMEASURED,
     STAGE_STUDY,
@@ -43,21 +39,25 @@ from fer_hierarchy.tuning.study import (
     stage_config,
     stages_named,
 )
-from fer_hierarchy.tuning.study_faces import StudyFaces, split_fingerprint
-from fer_hierarchy.tuning.trial_table import trial_table
-from fer_hierarchy.tuning.trial_training import Course, TrialTraining, course_of, epochs_done
-from fer_hierarchy.tuning.tuner import StageTuner, timed
+from fer_hierarchy.tuning.search.study_faces import StudyFaces, split_fingerprint
+from fer_hierarchy.tuning.search.trial_table import trial_table
+from fer_hierarchy.tuning.search.trial_training import TrialPlan, TrialTraining, course_of, epochs_done
+from fer_hierarchy.tuning.search.tuner import StageTuner, timed
+from fer_hierarchy.tuning.settings import SearchConfig
+from fer_hierarchy.tuning.space.default_spaces import default_space
+from fer_hierarchy.tuning.space.dimension import Dimension
+from fer_hierarchy.tuning.space.spaces import check_models, read_space
 
 LOCK = ".lock"
 _NOT_FOUND = ("epochs", "patience")  # how long trials were trained says nothing of how long a run should be
 
-Way = Callable[["Opened"], None]  # runs the trials of a study
+TrialRunner = Callable[["OpenStudy"], None]  # runs the trials of a study
 
 log = logging.getLogger("hierarchy")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Opened:
+class OpenStudy:
     """A study that is being searched.
 
     Attributes:
@@ -77,7 +77,7 @@ class Opened:
     budget: Budget
 
 
-def run_trials(opened: Opened, *, remote: RemoteOracle | None = None) -> None:
+def run_trials(opened: OpenStudy, *, remote: RemoteOracle | None = None) -> None:
     """Run trials in this process, one after the other: all of them, or those that a chief hands out."""
     mend(opened.oracle)
     parts = {f.name: getattr(opened, f.name) for f in dataclasses.fields(opened)}
@@ -92,7 +92,7 @@ def start_search(
     name: str | None,
     studies: Path,
     command: str,
-    way: Way = run_trials,
+    way: TrialRunner = run_trials,
 ) -> Path:
     """Search the hyperparameters of one stage, or of all stages one after the other.
 
@@ -134,7 +134,7 @@ def start_search(
     return studies / planned[-1].name
 
 
-def resume_search(planned: Mapping[Path, Study], stage_type: type[Stage], *, way: Way = run_trials) -> Path:
+def resume_search(planned: Mapping[Path, Study], stage_type: type[Stage], *, way: TrialRunner = run_trials) -> Path:
     """Go on with studies that were interrupted, or search longer; a finished one is only reported again.
 
     Args:
@@ -265,7 +265,7 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def go_on(folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, way: Way = run_trials) -> None:
+def go_on(folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, way: TrialRunner = run_trials) -> None:
     """Run the trials that are left, then find and re-measure the best one and write the report.
 
     Args:
@@ -294,7 +294,7 @@ def open_study(
     *,
     faces: Faces,
     oracle: keras_tuner.Oracle | None = None,
-) -> Opened:
+) -> OpenStudy:
     """A study with everything that its trials need; the oracle is read from the folder if none is given."""
     view = StudyFaces(
         faces,
@@ -304,7 +304,7 @@ def open_study(
         soft_labels=study.settings.soft_labels,
     )
     oracle = oracle or open_oracle(study, folder)
-    return Opened(
+    return OpenStudy(
         study=study,
         folder=folder,
         oracle=oracle,
@@ -314,7 +314,7 @@ def open_study(
     )
 
 
-def _search(opened: Opened, way: Way) -> bool:
+def _search(opened: OpenStudy, way: TrialRunner) -> bool:
     """Run the trials; the table is written whatever ends them. Returns whether the time was over before they were."""
     study = opened.study
     print(f"study {study.name}: {opened.progress.total:.0f} trials, {study.search.tuner}, {study.search.objective}")
@@ -328,7 +328,7 @@ def _search(opened: Opened, way: Way) -> bool:
     return False
 
 
-def _conclude(opened: Opened, spent: bool) -> None:
+def _conclude(opened: OpenStudy, spent: bool) -> None:
     """Write what the search found and what it is worth.
 
     Raises:
@@ -346,7 +346,7 @@ def _conclude(opened: Opened, spent: bool) -> None:
     print(_headline(best, opened))
 
 
-def _nothing_found(opened: Opened, spent: bool) -> str:
+def _nothing_found(opened: OpenStudy, spent: bool) -> str:
     name, table = opened.study.name, pd.read_csv(opened.folder / TRIALS, keep_default_na=False)
     if spent:
         epochs = max(map(epochs_done, opened.folder.glob("trials/*")), default=0)
@@ -359,7 +359,7 @@ def _nothing_found(opened: Opened, spent: bool) -> str:
     return f"study {name}: all {len(failed)} trials failed; the first: {first}; {opened.folder / TRIALS} has them all"
 
 
-def best_record(best: keras_tuner.engine.trial.Trial, opened: Opened) -> dict[str, Any]:
+def best_record(best: keras_tuner.engine.trial.Trial, opened: OpenStudy) -> dict[str, Any]:
     """What best.json holds: plain settings that a run takes by `--hyperparameters`."""
     study = opened.study
     course = course_of(best.hyperparameters.values, study)
@@ -390,7 +390,7 @@ def best_record(best: keras_tuner.engine.trial.Trial, opened: Opened) -> dict[st
     }
 
 
-def _remeasure(best: keras_tuner.engine.trial.Trial, opened: Opened) -> None:
+def _remeasure(best: keras_tuner.engine.trial.Trial, opened: OpenStudy) -> None:
     """Train the best trial anew with seeds that the search has not seen; a search's own best figure is optimistic."""
     study, folder = opened.study, opened.folder
     course = course_of(best.hyperparameters.values, study)
@@ -404,7 +404,7 @@ def _remeasure(best: keras_tuner.engine.trial.Trial, opened: Opened) -> None:
         (folder / REMEASURED).unlink(missing_ok=True)
 
 
-def _measured(place: Path, course: Course, seed: int, opened: Opened) -> dict[str, Any]:
+def _measured(place: Path, course: TrialPlan, seed: int, opened: OpenStudy) -> dict[str, Any]:
     """Scores and cost of one fresh training; it is kept, and not repeated by a later call."""
     path = place / "result.json"
     if path.is_file():
@@ -421,7 +421,7 @@ def _measured(place: Path, course: Course, seed: int, opened: Opened) -> dict[st
     return row
 
 
-def _headline(best: keras_tuner.engine.trial.Trial, opened: Opened) -> str:
+def _headline(best: keras_tuner.engine.trial.Trial, opened: OpenStudy) -> str:
     study = opened.study
     origin = "SYNTHETIC faces, " if study.synthetic else ""
     text = f"{study.name}: best {study.search.objective} {best.score:.4f} on validation (trial {best.trial_id})"

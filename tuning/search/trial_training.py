@@ -21,14 +21,14 @@ from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training.callbacks import CHECKPOINT, read_checkpoint
 from fer_hierarchy.hierarchy.training.stages import stage_seed
 from fer_hierarchy.hierarchy.training.transfer import MODEL
-from fer_hierarchy.tuning.budget import Budget, TrialProgress
-from fer_hierarchy.tuning.spaces import settings_of
-from fer_hierarchy.tuning.study import Study
-from fer_hierarchy.tuning.study_faces import StudyFaces
+from fer_hierarchy.tuning.search.budget import Budget, TrialProgress
+from fer_hierarchy.tuning.search.study import Study
+from fer_hierarchy.tuning.search.study_faces import StudyFaces
+from fer_hierarchy.tuning.space.spaces import settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class TrialPhase:
     """Epochs on faces of one size.
 
     Attributes:
@@ -43,7 +43,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class TrialPlan:
     """How a trial is trained.
 
     Attributes:
@@ -55,7 +55,7 @@ class Course:
     """
 
     settings: StageConfig
-    parts: tuple[Part, ...]
+    parts: tuple[TrialPhase, ...]
     goes_on_from: str | None = None
     rung: int | None = None
     bracket: int | None = None
@@ -71,7 +71,7 @@ class Course:
         return self.parts[-2].until if len(self.parts) > 1 else 0
 
 
-def course_of(values: Mapping[str, Any], study: Study) -> Course:
+def course_of(values: Mapping[str, Any], study: Study) -> TrialPlan:
     """How KerasTuner's values are trained.
 
     A trial that goes on from another one follows the schedule on which that one was: Hyperband's rungs are pauses in
@@ -84,17 +84,17 @@ def course_of(values: Mapping[str, Any], study: Study) -> Course:
     settings, size = settings_of(values, study.settings)
     size = size or study.config.data.image_size
     if study.search.tuner != "hyperband":
-        return Course(settings=settings, parts=(Part(size=size, until=settings.epochs),))
+        return TrialPlan(settings=settings, parts=(TrialPhase(size=size, until=settings.epochs),))
     rung, bracket = int(values["tuner/round"]), int(values["tuner/bracket"])
     until, since = int(values["tuner/epochs"]), int(values["tuner/initial_epoch"])
     early = study.search.early_size
     final = rung == bracket
     small = bool(early) and not final
-    parts = [Part(size=early if small else size, until=until, early=small)]
+    parts = [TrialPhase(size=early if small else size, until=until, early=small)]
     if early and final and since:
-        parts.insert(0, Part(size=early, until=since, early=True))
+        parts.insert(0, TrialPhase(size=early, until=since, early=True))
     past = values.get("tuner/trial_id") if rung else None
-    return Course(settings=settings, parts=tuple(parts), goes_on_from=past, rung=rung, bracket=bracket)
+    return TrialPlan(settings=settings, parts=tuple(parts), goes_on_from=past, rung=rung, bracket=bracket)
 
 
 class TrialTraining:
@@ -113,7 +113,7 @@ class TrialTraining:
 
     def run(
         self,
-        course: Course,
+        course: TrialPlan,
         place: Path,
         *,
         earlier: Sequence[Path],
@@ -153,7 +153,7 @@ class TrialTraining:
             **hyperband,
         }
 
-    def train(self, course: Course, place: Path, *, seed: int, progress: Progress) -> dict[str, Any]:
+    def train(self, course: TrialPlan, place: Path, *, seed: int, progress: Progress) -> dict[str, Any]:
         """Train once, from a checkpoint if there is one, and score on the validation faces.
 
         Returns:
@@ -195,7 +195,7 @@ class TrialTraining:
         dataclasses.replace(self.study.config, stage=settings, stages={}).validated()
         self.stage_type.check(settings, faces.pixels.shape[1:])
 
-    def work(self, course: Course) -> float:
+    def work(self, course: TrialPlan) -> float:
         """Work of the whole course, in the stage's own unit."""
         train, _ = self.faces.of_size(course.parts[-1].size)
         settings = dataclasses.replace(course.settings, epochs=course.epochs)
@@ -218,7 +218,7 @@ class TrialTraining:
                         file.unlink(missing_ok=True)
 
 
-def adopt(patterns: Sequence[Path], place: Path, course: Course) -> None:
+def adopt(patterns: Sequence[Path], place: Path, course: TrialPlan) -> None:
     """Copy the furthest checkpoint of other attempts, or of the trial that this one goes on from, to `place`.
 
     Args:

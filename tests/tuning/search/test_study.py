@@ -6,9 +6,7 @@ import pytest
 from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
-from fer_hierarchy.tuning.dimension import Dimension
-from fer_hierarchy.tuning.settings import SearchConfig
-from fer_hierarchy.tuning.study import (
+from fer_hierarchy.tuning.search.study import (
     BEST,
     STUDY,
     Study,
@@ -19,6 +17,8 @@ from fer_hierarchy.tuning.study import (
     stages_named,
     with_hyperparameters,
 )
+from fer_hierarchy.tuning.settings import SearchConfig
+from fer_hierarchy.tuning.space.dimension import Dimension
 
 SPACE = {"learning_rate": Dimension.from_json("learning_rate", [0.001, 0.01], "test")}
 DATA = {"dataset": "made", "path": None, "fingerprint": "f" * 16, "splits": "s" * 16, "rows": {}, "train_used": 9}

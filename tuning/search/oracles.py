@@ -11,9 +11,9 @@ from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, Ran
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.tuning.search.study import ORACLE, Study
 from fer_hierarchy.tuning.settings import OBJECTIVES
-from fer_hierarchy.tuning.spaces import combinations, declare
-from fer_hierarchy.tuning.study import ORACLE, Study
+from fer_hierarchy.tuning.space.spaces import combinations, declare
 
 _FACTOR = 3  # of Hyperband: of so many trials of a rung one goes on
 _UNENDING = 10**9

@@ -5,7 +5,7 @@ import pytest
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.tuning.budget import Budget, BudgetSpentError, TrialProgress
+from fer_hierarchy.tuning.search.budget import Budget, BudgetSpentError, TrialProgress
 from fer_hierarchy.tuning.settings import seconds
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.tuning.dimension import Dimension, spelled
+from fer_hierarchy.tuning.space.dimension import Dimension, spelled
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,18 @@ import pytest
 
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.tuning.default_spaces import default_space
-from fer_hierarchy.tuning.dimension import Dimension
-from fer_hierarchy.tuning.spaces import check_models, combinations, declare, describe, drawn, read_space, settings_of
-from tests.tuning.space_points import accepted, points
+from fer_hierarchy.tuning.space.default_spaces import default_space
+from fer_hierarchy.tuning.space.dimension import Dimension
+from fer_hierarchy.tuning.space.spaces import (
+    check_models,
+    combinations,
+    declare,
+    describe,
+    drawn,
+    read_space,
+    settings_of,
+)
+from tests.tuning.space.space_points import accepted, points
 
 PLAIN = StageConfig()
 RGBD = StageConfig(model="rgbd_fusion")

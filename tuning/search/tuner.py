@@ -17,10 +17,10 @@ from keras_tuner.errors import FailedTrialError
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.progress import Progress, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.tuning.budget import Budget
-from fer_hierarchy.tuning.distributed import RemoteOracle
-from fer_hierarchy.tuning.study import ORACLE, Study
-from fer_hierarchy.tuning.trial_training import Course, TrialTraining, course_of, epochs_done
+from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle
+from fer_hierarchy.tuning.search.budget import Budget
+from fer_hierarchy.tuning.search.study import ORACLE, Study
+from fer_hierarchy.tuning.search.trial_training import TrialPlan, TrialTraining, course_of, epochs_done
 
 RESULT = "result.json"
 ATTEMPTS = "attempts.json"
@@ -35,7 +35,7 @@ class StageTuner(BaseTuner):
     """Searches one stage's hyperparameters.
 
     Args:
-        oracle: Chooses the trials: one of `tuning.oracles`.
+        oracle: Chooses the trials: one of `tuning.search.oracles`.
         study: What is searched.
         folder: The study's folder.
         training: Trains and scores a trial.
@@ -115,7 +115,7 @@ class StageTuner(BaseTuner):
                 outcome = {"status": "failed", "message": message}
         return {"trial": trial.trial_id, "worker": self.tuner_id, "started": began, "ended": _now(), **spent, **outcome}
 
-    def _trained(self, trial_id: str, place: Path, course: Course) -> dict[str, Any]:
+    def _trained(self, trial_id: str, place: Path, course: TrialPlan) -> dict[str, Any]:
         label = f"trial {trial_id}"
         before = self.folder / "trials" / course.goes_on_from if course.goes_on_from else None
         if before and run_folder.read_json(before / RESULT)["status"] == "failed":

@@ -15,14 +15,14 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs.run_results import read_metrics, read_splits, refuse_evaluation
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.tuned_composition import VALIDATION, answers_fingerprint
-from fer_hierarchy.tuning.composition.fit import Judged
+from fer_hierarchy.tuning.composition.fit import ValidationFaces
 
 FOLDS = 5
 _NAMES = ("row", "true")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunAnswers:
+class RunPredictions:
     """One run's answers to its validation faces.
 
     Attributes:
@@ -67,7 +67,7 @@ class RunAnswers:
         }
 
 
-def read_answers(folders: Sequence[Path]) -> tuple[RunAnswers, RunAnswers | None]:
+def read_answers(folders: Sequence[Path]) -> tuple[RunPredictions, RunPredictions | None]:
     """The hierarchical run, and the flat one if there is one.
 
     Args:
@@ -90,7 +90,7 @@ def read_answers(folders: Sequence[Path]) -> tuple[RunAnswers, RunAnswers | None
     return tree, _aligned(flat, tree)
 
 
-def judged_faces(tree: RunAnswers, flat: RunAnswers | None, *, seed: int) -> Judged:
+def judged_faces(tree: RunPredictions, flat: RunPredictions | None, *, seed: int) -> ValidationFaces:
     """The faces with what the stages say of them, cut into folds by person, or by face where nobody is known.
 
     Args:
@@ -115,7 +115,7 @@ def judged_faces(tree: RunAnswers, flat: RunAnswers | None, *, seed: int) -> Jud
         folds = _folds(tree.faces, seed)
     except (UserError, KeyError) as error:
         raise UserError(f"{where}: {error}") from error
-    return Judged(
+    return ValidationFaces(
         logs=logs,
         labels=np.array(taxonomy.stage_labels(FLAT, tree.table["true"]), dtype=np.int64),
         folds=folds,
@@ -124,7 +124,7 @@ def judged_faces(tree: RunAnswers, flat: RunAnswers | None, *, seed: int) -> Jud
     )
 
 
-def validation_fingerprint(answers: RunAnswers) -> str:
+def validation_fingerprint(answers: RunPredictions) -> str:
     """16 hex digits over the validation faces and their labels, whatever their order."""
     lines = sorted(f"{row} {true}" for row, true in answers.table["true"].items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
@@ -135,7 +135,7 @@ def _name_beside(flat: Path, tree: Path) -> str:
     return flat.name if flat.resolve().parent == tree.resolve().parent else str(flat.resolve())
 
 
-def _read(folder: Path) -> RunAnswers:
+def _read(folder: Path) -> RunPredictions:
     refuse_evaluation(folder)
     metrics = read_metrics(folder)
     taxonomy = Taxonomy.from_dict(metrics["taxonomy"], name=folder.name)
@@ -144,7 +144,7 @@ def _read(folder: Path) -> RunAnswers:
     faces = splits[splits["split"] == "validation"].set_index("row")
     if set(faces.index) != set(table.index):
         raise UserError(f"{folder}: {VALIDATION} and splits.csv tell different validation faces; train the run again")
-    return RunAnswers(folder=folder, metrics=metrics, taxonomy=taxonomy, table=table, faces=faces.loc[table.index])
+    return RunPredictions(folder=folder, metrics=metrics, taxonomy=taxonomy, table=table, faces=faces.loc[table.index])
 
 
 def _read_table(path: Path, taxonomy: Taxonomy) -> pd.DataFrame:
@@ -172,7 +172,7 @@ def _read_table(path: Path, taxonomy: Taxonomy) -> pd.DataFrame:
     return table.set_index("row")
 
 
-def _aligned(flat: RunAnswers, tree: RunAnswers) -> RunAnswers:
+def _aligned(flat: RunPredictions, tree: RunPredictions) -> RunPredictions:
     """The flat run with its rows in the order of the hierarchical one's."""
     start = f"composition: {tree.folder.name} and {flat.folder.name}"
     way = "train both on the same data, with the same seed and exclusions"
@@ -187,7 +187,7 @@ def _aligned(flat: RunAnswers, tree: RunAnswers) -> RunAnswers:
     differing = (table["true"] != tree.table["true"]) | (faces["pixel_hash"] != tree.faces["pixel_hash"])
     if differing.any():
         raise UserError(f"{start} differ in label or picture of {differing.sum()} validation faces; {way}")
-    return RunAnswers(folder=flat.folder, metrics=flat.metrics, taxonomy=flat.taxonomy, table=table, faces=faces)
+    return RunPredictions(folder=flat.folder, metrics=flat.metrics, taxonomy=flat.taxonomy, table=table, faces=faces)
 
 
 def _folds(faces: pd.DataFrame, seed: int) -> np.ndarray:

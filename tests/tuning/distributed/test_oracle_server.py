@@ -11,9 +11,9 @@ import pytest
 from keras_tuner.oracles import RandomSearchOracle
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.tuning import distributed
-from fer_hierarchy.tuning.address import Address
-from fer_hierarchy.tuning.distributed import RemoteOracle, mend, new_worker_id, serve
+from fer_hierarchy.tuning.distributed import oracle_server
+from fer_hierarchy.tuning.distributed.address import Address
+from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, mend, new_worker_id, serve
 
 LEASE = 1.0  # seconds; long beside the tests' trials, short beside their patience
 SOON = 15.0
@@ -21,7 +21,7 @@ SOON = 15.0
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(distributed, "_PAUSE", 0.05)
+    monkeypatch.setattr(oracle_server, "_PAUSE", 0.05)
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_a_worker_waits_while_the_last_trial_may_still_be_lost(tmp_path, address
 def test_waiting_for_a_trial_is_no_busy_loop(tmp_path, address, monkeypatch):
     with chief_at(make_oracle(tmp_path, trials=1), address, lease=600), join(tmp_path, address, "two") as two:
         join(tmp_path, address, "one").create_trial("one")
-        monkeypatch.setattr(distributed, "_PAUSE", 0.2)
+        monkeypatch.setattr(oracle_server, "_PAUSE", 0.2)
         start = time.monotonic()
         assert [two.create_trial("two").status for _ in range(2)] == ["IDLE", "IDLE"]
         assert time.monotonic() - start >= 0.4
@@ -298,7 +298,7 @@ def test_without_a_chief_a_worker_says_so_in_time(tmp_path, address):
 
 
 def test_a_chief_that_stays_away_is_given_up(tmp_path, address, monkeypatch):
-    monkeypatch.setattr(distributed, "PATIENCE", 0.5)
+    monkeypatch.setattr(oracle_server, "PATIENCE", 0.5)
     chief = Chief(make_oracle(tmp_path), address)
     one = join(tmp_path, address, "one")
     chief.stop.set()
@@ -308,7 +308,7 @@ def test_a_chief_that_stays_away_is_given_up(tmp_path, address, monkeypatch):
 
 
 def test_the_end_of_the_chief_ends_the_tuner_and_not_the_trial(tmp_path):
-    assert issubclass(distributed.ChiefLostError, keras_tuner.errors.FatalError)
+    assert issubclass(oracle_server.ChiefLostError, keras_tuner.errors.FatalError)
 
 
 def test_a_worker_of_another_study_is_turned_away(tmp_path, address):

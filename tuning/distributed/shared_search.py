@@ -11,24 +11,24 @@ from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.faces import resolve_data
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.tuning.address import Address
-from fer_hierarchy.tuning.distributed import RemoteOracle, new_worker_id, serve
-from fer_hierarchy.tuning.oracles import build_oracle
-from fer_hierarchy.tuning.search import Opened, Way, open_study, run_trials, same_faces
-from fer_hierarchy.tuning.study import STUDY, TRIALS, Study, read_study
-from fer_hierarchy.tuning.trial_table import trial_table
+from fer_hierarchy.tuning.distributed.address import Address
+from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, new_worker_id, serve
+from fer_hierarchy.tuning.search.oracles import build_oracle
+from fer_hierarchy.tuning.search.pipeline import OpenStudy, TrialRunner, open_study, run_trials, same_faces
+from fer_hierarchy.tuning.search.study import STUDY, TRIALS, Study, read_study
+from fer_hierarchy.tuning.search.trial_table import trial_table
 
 _LOOK = 1.0  # seconds between two looks for a study that its chief has not made yet
 
 log = logging.getLogger("hierarchy")
 
 
-def as_chief(address: Address) -> Way:
+def as_chief(address: Address) -> TrialRunner:
     """What runs a study's trials by handing them out at `address`."""
     return partial(_serve, address=address)
 
 
-def _serve(opened: Opened, *, address: Address) -> None:
+def _serve(opened: OpenStudy, *, address: Address) -> None:
     print(f"study {opened.study.name}: the chief listens at {address}", flush=True)
     watch = _Watch(opened)
     serve(opened.oracle, address, study=opened.study.name, idle=watch, until=opened.budget.end)
@@ -39,7 +39,7 @@ def _serve(opened: Opened, *, address: Address) -> None:
 class _Watch:
     """Writes the table and a line of progress whenever a trial has ended under some worker's hands."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenStudy) -> None:
         self.opened = opened
         self.ended = len(opened.oracle.end_order)
 

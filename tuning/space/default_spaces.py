@@ -8,7 +8,7 @@ from typing import Any
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.models.spec import parse_spec
-from fer_hierarchy.tuning.dimension import IMAGE_SIZE, MODEL, Dimension, Space
+from fer_hierarchy.tuning.space.dimension import IMAGE_SIZE, MODEL, Dimension, Space
 
 KEEPS_WEIGHTS = (
     "dropout",

@@ -6,10 +6,10 @@ import pytest
 
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.models import registry
-from fer_hierarchy.tuning.default_spaces import default_space
-from fer_hierarchy.tuning.dimension import Dimension
-from fer_hierarchy.tuning.spaces import check_models, settings_of
-from tests.tuning.space_points import accepted, points
+from fer_hierarchy.tuning.space.default_spaces import default_space
+from fer_hierarchy.tuning.space.dimension import Dimension
+from fer_hierarchy.tuning.space.spaces import check_models, settings_of
+from tests.tuning.space.space_points import accepted, points
 
 PLAIN = StageConfig()
 

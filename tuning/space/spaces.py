@@ -16,8 +16,8 @@ from fer_hierarchy.hierarchy.config import RGBD_MODELS, StageConfig, check_value
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.models import registry
 from fer_hierarchy.models.spec import checked_keywords, parse_spec
-from fer_hierarchy.tuning.default_spaces import KEEPS_WEIGHTS, REBALANCES, parsed_model
-from fer_hierarchy.tuning.dimension import (
+from fer_hierarchy.tuning.space.default_spaces import KEEPS_WEIGHTS, REBALANCES, parsed_model
+from fer_hierarchy.tuning.space.dimension import (
     ALL,
     IMAGE_SIZE,
     MODEL,

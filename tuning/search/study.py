@@ -24,8 +24,8 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import LOGS
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
-from fer_hierarchy.tuning.dimension import Dimension
 from fer_hierarchy.tuning.settings import SearchConfig, default_objective
+from fer_hierarchy.tuning.space.dimension import Dimension
 
 STUDY = "study.json"
 BEST = "best.json"
@@ -247,7 +247,7 @@ def extended(study: Study, flags: Mapping[str, Any], search_flags: Mapping[str, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class BestSettings:
     """What a search found for one stage, as best.json holds it.
 
     Attributes:
@@ -265,7 +265,7 @@ class Found:
     path: Path
 
 
-def read_best(path: Path) -> Found:
+def read_best(path: Path) -> BestSettings:
     """Read a best.json.
 
     Raises:
@@ -286,7 +286,7 @@ def read_best(path: Path) -> Found:
             raise UserError(f"{path}: unknown setting {unknown!r}; known: {', '.join(fields_of(StageConfig))}")
         settings = {name: check_value(StageConfig, name, value, f"{path}: {name}") for name, value in values.items()}
         size = check_value(DataConfig, "image_size", size, f"{path}: image_size")
-        return Found(study=record["study"], stage=stage, settings=settings, image_size=size, path=path)
+        return BestSettings(study=record["study"], stage=stage, settings=settings, image_size=size, path=path)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
 
@@ -303,7 +303,7 @@ def with_hyperparameters(config: RunConfig, given: Sequence[str], studies: Path)
         UserError: Nothing found, two for one stage, one for a stage that the run has not, or image sizes that differ.
     """
     known = config.grouping().stages(config.mode)
-    found: dict[str, Found] = {}
+    found: dict[str, BestSettings] = {}
     for text in given:
         for best in _chosen(text, known, studies):
             if best.stage in found:
@@ -319,7 +319,7 @@ def with_hyperparameters(config: RunConfig, given: Sequence[str], studies: Path)
     return dataclasses.replace(config, data=data, stages=stages, searched=searched)
 
 
-def _chosen(text: str, known: Sequence[str], studies: Path) -> list[Found]:
+def _chosen(text: str, known: Sequence[str], studies: Path) -> list[BestSettings]:
     """What one value of `--hyperparameters` means for a run of the stages `known`."""
     if Path(text).is_file():
         found = [read_best(Path(text))]

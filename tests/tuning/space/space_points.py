@@ -3,7 +3,7 @@
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.models import registry
 from fer_hierarchy.models.spec import checked_keywords, parse_spec
-from fer_hierarchy.tuning.spaces import declare
+from fer_hierarchy.tuning.space.spaces import declare
 
 
 def points(space, count=8):
