@@ -174,10 +174,10 @@ def compare(
         >>> both.pairs[["a", "b"]].values.tolist()
         [['synthetic-first', 'synthetic-second']]
     """
-    from fer_hierarchy.hierarchy.training import pipeline
+    from fer_hierarchy.hierarchy.experiments.comparison_report import compare_runs
 
     names = [_named(run) for run in runs]
-    return Comparison(_of_several(pipeline.compare_runs, names, name, resamples, seed, results))
+    return Comparison(_of_several(compare_runs, names, name, resamples, seed, results))
 
 
 def ensemble(
@@ -233,7 +233,7 @@ def tune(
         'flat'
     """
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-    from fer_hierarchy.tuning.search import start_search
+    from fer_hierarchy.tuning.search.pipeline import start_search
     from fer_hierarchy.tuning.settings import COMPOSITION, TAXONOMY
 
     if search.stage in (COMPOSITION, TAXONOMY):
@@ -297,7 +297,7 @@ def export(
         >>> export("synthetic-first", ["tflite"])["tflite"].name
         'synthetic-first.tflite'
     """
-    from fer_hierarchy.inference.export import export_run
+    from fer_hierarchy.inference.export.writer import export_run
     from fer_hierarchy.inference.settings import FORMATS
 
     if unknown := [name for name in formats if name not in FORMATS]:

@@ -10,7 +10,7 @@ from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
 from fer_hierarchy.hierarchy.config import DataConfig, check_value
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.inference.rows import KINDS
+from fer_hierarchy.inference.output.rows import KINDS
 from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 
 
@@ -19,7 +19,7 @@ def predict(given: Given, _command: str) -> None:
     faces, settings = section(FaceConfig, given), section(PredictConfig, given)
     out = _table(given.get("out"))
     annotate, explain = (_folder(given, name) for name in ("annotate", "explain"))
-    from fer_hierarchy.inference.inputs import find_items
+    from fer_hierarchy.inference.sources.inputs import find_items
 
     items = find_items(given["inputs"], sys.stdin)
     if settings.plot and not any(item.is_video for item in items):
@@ -90,7 +90,7 @@ def export(given: Given, _command: str) -> None:
     run, results = next(iter(given["runs"]), None), given["results"]
     if run is not None:
         run_folder.find_run(run, results)
-    from fer_hierarchy.inference import export as exporting
+    from fer_hierarchy.inference.export import writer as exporting
 
     made = exporting.export_run(run, formats, data=data, out=out, results=results)
     for name, path in made.items():
@@ -100,7 +100,7 @@ def export(given: Given, _command: str) -> None:
 
 
 def _verify(run: str | None, made: dict[str, Path], data: DataConfig, results: Path) -> None:
-    from fer_hierarchy.inference import verify as verifying
+    from fer_hierarchy.inference.export import verify as verifying
 
     wrong = verifying.verify(run, made, data=data, results=results)
     if wrong:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fer_hierarchy.inference.answers import Answers, Facts
+from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker, flow_picture
+from fer_hierarchy.inference.model import Answers, Metadata
+from fer_hierarchy.inference.output.records import answer_columns, face_record
 from fer_hierarchy.inference.predictor import Predictor
-from fer_hierarchy.inference.records import answer_columns, face_record
-from fer_hierarchy.inference.tracking import Smoother, Track, Tracker, flow_picture
-from fer_hierarchy.inference.video import Frame, VideoReader
+from fer_hierarchy.inference.sources.video import Frame, VideoReader
 
 _LINGER = 0.5  # seconds for which a face that is not found any more is still believed to be where it was
 
@@ -58,8 +58,10 @@ def analysed_frames(
             yield FrameResult(frame=frame, tracks=own, said=_smoothed(own, said, frame.time, smoother))
 
 
-def frame_records(result: FrameResult, facts: Facts, *, abstain: float = 0.0, model: int = 0) -> list[dict[str, Any]]:
-    """A row a face: frame, time (seconds), track, and what `inference.records.face_record` tells.
+def frame_records(
+    result: FrameResult, facts: Metadata, *, abstain: float = 0.0, model: int = 0
+) -> list[dict[str, Any]]:
+    """A row a face: frame, time (seconds), track, and what `inference.output.records.face_record` tells.
 
     Args:
         result: The frame.
@@ -74,7 +76,7 @@ def frame_records(result: FrameResult, facts: Facts, *, abstain: float = 0.0, mo
     ]
 
 
-def record_columns(facts: Facts) -> list[str]:
+def record_columns(facts: Metadata) -> list[str]:
     """Names of what `frame_records` gives, in order."""
     return ["frame", "time", "track", "left", "top", "width", "height", "score", *answer_columns(facts)]
 

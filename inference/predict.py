@@ -9,14 +9,14 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.inference import screen
-from fer_hierarchy.inference.answers import Answers
-from fer_hierarchy.inference.inputs import Item
-from fer_hierarchy.inference.looking import Looked, looked_at
+from fer_hierarchy.inference.model import Answers
+from fer_hierarchy.inference.output import console
+from fer_hierarchy.inference.output.records import answer_columns, face_record
+from fer_hierarchy.inference.output.rows import RowFile
 from fer_hierarchy.inference.predictor import Predictor
-from fer_hierarchy.inference.records import answer_columns, face_record
-from fer_hierarchy.inference.rows import RowFile
 from fer_hierarchy.inference.settings import PredictConfig
+from fer_hierarchy.inference.sources.inputs import Item
+from fer_hierarchy.inference.sources.pictures import SearchedPicture, searched_pictures
 
 _PLACE = ("file", "frame", "time", "track", "faces", "face", "left", "top", "width", "height", "score", "run")
 
@@ -83,26 +83,26 @@ class _Job:
         done = self.out.done if self.out else set()
         self.left = [item for item in items if item.name not in done]
         self.skipped = len(items) - len(self.left)
-        self.summary = screen.Summary(failed=self.out.failed if self.out else 0)
+        self.summary = console.Summary(failed=self.out.failed if self.out else 0)
         self.progress = Progress(max(len(self.left), 1)) if self.out else None
         self.plots = outputs.plots
         self.pictures = self.explained = None
         if outputs.annotate:
-            from fer_hierarchy.inference.annotated_files import AnnotatedFiles
+            from fer_hierarchy.inference.output.annotated_files import AnnotatedFiles
 
             self.pictures = AnnotatedFiles(outputs.annotate, synthetic=predictors[0].facts.synthetic)
         if outputs.explain:
-            from fer_hierarchy.inference.why import WhyFigures
+            from fer_hierarchy.inference.explain.pictures import ExplanationFigures
 
-            self.explained = WhyFigures(predictors, outputs.explain)
+            self.explained = ExplanationFigures(predictors, outputs.explain)
         if not self.out and len(predictors) == 1:
-            print(screen.header())
+            print(console.header())
 
     def answered(self) -> Iterator[list[list[dict[str, Any]]]]:
         """Rows of some files after the other, each file's together."""
         pictures = [item for item in self.left if not item.is_video]
         keep = self.pictures is not None or self.explained is not None
-        for looked in looked_at(pictures, self.predictors, keep=keep):
+        for looked in searched_pictures(pictures, self.predictors, keep=keep):
             said = [self._answer(looked, number) for number in range(len(self.predictors))]
             rows = [self._rows(one, answers) for one, answers in zip(looked, _by_picture(looked, said), strict=True)]
             self._draw(looked, rows)
@@ -115,11 +115,11 @@ class _Job:
             for item in videos:
                 yield [job.rows(item, self._blank(item))]
 
-    def _answer(self, looked: Sequence[Looked], number: int) -> Answers:
+    def _answer(self, looked: Sequence[SearchedPicture], number: int) -> Answers:
         """What one model says of all faces of a chunk."""
         return self.predictors[number].answer([crop for one in looked if one.crops for crop in one.crops[number]])
 
-    def _rows(self, looked: Looked, said: Sequence[tuple[Answers, int]]) -> list[dict[str, Any]]:
+    def _rows(self, looked: SearchedPicture, said: Sequence[tuple[Answers, int]]) -> list[dict[str, Any]]:
         """A row a face and model; one that says why where there is no face."""
         if looked.error or not looked.faces:
             return [
@@ -137,7 +137,7 @@ class _Job:
     def _blank(self, item: Item) -> dict[str, Any]:
         return {**dict.fromkeys(columns_of(self.predictors)), "file": item.name}
 
-    def _draw(self, looked: Sequence[Looked], rows: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    def _draw(self, looked: Sequence[SearchedPicture], rows: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         for one, own in zip(looked, rows, strict=True):
             if one.picture is None:
                 continue
@@ -161,11 +161,11 @@ class _Job:
     def _show(self, rows: Sequence[Mapping[str, Any]]) -> None:
         facts = self.predictors[0].facts
         if len(self.predictors) == 1:
-            lines = screen.face_lines(rows, facts.taxonomy.gate, facts.taxonomy.group_names)
+            lines = console.face_lines(rows, facts.taxonomy.gate, facts.taxonomy.group_names)
         else:
             count, emotions = len(self.predictors), emotions_of(self.predictors)
             faces = [rows[start : start + count] for start in range(0, len(rows), count)]
-            lines = [line for face in faces for line in screen.side_by_side(face, emotions)]
+            lines = [line for face in faces for line in console.side_by_side(face, emotions)]
         print("\n".join(lines), flush=True)
 
     def resume_command(self) -> str:
@@ -190,7 +190,7 @@ class _Job:
             raise IncompleteError(f"{failed} file{'s' * (failed > 1)} could not be read{where}; all others are done")
 
 
-def _by_picture(looked: Sequence[Looked], said: Sequence[Answers]) -> Iterator[list[tuple[Answers, int]]]:
+def _by_picture(looked: Sequence[SearchedPicture], said: Sequence[Answers]) -> Iterator[list[tuple[Answers, int]]]:
     """For each picture, each model's answers and the row of its first face there."""
     start = 0
     for one in looked:

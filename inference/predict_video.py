@@ -8,13 +8,13 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.inference.annotate import FaceAnswer, annotated
-from fer_hierarchy.inference.annotated_files import AnnotatedFiles
 from fer_hierarchy.inference.frames import FrameResult, analysed_frames, frame_records
-from fer_hierarchy.inference.inputs import Item
+from fer_hierarchy.inference.output.annotated_files import AnnotatedFiles
+from fer_hierarchy.inference.output.drawing import FaceAnswer, annotated
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import PredictConfig
-from fer_hierarchy.inference.video import CODECS, VideoReader, VideoWriter
+from fer_hierarchy.inference.sources.inputs import Item
+from fer_hierarchy.inference.sources.video import CODECS, VideoReader, VideoWriter
 
 _BATCH = 8  # frames that are searched and answered together
 _FASTEST = 1000.0  # frames a second that mean every frame
@@ -101,7 +101,7 @@ class VideoJob:
         writer.write(annotated(result.frame.picture, answers, synthetic=facts.synthetic))
 
     def _plot(self, item: Item, rows: Sequence[Row], frames: int, reader: VideoReader) -> None:
-        from fer_hierarchy.inference.timeline import draw_timeline
+        from fer_hierarchy.inference.output.timeline import draw_timeline
 
         self.plots.mkdir(parents=True, exist_ok=True)
         for predictor in self.predictors:

@@ -9,11 +9,11 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import RESULTS
-from fer_hierarchy.inference.answers import Answers, Facts, Model, prepared
-from fer_hierarchy.inference.backends import open_model
 from fer_hierarchy.inference.default_model import default_model
-from fer_hierarchy.inference.faces import Detector, Face, crop, make_detector, whole
-from fer_hierarchy.inference.records import face_record
+from fer_hierarchy.inference.export.backends import open_model
+from fer_hierarchy.inference.faces.crop import Detector, Face, crop, make_detector, whole
+from fer_hierarchy.inference.model import Answers, Metadata, Model, prepared
+from fer_hierarchy.inference.output.records import face_record
 from fer_hierarchy.inference.settings import FaceConfig
 
 if TYPE_CHECKING:  # the light path does without it
@@ -43,7 +43,7 @@ class Predictor:
 
     def __init__(self, model: Model, *, faces: FaceConfig, detector: Detector | None) -> None:
         self.name = Path(model.source).name
-        self.facts: Facts = model.facts
+        self.facts: Metadata = model.facts
         self.faces = faces
         self.detector = detector
         self._model = model

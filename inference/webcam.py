@@ -15,13 +15,13 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.inference.annotate import FaceAnswer, annotated, save_picture
-from fer_hierarchy.inference.answers import Facts
 from fer_hierarchy.inference.frames import FrameResult, analysed_frames, frame_records, record_columns
+from fer_hierarchy.inference.model import Metadata
+from fer_hierarchy.inference.output.drawing import FaceAnswer, annotated, save_picture
+from fer_hierarchy.inference.output.row_log import RowLog
+from fer_hierarchy.inference.output.window import Window, check_screen
 from fer_hierarchy.inference.predictor import Predictor
-from fer_hierarchy.inference.row_log import RowLog
-from fer_hierarchy.inference.video import VideoReader, VideoWriter, check_folder, check_recording
-from fer_hierarchy.inference.window import Window, check_screen
+from fer_hierarchy.inference.sources.video import VideoReader, VideoWriter, check_folder, check_recording
 
 QUIT, SAVE, PAUSE = ("q", "\x1b"), "s", "p"  # keys in the window; the second of QUIT is Esc
 
@@ -53,7 +53,7 @@ class _Session:
     """
 
     reader: VideoReader
-    facts: Facts
+    facts: Metadata
     abstain: float
     window: Window | None = None
     writer: VideoWriter | None = None

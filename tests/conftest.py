@@ -54,10 +54,10 @@ _LONG = (
     "test_pipeline",
     "test_trunk",
     "test_rgbd",
-    "test_explain",
+    "test_dataset",
     "test_callbacks",
 )
-_LONG += ("test_finished_runs", "test_predict", "test_bad_input", "test_registry", "test_crossval", "test_export")
+_LONG += ("test_finished_runs", "test_predict", "test_bad_input", "test_registry", "test_crossval", "test_writer")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -223,7 +223,12 @@ def test_what_a_program_loads_first_is_light(program):
     assert not {name.partition(".")[0] for name in loaded_by(program)} & HEAVY
 
 
-LITE_PATH = ("inference.predict", "inference.predict_video", "inference.backends.lite", "inference.detectors.haar")
+LITE_PATH = (
+    "inference.predict",
+    "inference.predict_video",
+    "inference.export.backends.lite",
+    "inference.faces.detectors.haar",
+)
 
 
 @pytest.mark.parametrize("module", LITE_PATH)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fer_hierarchy.hierarchy.paths import PUBLISHED, RESULTS, ROOT
-from fer_hierarchy.inference.backends import open_model
+from fer_hierarchy.inference.export.backends import open_model
 from tests.conftest import run_program
 
 FER2013 = ROOT.parent / "shared" / "data" / "fer2013"

@@ -11,8 +11,8 @@ from fer_hierarchy.hierarchy.cli.flags import Given
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.tuning import study
-from fer_hierarchy.tuning.address import Address
+from fer_hierarchy.tuning.distributed.address import Address
+from fer_hierarchy.tuning.search import study
 from fer_hierarchy.tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
 
 DEFAULT_ORACLE = "127.0.0.1:8700"  # this machine alone, unless the user says otherwise
@@ -62,7 +62,7 @@ def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way
     study.stages_named(search.stage, config)
     run_folder.check_name(name, studies)
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-    from fer_hierarchy.tuning import search as searching
+    from fer_hierarchy.tuning.search import pipeline as searching
 
     return searching.start_search(config, search, KerasStage, name=name, studies=studies, command=command, **way)
 
@@ -96,7 +96,7 @@ def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Pat
     for folder in folders:
         planned[folder] = study.extended(study.read_study(folder), given, searched)
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-    from fer_hierarchy.tuning import search as searching
+    from fer_hierarchy.tuning.search import pipeline as searching
 
     return searching.resume_search(planned, KerasStage, **way)
 
@@ -178,7 +178,7 @@ def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> P
         raise UserError("--wait is for workers; the chief waits for them as long as it takes")
     if "resume" not in given and searched.get("stage", ALL) in (ALL, COMPOSITION, TAXONOMY):
         raise UserError("--distributed searches one stage at a time; name it, for example --stage valence")
-    from fer_hierarchy.tuning.shared_search import as_chief
+    from fer_hierarchy.tuning.distributed.shared_search import as_chief
 
     if "resume" in given:
         return _resume_search(given, searched, way=as_chief(address))
@@ -195,7 +195,7 @@ def _work(given: Given, searched: Mapping[str, Any], address: Address) -> None:
     if data is not None:
         flags.check_data(data)
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-    from fer_hierarchy.tuning import shared_search
+    from fer_hierarchy.tuning.distributed import shared_search
 
     shared_search.work(studies, name, KerasStage, address=address, wait=wait, data=data)
 

@@ -20,8 +20,8 @@ from typing import TextIO
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, run_program
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import CALL, CHECKOUT, COMMAND
-from fer_hierarchy.tuning.address import LAST_PORT, Address
-from fer_hierarchy.tuning.study import STUDIES, STUDY
+from fer_hierarchy.tuning.distributed.address import LAST_PORT, Address
+from fer_hierarchy.tuning.search.study import STUDIES, STUDY
 
 PROGRAM = "tuning.launch"
 MODULE = f"fer_hierarchy.{PROGRAM}"

@@ -28,8 +28,8 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import CALL, COMMAND, LOGS, RESULTS
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
+from fer_hierarchy.tuning.search.study import STUDIES
 from fer_hierarchy.tuning.settings import SearchConfig
-from fer_hierarchy.tuning.study import STUDIES
 
 _GROUPS = {
     FaceConfig: "faces",

@@ -127,9 +127,9 @@ def explain(given: Given, command: str) -> Path:
         if not Path(file).is_file():
             raise UserError(f"--image: {file} is no file; expected a picture of a face")
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-    from fer_hierarchy.inference import explain
+    from fer_hierarchy.inference.explain import dataset
 
-    return explain.explain_run(run, KerasStage, data=data, images=images, name=name, results=results, command=command)
+    return dataset.explain_run(run, KerasStage, data=data, images=images, name=name, results=results, command=command)
 
 
 def audit(given: Given, command: str) -> Path:

@@ -13,7 +13,7 @@ from fer_hierarchy.hierarchy.config import (
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval, grid
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.tuning.study import STUDIES, with_hyperparameters
+from fer_hierarchy.tuning.search.study import STUDIES, with_hyperparameters
 
 _SHAPE = ("mode", "taxonomy", "exclude", "emotions")  # what decides which stages a run has
 

@@ -11,7 +11,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.experiments.crossval_report import write_crossval_report
 from fer_hierarchy.hierarchy.experiments.grid import SEED, Grid
-from fer_hierarchy.hierarchy.experiments.grid_training import Job, Look, resume_grid, train_grid
+from fer_hierarchy.hierarchy.experiments.grid_training import CellFaces, ExperimentKind, resume_grid, train_grid
 from fer_hierarchy.hierarchy.runs import run_folder
 
 FOLDS = "folds.csv"
@@ -34,7 +34,7 @@ def resume_crossval(folder: Path, stage_type: type[Stage], *, logs: Path) -> Pat
     return resume_grid(folder, stage_type, logs=logs, job=_JOB)
 
 
-def fold_table(planned: Grid, looks: Sequence[Look]) -> pd.DataFrame:
+def fold_table(planned: Grid, looks: Sequence[CellFaces]) -> pd.DataFrame:
     """folds.csv: in which fold of each repeat a face is a test face, and whom it shows.
 
     Args:
@@ -110,11 +110,11 @@ def check_folds(path: Path, saved: pd.DataFrame, expected: pd.DataFrame, *, by: 
         )
 
 
-def _begin(folder: Path, planned: Grid, looks: Sequence[Look]) -> None:
+def _begin(folder: Path, planned: Grid, looks: Sequence[CellFaces]) -> None:
     run_folder.write_table(folder / FOLDS, fold_table(planned, looks))
 
 
-def _check(folder: Path, planned: Grid, looks: Sequence[Look]) -> None:
+def _check(folder: Path, planned: Grid, looks: Sequence[CellFaces]) -> None:
     by = planned.cells[0].config.data.split_by
     check_folds(folder / FOLDS, read_folds(folder), fold_table(planned, looks), by=by)
 
@@ -127,7 +127,7 @@ def _stem(planned: Grid, dataset: str) -> str:
     return f"{dataset}-{config.mode}-{model}-{folds}fold{times}-seed{planned.axes[SEED][0]}"
 
 
-_JOB = Job(
+_JOB = ExperimentKind(
     noun=_NOUN,
     cell="run",
     size=crossval.size,

@@ -38,7 +38,7 @@ log = logging.getLogger("hierarchy")
 
 
 @dataclass(frozen=True)
-class Look:
+class CellFaces:
     """What a look at the faces of a cell tells.
 
     Attributes:
@@ -54,12 +54,12 @@ class Look:
     test: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-def _nothing(folder: Path, grid: Grid, looks: Sequence[Look]) -> None:
+def _nothing(folder: Path, grid: Grid, looks: Sequence[CellFaces]) -> None:
     """A plain grid keeps nothing beside grid.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ExperimentKind:
     """What a grid is trained for, and how it speaks of itself.
 
     Attributes:
@@ -76,12 +76,12 @@ class Job:
     cell: str
     size: Callable[[Grid], str]
     stem: Callable[[Grid, str], str]
-    begin: Callable[[Path, Grid, Sequence[Look]], None] = _nothing
-    check: Callable[[Path, Grid, Sequence[Look]], None] = _nothing
+    begin: Callable[[Path, Grid, Sequence[CellFaces]], None] = _nothing
+    check: Callable[[Path, Grid, Sequence[CellFaces]], None] = _nothing
     report: Callable[[Path, Grid, Sequence[GridCell]], None]
 
 
-PLAIN = Job(
+PLAIN = ExperimentKind(
     noun="grid",
     cell="cell",
     size=lambda grid: grid.product,
@@ -91,7 +91,7 @@ PLAIN = Job(
 
 
 def train_grid(
-    grid: Grid, stage_type: type[Stage], *, name: str | None, results: Path, logs: Path, job: Job = PLAIN
+    grid: Grid, stage_type: type[Stage], *, name: str | None, results: Path, logs: Path, job: ExperimentKind = PLAIN
 ) -> Path:
     """Train every cell of a new grid and report on all of them.
 
@@ -126,7 +126,7 @@ def train_grid(
     return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
 
 
-def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Job = PLAIN) -> Path:
+def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: ExperimentKind = PLAIN) -> Path:
     """Go on with a grid: finished cells are kept, the half-done one goes on, failed ones are tried again.
 
     Args:
@@ -149,14 +149,14 @@ def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Job =
     return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
 
 
-def _look_over(grid: Grid, stage_type: type[Stage]) -> list[Look]:
+def _look_over(grid: Grid, stage_type: type[Stage]) -> list[CellFaces]:
     """Build every model once and read every set of faces once: what is bad ends a grid before anything is trained.
 
     Returns:
         What is known of the faces of each cell.
     """
     configs = [pipeline.settle_before_data(cell.config, stage_type) for cell in grid.cells]
-    read: dict[str, Look] = {}
+    read: dict[str, CellFaces] = {}
     looks = []
     for config in configs:
         # Nothing else decides which faces there are and where they stand.
@@ -169,15 +169,17 @@ def _look_over(grid: Grid, stage_type: type[Stage]) -> list[Look]:
     return looks
 
 
-def _look(config: RunConfig) -> Look:
+def _look(config: RunConfig) -> CellFaces:
     faces = read_faces(config)
     dataset, test = "+".join(sorted(set(faces.manifest["source"]))), faces.split("test")
-    return Look(
+    return CellFaces(
         dataset, faces.images.fingerprint, frozenset(test["pixel_hash"]), test[["id", "source", "subject"]].copy()
     )
 
 
-def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], states: States, *, logs: Path, job: Job) -> Path:
+def _train_cells(
+    folder: Path, grid: Grid, stage_type: type[Stage], states: States, *, logs: Path, job: ExperimentKind
+) -> Path:
     """Train the cells that are not finished, write the table after each and the report after all."""
     announce(f"{job.noun} {folder.name}, {job.size(grid)}")
     cells: list[GridCell] = []

@@ -26,7 +26,7 @@ BATCHES = (1, 16, 64, 256)
 _CLASSIFY = """
 import json, sys, time
 import numpy as np
-from fer_hierarchy.inference.backends import open_model
+from fer_hierarchy.inference.export.backends import open_model
 from fer_hierarchy.hierarchy.paths import RESULTS
 model, batch, seconds = open_model(sys.argv[1], RESULTS), int(sys.argv[2]), float(sys.argv[3])
 faces = np.random.default_rng(0).integers(0, 256, (batch, *model.facts.shape), dtype=np.uint8)
@@ -40,7 +40,7 @@ print(json.dumps({"rate": done / (time.perf_counter() - start)}))
 _DETECT = """
 import json, sys, time
 import cv2
-from fer_hierarchy.inference.faces import make_detector
+from fer_hierarchy.inference.faces.crop import make_detector
 cv2.setNumThreads(1)
 picture = cv2.cvtColor(cv2.resize(cv2.imread(sys.argv[2]), (640, 480)), cv2.COLOR_BGR2RGB)
 detector, seconds = make_detector(sys.argv[1], smallest=int(sys.argv[4])), float(sys.argv[3])

@@ -3,14 +3,14 @@
 import numpy as np
 
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
-from fer_hierarchy.inference.answers import Facts, Model
-from fer_hierarchy.inference.faces import Detector, Face
+from fer_hierarchy.inference.faces.crop import Detector, Face
+from fer_hierarchy.inference.model import Metadata, Model
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 
 
 def facts(*, run="bars", size=48, channels=1, align=False, synthetic=False, taxonomy=SEVEN):
-    return Facts(
+    return Metadata(
         run=run,
         mode="hierarchical",
         taxonomy=taxonomy,

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from fer_hierarchy.inference.answers import summed
 from fer_hierarchy.inference.frames import analysed_frames, frame_records
+from fer_hierarchy.inference.model import summed
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
-from fer_hierarchy.inference.video import VideoReader
+from fer_hierarchy.inference.sources.video import VideoReader
 from tests.inference.stand_ins import BarModel, facts
 from tests.inference.walking_face import ANGRY, FRAMES, HAPPY, BrightDetector, film, predictor
 

@@ -14,11 +14,11 @@ from matplotlib import cbook
 from PIL import Image
 
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
-from fer_hierarchy.inference.inputs import Item, find_items
-from fer_hierarchy.inference.looking import looked_at
 from fer_hierarchy.inference.predict import Outputs, predict_files
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig, PredictConfig
+from fer_hierarchy.inference.sources.inputs import Item, find_items
+from fer_hierarchy.inference.sources.pictures import searched_pictures
 from tests.conftest import QUICK, draw_face, run_program
 from tests.inference.stand_ins import BarModel, FixedDetector, SquareDetector
 
@@ -217,7 +217,7 @@ def test_the_next_chunk_is_read_while_one_is_answered(tmp_path):
     (tmp_path / "faces").mkdir()
     items = face_files(tmp_path / "faces", 300)
     seen = set()
-    for _ in looked_at(items, [stand_in()], keep=False):
+    for _ in searched_pictures(items, [stand_in()], keep=False):
         seen |= {thread.name for thread in threading.enumerate()}
     assert len(seen) > 1
 
@@ -226,7 +226,7 @@ def test_large_pictures_are_not_all_held_at_once(tmp_path):
     (tmp_path / "large").mkdir()
     for number in range(5):
         Image.new("L", (5000, 4000)).save(tmp_path / "large" / f"{number}.png")
-    chunks = list(looked_at(find_items([str(tmp_path / "large")], io.StringIO()), [stand_in()], keep=True))
+    chunks = list(searched_pictures(find_items([str(tmp_path / "large")], io.StringIO()), [stand_in()], keep=True))
     assert [len(chunk) for chunk in chunks] == [3, 2]
 
 

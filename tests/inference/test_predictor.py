@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from fer_hierarchy.inference.answers import Facts, prepared, summed
+from fer_hierarchy.inference.model import Metadata, prepared, summed
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
 from tests.conftest import FER_EMOTIONS, draw_face
@@ -96,7 +96,7 @@ def test_threads_share_a_predictor():
 
 
 def test_facts_survive_their_json():
-    assert Facts.from_dict(facts(align=True).to_dict(), source="x") == facts(align=True)
+    assert Metadata.from_dict(facts(align=True).to_dict(), source="x") == facts(align=True)
 
 
 def test_the_gate_of_an_answer_is_the_sum_of_its_groups():

@@ -9,10 +9,10 @@ import pytest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference import webcam
 from fer_hierarchy.inference.frames import record_columns
-from fer_hierarchy.inference.row_log import RowLog
-from fer_hierarchy.inference.video import Frame, VideoReader, VideoWriter
+from fer_hierarchy.inference.output.row_log import RowLog
+from fer_hierarchy.inference.output.window import Window
+from fer_hierarchy.inference.sources.video import Frame, VideoReader, VideoWriter
 from fer_hierarchy.inference.webcam import run_webcam
-from fer_hierarchy.inference.window import Window
 from tests.inference.stand_ins import BarModel, facts
 from tests.inference.walking_face import ANGRY, FPS, FRAMES, HAPPY, SIDE, SIZE, film, predictor, scene
 
@@ -137,7 +137,7 @@ def test_a_key_saves_what_is_seen(tmp_path, walk, monkeypatch, capsys):
 
 def test_a_folder_that_cannot_be_written_does_not_end_it(tmp_path, walk, monkeypatch, caught_logs):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fer_hierarchy.inference.video.os.access", lambda *_: False)
+    monkeypatch.setattr("fer_hierarchy.inference.sources.video.os.access", lambda *_: False)
     window = ScriptedWindow({2: "s"})
     run(walk, window=window)
     assert len(window.shown) == FRAMES

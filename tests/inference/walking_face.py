@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
-from fer_hierarchy.inference.faces import Detector, Face
+from fer_hierarchy.inference.faces.crop import Detector, Face
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
-from fer_hierarchy.inference.video import VideoWriter
+from fer_hierarchy.inference.sources.video import VideoWriter
 from tests.conftest import draw_face
 from tests.inference.stand_ins import BarModel
 

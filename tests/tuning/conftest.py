@@ -12,8 +12,10 @@ from tests.tuning.quick_stage import SEEN, QuickStage
 def quick(monkeypatch):
     """The quick stage, with an empty memory."""
     SEEN.clear()
-    monkeypatch.setattr("fer_hierarchy.tuning.trial_training.gc.collect", lambda: 0)  # there are no networks to collect
-    monkeypatch.setattr("fer_hierarchy.tuning.trial_training.keras.backend.clear_session", lambda: None)
+    monkeypatch.setattr(
+        "fer_hierarchy.tuning.search.trial_training.gc.collect", lambda: 0
+    )  # there are no networks to collect
+    monkeypatch.setattr("fer_hierarchy.tuning.search.trial_training.keras.backend.clear_session", lambda: None)
     monkeypatch.setattr(QuickStage, "interrupt_after", None)
     return QuickStage
 

@@ -9,10 +9,10 @@ import pytest
 
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
-from fer_hierarchy.tuning.default_spaces import default_space
-from fer_hierarchy.tuning.spaces import check_models, read_space
+from fer_hierarchy.tuning.space.default_spaces import default_space
+from fer_hierarchy.tuning.space.spaces import check_models, read_space
 from tests.conftest import CHECKOUT
-from tests.tuning.test_study import study_of, write
+from tests.tuning.search.test_study import study_of, write
 
 
 @pytest.fixture

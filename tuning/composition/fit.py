@@ -38,7 +38,7 @@ _PULL = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knob:
+class Parameter:
     """One searched value.
 
     Attributes:
@@ -93,7 +93,7 @@ class Knob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class ValidationFaces:
     """What is known of n validation faces.
 
     Attributes:
@@ -125,22 +125,22 @@ class Fitted:
     """
 
     factor: str
-    knobs: Sequence[Knob]
+    knobs: Sequence[Parameter]
     made: Combiner
     score: float
     folds: Mapping[int, Combiner]
     answers: np.ndarray
 
 
-def knobs_of(logs: StageLogs) -> list[Knob]:
+def parameters_of(logs: StageLogs) -> list[Parameter]:
     """Every value that can be searched for these stages."""
-    knobs = [Knob(kind=kind, stage=stage) for kind in (TEMPERATURE, PRIOR) for stage in logs.stages]
+    knobs = [Parameter(kind=kind, stage=stage) for kind in (TEMPERATURE, PRIOR) for stage in logs.stages]
     if logs.flat is not None:
-        knobs += [Knob(kind=BLEND, stage=FLAT), Knob(kind=TEMPERATURE, stage=FLAT)]
+        knobs += [Parameter(kind=BLEND, stage=FLAT), Parameter(kind=TEMPERATURE, stage=FLAT)]
     return knobs
 
 
-def search_factors(judged: Judged, *, objective: str, seed: int) -> list[Fitted]:
+def search_factors(judged: ValidationFaces, *, objective: str, seed: int) -> list[Fitted]:
     """Search each factor alone, and all together.
 
     Args:
@@ -151,13 +151,15 @@ def search_factors(judged: Judged, *, objective: str, seed: int) -> list[Fitted]
     Returns:
         One for each factor that the runs allow, "all" last.
     """
-    knobs = knobs_of(judged.logs)
+    knobs = parameters_of(judged.logs)
     parts = {name: [knob for knob in knobs if knob.factor == kind] for name, kind in FACTORS.items()}
     parts = {name: own for name, own in parts.items() if own} | {ALL: knobs}
     return [_search(name, own, judged, objective, [seed, place]) for place, (name, own) in enumerate(parts.items())]
 
 
-def _search(factor: str, knobs: Sequence[Knob], judged: Judged, objective: str, seeds: Sequence[int]) -> Fitted:
+def _search(
+    factor: str, knobs: Sequence[Parameter], judged: ValidationFaces, objective: str, seeds: Sequence[int]
+) -> Fitted:
     numbers = [int(number) for number in np.unique(judged.folds)]
     folds = {number: fit(judged, judged.folds != number, knobs, objective, [*seeds, number]) for number in numbers}
     answers = np.empty((len(judged.logs.group_index), len(judged.labels)))
@@ -169,7 +171,9 @@ def _search(factor: str, knobs: Sequence[Knob], judged: Judged, objective: str, 
     return Fitted(factor=factor, knobs=knobs, made=made, score=score, folds=folds, answers=answers)
 
 
-def fit(judged: Judged, rows: np.ndarray, knobs: Sequence[Knob], objective: str, seeds: Sequence[int]) -> Combiner:
+def fit(
+    judged: ValidationFaces, rows: np.ndarray, knobs: Sequence[Parameter], objective: str, seeds: Sequence[int]
+) -> Combiner:
     """The values that do best on some of the faces; neutral ones are the first that are tried.
 
     Args:
@@ -204,17 +208,19 @@ def fit(judged: Judged, rows: np.ndarray, knobs: Sequence[Knob], objective: str,
     return _made(knobs, found.x, judged.flat, digits=_DIGITS)
 
 
-def _made(knobs: Sequence[Knob], codes: Sequence[float], flat: str | None, *, digits: int | None = None) -> Combiner:
+def _made(
+    knobs: Sequence[Parameter], codes: Sequence[float], flat: str | None, *, digits: int | None = None
+) -> Combiner:
     values = {knob: knob.decoded(code) for knob, code in zip(knobs, codes, strict=True)}
     if digits is not None:
         values = {knob: round(value, digits) for knob, value in values.items()}
     own = {knob: value for knob, value in values.items() if knob.stage != FLAT}
-    blend = values.get(Knob(kind=BLEND, stage=FLAT), 0.0)
+    blend = values.get(Parameter(kind=BLEND, stage=FLAT), 0.0)
     return Combiner(
         temperatures={knob.stage: value for knob, value in own.items() if knob.kind == TEMPERATURE},
         prior_strengths={knob.stage: value for knob, value in own.items() if knob.kind == PRIOR},
         blend=blend,
-        flat_temperature=values.get(Knob(kind=TEMPERATURE, stage=FLAT), 1.0) if blend else 1.0,
+        flat_temperature=values.get(Parameter(kind=TEMPERATURE, stage=FLAT), 1.0) if blend else 1.0,
         flat=flat if blend else None,
     )
 
@@ -233,7 +239,7 @@ def measure(mixed: np.ndarray, labels: np.ndarray, objective: str) -> float:
     return float(confusion_figures(counts)[_FIGURES[objective]])
 
 
-def difference(before: np.ndarray, after: np.ndarray, judged: Judged, *, objective: str, seed: int) -> dict:
+def difference(before: np.ndarray, after: np.ndarray, judged: ValidationFaces, *, objective: str, seed: int) -> dict:
     """How much better or worse other answers to the same faces are.
 
     Args:

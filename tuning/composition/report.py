@@ -32,7 +32,7 @@ from fer_hierarchy.hierarchy.reports.page import (
 from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.wording import chance, decimals, known, percent, points, signed, whole
 from fer_hierarchy.tuning.composition.figures import value_strip
-from fer_hierarchy.tuning.composition.fit import ALL, Fitted, Knob
+from fer_hierarchy.tuning.composition.fit import ALL, Fitted, Parameter
 from fer_hierarchy.tuning.composition.table import FLAT_ALONE, NONE, Composition
 from fer_hierarchy.tuning.settings import OBJECTIVES
 
@@ -260,7 +260,7 @@ def _values(shown: _Shown) -> Section:
     )
 
 
-def _value_cells(knob: Knob, best: Fitted) -> tuple[str, ...]:
+def _value_cells(knob: Parameter, best: Fitted) -> tuple[str, ...]:
     held = [knob.of(made) for made in best.folds.values()]
     low, high = knob.bounds
     return (
@@ -271,7 +271,7 @@ def _value_cells(knob: Knob, best: Fitted) -> tuple[str, ...]:
     )
 
 
-def _offset(knob: Knob, value: float) -> float:
+def _offset(knob: Parameter, value: float) -> float:
     """Where a value stands between neutral (0) and the ends of its range (-1 and 1)."""
     distance = knob.coded(value) - knob.coded(knob.neutral)
     reach = max(abs(knob.coded(end) - knob.coded(knob.neutral)) for end in knob.bounds)

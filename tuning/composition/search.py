@@ -15,12 +15,12 @@ from fer_hierarchy.hierarchy.runs.run_folder import (
     write_json,
     write_table,
 )
-from fer_hierarchy.tuning.composition.answers import RunAnswers, judged_faces, read_answers
 from fer_hierarchy.tuning.composition.fit import search_factors
+from fer_hierarchy.tuning.composition.predictions import RunPredictions, judged_faces, read_answers
 from fer_hierarchy.tuning.composition.report import OBJECTIVE_WORDS, write_composition_report
 from fer_hierarchy.tuning.composition.table import Composition, best_record, factor_table, fold_table, study_record
+from fer_hierarchy.tuning.search.study import BEST, STUDY, TRIALS
 from fer_hierarchy.tuning.settings import OBJECTIVES
-from fer_hierarchy.tuning.study import BEST, STUDY, TRIALS
 
 FOLDS_TABLE = "folds.csv"
 _LONGEST = 180  # letters of a name that is made here
@@ -69,7 +69,7 @@ def search_composition(
     return folder
 
 
-def _name(name: str | None, tree: RunAnswers, flat: RunAnswers | None, studies: Path) -> str:
+def _name(name: str | None, tree: RunPredictions, flat: RunPredictions | None, studies: Path) -> str:
     stem = f"composition-{tree.folder.name}" + (f"-with-{flat.folder.name}" if flat else "")
     stem = name or stem[:_LONGEST]
     if any(run.synthetic for run in (tree, flat) if run) and SYNTHETIC not in stem:

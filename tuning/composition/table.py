@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.training.tuned_composition import FORMAT, KIND
-from fer_hierarchy.tuning.composition.answers import RunAnswers, validation_fingerprint
-from fer_hierarchy.tuning.composition.fit import Fitted, Judged, difference, knobs_of, measure
+from fer_hierarchy.tuning.composition.fit import Fitted, ValidationFaces, difference, measure, parameters_of
+from fer_hierarchy.tuning.composition.predictions import RunPredictions, validation_fingerprint
 from fer_hierarchy.tuning.settings import OBJECTIVES
 
 NONE, FLAT_ALONE = "none", "flat alone"
@@ -33,9 +33,9 @@ class Composition:
     """
 
     name: str
-    tree: RunAnswers
-    flat: RunAnswers | None
-    judged: Judged
+    tree: RunPredictions
+    flat: RunPredictions | None
+    judged: ValidationFaces
     objective: str
     seed: int
     fitted: Sequence[Fitted]
@@ -147,7 +147,7 @@ def _factor_row(factor: str, answers: np.ndarray, found: Composition) -> dict[st
         "cross_validated": found.score(answers),
         **found.gain(found.neutral, answers),
         **{objective: found.score(answers, objective) for objective in OBJECTIVES},
-        **{knob.name: None for knob in knobs_of(found.judged.logs)},
+        **{knob.name: None for knob in parameters_of(found.judged.logs)},
     }
 
 

@@ -94,7 +94,7 @@ def score_title(objective: str) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
+class TrialStyle:
     """Colour and size of each trial's dot, and what the legend says of them.
 
     Attributes:
@@ -108,12 +108,12 @@ class Look:
     legend: list[tuple[str, str, float]]
 
 
-def look_of(done: pd.DataFrame) -> Look:
+def look_of(done: pd.DataFrame) -> TrialStyle:
     """Dots of one kind, or by the number of epochs where the search gave trials different ones, as Hyperband does."""
     base = float(np.clip(1800 / max(len(done), 1), 13, 30))
     levels = sorted(done["epochs_asked"].dropna().unique())
     if not several_epochs(done):
-        return Look([ACCENT] * len(done), np.full(len(done), base), [("a trial", ACCENT, base)])
+        return TrialStyle([ACCENT] * len(done), np.full(len(done), base), [("a trial", ACCENT, base)])
     shades = {
         level: to_hex(WORST_TO_BEST(place))
         for level, place in zip(levels, np.linspace(0.2, 1, len(levels)), strict=True)
@@ -121,7 +121,7 @@ def look_of(done: pd.DataFrame) -> Look:
     area = dict(zip(levels, np.linspace(0.7, 1.9, len(levels)) * base, strict=True))
     legend = [(f"{level} epoch{'' if level == 1 else 's'}", shades[level], area[level]) for level in levels]
     given = done["epochs_asked"].fillna(levels[0])
-    return Look([shades[level] for level in given], np.array([area[level] for level in given]), legend)
+    return TrialStyle([shades[level] for level in given], np.array([area[level] for level in given]), legend)
 
 
 def progress(
@@ -130,7 +130,7 @@ def progress(
     places: Sequence[float],
     *,
     window: Window,
-    look: Look,
+    look: TrialStyle,
     best: int,
     failures: Sequence[float],
     fresh: tuple[float, float] | None,
@@ -172,7 +172,7 @@ def progress(
     ax.grid(True, axis="y")
 
 
-def progress_legend(ax: Axes, look: Look, *, failures: int, far: int, fresh: str) -> None:
+def progress_legend(ax: Axes, look: TrialStyle, *, failures: int, far: int, fresh: str) -> None:
     """The legend of `progress`, below the figure that holds `ax`.
 
     Args:

@@ -22,15 +22,15 @@ from fer_hierarchy.hierarchy.reports.page import (
 )
 from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.wording import duration, known, plain, whole
-from fer_hierarchy.tuning.dimension import Dimension
 from fer_hierarchy.tuning.report import figures, parallel_figure
 from fer_hierarchy.tuning.report.figures import TITLES
 from fer_hierarchy.tuning.report.record import StudyRecord
 from fer_hierarchy.tuning.report.tables import best_section, failures_section, trials_section
 from fer_hierarchy.tuning.report.trials import Axis, busy_seconds, failed
+from fer_hierarchy.tuning.search.study import BEST, STUDY
 from fer_hierarchy.tuning.settings import OBJECTIVES
-from fer_hierarchy.tuning.spaces import describe
-from fer_hierarchy.tuning.study import BEST, STUDY
+from fer_hierarchy.tuning.space.dimension import Dimension
+from fer_hierarchy.tuning.space.spaces import describe
 
 _MOST_ACROSS = 8  # hyperparameters in the parallel coordinates
 _MOST_BARS = 20

@@ -9,8 +9,8 @@ from fer_hierarchy.hierarchy.runs.run_folder import read_json
 from fer_hierarchy.tuning.report.record import StudyRecord
 from fer_hierarchy.tuning.report.sections import study_page
 from fer_hierarchy.tuning.report.trials import read_remeasured, read_trials
+from fer_hierarchy.tuning.search.study import BEST, STUDY
 from fer_hierarchy.tuning.settings import OBJECTIVES
-from fer_hierarchy.tuning.study import BEST, STUDY
 
 _OF_STUDY = (
     "name",

@@ -13,11 +13,11 @@ from fer_hierarchy.hierarchy.reports.page import Block as Part
 from fer_hierarchy.hierarchy.reports.page import Code, Section, Table, Text
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.wording import UNKNOWN, known, millions, whole
-from fer_hierarchy.tuning.dimension import spelled
 from fer_hierarchy.tuning.report.figures import TITLES, score_text
 from fer_hierarchy.tuning.report.record import StudyRecord
 from fer_hierarchy.tuning.report.trials import HP, failed, ranked, settings_numbers, word
-from fer_hierarchy.tuning.study import BEST, STUDIES, TRIALS
+from fer_hierarchy.tuning.search.study import BEST, STUDIES, TRIALS
+from fer_hierarchy.tuning.space.dimension import spelled
 
 MOST_LISTED = 40  # trials in the table of all
 _TOP = 10

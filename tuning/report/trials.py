@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.tuning.dimension import spelled
+from fer_hierarchy.tuning.search.study import REMEASURED, TRIALS
 from fer_hierarchy.tuning.settings import OBJECTIVES
-from fer_hierarchy.tuning.study import REMEASURED, TRIALS
+from fer_hierarchy.tuning.space.dimension import spelled
 
 HP = "hp:"
 STATES = ("completed", "failed", "running")

@@ -19,12 +19,12 @@ from fer_hierarchy.hierarchy.runs.run_results import check_same_faces, split_tab
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.transfer import check_unseen
-from fer_hierarchy.tuning.search import locked, resume_hint
-from fer_hierarchy.tuning.study import BEST, STUDY, TRIALS
-from fer_hierarchy.tuning.study_faces import split_fingerprint
+from fer_hierarchy.tuning.search.pipeline import locked, resume_hint
+from fer_hierarchy.tuning.search.study import BEST, STUDY, TRIALS
+from fer_hierarchy.tuning.search.study_faces import split_fingerprint
 from fer_hierarchy.tuning.taxonomies.report import write_taxonomy_report
 from fer_hierarchy.tuning.taxonomies.study import (
-    FlatAnswers,
+    FlatPredictions,
     TaxonomyStudy,
     check_objective,
     flat_facts,
@@ -37,7 +37,7 @@ from fer_hierarchy.tuning.taxonomies.study import (
 from fer_hierarchy.tuning.taxonomies.table import Outcome, outcome
 from fer_hierarchy.tuning.taxonomies.training import (
     CANDIDATES,
-    Entrant,
+    TrainingCandidate,
     equal_settings,
     is_complete,
     planned_work,
@@ -144,7 +144,9 @@ def resume_taxonomies(folder: Path, stage_type: type[Stage], logs: Path) -> Path
     return _go_on(folder, study, stage_type, faces, logs)
 
 
-def _settled(config: RunConfig, flat: FlatAnswers, stage_type: type[Stage], fraction: float) -> tuple[RunConfig, Faces]:
+def _settled(
+    config: RunConfig, flat: FlatPredictions, stage_type: type[Stage], fraction: float
+) -> tuple[RunConfig, Faces]:
     """The settings with nothing left open, and the faces that all candidates are trained and judged on.
 
     Raises:
@@ -162,7 +164,7 @@ def _settled(config: RunConfig, flat: FlatAnswers, stage_type: type[Stage], frac
     return with_epochs(config, faces), faces
 
 
-def _check_origin(config: RunConfig, faces: Faces, flat: FlatAnswers) -> None:
+def _check_origin(config: RunConfig, faces: Faces, flat: FlatPredictions) -> None:
     """Say where the faces are not the flat run's; refuse them where its very settings give others now."""
     try:
         check_same_faces(flat.folder, faces)
@@ -186,7 +188,7 @@ def _data_facts(config: RunConfig, faces: Faces, fraction: float) -> dict[str, A
     }
 
 
-def _name(name: str | None, flat: FlatAnswers, studies: Path, *, synthetic: bool) -> str:
+def _name(name: str | None, flat: FlatPredictions, studies: Path, *, synthetic: bool) -> str:
     stem = name or f"taxonomy-{flat.folder.name}"[:_LONGEST]
     if synthetic and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
@@ -216,11 +218,13 @@ def _go_on(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: F
     return folder
 
 
-def _entrants(study: TaxonomyStudy) -> list[Entrant]:
+def _entrants(study: TaxonomyStudy) -> list[TrainingCandidate]:
     """What is trained: the flat yardstick first, then every candidate."""
-    flat = Entrant(name=FLAT, text="flat network, the yardstick", taxonomy=study.reference.taxonomy, mode=FLAT)
+    flat = TrainingCandidate(
+        name=FLAT, text="flat network, the yardstick", taxonomy=study.reference.taxonomy, mode=FLAT
+    )
     trees = [
-        Entrant(name=one.name, text=f"{one.name}, {one.text}", taxonomy=one.taxonomy, mode="hierarchical")
+        TrainingCandidate(name=one.name, text=f"{one.name}, {one.text}", taxonomy=one.taxonomy, mode="hierarchical")
         for one in study.candidates
     ]
     return [flat, *trees]

@@ -18,8 +18,8 @@ from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import read_splits, refuse_evaluation
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
 from fer_hierarchy.hierarchy.training.tuned_composition import VALIDATION, answers_fingerprint
+from fer_hierarchy.tuning.search.study import FORMAT, STUDY
 from fer_hierarchy.tuning.settings import TAXONOMY
-from fer_hierarchy.tuning.study import FORMAT, STUDY
 from fer_hierarchy.tuning.taxonomies.groupings import (
     BUILT_IN,
     CONFUSION,
@@ -42,7 +42,7 @@ _LEAST_EMOTIONS = 3  # with two there is nothing to group
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlatAnswers:
+class FlatPredictions:
     """What a flat run said of its validation faces.
 
     Attributes:
@@ -150,7 +150,7 @@ def read_taxonomy_study(folder: Path) -> TaxonomyStudy:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
 
 
-def read_flat(folder: Path) -> FlatAnswers:
+def read_flat(folder: Path) -> FlatPredictions:
     """What a flat run said of its validation faces; its test predictions and scores are not read.
 
     Raises:
@@ -167,7 +167,7 @@ def read_flat(folder: Path) -> FlatAnswers:
     _check_answers(table, emotions, folder)
     splits = read_splits(folder)
     sources = splits["source"] if "source" in splits else pd.Series(dtype=str)
-    return FlatAnswers(
+    return FlatPredictions(
         folder=folder,
         config=config,
         emotions=emotions,
@@ -215,7 +215,7 @@ def check_objective(objective: str) -> None:
         raise UserError(f"--objective: a search over taxonomies takes {', '.join(FIGURES)}, got {objective!r}")
 
 
-def plan_candidates(flat: FlatAnswers, *, controls: int, seed: int) -> tuple[list[Candidate], dict[str, str]]:
+def plan_candidates(flat: FlatPredictions, *, controls: int, seed: int) -> tuple[list[Candidate], dict[str, str]]:
     """Every grouping that is looked at, and the built-in ones that cannot be, with the reason.
 
     Args:
@@ -231,7 +231,7 @@ def plan_candidates(flat: FlatAnswers, *, controls: int, seed: int) -> tuple[lis
     return with_controls(merged(found), flat.emotions, count=controls, rng=np.random.default_rng(seed)), left_out
 
 
-def _own(flat: FlatAnswers) -> list[Taxonomy]:
+def _own(flat: FlatPredictions) -> list[Taxonomy]:
     """A taxonomy that the user made and named to the flat run; its name is kept where it can be that of a folder."""
     if not isinstance(flat.config.data.taxonomy, dict):
         return []
@@ -241,7 +241,7 @@ def _own(flat: FlatAnswers) -> list[Taxonomy]:
     return [taxonomy if usable else dataclasses.replace(taxonomy, name=OWN)] if taxonomy.specialists else []
 
 
-def flat_facts(flat: FlatAnswers) -> dict[str, Any]:
+def flat_facts(flat: FlatPredictions) -> dict[str, Any]:
     """Confusion, affinity and scores of the flat run's validation answers."""
     labels = np.array([flat.emotions.index(emotion) for emotion in flat.true])
     counts = confusion_counts(labels, flat.probabilities.argmax(axis=1), len(flat.emotions))
@@ -255,7 +255,7 @@ def flat_facts(flat: FlatAnswers) -> dict[str, Any]:
 
 
 def look_at_implied(
-    flat: FlatAnswers, candidates: Sequence[Candidate], objective: str
+    flat: FlatPredictions, candidates: Sequence[Candidate], objective: str
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[float]]]:
     """What the flat answers imply for each candidate, and how it stands among all groupings of the same sizes.
 
@@ -286,7 +286,7 @@ def _hard(look: Mapping[str, Any], objective: str) -> float:
     return look[f"hard_{objective}"]
 
 
-def run_facts(flat: FlatAnswers) -> dict[str, Any]:
+def run_facts(flat: FlatPredictions) -> dict[str, Any]:
     """Which run the groupings were made from."""
     return {
         "name": flat.folder.name,

@@ -14,8 +14,8 @@ from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, co
 from fer_hierarchy.hierarchy.runs.run_results import read_splits
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.tuned_composition import VALIDATION
+from fer_hierarchy.tuning.search.study import FORMAT
 from fer_hierarchy.tuning.settings import TAXONOMY
-from fer_hierarchy.tuning.study import FORMAT
 from fer_hierarchy.tuning.taxonomies.groupings import RANDOM, in_words
 from fer_hierarchy.tuning.taxonomies.study import FIGURES, TaxonomyStudy
 from fer_hierarchy.tuning.taxonomies.training import CANDIDATES, failure, read_scores
@@ -25,7 +25,7 @@ _COUNTS = ("implied_rank", "implied_of", "faces_shown", "parameters", "multiply_
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class ValidationPredictions:
     """What all trained entrants answer to the same n validation faces.
 
     Attributes:
@@ -79,14 +79,14 @@ def outcome(study: TaxonomyStudy, folder: Path) -> Outcome:
     )
 
 
-def read_judged(study: TaxonomyStudy, folder: Path, names: Sequence[str]) -> Judged:
+def read_judged(study: TaxonomyStudy, folder: Path, names: Sequence[str]) -> ValidationPredictions:
     """The answers of some entrants, aligned by face."""
     index = {emotion: place for place, emotion in enumerate(study.emotions)}
     read = {name: _read_answers(folder / CANDIDATES / name / VALIDATION) for name in names}
     first = read[names[0]]
     splits = read_splits(folder)
     faces = splits[splits["split"] == "validation"].set_index("row").loc[first.index]
-    return Judged(
+    return ValidationPredictions(
         labels=first["true"].map(index).to_numpy(np.int64),
         answers={
             name: table.loc[first.index, "predicted"].map(index).to_numpy(np.int64) for name, table in read.items()
@@ -109,7 +109,7 @@ def _subjects(faces: pd.DataFrame) -> np.ndarray | None:
 
 
 def candidate_table(
-    study: TaxonomyStudy, folder: Path, scores: Mapping[str, Mapping[str, Any]], judged: Judged | None
+    study: TaxonomyStudy, folder: Path, scores: Mapping[str, Mapping[str, Any]], judged: ValidationPredictions | None
 ) -> pd.DataFrame:
     """trials.csv: the candidates in order, and the flat yardstick behind them where something was trained.
 
@@ -137,7 +137,11 @@ def candidate_table(
 
 
 def _measured(
-    study: TaxonomyStudy, folder: Path, name: str, scores: Mapping[str, Mapping[str, Any]], judged: Judged | None
+    study: TaxonomyStudy,
+    folder: Path,
+    name: str,
+    scores: Mapping[str, Mapping[str, Any]],
+    judged: ValidationPredictions | None,
 ) -> dict[str, Any]:
     """What training one entrant gave."""
     if not study.trained:
@@ -159,7 +163,7 @@ def _measured(
     return row | record["cost"] | {"stages": record["cost"]["stages"], "message": ""}
 
 
-def _differences(study: TaxonomyStudy, name: str, judged: Judged) -> dict[str, float]:
+def _differences(study: TaxonomyStudy, name: str, judged: ValidationPredictions) -> dict[str, float]:
     """The objective minus that of the reference, and minus that of the flat yardstick, each with its interval."""
     row = {}
     for prefix, other in (("difference", study.reference.name), ("flat_difference", FLAT)):
@@ -169,7 +173,9 @@ def _differences(study: TaxonomyStudy, name: str, judged: Judged) -> dict[str, f
     return row
 
 
-def paired(study: TaxonomyStudy, judged: Judged, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+def paired(
+    study: TaxonomyStudy, judged: ValidationPredictions, before: np.ndarray, after: np.ndarray
+) -> dict[str, float]:
     """The objective of the second answers minus that of the first on the same faces, with its interval."""
     draw = {"resamples": study.config.evaluation.resamples, "seed": study.config.seed, "groups": judged.subjects}
     return paired_bootstrap(judged.labels, before, after, len(study.emotions), **draw)[FIGURES[study.objective]]
@@ -179,7 +185,7 @@ def _looked(study: TaxonomyStudy, name: str) -> dict[str, Any]:
     return {f"implied_{key}": value for key, value in study.implied[name].items() if key not in ("n", "specialists")}
 
 
-def best_record(study: TaxonomyStudy, table: pd.DataFrame, judged: Judged | None) -> dict[str, Any]:
+def best_record(study: TaxonomyStudy, table: pd.DataFrame, judged: ValidationPredictions | None) -> dict[str, Any]:
     """What best.json holds; empty where no candidate has a score.
 
     Random groupings are there to be compared with: they are never the answer, but how many of them do better is told.
@@ -213,7 +219,7 @@ def best_record(study: TaxonomyStudy, table: pd.DataFrame, judged: Judged | None
     }
 
 
-def choice_worth(study: TaxonomyStudy, judged: Judged, names: Sequence[str]) -> dict[str, Any] | None:
+def choice_worth(study: TaxonomyStudy, judged: ValidationPredictions, names: Sequence[str]) -> dict[str, Any] | None:
     """What choosing the best candidate is worth: each face is answered by the one that does best on the other folds.
 
     Args:

@@ -27,7 +27,7 @@ log = logging.getLogger("hierarchy")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Entrant:
+class TrainingCandidate:
     """What is trained: a hierarchy over one grouping, or the flat network that is their yardstick.
 
     Attributes:
@@ -91,7 +91,7 @@ def thinned(faces: Faces, fraction: float, *, seed: int) -> Faces:
     return dataclasses.replace(faces, manifest=faces.manifest[faces.manifest.index.isin(chosen)])
 
 
-def planned_work(entrant: Entrant, common: RunConfig, stage_type: type[Stage], faces: Faces) -> float:
+def planned_work(entrant: TrainingCandidate, common: RunConfig, stage_type: type[Stage], faces: Faces) -> float:
     """Work of training all stages of one entrant, in the stages' own unit."""
     config, taxonomy, shape = entrant.config(common), entrant.taxonomy, faces.images.pixels.shape[1:]
     own = dataclasses.replace(faces, taxonomy=taxonomy)
@@ -109,7 +109,7 @@ def is_complete(place: Path) -> bool:
 
 
 def train_and_judge(
-    place: Path, entrant: Entrant, common: RunConfig, stage_type: type[Stage], faces: Faces, *, logs: Path
+    place: Path, entrant: TrainingCandidate, common: RunConfig, stage_type: type[Stage], faces: Faces, *, logs: Path
 ) -> None:
     """Train what is not trained yet below `place`, and write the scores; that it failed is noted there instead.
 

@@ -250,7 +250,7 @@ def test_the_grids_own_name_says_data_and_axes(train):
 
 
 def test_synthetic_faces_are_said_in_every_name(tmp_path, monkeypatch):
-    look = grid_training.Look("synthetic", "f", frozenset())
+    look = grid_training.CellFaces("synthetic", "f", frozenset())
     monkeypatch.setattr(grid_training, "_look_over", lambda grid, _: [look] * len(grid.cells))
     monkeypatch.setattr(grid_training, "_train_cells", lambda folder, *rest, **more: folder)
     folder = grid_training.train_grid(

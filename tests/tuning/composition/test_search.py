@@ -13,8 +13,8 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.tuning.composition import fit as fitting
 from fer_hierarchy.tuning.composition import search as searching
-from fer_hierarchy.tuning.composition.answers import judged_faces, read_answers
-from fer_hierarchy.tuning.composition.fit import Knob, measure, search_factors
+from fer_hierarchy.tuning.composition.fit import Parameter, measure, search_factors
+from fer_hierarchy.tuning.composition.predictions import judged_faces, read_answers
 from fer_hierarchy.tuning.composition.search import search_composition
 from tests.composed_runs import SEVEN, faces, posterior, write_run
 
@@ -237,7 +237,7 @@ def test_synthetic_faces_are_called_synthetic(tmp_path, capsys, page):
 
 
 def test_knobs_at_the_end_of_their_range_are_known():
-    strength, share = Knob(kind="prior", stage="valence"), Knob(kind="blend", stage="flat")
+    strength, share = Parameter(kind="prior", stage="valence"), Parameter(kind="blend", stage="flat")
     assert strength.at_bound(Combiner(prior_strengths={"valence": 1.5}))
     assert not strength.at_bound(Combiner(prior_strengths={"valence": 1.2}))
     assert not share.at_bound(Combiner())  # no blend is no end, it is neutral

@@ -18,7 +18,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs.run_results import split_table
 from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-from fer_hierarchy.tuning.study import kind_of
+from fer_hierarchy.tuning.search.study import kind_of
 from fer_hierarchy.tuning.taxonomies import search as taxonomy_search
 from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies, search_taxonomies
 from fer_hierarchy.tuning.taxonomies.study import read_flat, read_taxonomy_study

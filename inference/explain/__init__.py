@@ -1,0 +1,1 @@
+"""Why a network predicts what it does: Grad-CAM for pictures and for whole data sets."""

@@ -1,0 +1,1 @@
+"""Runs as files of other runtimes: written, opened and compared with the run."""

@@ -1,0 +1,234 @@
+"""Whether exports answer as their run does, how large they are and how fast: a row a format, on real faces."""
+
+import csv
+import dataclasses
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.runs import run_folder, run_results
+from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
+from fer_hierarchy.inference.default_model import default_model
+from fer_hierarchy.inference.export.backends import open_model
+from fer_hierarchy.inference.export.backends.run_folder import RunFolder, open_run
+from fer_hierarchy.inference.model import Model
+
+TOLERANCE = 1e-4  # of a probability, for formats that compute in float32
+KERAS = "keras"  # the run itself
+
+_ROUNDED = ("tflite-int8",)  # formats that cannot be that close: they may lose a face in a hundred
+_WARM_UP = 8  # calls; the run itself is traced after some
+_ROUNDS = 5
+_CALLS = 20  # of one face, in each round
+_BATCH = 64  # faces
+_TASKS = Path("/proc/self/task")  # the threads of this process, on Linux
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What one format says and costs.
+
+    Attributes:
+        format: As `--format` names it; `KERAS` is the run itself.
+        faces: How many were asked.
+        largest_difference: Of any probability of any face from what the run says.
+        agreement: Share of faces for which format and run name the same emotion.
+        top1: Share of faces whose emotion is named right.
+        megabytes: On disk, of all files.
+        faces_per_second: One face a call, on one processor core.
+        faces_per_second_64: 64 faces a call, on one processor core.
+        complaint: What does not hold; empty where all does.
+    """
+
+    format: str
+    faces: int
+    largest_difference: float
+    agreement: float
+    top1: float
+    megabytes: float
+    faces_per_second: float
+    faces_per_second_64: float
+    complaint: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the format answers as the run does."""
+        return not self.complaint
+
+
+def verify(run: str | None, exports: Mapping[str, Path], *, data: DataConfig, results: Path) -> list[str]:
+    """Compare exports with their run, print a table and write it beside them as verify.csv and verify.json.
+
+    Args:
+        run: Name or folder; None takes the published weights, or the newest run.
+        exports: Format -> file, as `inference.export.writer.export_run` gives them.
+        data: Whose test faces are asked, without those that the run has learnt from; the run's own where it names none.
+        results: Folder of all runs.
+
+    Returns:
+        What does not hold, a line a format; empty where all exports answer as the run does.
+
+    Raises:
+        UserError: No finished run, faces that cannot be read, or an export of another run.
+    """
+    folder = run_folder.find_run(default_model(results) if run is None else run, results)
+    reference = open_run(folder)
+    table = compare(reference, exports, _judged(folder, reference, data))
+    print(_as_text(table))
+    for place in {path.parent for path in exports.values()}:
+        _write(place, folder.name, table)
+    return [row.complaint for row in table if not row.ok]
+
+
+def compare(reference: RunFolder, exports: Mapping[str, Path], faces: Faces) -> list[Verified]:
+    """A row for the run itself and one for each export, on the test faces.
+
+    Raises:
+        UserError: An export cannot be opened, or is of another run.
+    """
+    rows = faces.split("test")
+    pixels = faces.images.pixels[rows.index.to_numpy()]
+    labels = class_indices(rows["emotion"].to_numpy(str), reference.facts.taxonomy.emotions)
+    said = reference.answer(pixels).probabilities
+    size = _megabytes(Path(reference.source) / run_folder.STAGES, "*.keras")
+    table = [_row(KERAS, said, said, labels, size, _speeds(lambda: reference, pixels))]
+    for name, path in exports.items():
+        answers = _of_same_run(open_model(str(path), path.parent), reference).answer(pixels).probabilities
+        speeds = _speeds(lambda path=path: open_model(str(path), path.parent), pixels)
+        table.append(_row(name, answers, said, labels, _megabytes(path), speeds))
+    return table
+
+
+def _judged(folder: Path, reference: RunFolder, data: DataConfig) -> Faces:
+    """The faces to ask, all in the split "test"."""
+    config = run_folder.read_config(folder)
+    if data.data is None and data.dataset is None:
+        faces = read_faces(config)
+        run_results.check_same_faces(folder, faces)
+        return faces
+    own = config.data
+    data = dataclasses.replace(
+        resolve_data(data), image_size=own.image_size, channels=own.channels, align=own.align, taxonomy=own.taxonomy
+    )
+    return evaluated_faces(data, reference.facts.taxonomy, folder, with_depth=False, seed=config.seed)
+
+
+def _of_same_run(model: Model, reference: RunFolder) -> Model:
+    ours, theirs = reference.facts, model.facts
+    if (theirs.taxonomy, theirs.shape) != (ours.taxonomy, ours.shape):
+        raise UserError(f"model {model.source} is not of run {ours.run}, but of {theirs.run}; export the run again")
+    return model
+
+
+def _row(
+    name: str, said: np.ndarray, wanted: np.ndarray, labels: np.ndarray, size: float, speeds: tuple[float, float]
+) -> Verified:
+    row = Verified(
+        format=name,
+        faces=len(labels),
+        largest_difference=float(np.abs(said - wanted).max()),
+        agreement=float((said.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
+        top1=float((said.argmax(axis=1) == labels).mean()),
+        megabytes=size,
+        faces_per_second=speeds[0],
+        faces_per_second_64=speeds[1],
+    )
+    return dataclasses.replace(row, complaint=_complaint(row, float((wanted.argmax(axis=1) == labels).mean())))
+
+
+def _complaint(row: Verified, top1: float) -> str:
+    """What is wrong with a format whose run has this accuracy."""
+    if row.format in _ROUNDED:
+        lost = round((top1 - row.top1) * row.faces)
+        if lost > max(1, row.faces / 100):
+            return f"{row.format} names {row.top1:.1%} of {row.faces} faces right, the run {top1:.1%}"
+    elif not row.largest_difference <= TOLERANCE:  # written so that NaN is wrong too
+        return f"{row.format} differs from the run by {row.largest_difference:.2g}; at most {TOLERANCE} is right"
+    return ""
+
+
+def _megabytes(path: Path, pattern: str = "*") -> float:
+    """Size of a file, or of all files in a folder that match."""
+    files = [path] if path.is_file() else [file for file in path.rglob(pattern) if file.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def _speeds(opened: Callable[[], Model], pixels: np.ndarray) -> tuple[float, float]:
+    """Faces per second of one core's time: one a call, and `_BATCH` a call."""
+    batch = pixels[np.arange(_BATCH) % len(pixels)]
+    with _one_core():
+        model = opened()
+        return _rate(model, batch[:1], _CALLS), _rate(model, batch, 1)
+
+
+def _rate(model: Model, faces: np.ndarray, calls: int) -> float:
+    """Faces per processor second, which other programs on the same core do not lengthen; the median of some rounds."""
+    for _ in range(_WARM_UP if calls > 1 else 1):
+        model.answer(faces)
+    times = []
+    for _ in range(_ROUNDS):
+        start = time.process_time()
+        for _ in range(calls):
+            model.answer(faces)
+        times.append(time.process_time() - start)
+    return calls * len(faces) / statistics.median(times)
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep every thread of the process, and those that start meanwhile, on one core; where Linux is not, do nothing."""
+    if not _TASKS.is_dir():
+        yield
+        return
+    before = {int(task.name): os.sched_getaffinity(int(task.name)) for task in _TASKS.iterdir()}
+    _pin({task: {max(cores)} for task, cores in before.items()})
+    try:
+        yield
+    finally:
+        usual = before[os.getpid()]
+        _pin({int(task.name): before.get(int(task.name), usual) for task in _TASKS.iterdir()})
+
+
+def _pin(places: Mapping[int, set[int]]) -> None:
+    for task, cores in places.items():
+        try:
+            os.sched_setaffinity(task, cores)
+        except ProcessLookupError:  # the thread has ended since it was listed
+            continue
+
+
+def _as_text(table: Sequence[Verified]) -> str:
+    """The table as it is printed."""
+    lines = [
+        f"{table[0].faces} faces; speed on one core, a face a call and {_BATCH} faces a call",
+        f"{'format':<12}{'MB':>8}{'largest difference':>20}{'same emotion':>14}{'top-1':>9}"
+        f"{'faces/s':>9}{f'faces/s ({_BATCH})':>14}",
+    ]
+    lines += [
+        f"{row.format:<12}{row.megabytes:>8.2f}{row.largest_difference:>20.1e}{row.agreement:>14.2%}{row.top1:>9.2%}"
+        f"{row.faces_per_second:>9.0f}{row.faces_per_second_64:>14.0f}  {'ok' if row.ok else 'NOT AS THE RUN'}"
+        for row in table
+    ]
+    return "\n".join(lines)
+
+
+def _write(folder: Path, run: str, table: Sequence[Verified]) -> None:
+    records = [{**dataclasses.asdict(row), "ok": row.ok} for row in table]
+    with atomic_write(folder / "verify.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, records[0])
+        writer.writeheader()
+        writer.writerows(records)
+    machine = run_folder.environment(command="")
+    machine.pop("command")
+    run_folder.write_json(folder / "verify.json", {"run": run, "formats": records, "environment": machine})

@@ -1,0 +1,171 @@
+"""Faces in pictures: where they are, and the square around each that a model is asked about."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from fer_hierarchy.hierarchy.data.alignment import EyeLine, turned
+from fer_hierarchy.hierarchy.errors import UserError
+
+DETECTORS = ("haar", "mtcnn", "yunet")
+SMALLEST = 32  # pixels: a face three metres from a webcam; smaller ones tell little of an emotion
+
+_MARGINS = (-0.4, 2.0)  # of the box's side: less leaves a nose, more a crowd
+_EYES_APART = 0.15  # of the box's longer side: nearer eyes are a profile's, and their line tells nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face:
+    """A face in a picture.
+
+    Attributes:
+        box: (left, top, width, height) in pixels of the picture, within it.
+        score: How sure the detector is, the surer the larger; None where it does not say.
+        eyes: (2, 2) float64, (column, row) of the eye on the picture's left, then on its right; None where unknown.
+        margin: How much further than the box the square around the face reaches at each side, as a share of the box's
+            longer side, to be like the faces that the models learn from.
+        cut: Whether the picture is nothing but the face, cut out already.
+    """
+
+    box: tuple[int, int, int, int]
+    score: float | None = None
+    eyes: np.ndarray | None = field(default=None, compare=False)
+    margin: float = 0.0
+    cut: bool = False
+
+
+class Detector(ABC):
+    """What finds faces in pictures. Safe for several threads at once.
+
+    Attributes:
+        name: What the user calls it.
+        margin: Of its faces, see `Face`.
+    """
+
+    name: ClassVar[str]
+    margin: ClassVar[float]
+
+    @abstractmethod
+    def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
+        """Find the faces of each picture.
+
+        Args:
+            pictures: Each uint8 (h, w) grey or (h, w, 3) RGB, of any size.
+
+        Returns:
+            A list of faces for each picture, the largest first; empty where there is none.
+        """
+
+
+def make_detector(name: str = "haar", *, smallest: int = SMALLEST, model: str | None = None) -> Detector:
+    """Make a detector by its name.
+
+    Args:
+        name: "haar" (fast, OpenCV's own), "mtcnn" (surer, finds the eyes; the package mtcnn) or "yunet" (the same from
+            a model file).
+        smallest: Side in pixels of the smallest face to look for. Large pictures are shrunk first, so that faces may
+            have to be larger there.
+        model: File of yunet's model; None for the others.
+
+    Raises:
+        UserError: There is no such detector, or it lacks what it needs.
+    """
+    if name not in DETECTORS:
+        raise UserError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}")
+    if smallest < 1:
+        raise UserError(f"smallest face {smallest}: expected its side in pixels, 1 or more")
+    if model is not None and name != "yunet":
+        raise UserError(f"face model {model}: only the detector yunet reads one, not {name}")
+    if name == "mtcnn":
+        from fer_hierarchy.inference.faces.detectors.mtcnn import Mtcnn
+
+        return Mtcnn(smallest=smallest)
+    if name == "yunet":
+        from fer_hierarchy.inference.faces.detectors.yunet import Yunet
+
+        return Yunet(model, smallest=smallest)
+    from fer_hierarchy.inference.faces.detectors.haar import Haar
+
+    return Haar(smallest=smallest)
+
+
+def whole(picture: np.ndarray) -> Face:
+    """The face of a picture that is nothing but a face: its crop is the picture itself, whatever its shape."""
+    height, width = picture.shape[:2]
+    return Face(box=(0, 0, width, height), cut=True)
+
+
+def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align: bool = True) -> np.ndarray:
+    """Cut out the square around a face; what lies outside the picture repeats its border.
+
+    Args:
+        picture: uint8 (h, w) or (h, w, 3), the one that the face was found in.
+        face: The face; one cut out already is left as it is.
+        margin: How much further than the box the square reaches at each side, as a share of the box's longer side;
+            None for the face's own.
+        align: Turn the face until its eyes are level, where they are known.
+
+    Returns:
+        uint8 (s, s) or (s, s, 3) at the picture's own resolution.
+
+    Raises:
+        UserError: The margin is outside the range that leaves a face.
+    """
+    if face.cut:
+        return picture
+    left, top, width, height = face.box
+    widened = 1 + 2 * (face.margin if margin is None else _checked(margin))
+    side = max(1, round(max(width, height) * widened))
+    middle = np.array([left + (width - 1) / 2, top + (height - 1) / 2])
+    line = _eye_line(face) if align else None
+    return _square(picture, middle, side) if line is None else _leveled(picture, middle, side, line)
+
+
+def _checked(margin: float) -> float:
+    low, high = _MARGINS
+    if not low <= margin <= high:
+        raise UserError(f"margin {margin}: expected a share of the face's side, {low} to {high}")
+    return margin
+
+
+def _eye_line(face: Face) -> EyeLine | None:
+    """The line between the eyes; None where they are unknown, or too near to each other to tell anything."""
+    if face.eyes is None:
+        return None
+    across, down = face.eyes[1] - face.eyes[0]
+    if math.hypot(across, down) < _EYES_APART * max(face.box[2:]):
+        return None
+    column, row = face.eyes.mean(axis=0)
+    return EyeLine(middle=(float(column), float(row)), degrees=math.degrees(math.atan2(down, across)))
+
+
+def _leveled(picture: np.ndarray, middle: np.ndarray, side: int, line: EyeLine) -> np.ndarray:
+    """The square around a face whose eyes are turned level: its middle turns with the face.
+
+    Only the neighbourhood is turned, with the repeated border around it, so that nothing black comes in.
+    """
+    eyes = np.array(line.middle)
+    turn = cv2.getRotationMatrix2D((0, 0), line.degrees, 1.0)[:, :2]
+    centre = turn @ (middle - eyes)  # from the middle of the eyes
+    reach = math.ceil(math.hypot(*centre) + side * math.sqrt(0.5)) + 2
+    around = np.rint(eyes)
+    patch = _square(picture, around, 2 * reach + 1)
+    in_patch = eyes - around + reach
+    level, _ = turned(patch, None, EyeLine(middle=(in_patch[0], in_patch[1]), degrees=line.degrees))
+    return _square(level, in_patch + centre, side)
+
+
+def _square(picture: np.ndarray, middle: np.ndarray, side: int) -> np.ndarray:
+    """A copy of the square of `side` pixels whose middle is nearest to (column, row)."""
+    height, width = picture.shape[:2]
+    left, top = (math.floor(place - (side - 1) / 2 + 0.5) for place in middle)
+    # One pixel of the picture at least, so that there is a border to repeat.
+    left, top = min(max(left, 1 - side), width - 1), min(max(top, 1 - side), height - 1)
+    inside = picture[max(top, 0) : top + side, max(left, 0) : left + side]
+    below, right = max(top + side - height, 0), max(left + side - width, 0)
+    return cv2.copyMakeBorder(inside, max(-top, 0), below, max(-left, 0), right, cv2.BORDER_REPLICATE)

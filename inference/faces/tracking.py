@@ -1,0 +1,238 @@
+"""Faces over the frames of a video: which is which, where it has moved to, and its answers without their flicker."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:  # boxes are moved here, whatever finds them
+    from fer_hierarchy.inference.faces.crop import Face
+
+_FLOW_SIDE = 960  # pixels of the longer side at which motion is measured; more costs time and shows no more
+_INNER = 0.8  # share of a box's sides that is surely face: what moves behind it must not pull at the box
+_POINTS, _FEWEST = 32, 6  # that are followed in a face, and that must be found again
+_ASTRAY = (
+    1.0  # pixels by which a point may miss its start on the way back (Kalal et al., "Forward-Backward Error", 2010)
+)
+_GROWTH = 1.25  # the most that a face grows or shrinks between two frames
+_LUCAS_KANADE = {
+    "winSize": (15, 15),
+    "maxLevel": 3,
+    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03),
+}
+
+Box = tuple[float, float, float, float]  # left, top, width, height
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Track:
+    """One person's face at one moment.
+
+    Attributes:
+        number: Its identity, from 1; never given to another.
+        face: Where it is; without a score where it was not found but followed.
+        seen: Seconds of the video at which it was last found.
+        missed: Detections in a row that have not found it.
+        box: As `face.box`, in fractions of pixels, so that rounding does not add up, and beyond the picture's edges.
+    """
+
+    number: int
+    face: "Face"
+    seen: float
+    missed: int
+    box: Box
+
+
+class Tracker:
+    """Keeps faces apart: matches what is found by overlap, follows it in between by optical flow.
+
+    Args:
+        overlap: Intersection over union from which two boxes can be the same face.
+        lost_after: Detections in a row after which a face that was not found has gone.
+    """
+
+    def __init__(self, *, overlap: float = 0.2, lost_after: int = 3) -> None:
+        self.overlap = overlap
+        self.lost_after = lost_after
+        self.tracks: list[Track] = []
+        self._given = 0
+
+    def update(self, faces: "Sequence[Face]", *, time: float = 0.0) -> list[Track]:
+        """Match the faces of a frame that was searched.
+
+        Args:
+            faces: Those found.
+            time: Seconds of the frame.
+
+        Returns:
+            All that have not gone, those found in the order of `faces`, then the missed ones where they were.
+        """
+        known = _matches([track.box for track in self.tracks], [face.box for face in faces], self.overlap)
+        found = []
+        for position, face in enumerate(faces):
+            number = self.tracks[known[position]].number if position in known else self._new_number()
+            box = tuple(float(side) for side in face.box)
+            found.append(Track(number=number, face=face, seen=time, missed=0, box=box))
+        matched = set(known.values())
+        missed = [_missed(track) for place, track in enumerate(self.tracks) if place not in matched]
+        self.tracks = [*found, *(track for track in missed if track.missed < self.lost_after)]
+        return list(self.tracks)
+
+    def _new_number(self) -> int:
+        self._given += 1
+        return self._given
+
+    def follow(self, previous: np.ndarray, grey: np.ndarray, *, scale: float = 1.0) -> list[Track]:
+        """Move the boxes by what has moved in them; one whose points are lost keeps its place.
+
+        Args:
+            previous: (h, w) uint8, the frame before, of which the boxes are.
+            grey: (h, w) uint8, this frame.
+            scale: Size of both relative to the frames that the boxes are measured in.
+
+        Returns:
+            All that have not gone: a face whose centre leaves the picture has.
+        """
+        starts, ends, owners = _flow(previous, grey, [track.box for track in self.tracks], scale)
+        width, height = grey.shape[1] / scale, grey.shape[0] / scale
+        moved = []
+        for place, track in enumerate(self.tracks):
+            own = owners == place
+            box = _moved_box(track.box, starts[own], ends[own])
+            if 0 <= box[0] + box[2] / 2 < width and 0 <= box[1] + box[3] / 2 < height:
+                face = _moved_face(track, box, round(width), round(height))
+                moved.append(dataclasses.replace(track, face=face, box=box))
+        self.tracks = moved
+        return list(self.tracks)
+
+
+def flow_picture(picture: np.ndarray) -> tuple[np.ndarray, float]:
+    """(grey, scale): a picture (h, w) or (h, w, 3) uint8 as `Tracker.follow` takes it, large ones made smaller."""
+    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    scale = _FLOW_SIDE / max(grey.shape)
+    if scale >= 1:
+        return grey, 1.0
+    return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
+
+
+def overlaps(boxes: Sequence[Box], others: Sequence[Box]) -> np.ndarray:
+    """(boxes, others) intersection over union, 0 to 1."""
+    a = np.asarray(boxes, dtype=float).reshape(-1, 1, 4)
+    b = np.asarray(others, dtype=float).reshape(1, -1, 4)
+    starts = np.maximum(a[..., :2], b[..., :2])
+    ends = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    shared = np.clip(ends - starts, 0, None).prod(axis=2)
+    union = a[..., 2:].prod(axis=2) + b[..., 2:].prod(axis=2) - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+
+
+def _matches(boxes: Sequence[Box], others: Sequence[Box], least: float) -> dict[int, int]:
+    """Position in `others` -> position in `boxes`, the closest pairs first, each box once."""
+    table = overlaps(boxes, others)
+    pairs: dict[int, int] = {}
+    for flat in np.argsort(-table, axis=None, kind="stable"):
+        box, other = divmod(int(flat), table.shape[1])
+        if table[box, other] < least:
+            break
+        if other not in pairs and box not in pairs.values():
+            pairs[other] = box
+    return pairs
+
+
+def _missed(track: Track) -> Track:
+    face = dataclasses.replace(track.face, score=None)
+    return dataclasses.replace(track, face=face, missed=track.missed + 1)
+
+
+def _flow(
+    previous: np.ndarray, grey: np.ndarray, boxes: Sequence[Box], scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points that were found again, in pixels of the boxes: starts (n, 2), ends (n, 2), the box of each (n,)."""
+    points = [_points(previous, np.asarray(box) * scale) for box in boxes]
+    owners = np.repeat(np.arange(len(points)), [len(some) for some in points])
+    if not len(owners):
+        return np.zeros((0, 2)), np.zeros((0, 2)), owners
+    starts = np.concatenate(points)
+    ends, there, _ = cv2.calcOpticalFlowPyrLK(previous, grey, starts, None, **_LUCAS_KANADE)
+    back, home, _ = cv2.calcOpticalFlowPyrLK(grey, previous, ends, None, **_LUCAS_KANADE)
+    good = (there.ravel() == 1) & (home.ravel() == 1) & (np.linalg.norm(back - starts, axis=1) < _ASTRAY)
+    return starts[good] / scale, ends[good] / scale, owners[good]
+
+
+def _points(grey: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(n, 2) float32 corners in the inner part of a box, n may be 0."""
+    inset = (1 - _INNER) / 2 * box[2:]
+    low = np.maximum(np.round(box[:2] + inset), 0).astype(int)
+    high = np.minimum(np.round(box[:2] + box[2:] - inset), grey.shape[::-1]).astype(int)
+    if (high - low < 4).any():
+        return np.zeros((0, 2), np.float32)
+    part = grey[low[1] : high[1], low[0] : high[0]]
+    apart = max(2.0, min(part.shape) / 10)
+    found = cv2.goodFeaturesToTrack(part, maxCorners=_POINTS, qualityLevel=0.02, minDistance=apart)
+    return np.zeros((0, 2), np.float32) if found is None else found.reshape(-1, 2) + low.astype(np.float32)
+
+
+def _moved_box(box: Box, starts: np.ndarray, ends: np.ndarray) -> Box:
+    """The box after the median shift and growth of its points; medians do not mind a few that went astray."""
+    if len(starts) < _FEWEST:
+        return box
+    left, top, width, height = box
+    growth = _growth(starts, ends)
+    centre = np.array([left + width / 2, top + height / 2])
+    # Points are moved as the box is, about its centre: what is left then is the shift.
+    shift = np.median(ends - (centre + (starts - centre) * growth), axis=0)
+    column, row = centre + shift
+    return column - growth * width / 2, row - growth * height / 2, growth * width, growth * height
+
+
+def _growth(starts: np.ndarray, ends: np.ndarray) -> float:
+    """Median growth of the distances between all pairs of points."""
+    first, second = np.triu_indices(len(starts), k=1)
+    before = np.linalg.norm(starts[first] - starts[second], axis=1)
+    after = np.linalg.norm(ends[first] - ends[second], axis=1)
+    return float(np.clip(np.median(after / before), 1 / _GROWTH, _GROWTH))
+
+
+def _moved_face(track: Track, box: Box, width: int, height: int) -> "Face":
+    """The face where its box now is, as far as that lies in the picture; the eyes are moved along."""
+    old, new = np.asarray(track.box), np.asarray(box)
+    eyes = track.face.eyes
+    if eyes is not None:
+        eyes = new[:2] + (eyes - old[:2]) * (new[2:] / old[2:])
+    left, top = max(round(box[0]), 0), max(round(box[1]), 0)
+    right, bottom = min(round(box[0] + box[2]), width), min(round(box[1] + box[3]), height)
+    return dataclasses.replace(track.face, box=(left, top, right - left, bottom - top), score=None, eyes=eyes)
+
+
+class Smoother:
+    """Exponential smoothing of each face's answers, by time and not by frames.
+
+    Args:
+        half_life: Seconds after which an answer weighs half in the smoothed one; 0 smooths nothing.
+    """
+
+    def __init__(self, half_life: float) -> None:
+        self.half_life = half_life
+        self._last: dict[int, tuple[float, np.ndarray]] = {}
+
+    def smooth(self, number: int, time: float, values: np.ndarray) -> np.ndarray:
+        """The smoothed answer.
+
+        Args:
+            number: Of the track.
+            time: Seconds of the video, growing.
+            values: Probabilities of any kind, shape (n,).
+        """
+        if number in self._last and self.half_life > 0:
+            then, old = self._last[number]
+            share = 1 - 0.5 ** (max(time - then, 0.0) / self.half_life)
+            values = share * values + (1 - share) * old
+        self._last[number] = time, values
+        return values
+
+    def keep(self, numbers: Iterable[int]) -> None:
+        """Forget all tracks but these."""
+        self._last = {number: self._last[number] for number in numbers if number in self._last}

@@ -1,0 +1,113 @@
+"""Pictures to faces, a chunk of files at a time: read, searched together, cut; the next chunk while one is answered."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.sources.inputs import Item
+
+T = TypeVar("T")
+
+_FILES, _FACES = 64, 256  # pictures that are searched together, and faces that need no search
+_PIXELS = 40_000_000  # of all pictures that are held at once, about
+_READERS = 2
+_SMALL = 128 * 128  # pixels up to which reading spends its time inside the interpreter, one thread at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchedPicture:
+    """A picture that was looked at.
+
+    Attributes:
+        item: The file.
+        picture: uint8 (h, w) or (h, w, 3) RGB; None where it could not be read or is not needed any more.
+        faces: Those found, largest first.
+        crops: For each predictor, the faces cut out.
+        error: Why it could not be read; "" where it could.
+    """
+
+    item: Item
+    picture: np.ndarray | None = None
+    faces: Sequence[Face] = ()
+    crops: Sequence[Sequence[np.ndarray]] = field(default_factory=list)
+    error: str = ""
+
+
+def searched_pictures(
+    items: Sequence[Item], predictors: Sequence[Predictor], *, keep: bool
+) -> Iterator[list[SearchedPicture]]:
+    """Look at pictures in chunks, the next chunk in a thread of its own while the caller works on one.
+
+    Args:
+        items: Pictures, no videos.
+        predictors: Their first finds the faces of all.
+        keep: Whether the caller needs the pictures themselves.
+    """
+    chunks = _chunks(items, alone=predictors[0].detector is None)
+    yield from _ahead(_look(chunk, predictors, keep=keep) for chunk in chunks)
+
+
+def _ahead(made: Iterator[T]) -> Iterator[T]:
+    """The same, with the next one in the making."""
+    end = object()
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        coming = worker.submit(next, made, end)
+        while (one := coming.result()) is not end:
+            coming = worker.submit(next, made, end)
+            yield one
+
+
+def _chunks(items: Sequence[Item], *, alone: bool) -> Iterator[list[tuple[Item, np.ndarray | str]]]:
+    """Read pictures until there are many or they are large; with each its pixels or what is wrong."""
+    most, chunk, pixels = _FACES if alone else _FILES, [], 0
+    for item, content in _read_all(items):
+        chunk.append((item, content))
+        pixels += 0 if isinstance(content, str) else content.shape[0] * content.shape[1]
+        if len(chunk) == most or pixels > _PIXELS:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk
+
+
+def _read_all(items: Sequence[Item]) -> Iterator[tuple[Item, np.ndarray | str]]:
+    """Each picture's pixels or what is wrong with it; large ones are read by several threads."""
+    left = iter(items)
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:
+        large = False
+        while some := list(islice(left, 2 * _READERS)):
+            apply: Callable = pool.map if large else map
+            contents = list(apply(_read, some))
+            large = any(not isinstance(one, str) and one.shape[0] * one.shape[1] > _SMALL for one in contents)
+            yield from zip(some, contents, strict=True)
+
+
+def _read(item: Item) -> np.ndarray | str:
+    try:
+        return read_image(item.path)
+    except BadImageError as error:
+        return str(error)
+
+
+def _look(
+    chunk: Iterable[tuple[Item, np.ndarray | str]], predictors: Sequence[Predictor], *, keep: bool
+) -> list[SearchedPicture]:
+    """Search the pictures of a chunk together and cut out the faces."""
+    chunk = list(chunk)
+    found = iter(predictors[0].find([content for _, content in chunk if not isinstance(content, str)]))
+    looked = []
+    for item, content in chunk:
+        if isinstance(content, str):
+            looked.append(SearchedPicture(item=item, error=content))
+            continue
+        faces = next(found)
+        crops = [predictor.crops(content, faces) for predictor in predictors]
+        looked.append(SearchedPicture(item=item, picture=content if keep else None, faces=faces, crops=crops))
+    return looked

@@ -1,0 +1,291 @@
+"""The same run answers alike from its folder and from each export; what cannot be opened is one line."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_hierarchy.hierarchy.classifiers.predictions import predict
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+from fer_hierarchy.inference.export import metadata
+from fer_hierarchy.inference.export.backends import open_model
+from fer_hierarchy.inference.export.writer import export_run
+from fer_hierarchy.models.registry import create_model
+from tests.conftest import CHECKOUT
+
+SHAPE = (16, 16, 1)
+FORMATS = ("saved_model", "onnx", "tflite")
+RUNS = ("tree", "shared", "flat")
+# happy is alone in its group, and needs no specialist.
+THREE = TAXONOMIES["valence"].restrict(["happy", "angry", "sad"])
+
+
+def write_run(
+    folder: Path,
+    *,
+    mode: str = "hierarchical",
+    model: str = "shallow_cnn",
+    shared: bool = False,
+    stage: StageConfig | None = None,
+) -> Path:
+    """A finished run of untrained networks, or of one with several heads; temperatures and prior shifts differ."""
+    data = DataConfig(data="gone", image_size=SHAPE[0], channels=1, emotions=THREE.emotions)
+    config = RunConfig(mode=mode, name=folder.name, data=data, stage=stage or StageConfig(model=model))
+    names, first = THREE.stages(mode), 0
+    for number, name in enumerate(names):
+        classes = THREE.stage_classes(name)
+        shift = tuple(np.linspace(-1, 0.5, len(classes))) if number else None
+        made = KerasStage(
+            name=name,
+            classes=classes,
+            columns=(first, first + len(classes)) if shared else None,
+            temperature=2.0 + number,
+            log_prior_shift=shift,
+            record={"model": model},
+        )
+        place = folder / "stages" / name
+        place.mkdir(parents=True)
+        made.save(place)
+        if not shared:
+            write_network(place, model, outputs=len(classes), seed=number)
+        first += len(classes)
+    if shared:
+        write_network(folder / "stages" / "trunk", model, outputs=first, seed=len(names))
+    run_folder.write_json(folder / run_folder.CONFIG, config.to_dict())
+    parts = {"mode": mode, "taxonomy": THREE.to_dict(), "synthetic": False, "data": {}, "cost": {}, "training": {}}
+    run_folder.write_json(folder / run_folder.METRICS, parts)
+    return folder
+
+
+def write_network(place: Path, model: str, *, outputs: int, seed: int) -> None:
+    keras.utils.set_random_seed(seed)
+    place.mkdir(exist_ok=True)
+    create_model(model, input_shape=SHAPE, num_classes=outputs).save(place / "model.keras")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs with their exports; the flat one has an activation of which tf2onnx knows a part only."""
+    place = tmp_path_factory.mktemp("results")
+    write_run(place / "tree")
+    write_run(place / "shared", shared=True)
+    write_run(place / "flat", mode="flat", model="shallow_cnn:activation=gelu")
+    for name in RUNS:
+        export_run(name, FORMATS, data=DataConfig(), out=None, results=place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def faces() -> np.ndarray:
+    """(300, 16, 16, 1) uint8."""
+    return np.random.default_rng(0).integers(0, 255, (300, *SHAPE)).astype(np.uint8)
+
+
+def exported(results: Path, run: str, name: str) -> str:
+    ending = {"saved_model": "_saved_model", "onnx": ".onnx", "tflite": ".tflite"}[name]
+    return str(results / run / "export" / f"{run}{ending}")
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_answers_as_it_is_evaluated(results, faces, run):
+    model = open_model(run, results)
+    rows = pd.DataFrame({"emotion": ["happy"] * len(faces)})
+    said = predict(model.stages, THREE, faces, rows)
+    answers = model.answer(faces)
+    np.testing.assert_allclose(answers.probabilities, said.answer, atol=1e-6)
+    np.testing.assert_allclose(answers.gate, said.gate, atol=1e-6)
+    assert answers.probabilities.std(axis=0).min() > 1e-3  # the networks do say something
+
+
+def test_a_run_that_is_asked_often_keeps_its_answers(results, faces):
+    model = open_model("tree", results)
+    first = model.answer(faces[:3]).probabilities
+    later = [model.answer(faces[:3]).probabilities for _ in range(8)]
+    np.testing.assert_allclose(later, [first] * 8, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("run", RUNS)
+def test_an_export_answers_as_its_run(results, faces, run, name):
+    wanted = open_model(run, results).answer(faces)
+    model = open_model(exported(results, run, name), results)
+    for count in (0, 1, 5, 300, 5):
+        answers = model.answer(faces[:count])
+        assert answers.probabilities.shape == (count, 3)
+        np.testing.assert_allclose(answers.probabilities, wanted.probabilities[:count], atol=1e-5)
+        np.testing.assert_allclose(answers.gate, wanted.gate[:count], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [None, *FORMATS])
+def test_a_model_says_what_it_is(results, name):
+    facts = open_model("tree" if name is None else exported(results, "tree", name), results).facts
+    assert (facts.run, facts.mode, facts.shape) == ("tree", "hierarchical", SHAPE)
+    assert facts.taxonomy.emotions == ("angry", "happy", "sad")
+    assert facts.taxonomy.group_names == ("positive", "negative")
+    assert not facts.align
+    assert not facts.synthetic
+
+
+def test_a_tflite_answers_without_tensorflow(results):
+    script = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from fer_hierarchy.inference.export.backends import open_model\n"
+        "model = open_model(sys.argv[1], Path())\n"
+        "print(model.answer(np.zeros((2, 16, 16, 1), np.uint8)).probabilities.sum().round(3))\n"
+        "heavy = {'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", script, exported(results, "tree", "tflite")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=True)
+    assert done.stdout.split("\n")[:2] == ["2.0", "[]"]
+    assert done.stderr == ""
+
+
+def refused(model: Path | str, results: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        open_model(str(model), results)
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+def damaged(source: str, target: Path, change) -> Path:
+    content = bytearray(Path(source).read_bytes())
+    target.write_bytes(change(content))
+    return target
+
+
+def flipped(content: bytearray) -> bytes:
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(255 - byte for byte in content[middle : middle + 64])
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda content: content[: len(content) // 2], "does not say what its outputs mean"),
+        (flipped, "damaged"),
+        (lambda content: b"", "does not say what its outputs mean"),
+    ],
+)
+def test_a_damaged_tflite_is_one_line(results, tmp_path, change, words):
+    path = damaged(exported(results, "tree", "tflite"), tmp_path / "bad.tflite", change)
+    line = refused(path, results)
+    assert "bad.tflite" in line
+    assert words in line
+
+
+def flatbuffer(content: bytes) -> bytes:
+    return bytes(content[: content.index(b"PK\x03\x04")])
+
+
+def test_a_tflite_of_somebody_else_is_one_line(results, tmp_path):
+    path = damaged(exported(results, "tree", "tflite"), tmp_path / "foreign.tflite", flatbuffer)
+    assert "no fer.json inside" in refused(path, results)
+
+
+def test_facts_that_do_not_fit_the_tensors_are_one_line(results, tmp_path):
+    path = damaged(exported(results, "tree", "tflite"), tmp_path / "mixed.tflite", flatbuffer)
+    facts = open_model("tree", results).facts
+    metadata.add_to_tflite(path, dataclasses.replace(facts, image_size=48))
+    assert "its facts promise" in refused(path, results)
+
+
+def test_a_file_of_another_kind_with_our_facts_is_one_line(results, tmp_path):
+    path = tmp_path / "text.tflite"
+    path.write_text("no flatbuffer")
+    metadata.add_to_tflite(path, open_model("tree", results).facts)
+    assert "cannot be run" in refused(path, results)
+
+
+def test_facts_of_another_format_are_one_line(results, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(exported(results, "tree", "saved_model"), folder)
+    facts = folder / metadata.EXTRA / metadata.FACTS
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "format": 99}))
+    assert "not of format" in refused(folder, results)
+
+
+@pytest.mark.parametrize("change", [lambda content: content[:1000], lambda content: b"text"])
+def test_a_damaged_onnx_is_one_line(results, tmp_path, change):
+    line = refused(damaged(exported(results, "tree", "onnx"), tmp_path / "bad.onnx", change), results)
+    assert "bad.onnx is damaged" in line
+
+
+def test_an_onnx_of_somebody_else_is_one_line(results, tmp_path):
+    import onnx
+
+    model = onnx.load(exported(results, "tree", "onnx"))
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+    assert "no fer.json inside" in refused(tmp_path / "foreign.onnx", results)
+
+
+@pytest.mark.parametrize(("name", "package"), [("onnx", "onnxruntime"), ("tflite", "ai-edge-litert")])
+def test_a_missing_runtime_is_one_line_that_says_how_to_get_it(results, monkeypatch, name, package):
+    module = {"onnx": "onnxruntime", "tflite": "ai_edge_litert.interpreter"}[name]
+    monkeypatch.setitem(sys.modules, module, None)
+    assert f"pip install {package}" in refused(exported(results, "tree", name), results)
+
+
+def test_a_damaged_saved_model_is_one_line(results, tmp_path):
+    folder = tmp_path / "bad"
+    shutil.copytree(exported(results, "tree", "saved_model"), folder)
+    (folder / "saved_model.pb").write_bytes(b"text")
+    assert "bad is damaged" in refused(folder, results)
+    shutil.rmtree(folder / metadata.EXTRA)
+    assert "no fer.json inside" in refused(folder, results)
+
+
+@pytest.fixture
+def run(results, tmp_path) -> Path:
+    """A copy of a run, to be spoiled."""
+    return shutil.copytree(results / "tree", tmp_path / "copy", ignore=shutil.ignore_patterns("export"))
+
+
+def test_an_unfinished_run_is_one_line(results, run):
+    (run / "metrics.json").unlink()
+    line = refused(run, results)
+    assert "copy is not finished" in line
+    assert "--resume" in line
+
+
+def test_a_run_of_an_older_version_is_one_line(results, run):
+    record = run_folder.read_json(run / "metrics.json")
+    run_folder.write_json(run / "metrics.json", {key: value for key, value in record.items() if key != "synthetic"})
+    assert "older version" in refused(run, results)
+
+
+def test_an_evaluation_is_one_line_that_names_its_run(results, run):
+    shutil.rmtree(run / "stages")
+    record = {**run_folder.read_json(run / "metrics.json"), "mode": "evaluation", "trained_on": {"run": "first"}}
+    run_folder.write_json(run / "metrics.json", record)
+    assert "name the run that it judged: first" in refused(run, results)
+
+
+def test_a_damaged_stage_is_one_line(results, run):
+    damaged(str(run / "stages/valence/model.keras"), run / "stages/valence/model.keras", lambda c: c[:5000])
+    assert "valence/model.keras is damaged" in refused(run, results)
+
+
+def test_a_run_of_pytorch_is_one_line(results, run):
+    stage = run / "stages" / "valence"
+    (stage / "model.keras").rename(stage / "model.pt")
+    assert "fer_hierarchy.pt_files.convert" in refused(run, results)
+
+
+def test_a_run_that_takes_depth_is_one_line(results, tmp_path):
+    run = write_run(tmp_path / "rgbd", stage=StageConfig(model="rgbd_fusion"))
+    assert "with their depth" in refused(run, results)

@@ -1,0 +1,285 @@
+import resource
+import signal
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.sources.video import VideoReader, VideoWriter
+
+RED, BLUE = (220, 30, 30), (30, 30, 220)
+
+
+def plain(colour, size=(48, 64)):
+    return np.full((*size, 3), colour, np.uint8)
+
+
+def write_all(path, pictures):
+    with VideoWriter(path, fps=10) as writer:
+        for picture in pictures:
+            writer.write(picture)
+
+
+def film(path, *, frames=20, fps=10.0):
+    """Frames that grow brighter, from blue to red in the middle."""
+    with VideoWriter(path, fps=fps) as writer:
+        for number in range(frames):
+            writer.write(plain(RED if number >= frames // 2 else BLUE))
+    return path
+
+
+class Camera:
+    """Stands in for cv2.VideoCapture: `frames` pictures, then nothing, with settings as bad drivers give them."""
+
+    frames = 3
+    facts: ClassVar = {cv2.CAP_PROP_FPS: float("nan"), cv2.CAP_PROP_FRAME_COUNT: -9.2e18}
+
+    def __init__(self, *_):
+        self.left = self.frames
+        self.failed = 0
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return True
+
+    def read(self):
+        self.left -= 1
+        self.failed += self.left < 0
+        return (True, plain(BLUE)) if self.left >= 0 else (False, None)
+
+    def grab(self):
+        return self.read()[0]
+
+    def get(self, what):
+        return self.facts.get(what, 0.0)
+
+    def set(self, *_):
+        return False
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("fer_hierarchy.inference.sources.video._PAUSE", 0.0)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_what_is_written_is_read_back_in_its_colours(tmp_path, suffix):
+    path = film(tmp_path / f"a{suffix}")
+    with VideoReader(path) as reader:
+        assert (reader.fps, reader.frames, reader.live) == (10, 20, False)
+        frames = list(reader)
+    assert [frame.index for frame in frames] == list(range(20))
+    assert [frame.time for frame in frames] == pytest.approx([number / 10 for number in range(20)])
+    assert frames[0].picture.shape == (48, 64, 3)
+    assert frames[0].picture.dtype == np.uint8
+    assert np.abs(frames[0].picture.mean(axis=(0, 1)) - BLUE).max() < 12
+    assert np.abs(frames[-1].picture.mean(axis=(0, 1)) - RED).max() < 12
+    assert reader.ended_early is None
+    assert not reader.vanished
+
+
+def test_skipped_frames_count_and_keep_the_time(tmp_path):
+    with VideoReader(film(tmp_path / "a.avi")) as reader:
+        assert reader.skip(1) == 1
+        assert reader.read().index == 1
+        assert reader.skip(10) == 10
+        frame = reader.read()
+        assert (frame.index, frame.time) == (12, pytest.approx(1.2))
+        assert frame.picture[0, 0, 0] > 150
+        assert reader.skip(100) == 7
+        assert reader.read() is None
+        assert reader.position == 20
+
+
+def test_a_span_of_time_in_frames(tmp_path):
+    with VideoReader(film(tmp_path / "a.avi")) as reader:
+        assert [reader.step(seconds) for seconds in (0.5, 0.2, 0.001)] == [5, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("gone.mp4", None, "does not exist"),
+        ("text.mp4", b"no video " * 100, "is no video"),
+        ("notes.txt", b"no video either\n" * 100, "is no video"),  # FFmpeg would draw it
+        ("empty.avi", b"", "is no video"),
+    ],
+)
+def test_what_is_no_video_is_one_line_and_nothing_else(tmp_path, capfd, name, content, told):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=told) as raised, VideoReader(path):
+        pass
+    assert name in str(raised.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_folder_is_no_video(tmp_path):
+    with pytest.raises(UserError, match="is no file"), VideoReader(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("number", ["99", 99, "99999999999999"])
+def test_a_camera_that_is_not_there_is_one_line(capfd, number):
+    with pytest.raises(UserError, match=f"camera {number} cannot be opened"), VideoReader(number):
+        pass
+    assert capfd.readouterr().err == ""
+
+
+def test_an_address_that_does_not_answer_is_one_line(capfd):
+    with pytest.raises(UserError, match="gives no video"), VideoReader("http://127.0.0.1:9/film.mp4"):
+        pass
+    assert capfd.readouterr().err == ""
+
+
+def test_a_film_that_was_cut_off_tells_what_it_promised(tmp_path):
+    path = film(tmp_path / "a.avi", frames=40)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with VideoReader(path) as reader:
+        frames = list(reader)
+    read, promised = reader.ended_early
+    assert promised == 40
+    assert 0 < read == len(frames) < 30
+
+
+def test_a_film_that_the_caller_leaves_has_not_ended_early(tmp_path):
+    with VideoReader(film(tmp_path / "a.avi")) as reader:
+        reader.read()
+    assert reader.ended_early is None
+
+
+def test_a_camera_that_vanishes_ends_after_some_attempts(monkeypatch, quick):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    with VideoReader("0") as reader:
+        frames = list(reader)
+        assert reader.read() is None
+    assert len(frames) == 3
+    assert reader.vanished
+    assert reader.ended_early is None
+    assert 1 < reader._capture.failed < 20
+    assert reader._capture.released
+
+
+def test_a_camera_that_misses_a_frame_goes_on(monkeypatch, quick):
+    class Stutters(Camera):
+        def read(self):
+            answer = super().read()
+            if self.left == 1 and not getattr(self, "stuttered", False):
+                self.stuttered, self.left = True, 2
+                return False, None
+            return answer
+
+    monkeypatch.setattr(cv2, "VideoCapture", Stutters)
+    with VideoReader("0") as reader:
+        assert len(list(reader)) == 3
+
+
+def test_a_camera_that_wakes_slowly_is_waited_for(monkeypatch, quick):
+    class Sleepy(Camera):
+        asleep = 2
+
+        def read(self):
+            self.asleep -= 1
+            return (False, None) if self.asleep >= 0 else super().read()
+
+    monkeypatch.setattr(cv2, "VideoCapture", Sleepy)
+    with VideoReader("0") as reader:
+        assert len(list(reader)) == 3
+
+
+def test_numbers_that_no_video_has_are_not_believed(monkeypatch, quick, tmp_path):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    with VideoReader("0") as reader:
+        assert (reader.fps, reader.frames, reader.live) == (30, None, True)
+    path = tmp_path / "a.webm"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(Camera, "facts", {cv2.CAP_PROP_FPS: 90_000.0, cv2.CAP_PROP_FRAME_COUNT: 1e7})
+    with VideoReader(path) as reader:
+        assert (reader.fps, reader.frames, reader.live) == (25, None, False)
+        assert reader.read().time == 0
+        reader.skip(1)
+        assert reader.read().time == pytest.approx(0.08)  # the container has no stamps
+    assert not reader.vanished
+
+
+def test_a_video_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, fps=10) as writer:
+        for _ in range(5):
+            writer.write(plain(RED))
+        assert not path.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+    assert writer.written == 5
+
+
+def test_an_error_leaves_what_was_there_before(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"the old one")
+    with pytest.raises(cv2.error):
+        write_all(path, [plain(RED), np.zeros((48, 64, 3), complex)])
+    assert path.read_bytes() == b"the old one"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_no_frames_no_file(tmp_path):
+    with VideoWriter(tmp_path / "a.avi", fps=10):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a", "gone/a.mp4", "folder.mp4"])
+def test_a_video_that_cannot_be_written_is_one_line(tmp_path, name):
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(UserError, match=name):
+        VideoWriter(tmp_path / name, fps=10)
+
+
+def test_a_writer_that_does_not_open_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("fer_hierarchy.inference.sources.video.CODECS", {".mp4": "zzzz"})
+    with pytest.raises(UserError, match="cannot write zzzz"), VideoWriter(tmp_path / "a.mp4", fps=10) as writer:
+        writer.write(plain(RED))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk():
+    """No file may grow beyond 20,000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_full_disk_is_told(tmp_path, small_disk):
+    with pytest.raises(UserError, match="disk full"):
+        write_all(tmp_path / "a.mp4", np.random.default_rng(0).integers(0, 255, (20, 240, 320, 3)).astype(np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_come_slowly_are_repeated_and_pauses_left_out(tmp_path):
+    path = tmp_path / "a.avi"
+    with VideoWriter(path, fps=10) as writer:
+        for seconds in (7.0, 7.3, 7.31, 7.32, 7.9):  # a frame every 0.1 s is due
+            writer.write(plain(RED), seconds)
+        assert writer.written == 10
+        writer.write(plain(RED), 60.0)
+        writer.write(plain(RED), 60.2)
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == 13
+
+
+def test_a_picture_of_another_size_is_brought_to_the_first_ones(tmp_path):
+    path = tmp_path / "a.avi"
+    with VideoWriter(path, fps=10) as writer:
+        writer.write(plain(RED))
+        writer.write(plain(BLUE, size=(100, 100)))
+    with VideoReader(path) as reader:
+        assert [frame.picture.shape for frame in reader] == [(48, 64, 3)] * 2

@@ -1,0 +1,1 @@
+"""Searches on several processes and machines."""

@@ -1,0 +1,169 @@
+"""KerasTuner's oracles, which choose the next trial; their files appear atomically, and damage is told in one line."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
+
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.tuning.search.study import ORACLE, Study
+from fer_hierarchy.tuning.settings import OBJECTIVES
+from fer_hierarchy.tuning.space.spaces import combinations, declare
+
+_FACTOR = 3  # of Hyperband: of so many trials of a rung one goes on
+_UNENDING = 10**9
+_USUAL_TRIALS = 20
+
+
+class _Atomic:
+    """Writes beside and renames, so that a killed search can always be read again."""
+
+    def save(self) -> None:
+        """Write oracle.json."""
+        _write(Path(self._get_oracle_fname()), self.get_state())
+
+    def _save_trial(self, trial: Trial) -> None:
+        _write(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(state), encoding="utf-8")
+
+
+class RandomOracle(_Atomic, RandomSearchOracle):
+    """Draws every trial at random."""
+
+
+class BayesianOracle(_Atomic, BayesianOptimizationOracle):
+    """Draws where a Gaussian process expects more or knows little."""
+
+
+class BandOracle(_Atomic, HyperbandOracle):
+    """Gives many trials few epochs and the best of them more (Li et al., "Hyperband", JMLR 18, 2018)."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """The next trial; a failed one counts as the worst of its rung, where KerasTuner would wait for ever."""
+        failed = [trial for trial in self.trials.values() if trial.status == TrialStatus.FAILED]
+        worst = math.inf if self.objective.direction == "min" else -math.inf
+        for trial in failed:
+            trial.status, trial.score = TrialStatus.COMPLETED, worst
+        try:
+            return super().populate_space(trial_id)
+        finally:
+            for trial in failed:
+                trial.status, trial.score = TrialStatus.FAILED, None
+
+
+class GridOracle(_Atomic, keras_tuner.Oracle):
+    """Tries every point, the last key's values fastest.
+
+    KerasTuner's own forgets when it is reloaded which points it has tried, and begins few of them at a time.
+    """
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:  # noqa: ARG002 - KerasTuner's signature
+        """The point whose number is that of the trials begun so far."""
+        number, values = len(self.start_order), {}
+        for key in reversed(self.hyperparameters.space):
+            choices = list(key.values)
+            number, place = divmod(number, len(choices))
+            values[key.name] = choices[place]
+        if number:
+            return {"status": TrialStatus.STOPPED}
+        return {"status": TrialStatus.RUNNING, "values": dict(reversed(values.items()))}
+
+
+def planned_trials(study: Study) -> int:
+    """How many trials the search comes to when nobody stops it.
+
+    Raises:
+        UserError: A grid over values without steps, or Hyperband with the number of epochs among the searched keys.
+    """
+    kind, asked = study.search.tuner, study.search.max_trials
+    if kind == "hyperband":
+        if "epochs" in study.space:
+            raise UserError("--tuner hyperband decides on the epochs itself; leave epochs out of --space")
+        return asked or _band_trials(study.settings.epochs)
+    if study.search.early_size:
+        raise UserError(f"--early-size {study.search.early_size} is for the rungs of --tuner hyperband, not for {kind}")
+    points = combinations(study.space)
+    if kind == "grid" and points is None:
+        endless = next(name for name, dimension in study.space.items() if combinations({name: dimension}) is None)
+        raise UserError(
+            f"--tuner grid: {endless} has no steps; give choices or a step for it in --space FILE "
+            '(and "*": null to leave out all that the file does not name)'
+        )
+    most = asked or (points if kind == "grid" else _USUAL_TRIALS)
+    return most if points is None else min(most, points)
+
+
+def _band_trials(epochs: int) -> int:
+    """Trials of all brackets of one Hyperband over so many epochs."""
+    oracle = HyperbandOracle(objective=keras_tuner.Objective("score", "max"), max_epochs=epochs, factor=_FACTOR)
+    return sum(
+        oracle._get_size(bracket, round_num)
+        for bracket in range(oracle._get_num_brackets())
+        for round_num in range(oracle._get_num_rounds(bracket))
+    )
+
+
+def build_oracle(study: Study) -> keras_tuner.Oracle:
+    """The oracle of a study, before any trial."""
+    objective = study.search.objective
+    common = {
+        "objective": keras_tuner.Objective(objective, OBJECTIVES[objective]),
+        "hyperparameters": declare(study.space),
+        "allow_new_entries": False,
+        "tune_new_entries": False,
+        "seed": study.config.seed + 1,  # KerasTuner takes 0 for no seed
+        "max_consecutive_failed_trials": _UNENDING,
+    }
+    trials = planned_trials(study)
+    if study.search.tuner == "hyperband":
+        epochs = study.settings.epochs
+        rounds = math.ceil(trials / _band_trials(epochs))
+        oracle = BandOracle(max_epochs=epochs, factor=_FACTOR, hyperband_iterations=rounds, **common)
+        oracle.max_trials = trials
+    elif study.search.tuner == "bayesian":
+        # KerasTuner would draw three random trials for each key first, more than most searches have in all.
+        first = max(3, min(2 * len(study.space), trials // 3))
+        oracle = BayesianOracle(max_trials=trials, num_initial_points=first, **common)
+    else:
+        kind = {"random": RandomOracle, "grid": GridOracle}[study.search.tuner]
+        oracle = kind(max_trials=trials, **common)
+    return oracle
+
+
+def open_oracle(study: Study, folder: Path) -> keras_tuner.Oracle:
+    """The oracle of a study as the folder's files tell.
+
+    Args:
+        study: What is searched.
+        folder: The study's folder. Trials that were running are the next ones to be handed out.
+
+    Raises:
+        UserError: The files are damaged.
+    """
+    oracle = build_oracle(study)
+    oracle.verbose = 0
+    rounds = getattr(oracle, "hyperband_iterations", None)
+    oracle._set_project_dir(str(folder), ORACLE)
+    path = Path(oracle._get_oracle_fname())
+    if not path.is_file():
+        return oracle
+    try:
+        oracle.reload()
+        oracle.trials = dict(sorted(oracle.trials.items(), key=lambda item: int(item[0])))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"study {folder.name} is damaged: {path.parent} cannot be read ({error!r}); start a new one"
+        ) from error
+    oracle.verbose = 0
+    if rounds is not None:
+        oracle.hyperband_iterations = rounds  # a longer search may have been asked for
+    return oracle

@@ -1,0 +1,336 @@
+"""A study, one search of one stage: what its study.json and best.json hold, and where it is.
+
+Standard library only: the command line imports this before it knows whether its arguments are valid.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_hierarchy.hierarchy.config import (
+    DataConfig,
+    RunConfig,
+    StageConfig,
+    apply_flags,
+    check_value,
+    differences,
+    fields_of,
+)
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import LOGS
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.tuning.settings import SearchConfig, default_objective
+from fer_hierarchy.tuning.space.dimension import Dimension
+
+STUDY = "study.json"
+BEST = "best.json"
+TRIALS = "trials.csv"
+REMEASURED = "remeasured.csv"
+ORACLE = "oracle"
+FORMAT = 1
+STAGE_STUDY = "stage"
+STUDIES = LOGS / "tuning"
+
+# What may change when a search goes on: for how long it searches, not what for.
+_EXTENDABLE = ("max_trials", "budget", "remeasure")
+# What stands elsewhere in the record, or belongs to other searches.
+_APART = ("stage", "space", "controls", "implied")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One search of one stage.
+
+    Attributes:
+        name: Folder below the studies' folder.
+        stage: Whose hyperparameters are searched.
+        config: Everything else about the trainings; mode, data, size and epochs are settled.
+        search: How it is searched, with the objective given.
+        space: Searched key -> its values.
+        taxonomy: The grouping over the emotions of the data.
+        data: Data set, fingerprint of all faces and numbers of rows.
+        synthetic: Whether the faces are drawn by a program.
+        command: The command line.
+        notes: What a reader of the report must know.
+    """
+
+    name: str
+    stage: str
+    config: RunConfig
+    search: SearchConfig
+    space: Mapping[str, Dimension]
+    taxonomy: Taxonomy
+    data: Mapping[str, Any]
+    synthetic: bool
+    command: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> StageConfig:
+        """The stage's settings before anything is drawn."""
+        return self.config.for_stage(self.stage)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class order of the stage."""
+        return self.taxonomy.stage_classes(self.stage)
+
+    @property
+    def key(self) -> str:
+        """16 hex digits over all that a trial's score depends on; another key is another study."""
+        search = {k: v for k, v in dataclasses.asdict(self.search).items() if k not in (*_EXTENDABLE, *_APART)}
+        config = {k: v for k, v in self.config.to_dict().items() if k not in ("name", "evaluation", "data", "trunk")}
+        held = {
+            "stage": self.stage,
+            "search": search,
+            "config": config,
+            "image_size": self.config.data.image_size,
+            "channels": self.config.data.channels,
+            "align": self.config.data.align,
+            "space": {name: dimension.to_json() for name, dimension in sorted(self.space.items())},
+            "taxonomy": self.taxonomy.to_dict(),
+            "excluded": list(self.config.data.left_out),
+            "fingerprint": self.data["fingerprint"],
+            "splits": self.data["splits"],
+        }
+        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        search = dataclasses.asdict(self.search)
+        return {
+            "format": FORMAT,
+            "kind": STAGE_STUDY,
+            "name": self.name,
+            "stage": self.stage,
+            "gate": self.taxonomy.gate,
+            "classes": list(self.classes),
+            "command": self.command,
+            "seed": self.config.seed,
+            "synthetic": self.synthetic,
+            "key": self.key,
+            "search": {name: value for name, value in search.items() if name not in _APART},
+            "data": dict(self.data),
+            "taxonomy": self.taxonomy.to_dict(),
+            "excluded": list(self.config.data.left_out),
+            "space": {name: dimension.to_json() for name, dimension in self.space.items()},
+            "config": self.config.to_dict(),
+            "notes": list(self.notes),
+        }
+
+
+def read_study(folder: Path) -> Study:
+    """What study.json holds.
+
+    Raises:
+        UserError: It is missing, damaged, of another version, or edited.
+    """
+    path = folder / STUDY
+    record = run_folder.read_json(path)
+    if record.get("format", FORMAT) != FORMAT:
+        raise UserError(f"{path}: format {record['format']!r} is not the {FORMAT} that this version reads")
+    if record.get("kind", STAGE_STUDY) != STAGE_STUDY:
+        raise UserError(f"{folder.name} is a search of a {record['kind']}, not of a stage")
+    try:
+        search = {name: check_value(SearchConfig, name, v, f"{path}: {name}") for name, v in record["search"].items()}
+        space = {name: Dimension.from_json(name, value, str(path)) for name, value in record["space"].items()}
+        study = Study(
+            name=record["name"],
+            stage=record["stage"],
+            config=RunConfig.from_dict(record["config"], source=str(path)),
+            search=SearchConfig(stage=record["stage"], **search),
+            space=space,
+            taxonomy=Taxonomy.from_dict(record["taxonomy"], name=record["taxonomy"].get("name", "study")),
+            data=record["data"],
+            synthetic=record["synthetic"],
+            command=record["command"],
+            notes=tuple(record["notes"]),
+        )
+        known = study.stage in (FLAT, *study.taxonomy.stages("hierarchical"))
+        intact = known and study.key == record["key"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
+    if not intact:
+        raise UserError(f"{path} was edited: what it says is not what the search was started with; start a new one")
+    return study
+
+
+def kind_of(folder: Path) -> str:
+    """What a study searches: `stage`, `composition` or `taxonomy`."""
+    return str(run_folder.read_json(folder / STUDY).get("kind", STAGE_STUDY))
+
+
+def find_studies(name: str, studies: Path) -> list[Path]:
+    """The folder of a study, given as a path or a name below `studies`, or those of all stages of a search.
+
+    Raises:
+        UserError: There is none.
+    """
+    for place in (Path(name), studies / name):
+        if (place / STUDY).is_file():
+            return [place]
+        stages = sorted(path.parent for path in place.parent.glob(f"{place.name}-*/{STUDY}"))
+        if stages := [path for path in stages if _of_group(path, place.name)]:
+            return stages
+    known = ", ".join(sorted(path.parent.name for path in studies.glob(f"*/{STUDY}"))) or "none"
+    raise UserError(f"no study {name!r} here or in {studies}; there are: {known}")
+
+
+def _of_group(folder: Path, group: str) -> bool:
+    """Whether a study is what `--stage all --name GROUP` made: named by the group and its stage."""
+    try:
+        record = run_folder.read_json(folder / STUDY)
+    except UserError:
+        return False
+    return folder.name == f"{group}-{record.get('stage')}"
+
+
+def default_group(dataset: str, config: RunConfig, tuner: str) -> str:
+    """How the studies of a search are called, before the stage and the key."""
+    model = config.stage.model.partition(":")[0]
+    return f"{dataset}-{model}-{tuner}"
+
+
+def stage_config(config: RunConfig, stage: str) -> RunConfig:
+    """The configuration as one stage's search needs it: of the mode that has the stage."""
+    mode = FLAT if stage == FLAT else "hierarchical"
+    known = Taxonomy.stages(config.grouping(), mode)
+    stages = {name: values for name, values in config.stages.items() if name in known}
+    return dataclasses.replace(config, mode=mode, stages=stages)
+
+
+def stages_named(stage: str, config: RunConfig) -> tuple[str, ...]:
+    """The stages that `--stage` means.
+
+    Raises:
+        UserError: The taxonomy has no such stage.
+    """
+    known = (*config.grouping().stages("hierarchical"), FLAT)
+    if stage == "all":
+        return known
+    if stage not in known:
+        raise UserError(f"--stage: expected one of {', '.join(known)}, all, composition or taxonomy, got {stage!r}")
+    return (stage,)
+
+
+def settled_search(search: SearchConfig, stage: str, gate: str) -> SearchConfig:
+    """The search of one stage, with its objective given."""
+    objective = search.objective or default_objective(stage, gate)
+    return dataclasses.replace(search, stage=stage, objective=objective)
+
+
+def extended(study: Study, flags: Mapping[str, Any], search_flags: Mapping[str, Any]) -> Study:
+    """The study with more trials or time, as `--resume` may ask for.
+
+    Args:
+        study: As it was started.
+        flags: Settings of the training that the user gave besides.
+        search_flags: Settings of the search that the user gave besides.
+
+    Raises:
+        UserError: Something else than the length of the search differs.
+    """
+    start = f"--resume {study.name} keeps its own settings; leave out what differs:"
+    if changed := differences(study.config, apply_flags(study.config, flags)):
+        raise UserError(f"{start} {'; '.join(changed)}")
+    for name, value in search_flags.items():
+        own = study.stage if name == "stage" else getattr(study.search, name)
+        if name == "space" or (name not in _EXTENDABLE and value not in (own, "all")):
+            raise UserError(f"{start} --{name.replace('_', '-')} ({own} -> {value})")
+    longer = {"budget": None, **{name: value for name, value in search_flags.items() if name in _EXTENDABLE}}
+    return dataclasses.replace(study, search=dataclasses.replace(study.search, **longer))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestSettings:
+    """What a search found for one stage, as best.json holds it.
+
+    Attributes:
+        study: Name of the study.
+        stage: Whose hyperparameters they are.
+        settings: Field of the stage's settings -> value.
+        image_size: Pixels, where the search was about that too.
+        path: The best.json.
+    """
+
+    study: str
+    stage: str
+    settings: Mapping[str, Any]
+    image_size: int | None
+    path: Path
+
+
+def read_best(path: Path) -> BestSettings:
+    """Read a best.json.
+
+    Raises:
+        UserError: It is missing or damaged, of another kind, or holds a bad setting.
+    """
+    if not path.is_file():
+        raise UserError(f"--hyperparameters: {path} is missing; the search has no finished trial yet")
+    record = run_folder.read_json(path)
+    if record.get("kind") != STAGE_STUDY:
+        use = {"composition": "--mode evaluate RUN --composition", "taxonomy": "--taxonomy with the study's JSON file"}
+        way = use.get(str(record.get("kind")), "a study of a stage")
+        raise UserError(f"--hyperparameters: {path} holds no hyperparameters of a stage; use {way}")
+    try:
+        values, stage = dict(record["hyperparameters"]), record["stage"]
+        size = values.pop("image_size", None)
+        unknown = next((name for name in values if name not in fields_of(StageConfig)), None)
+        if unknown:
+            raise UserError(f"{path}: unknown setting {unknown!r}; known: {', '.join(fields_of(StageConfig))}")
+        settings = {name: check_value(StageConfig, name, value, f"{path}: {name}") for name, value in values.items()}
+        size = check_value(DataConfig, "image_size", size, f"{path}: image_size")
+        return BestSettings(study=record["study"], stage=stage, settings=settings, image_size=size, path=path)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
+
+
+def with_hyperparameters(config: RunConfig, given: Sequence[str], studies: Path) -> RunConfig:
+    """A run's settings with what searches found for its stages.
+
+    Args:
+        config: What the run starts from.
+        given: best.json files, names of studies, or names of searches over all stages.
+        studies: Folder of the studies.
+
+    Raises:
+        UserError: Nothing found, two for one stage, one for a stage that the run has not, or image sizes that differ.
+    """
+    known = config.grouping().stages(config.mode)
+    found: dict[str, BestSettings] = {}
+    for text in given:
+        for best in _chosen(text, known, studies):
+            if best.stage in found:
+                raise UserError(f"--hyperparameters: {found[best.stage].path} and {best.path} are both of {best.stage}")
+            found[best.stage] = best
+    sizes = {best.image_size: best.path for best in found.values() if best.image_size}
+    if len(sizes) > 1:
+        named = ", ".join(f"{size} ({path})" for size, path in sizes.items())
+        raise UserError(f"--hyperparameters: all stages of a run see faces of one size; these were found for {named}")
+    stages = {**config.stages, **{s: {**config.stages.get(s, {}), **best.settings} for s, best in found.items()}}
+    searched = {**config.searched, **{stage: str(best.path) for stage, best in found.items()}}
+    data = dataclasses.replace(config.data, **({"image_size": next(iter(sizes))} if sizes else {}))
+    return dataclasses.replace(config, data=data, stages=stages, searched=searched)
+
+
+def _chosen(text: str, known: Sequence[str], studies: Path) -> list[BestSettings]:
+    """What one value of `--hyperparameters` means for a run of the stages `known`."""
+    if Path(text).is_file():
+        found = [read_best(Path(text))]
+    else:
+        found = [read_best(folder / BEST) for folder in find_studies(text, studies)]
+    fitting = [best for best in found if best.stage in known]
+    if not fitting:
+        stages = ", ".join(best.stage for best in found)
+        raise UserError(
+            f"--hyperparameters {text} is for stage {stages}; the stages of this run are {', '.join(known)}"
+        )
+    return fitting

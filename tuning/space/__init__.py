@@ -1,0 +1,1 @@
+"""Search spaces: dimensions, defaults and spaces from files."""
