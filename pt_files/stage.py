@@ -175,7 +175,7 @@ class TorchStage(Stage):
         return _answers(self.core, self.core.features, pixels, rows)
 
     @classmethod
-    def looking_twice(cls, network: nn.Module) -> nn.Module:
+    def with_mirror_image(cls, network: nn.Module) -> nn.Module:
         """What answers with the mean of a network's logits for a face and for its mirror image."""
         return LookingTwice(network)
 

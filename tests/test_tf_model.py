@@ -9,7 +9,7 @@ import types
 import pytest
 
 from fer_hierarchy import hierarchy
-from fer_hierarchy.hierarchy import experiments, training
+from fer_hierarchy.hierarchy import training
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.cli.modes import MODES
 from fer_hierarchy.hierarchy.cli.program import flags_of
@@ -38,9 +38,8 @@ def calls(monkeypatch, tmp_path):
     pipeline = types.SimpleNamespace(**{name: recorder(name) for name in names})
     monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.training.pipeline", pipeline)
     monkeypatch.setattr(training, "pipeline", pipeline, raising=False)
-    comparing = types.SimpleNamespace(compare_runs=recorder("compare_runs"))
-    monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.experiments.comparison_report", comparing)
-    monkeypatch.setattr(experiments, "comparison_report", comparing, raising=False)
+    comparing = "fer_hierarchy.hierarchy.experiments.comparison_report.compare_runs"
+    monkeypatch.setattr(comparing, recorder("compare_runs"))
     monkeypatch.setitem(
         sys.modules, "fer_hierarchy.hierarchy.training.keras_stage", types.SimpleNamespace(KerasStage="KerasStage")
     )

@@ -151,7 +151,7 @@ class Stage(ABC):
 
     @classmethod
     @abstractmethod
-    def looking_twice(cls, network: Any) -> Any:
+    def with_mirror_image(cls, network: Any) -> Any:
         """What answers with the mean of a network's logits for a face and for its mirror image."""
 
     @property
@@ -161,7 +161,7 @@ class Stage(ABC):
 
     def look_twice(self) -> None:
         """From now on answer with the mean over each face and its mirror image, at twice the cost."""
-        self.network, self.mirror = self.looking_twice(self.network), True
+        self.network, self.mirror = self.with_mirror_image(self.network), True
 
     def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Raw answers to `rows` of `pixels` (uint8), float32 (m, classes)."""
@@ -251,7 +251,7 @@ class Stage(ABC):
             home = folder if columns is None else folder.parent / TRUNK
             if home not in networks:
                 network = cls.load_network(home)
-                networks[home] = cls.looking_twice(network) if facts.get("mirror") else network
+                networks[home] = cls.with_mirror_image(network) if facts.get("mirror") else network
             return cls(
                 name=facts["name"],
                 classes=tuple(facts["classes"]),

@@ -39,7 +39,7 @@ from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED, create_model, 
 from fer_hierarchy.models.rgbd import depth_reading, set_depth_statistics
 
 TORCH_MODEL = "model.pt"
-LOOKING_TWICE = "looking_twice"
+LOOKING_TWICE = "with_mirror_image"
 _MEASURED = 2048  # train faces, at most, that batch normalisation is measured on
 
 
@@ -157,7 +157,7 @@ class KerasStage(Stage):
         return _predicted(backbone, pixels, rows)
 
     @classmethod
-    def looking_twice(cls, network: keras.Model) -> keras.Model:
+    def with_mirror_image(cls, network: keras.Model) -> keras.Model:
         """What answers with the mean of a network's logits for a face and for its mirror image."""
         faces = keras.Input(network.input_shape[1:], name=network.input.name)
         mirrored = layers.MirrorImage(name="mirror_image")(faces)

@@ -42,7 +42,7 @@ class QuickStage(Stage):
     def answerer(cls, stages, shape):
         return lambda: None
 
-    looking_twice = core = None
+    with_mirror_image = core = None
 
     @classmethod
     def load_network(cls, folder):

@@ -103,7 +103,7 @@ def test_every_model_has_a_size_of_its_own():
     assert sizes == {"compact_resnet": 48, "convnet": 100, "vit_b16": 224}
 
 
-def test_looking_twice_is_the_mean_over_face_and_mirror_image_and_survives_saving(tmp_path):
+def test_with_its_mirror_image_a_stage_predicts_the_mean_and_survives_saving(tmp_path):
     shown, rows = faces(), np.array([3, 0, 5])
     network = create_model("compact_resnet", input_shape=(16, 16, 1), num_classes=2)
     network.save(tmp_path / "model.keras")

@@ -228,7 +228,7 @@ class Counted(Stage):
     def features(self, pixels, rows):
         return np.zeros((len(rows), 1))
 
-    looking_twice = core = None
+    with_mirror_image = core = None
 
     @classmethod
     def load_network(cls, folder):

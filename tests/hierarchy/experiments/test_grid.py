@@ -168,7 +168,7 @@ class Centroids(Stage):
     def features(self, pixels, rows):
         return self.outputs(pixels, rows)
 
-    looking_twice = core = None
+    with_mirror_image = core = None
 
     @classmethod
     def load_network(cls, folder: Path):

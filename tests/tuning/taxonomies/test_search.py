@@ -59,7 +59,7 @@ class NearestMean(Stage):
     def answerer(cls, stages, shape):
         return lambda: None
 
-    looking_twice = core = None
+    with_mirror_image = core = None
 
     @classmethod
     def load_network(cls, folder):
