@@ -39,7 +39,7 @@ from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED, create_model, 
 from fer_hierarchy.models.rgbd import depth_reading, set_depth_statistics
 
 TORCH_MODEL = "model.pt"
-LOOKING_TWICE = "with_mirror_image"
+MIRRORED = "looking_twice"
 _MEASURED = 2048  # train faces, at most, that batch normalisation is measured on
 
 
@@ -162,7 +162,7 @@ class KerasStage(Stage):
         faces = keras.Input(network.input_shape[1:], name=network.input.name)
         mirrored = layers.MirrorImage(name="mirror_image")(faces)
         logits = keras.layers.Average(name="mean")([network(faces), network(mirrored)])
-        return keras.Model(faces, logits, name=LOOKING_TWICE)
+        return keras.Model(faces, logits, name=MIRRORED)
 
     @property
     def core(self) -> keras.Model:
