@@ -236,7 +236,8 @@ def test_a_picture_too_large_for_its_kind_is_one_line(tmp_path):
 def test_drawing_stays_light():
     """What a .tflite file needs to answer must not wait for libraries that only training and figures use."""
     program = (
-        "import sys; from fer_hierarchy.inference import annotate, tracking, video, webcam; "
+        "import sys; from fer_hierarchy.inference import webcam; from fer_hierarchy.inference.faces import tracking; "
+        "from fer_hierarchy.inference.output import drawing; from fer_hierarchy.inference.sources import video; "
         "print(sorted({'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=CHECKOUT, check=False)
