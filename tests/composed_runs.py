@@ -8,7 +8,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, prediction_table
-from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.config import TRAINING_MODES, DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -57,7 +57,7 @@ def write_run(folder, rows, answer, *, mode="hierarchical", taxonomy=SEVEN, gate
     splits[["row", "emotion", "split", "source", "subject", "pixel_hash"]].to_csv(folder / "splits.csv", index=False)
     config = RunConfig(
         name=folder.name,
-        mode=mode,
+        mode=mode if mode in TRAINING_MODES else "hierarchical",
         framework="keras",
         data=DataConfig(data="somewhere", image_size=image_size, channels=1),
         stage=StageConfig(epochs=1),

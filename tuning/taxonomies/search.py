@@ -169,8 +169,8 @@ def _check_origin(config: RunConfig, faces: Faces, flat: FlatPredictions) -> Non
     try:
         check_same_faces(flat.folder, faces)
     except UserError:
-        same = dataclasses.replace(config.data, taxonomy="") == dataclasses.replace(flat.config.data, taxonomy="")
-        if same and config.seed == flat.config.seed:
+        own, before = (dataclasses.replace(data, taxonomy="valence") for data in (config.data, flat.config.data))
+        if own == before and config.seed == flat.config.seed:
             raise
         log.warning("Trained and judged on other faces, or other splits of them, than %s was.", flat.folder.name)
 

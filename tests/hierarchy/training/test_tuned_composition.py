@@ -123,11 +123,11 @@ def evaluate(tree, fer_folder, composition):
     return json.loads((folder / "metrics.json").read_text()), (folder / "report.md").read_text()
 
 
-def test_the_tuned_answer_stands_beside_the_soft_one(tree, flat, fer_folder, page, capsys):
+def test_the_tuned_answer_stands_beside_the_soft_one(tree, flat, fer_folder, page, caught_logs):
     made = Combiner(temperatures={"valence": 1.2}, blend=0.8, flat="flat")
     record, report = evaluate(tree, fer_folder, best_json(tree, made, flat))
     assert record["headline"] == "soft"
-    first, second = capsys.readouterr().out.strip().splitlines()
+    first, second = (record.getMessage() for record in caught_logs.records if hasattr(record, "announced"))
     assert first.startswith("judged (soft): top-1")
     assert second.startswith("tuned by composition-tree, against soft: top-1")
     assert set(record["answers"]) == {"soft", "hard", "oracle", "tuned"}
