@@ -44,9 +44,12 @@ def update(table: Path, name: str, data: Path) -> None:
     """Replace the quantiles of one data set in `table`.
 
     Raises:
-        UserError: The data cannot be read, or its counts are not those in the table.
+        UserError: The table or the data cannot be read, or the counts of the data are not those in the table.
     """
-    records = json.loads(table.read_text(encoding="utf-8"))
+    try:
+        records = json.loads(table.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--table: {table} is not readable as JSON ({error})") from error
     if name not in records:
         raise UserError(f"{name!r} is not in {table}; known: {', '.join(records)}")
     record = records[name]
