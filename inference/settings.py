@@ -30,7 +30,7 @@ class PredictConfig:
     """What is said of pictures and videos."""
 
     abstain: float = option(0.0, "answer 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
-    video_fps: float = option(5.0, "looks at a video for each of its seconds; 0 looks at every frame", low=0, high=1000)
+    video_fps: float = option(5.0, "frames predicted for each second of a video; 0 for all", low=0, high=1000)
     plot: bool = option(False, "draw the emotions of each video over time, beside --out or into the current folder")
 
 

@@ -47,7 +47,7 @@ OTHER_FLAGS = {
     ),
     "split": (
         "NAME,...",
-        "official splits of the data to judge on: train, validation, test (default: test, else validation, else all)",
+        "official splits of the data to evaluate: train, validation, test (default: test, else validation, else all)",
     ),
     "composition": ("STUDY|FILE", "also report answers composed as a search for the composition found"),
     "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a distributed search"),
@@ -112,7 +112,7 @@ _TRAIN_OTHERS = ("config", "hyperparameters", "resume", "results", "logs")
 
 MODES = {
     "hierarchical": Mode(
-        summary="train a gate and one specialist per group, compose and judge them (the default)",
+        summary="train a gate and one specialist per group, compose and evaluate them (the default)",
         example="--mode hierarchical --data data/fer2013 --name first",
         call=train,
         fields=_TRAIN_FIELDS,
@@ -162,7 +162,7 @@ MODES = {
         texts={"name": "folder below results/ (default: made of the runs' names)", "seed": "seed of the bootstrap"},
     ),
     "ensemble": Mode(
-        summary="judge the geometric mean of what several runs say of the same faces",
+        summary="evaluate the geometric mean of the probabilities of several runs",
         example="--mode ensemble first flat --name both",
         call=ensemble,
         fields={EvaluationConfig: ("resamples",), RunConfig: ("name", "seed")},
@@ -190,7 +190,7 @@ MODES = {
         },
     ),
     "evaluate": Mode(
-        summary="judge a finished run on other data",
+        summary="evaluate a finished run on other data",
         example="--mode evaluate first --data data/ck48",
         call=evaluate,
         fields={
@@ -202,9 +202,9 @@ MODES = {
         runs=(1, 1),
         texts={
             "logs": "where studies are (default: logs/)",
-            "data": "folder, csv or zip to judge the run on",
+            "data": "folder, csv or zip to evaluate the run on",
             "exclude": "emotions of this data to leave out, separated by commas",
-            "limit": "a stratified N of the judged faces, for a quick look",
+            "limit": "a stratified N of the evaluated faces, for a quick look",
             "name": "folder below results/ (default: made of the run and the data set)",
         },
     ),
@@ -241,7 +241,7 @@ MODES = {
         },
     ),
     "publish": Mode(
-        summary="copy a finished run in a form to give away: small weights judged anew, a model card, no faces",
+        summary="copy a finished run in a form to give away: small weights evaluated anew, a model card, no faces",
         example="--mode publish flat --out results/published/flat",
         call=publish,
         fields={DataConfig: ("data", "ferplus"), EvaluationConfig: ("mirror",)},
