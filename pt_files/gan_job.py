@@ -16,6 +16,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
 from fer_hierarchy.hierarchy.data.images import fingerprint
+from fer_hierarchy.hierarchy.data.leakage import evaluation_hashes
 from fer_hierarchy.hierarchy.data.sources.generated import FORMAT, RECORD, SEEN, seen_fingerprint
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
@@ -116,9 +117,8 @@ def _read_job(emotion: str, gan: GanConfig, config: RunConfig) -> _Job:
 
 def _train_rows(faces: Faces, emotion: str) -> pd.DataFrame:
     """Train rows of one emotion, without those whose very pixels stand in a later split, whatever the run does."""
-    judging = faces.manifest.loc[faces.manifest["split"] != "train", "pixel_hash"]
     train = faces.split("train")
-    rows = train[(train["emotion"] == emotion) & ~train["pixel_hash"].isin(judging)]
+    rows = train[(train["emotion"] == emotion) & ~train["pixel_hash"].isin(evaluation_hashes(faces.manifest))]
     if len(rows) < _FEWEST:
         counts = ", ".join(f"{name} {count}" for name, count in train["emotion"].value_counts().items())
         raise UserError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.data.leakage import evaluation_hashes
 from fer_hierarchy.hierarchy.data.manifest import check_manifest, vote_columns, with_votes
 from fer_hierarchy.hierarchy.data.sources import generated
 from fer_hierarchy.hierarchy.data.sources._listing import subfolders
@@ -61,11 +62,11 @@ def check_makers(made: pd.DataFrame, rows: pd.DataFrame, path: Path) -> None:
         UserError: A face that chooses or judges was among those that they were made from, or stands among them.
     """
     known = set(made["pixel_hash"]).union(*(generated.read_seen(folder) for folder in _folders(path)))
-    judging = known.intersection(rows.loc[rows["split"] != "train", "pixel_hash"])
-    if judging:
+    evaluating = known & evaluation_hashes(rows)
+    if evaluating:
         raise UserError(
-            f"--generated {path}: it was made from {len(judging)} faces of this run's validation or test split; make "
-            f"it anew with this run's --data, --seed and split settings"
+            f"--generated {path}: it was made from {len(evaluating)} faces of this run's validation or test split; "
+            f"make it anew with this run's --data, --seed and split settings"
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.data.leakage import evaluation_hashes
+
 log = logging.getLogger("hierarchy")
 
 
@@ -31,8 +33,7 @@ def join_undecided(
     Returns:
         The rows with their index in the decoded images.
     """
-    judging = rows.loc[rows["split"] != "train", "pixel_hash"]
-    copies = undecided["pixel_hash"].isin(judging)
+    copies = undecided["pixel_hash"].isin(evaluation_hashes(rows))
     joining = undecided[~copies & undecided["emotion"].isin(list(emotions))]
     if share < 1:
         joining = joining.sample(int(np.ceil(share * len(joining))), random_state=seed).sort_index()

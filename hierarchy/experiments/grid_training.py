@@ -17,6 +17,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
+from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.comparison import load_run
 from fer_hierarchy.hierarchy.experiments.grid import Cell, Grid, read_grid, read_states, write_grid
@@ -27,7 +28,7 @@ from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
 from fer_hierarchy.hierarchy.training import pipeline
-from fer_hierarchy.hierarchy.training.transfer import check_unseen
+from fer_hierarchy.hierarchy.training.transfer import origins
 
 TABLE = "table.csv"
 REPORT = "report.html"  # the last file that a run writes
@@ -163,8 +164,8 @@ def _look_over(grid: Grid, stage_type: type[Stage]) -> list[CellFaces]:
         key = repr((config.data, config.seed, config.learns_votes))
         if key not in read:
             read[key] = _look(config)
-        for stage in config.grouping().stages(config.mode):
-            check_unseen(config.for_stage(stage).weights, set(read[key].test_hashes))
+        weights = [config.for_stage(stage).weights for stage in config.grouping().stages(config.mode)]
+        check_unseen(origins(weights), read[key].test_hashes)
         looks.append(read[key])
     return looks
 

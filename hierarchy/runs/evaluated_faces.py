@@ -9,9 +9,10 @@ import pandas as pd
 from fer_hierarchy.hierarchy.config import SPLITS, DataConfig
 from fer_hierarchy.hierarchy.data.audit.pixels.verdict import require_published
 from fer_hierarchy.hierarchy.data.faces import Faces, decode, read_manifest
+from fer_hierarchy.hierarchy.data.leakage import without_seen
 from fer_hierarchy.hierarchy.data.splits import limit_rows
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs.run_results import read_splits
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 log = logging.getLogger("hierarchy")
@@ -45,14 +46,7 @@ def evaluated_faces(
         log.warning("%d faces of emotions that the run does not know (%s) were left out.", (~known).sum(), foreign)
     images = decode(manifest[known].reset_index(drop=True), data, with_depth=with_depth)
     rows = _evaluated_rows(images.manifest, splits)
-    seen = read_splits(source)
-    seen = set(seen.loc[seen["split"] != "test", "pixel_hash"])
-    fresh = ~rows["pixel_hash"].isin(seen)
-    if not fresh.any():
-        raise UserError(f"{', '.join(data.paths)}: the run has trained on every one of these faces; name other data")
-    if not fresh.all():
-        log.warning("%d faces that the run trained on or chose by were left out.", (~fresh).sum())
-    rows = rows[fresh].assign(split="test")
+    rows = without_seen(rows, source / run_folder.SPLITS, run="the run").assign(split="test")
     rows = limit_rows(rows, data.limit, seed=seed) if data.limit else rows
     faces = Faces(images=images, manifest=rows, taxonomy=taxonomy)
     require_published(faces.verdict, strict=data.strict_data)

@@ -22,6 +22,7 @@ from fer_hierarchy.hierarchy.config import (
     apply_flags,
     differences,
 )
+from fer_hierarchy.hierarchy.data import leakage
 from fer_hierarchy.hierarchy.data.audit.audit import audit, audit_depth
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
 from fer_hierarchy.hierarchy.data.images import load_images
@@ -47,12 +48,7 @@ from fer_hierarchy.hierarchy.runs.run_results import (
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.distillation import check_teachers, note_teachers
 from fer_hierarchy.hierarchy.training.stages import train_stages
-from fer_hierarchy.hierarchy.training.transfer import (
-    check_searched,
-    check_teachers_unseen,
-    check_unseen,
-    note_first_weights,
-)
+from fer_hierarchy.hierarchy.training.transfer import note_first_weights, origins
 from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
 
 EPOCHS = 24
@@ -169,11 +165,11 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
             raise UserError(f"stage {stage!r} is not trained on this data; its stages are {', '.join(known)}")
     _check_distances(config, faces)
     test_hashes, validation_hashes = (set(faces.split(split)["pixel_hash"]) for split in ("test", "validation"))
-    for weights in dict.fromkeys(config.for_stage(name).weights for name in known):
-        check_unseen(weights, test_hashes, validation_hashes)
     check_teachers(config, faces.taxonomy)
-    check_teachers_unseen(config.data.teachers, test_hashes, validation_hashes)
-    check_searched(config.searched, test_hashes)
+    weights = [config.for_stage(name).weights for name in known]
+    leakage.check_unseen(origins(weights, config.data.teachers), test_hashes, validation_hashes)
+    searched = {stage: Path(best).with_name(run_folder.SPLITS) for stage, best in config.searched.items()}
+    leakage.note_searched(searched, test_hashes)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or run_folder.default_name(config, dataset, results)
     if faces.synthetic and SYNTHETIC not in name:

@@ -1,9 +1,9 @@
-"""First weights from another training: find them, see that they have not seen the test faces, copy the backbone."""
+"""First weights from another training: find them, and the faces that they saw; copy the backbone."""
 
 import csv
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,91 +112,16 @@ def _cpu_seconds(history: Path) -> float:
         return 0.0
 
 
-def check_unseen(weights: str, test_hashes: set[str], validation_hashes: Collection[str] = ()) -> None:
-    """Refuse weights of a run that trained on, or chose by, faces that would judge this one.
-
-    That it trained on faces which this run chooses by is only said, in a note of the report.
+def origins(weights: Iterable[str], teachers: Iterable[str] = ()) -> dict[str, Path]:
+    """The splits.csv of each training that another builds on, by the flag that named it.
 
     Args:
-        weights: A .keras file; in a run folder, its splits.csv says which faces it saw.
-        test_hashes: Pixel hashes of this run's test faces.
-        validation_hashes: Of its validation faces.
-
-    Raises:
-        UserError: It saw test faces.
-    """
-    if weights in NAMED:
-        return
-    splits = Path(weights).parent.parent.parent / SPLITS
-    _check_unseen(splits, f"--weights {weights}", test_hashes, validation_hashes)
-
-
-def check_teachers_unseen(
-    teachers: Sequence[str], test_hashes: set[str], validation_hashes: Collection[str] = ()
-) -> None:
-    """Refuse a teacher that trained on, or chose by, faces that would judge this run; else as `check_unseen`.
-
-    Args:
+        weights: `none`, names of `PRETRAINED` or .keras files.
         teachers: Run folders.
-        test_hashes: Pixel hashes of this run's test faces.
-        validation_hashes: Of its validation faces.
-
-    Raises:
-        UserError: One of them saw test faces.
     """
-    for teacher in teachers:
-        _check_unseen(Path(teacher) / SPLITS, f"--teacher {Path(teacher).name}", test_hashes, validation_hashes)
-
-
-def _check_unseen(splits: Path, given: str, test_hashes: set[str], validation_hashes: Collection[str]) -> None:
-    """Refuse a run, whose splits.csv is named, if it saw test faces; warn if it trained on validation faces."""
-    if not splits.is_file():
-        log.warning("%s: what it was trained on is not recorded; if it saw test faces, the scores mean nothing.", given)
-        return
-    import pandas as pd  # here: the command line imports this module before the arguments are valid
-
-    table = pd.read_csv(splits, dtype=str, keep_default_na=False)
-    seen = set(table.loc[table["split"] != "test", "pixel_hash"]) & test_hashes
-    if seen:
-        raise UserError(
-            f"{given}: {len(seen)} test faces of this run stand in the train or validation split of "
-            f"{splits.parent.name}; start from a run with the same splits"
-        )
-    known = set(table.loc[table["split"] == "train", "pixel_hash"]) & set(validation_hashes)
-    if known:
-        log.warning(
-            "%s: it was trained on %d of this run's %d validation faces. Validation scores come out too high, and "
-            "epoch and temperature are chosen by them; another seed, or other emotions, cut other faces.",
-            given,
-            len(known),
-            len(set(validation_hashes)),
-        )
-
-
-def check_searched(searched: Mapping[str, str], test_hashes: set[str]) -> None:
-    """Say loudly where hyperparameters were chosen on faces that judge this run.
-
-    Args:
-        searched: Stage -> best.json of the search; the splits.csv beside it says which faces the search saw.
-        test_hashes: Pixel hashes of this run's test faces.
-    """
-    import pandas as pd  # here: the command line imports this module before the arguments are valid
-
-    for stage, best in searched.items():
-        splits = Path(best).parent / SPLITS
-        if not splits.is_file():
-            log.warning("Which faces the hyperparameters of %s (%s) were chosen on is not recorded.", stage, best)
-            continue
-        table = pd.read_csv(splits, dtype=str, keep_default_na=False)
-        seen = set(table.loc[table["split"] != "test", "pixel_hash"]) & test_hashes
-        if seen:
-            log.warning(
-                "The hyperparameters of %s were searched on %d faces of this run's test split (study %s): its scores "
-                "are optimistic; search and train with the same --seed and splits.",
-                stage,
-                len(seen),
-                splits.parent.name,
-            )
+    runs = {f"--weights {file}": Path(file).parent.parent.parent for file in weights if file not in NAMED}
+    runs |= {f"--teacher {Path(folder).name}": Path(folder) for folder in teachers}
+    return {given: folder / SPLITS for given, folder in runs.items()}
 
 
 def with_fresh_head(trained: "keras.Model", fresh: "keras.Model", *, source: str) -> "keras.Model":

@@ -15,6 +15,7 @@ from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, stage_priors
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.data.faces import Faces, decode
+from fer_hierarchy.hierarchy.data.leakage import without_seen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT
@@ -51,15 +52,9 @@ class TunedComposition:
         """
         if self.flat is None:
             return faces
-        splits = pd.read_csv(self.flat / run_folder.SPLITS, dtype=str, keep_default_na=False)
-        seen = faces.manifest["pixel_hash"].isin(splits.loc[splits["split"] != "test", "pixel_hash"])
-        if seen.all():
-            raise UserError(f"the flat run {self.flat.name} has trained on every one of these faces; name other data")
-        if seen.any():
-            log.warning(
-                "%d faces that the flat run %s trained on or chose by were left out.", seen.sum(), self.flat.name
-            )
-        return dataclasses.replace(faces, manifest=faces.manifest[~seen])
+        splits = self.flat / run_folder.SPLITS
+        rows = without_seen(faces.manifest, splits, run=f"the flat run {self.flat.name}")
+        return dataclasses.replace(faces, manifest=rows)
 
     def answer(
         self, said: Predictions, faces: Faces, stage_type: type[Stage], counts: Mapping[str, int], source: Path

@@ -11,6 +11,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest, resolve_data
+from fer_hierarchy.hierarchy.data.leakage import seen_hashes
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import stratified
@@ -202,10 +203,9 @@ def _absolute(file: str) -> str:
 
 
 def _note_seen(rows: pd.DataFrame, folder: Path) -> None:
-    """Say which pictures the run has learnt from: what it answers there says nothing of other faces."""
-    splits = run_results.read_splits(folder)
-    learnt = set(splits.loc[splits["split"] != "test", "pixel_hash"])
-    for name in rows.loc[rows["pixel_hash"].isin(learnt), "id"]:
+    """Warn of pictures that the run was trained on: its predictions there prove nothing about other faces."""
+    seen = seen_hashes(folder / run_folder.SPLITS)
+    for name in rows.loc[rows["pixel_hash"].isin(seen), "id"]:
         log.warning("The run trained on %s or chose by it.", name)
 
 

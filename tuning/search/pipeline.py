@@ -15,13 +15,14 @@ from filelock import FileLock, Timeout
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
+from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.paths import COMMAND
 from fer_hierarchy.hierarchy.progress import Progress, announce
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import split_table
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
-from fer_hierarchy.hierarchy.training.transfer import check_unseen
+from fer_hierarchy.hierarchy.training.transfer import origins
 from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, mend
 from fer_hierarchy.tuning.report.study_report import write_study_report
 from fer_hierarchy.tuning.search.budget import Budget, BudgetSpentError
@@ -191,7 +192,7 @@ def _plan(
     faces, soft_labels = read[config.learns_votes], config.for_stage(stage).soft_labels
     if stage not in (known := faces.taxonomy.stages(config.mode)):
         raise UserError(f"--stage {stage}: this data has no such stage; its stages are {', '.join(known)}")
-    check_unseen(config.for_stage(stage).weights, set(faces.split("test")["pixel_hash"]))
+    check_unseen(origins([config.for_stage(stage).weights]), set(faces.split("test")["pixel_hash"]))
     view = StudyFaces(faces, config, stage=stage, fraction=search.fraction, soft_labels=soft_labels)
     train, validation = view.of_size(config.data.image_size)
     data = {

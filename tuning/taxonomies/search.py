@@ -12,13 +12,14 @@ from typing import Any
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
+from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.progress import clock
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import check_same_faces, split_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
-from fer_hierarchy.hierarchy.training.transfer import check_unseen
+from fer_hierarchy.hierarchy.training.transfer import origins
 from fer_hierarchy.tuning.search.pipeline import locked, resume_hint
 from fer_hierarchy.tuning.search.study import BEST, STUDY, TRIALS
 from fer_hierarchy.tuning.search.study_faces import split_fingerprint
@@ -157,7 +158,7 @@ def _settled(
     if faces.taxonomy.emotions != flat.emotions:
         kinds = ", ".join(faces.taxonomy.emotions)
         raise UserError(f"{flat.folder.name} tells {', '.join(flat.emotions)}, but the data {kinds}; use the same")
-    check_unseen(config.stage.weights, set(faces.split("test")["pixel_hash"]))
+    check_unseen(origins([config.stage.weights]), set(faces.split("test")["pixel_hash"]))
     _check_origin(config, faces, flat)
     if fraction < 1:
         log.warning("Trained on %.3g %% of the train faces.", 100 * fraction)

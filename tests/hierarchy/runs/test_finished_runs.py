@@ -11,6 +11,7 @@ import pytest
 
 from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
 from fer_hierarchy.hierarchy.data.faces import StageFaces, read_faces
+from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.listing import flags_of
 from fer_hierarchy.hierarchy.publishing.publish import portable_command
@@ -18,7 +19,7 @@ from fer_hierarchy.hierarchy.runs.run_folder import read_config
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.hierarchy.training.distillation import SoftTargets, check_teachers, teacher_targets
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage, load_model
-from fer_hierarchy.hierarchy.training.transfer import check_teachers_unseen, resolve_teachers
+from fer_hierarchy.hierarchy.training.transfer import origins, resolve_teachers
 from tests.conftest import QUICK, run_program
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -121,9 +122,9 @@ def test_teachers_that_cannot_teach_are_refused(results, fer_folder, tmp_path):
     config = apply_flags(RunConfig(framework="keras"), {**flags, "teacher": str(results / "teacher")})
     faces = read_faces(config)
     check_teachers(config, faces.taxonomy)
-    check_teachers_unseen(config.data.teachers, set(faces.split("test")["pixel_hash"]))
+    check_unseen(origins([], config.data.teachers), set(faces.split("test")["pixel_hash"]))
     with pytest.raises(UserError, match=r"--teacher teacher: \d+ test faces of this run stand in the train"):
-        check_teachers_unseen(config.data.teachers, set(faces.split("train")["pixel_hash"]))
+        check_unseen(origins([], config.data.teachers), set(faces.split("train")["pixel_hash"]))
     with pytest.raises(UserError, match="it does not know contempt; leave that out with --exclude"):
         check_teachers(config, TAXONOMIES["valence"])
     with pytest.raises(UserError, match="it is of keras; needed pytorch"):
