@@ -51,8 +51,12 @@ def test_the_wheel_holds_every_module_and_file_of_the_packages_and_nothing_else(
         for name in PACKAGES
         for path in (CHECKOUT / name).rglob("*.py")
     }
-    files = {"hierarchy/data/audit/pixels/published.json", "hierarchy/reports/page.html", "tuning/cluster/slurm.sh"}
-    files |= {"py.typed", *(f"weights/flat/{name}" for name in ("config.json", "export/flat.tflite", "splits.csv"))}
+    files = {"hierarchy/data/audit/pixels/published.json", "hierarchy/reports/page.html", "hierarchy/reports/page.md"}
+    files |= {
+        "tuning/cluster/slurm.sh",
+        "py.typed",
+        *(f"weights/flat/{name}" for name in ("config.json", "export/flat.tflite", "splits.csv")),
+    }
     assert held >= modules | {f"fer_hierarchy/{name}" for name in files}
     assert {name.partition("/")[0].partition("-")[0] for name in held} == {"fer_hierarchy"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in held)

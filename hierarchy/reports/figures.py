@@ -1,10 +1,16 @@
-"""Tables to matplotlib axes: each plot draws on the `ax` it is given; `drawing` opens and saves a file."""
+"""Tables to matplotlib axes: each plot draws on the `ax` it is given; `drawing` opens and saves a file.
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+The record of a report extends `Drawings`: `record.draw(...)` draws one plot and returns the block of the page,
+`record.drawing(...)` yields a grid of axes, `record.figure(name)` is the path of the file.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, N
 
 from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.reports.page import Image
 
 DPI = 150
 
@@ -73,8 +80,10 @@ def drawing(
 ) -> Iterator[np.ndarray]:
     """Yield a grid of axes to draw on; save it as PNG when the block ends without an error.
 
+    Axes on which nothing was drawn are hidden.
+
     Args:
-        path: The PNG file, written whole or not at all.
+        path: The PNG file, written whole or not at all; its folder is made.
         title: Stands above the axes; a synthetic figure says so there.
         synthetic: Whether the faces behind the numbers were drawn by the program.
         width: Inches.
@@ -93,11 +102,56 @@ def drawing(
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, width_ratios=shares)
         yield axes
+        for ax in axes.flat:
+            if not ax.has_data():
+                ax.axis("off")
         text = f"{title} (synthetic)" if synthetic else title
         # About twelve and a half letters of this size stand on an inch.
         figure.suptitle(fill(text, int(12.5 * width)), x=0.015, ha="left", fontsize=10.5, fontweight="bold")
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=DPI)
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """The figures of one report.
+
+    Attributes:
+        folder: The report's; figures lie in `figures` below it.
+        synthetic: Whether the program drew the faces.
+    """
+
+    folder: Path
+    synthetic: bool
+
+    def figure(self, name: str) -> Path:
+        """The path of a figure."""
+        return self.folder / "figures" / f"{name}.png"
+
+    def drawing(
+        self, name: str, title: str, width: float, height: float, **grid: Any
+    ) -> AbstractContextManager[np.ndarray]:
+        """`drawing` of a grid of axes into a figure of this report."""
+        path = self.figure(name)
+        return drawing(path, title=title, synthetic=self.synthetic, width=width, height=height, **grid)
+
+    def draw(
+        self, name: str, plot: Callable[[Axes], object], *, title: str, alt: str, width: float, height: float
+    ) -> Image:
+        """Draw a figure of one plot.
+
+        Args:
+            name: Of the file, without suffix.
+            plot: Draws on the axes that it is given.
+            title: Stands above.
+            alt: What the figure shows, for those who cannot see it.
+            width: Inches.
+            height: Inches.
+        """
+        with self.drawing(name, title, width, height) as axes:
+            plot(axes[0, 0])
+        return Image(self.figure(name), alt, width)
 
 
 def emotion_colour(name: str) -> str:

@@ -1,14 +1,26 @@
-"""A report as plain blocks, written twice: as GitHub-flavoured Markdown and as one self-contained HTML file."""
+"""A report as plain blocks, written twice: as GitHub-flavoured Markdown and as one self-contained HTML file.
+
+`report` makes the page of any report: it names synthetic faces in the title and in a banner, and leaves out sections
+without blocks. `Table.of` makes a table from records, a heading beside its key and its format; `facts` makes one of
+names and values; `how_to_repeat` is the last section. An `Image` is a block by itself. Records of reports extend
+`figures.Drawings`, whose `draw` returns that block.
+"""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, Union
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.wording import plain
+
+SYNTHETIC = (
+    "SYNTHETIC FACES: every face behind these numbers was drawn by the program. "
+    "They show that it works; they say nothing about real people."
+)
 
 
 @dataclass(frozen=True)
@@ -16,11 +28,6 @@ class Text:
     """A paragraph."""
 
     text: str
-    kind: ClassVar[str] = "text"
-
-    def markdown(self) -> str:
-        """The block as Markdown."""
-        return _escape(self.text)
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,6 @@ class Warn:
     """A paragraph that a reader of the numbers must not miss."""
 
     text: str
-    kind: ClassVar[str] = "warn"
-
-    def markdown(self) -> str:
-        """The block as Markdown."""
-        return f"> **{_escape(self.text)}**"
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,6 @@ class Items:
     """A bulleted list."""
 
     items: Sequence[str]
-    kind: ClassVar[str] = "items"
-
-    def markdown(self) -> str:
-        """The block as Markdown."""
-        return "\n".join(f"- {_escape(item)}" for item in self.items)
 
 
 @dataclass(frozen=True)
@@ -52,14 +49,6 @@ class Code:
     """Text to copy into a terminal."""
 
     text: str
-    kind: ClassVar[str] = "code"
-
-    def markdown(self) -> str:
-        """The block as Markdown, in a fence that the text itself cannot close."""
-        fence = "```"
-        while fence in self.text:
-            fence += "`"
-        return f"{fence}\n{self.text}\n{fence}"
 
 
 @dataclass(frozen=True)
@@ -73,15 +62,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Headline numbers in a row; in Markdown the summary and the tables say the same."""
+    """Headline numbers in a row; in Markdown a table of one row."""
 
     tiles: Sequence[Tile]
-    kind: ClassVar[str] = "tiles"
-
-    def markdown(self) -> str:
-        """The block as a Markdown table of one row."""
-        cells = tuple(f"{tile.value} ({tile.detail})" if tile.detail else tile.value for tile in self.tiles)
-        return Table(tuple(tile.label for tile in self.tiles), (cells,)).markdown()
 
 
 @dataclass(frozen=True)
@@ -101,16 +84,28 @@ class Table:
     caption: str = ""
     strong: Sequence[int] = ()
     words: Sequence[int] = (0,)
-    kind: ClassVar[str] = "table"
 
-    def markdown(self) -> str:
-        """The block as a GitHub-flavoured table."""
-        rule = ["---" if i in self.words else "---:" for i in range(len(self.columns))]
-        lines = [_line(map(_cell, self.columns)), _line(rule)]
-        for number, row in enumerate(self.rows):
-            cells = [_cell(cell) for cell in row]
-            lines.append(_line(f"**{cell}**" if number in self.strong and cell else cell for cell in cells))
-        return "\n".join([f"*{_escape(self.caption)}*\n"] * bool(self.caption) + lines)
+    @classmethod
+    def of(cls, records: Iterable[Any], columns: Mapping[str, Callable[[Any], str] | tuple], **details: Any) -> "Table":
+        """A table with a row for each record.
+
+        Args:
+            records: Anything that `columns` can read.
+            columns: Heading -> a function of a record, or `(key, format)`, for `format(record.get(key))`.
+            **details: Further attributes of the table.
+        """
+        cells = [how if callable(how) else _reader(*how) for how in columns.values()]
+        return cls(tuple(columns), [tuple(cell(record) for cell in cells) for record in records], **details)
+
+
+def _reader(key: str, form: Callable[[Any], str]) -> Callable[[Mapping], str]:
+    return lambda record: form(record.get(key))
+
+
+def facts(values: Mapping[str, Any] | Iterable[tuple[str, Any]], heading: str = "Fact", caption: str = "") -> Table:
+    """A table of names and values, as `wording.plain` writes them."""
+    pairs = values.items() if isinstance(values, Mapping) else values
+    return Table((heading, "Value"), [(name, plain(value)) for name, value in pairs], caption, words=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -133,12 +128,6 @@ class Images:
     """Figures side by side where there is room."""
 
     images: Sequence[Image]
-    kind: ClassVar[str] = "images"
-
-    def markdown(self, folder: Path) -> str:
-        """The block as Markdown with links relative to `folder`."""
-        links = (f"![{_escape(i.alt)}]({i.path.relative_to(folder).as_posix()})" for i in self.images)
-        return "\n\n".join(links)
 
 
 @dataclass(frozen=True)
@@ -156,11 +145,6 @@ class Gallery:
 
     faces: Sequence[Face]
     sheet: Image
-    kind: ClassVar[str] = "gallery"
-
-    def markdown(self, folder: Path) -> str:
-        """The sheet as a Markdown image."""
-        return Images((self.sheet,)).markdown(folder)
 
 
 @dataclass(frozen=True)
@@ -168,14 +152,9 @@ class Beside:
     """Blocks that stand side by side where there is room, and one below the other where there is not."""
 
     blocks: Sequence["Block"]
-    kind: ClassVar[str] = "beside"
-
-    def markdown(self, folder: Path) -> str:
-        """The blocks one below the other."""
-        return "\n\n".join(_block_markdown(block, folder) for block in self.blocks)
 
 
-Block = Text | Warn | Items | Code | Tiles | Table | Images | Gallery | Beside
+Block = Union[Text, Warn, Items, Code, Tiles, Table, Image, Images, Gallery, Beside]  # noqa: UP007
 
 
 @dataclass(frozen=True)
@@ -202,41 +181,60 @@ class Page:
     sections: Sequence[Section]
 
 
+def report(title: str, subtitle: str, sections: Iterable[Section], *, synthetic: bool) -> Page:
+    """The page of a report.
+
+    Args:
+        title: Of the page; where the faces are synthetic and it does not name them so, a word is added.
+        subtitle: One line below it.
+        sections: Those without blocks are left out.
+        synthetic: Whether the program drew the faces; then the page has a banner.
+    """
+    shown = [section for section in sections if section.blocks]
+    return Page(titled(title, synthetic=synthetic), subtitle, SYNTHETIC if synthetic else "", shown)
+
+
+def titled(name: str, *, synthetic: bool) -> str:
+    """A report's title, which says that the faces are synthetic where the name does not."""
+    return f"Synthetic: {name}" if synthetic and "synthetic" not in name.lower() else name
+
+
+def how_to_repeat(*blocks: Block | str, hint: str = "The command below, in the project's folder.") -> Section:
+    """The section on how a report was made; texts are commands."""
+    return Section("How to repeat this", hint, [Code(block) if isinstance(block, str) else block for block in blocks])
+
+
 def write_page(page: Page, folder: Path) -> None:
     """Write report.md and report.html into `folder`, where the page's figures already are."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["inline"] = lambda image: _data_uri(image.path.read_bytes())
-    environment.filters["png"] = _data_uri
-    texts = {
-        "report.md": to_markdown(page, folder),
-        "report.html": environment.get_template("page.html").render(page=page),
-    }
-    for name, text in texts.items():
+    html = _templates(folder).get_template("page.html").render(page=page)
+    for name, text in (("report.md", to_markdown(page, folder)), ("report.html", html)):
         with atomic_write(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
 def to_markdown(page: Page, folder: Path) -> str:
     """The page as GitHub-flavoured Markdown; figures are linked relative to `folder`."""
-    parts = [f"# {_escape(page.title)}", _escape(page.subtitle)]
-    if page.banner:
-        parts.insert(1, Warn(page.banner).markdown())
-    for section in page.sections:
-        parts.append(f"## {_escape(section.title)}")
-        if section.hint:
-            parts.append(f"*{_escape(section.hint)}*")
-        parts.extend(_block_markdown(block, folder) for block in section.blocks)
-    return "\n\n".join(parts) + "\n"
+    return _templates(folder).get_template("page.md").render(page=page).rstrip() + "\n"
 
 
-def _block_markdown(block: Block, folder: Path) -> str:
-    return block.markdown(folder) if isinstance(block, Images | Gallery | Beside) else block.markdown()
+def _templates(folder: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(),  # .html, not .md
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "kind": lambda block: type(block).__name__,
+        "inline": lambda image: _data_uri(image.path.read_bytes()),
+        "png": _data_uri,
+        "image": lambda image: f"![{_escape(image.alt)}]({image.path.relative_to(folder).as_posix()})",
+        "md": _escape,
+        "cell": lambda text: _escape(text).replace("|", "\\|"),
+        "fence": _fence,
+    }
+    return environment
 
 
 def _data_uri(png: bytes) -> str:
@@ -250,9 +248,9 @@ def _escape(text: str) -> str:
     return " ".join(text.split())
 
 
-def _cell(text: str) -> str:
-    return _escape(text).replace("|", "\\|")
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _fence(text: str) -> str:
+    """Back-quotes that the text itself cannot close."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return fence

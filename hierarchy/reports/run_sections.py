@@ -12,6 +12,7 @@ from PIL import Image as Picture
 from fer_hierarchy.hierarchy.config import SHARED
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
     Beside,
     Block,
     Code,
@@ -27,6 +28,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tile,
     Tiles,
     Warn,
+    titled,
 )
 from fer_hierarchy.hierarchy.reports.tuned_section import tuned_section
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, TRUNK
@@ -46,11 +48,6 @@ from fer_hierarchy.hierarchy.wording import (
     span,
     whole,
     with_span,
-)
-
-SYNTHETIC = (
-    "SYNTHETIC FACES: every face behind these numbers was drawn by the program. "
-    "They show that it works; they say nothing about real people."
 )
 
 GALLERY_FACES = 24
@@ -148,11 +145,6 @@ def run_page(record: RunRecord, faces: Callable[[Sequence[str]], np.ndarray] | N
         banner=SYNTHETIC if metrics.get("synthetic") else "",
         sections=[section for section in sections if section.blocks],
     )
-
-
-def titled(name: str, *, synthetic: bool) -> str:
-    """A report's title, which says that the faces are synthetic where the name does not."""
-    return f"Synthetic: {name}" if synthetic and "synthetic" not in name.lower() else name
 
 
 def _summary(record: RunRecord) -> Section:
