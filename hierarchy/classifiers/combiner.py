@@ -1,8 +1,8 @@
-"""Combiner: how loudly each stage of a hierarchy, and a flat model beside it, speaks in the composed answer.
+"""Combiner: how much each stage of a hierarchy, and a flat model beside it, counts in the composed prediction.
 
 A stage is softened or sharpened by a temperature on top of its calibration (Guo et al., 2017) and divided by a power
 of its train prior (Menon et al., 2021); then the stages are multiplied along the path as always. The product may be
-blended with a flat model's answer as a weighted geometric mean, the logarithmic opinion pool of Genest and Zidek,
+blended with a flat model's probabilities as a weighted geometric mean, the logarithmic pool of Genest and Zidek,
 "Combining probability distributions", Statistical Science 1, 1986.
 """
 
@@ -26,7 +26,7 @@ _LEAST = 5e-7
 
 @dataclass(frozen=True, kw_only=True)
 class StageLogs:
-    """Logarithms of what the stages, and perhaps a flat model, say of the same n faces; faces run along the last axis.
+    """Logarithms of the probabilities of all stages, and perhaps a flat model; the n faces run along the last axis.
 
     Attributes:
         stages: Stage -> (classes, n) float64; the gate and every specialist.
@@ -34,7 +34,7 @@ class StageLogs:
         gate: Name of the gate.
         group_index: (emotions,) index of each emotion's group.
         members: Specialist -> places of its emotions among all.
-        flat: (emotions, n) float64, None where no flat model is asked.
+        flat: (emotions, n) float64, None without a flat model.
     """
 
     stages: Mapping[str, np.ndarray]
@@ -64,7 +64,7 @@ def stage_logs(
     priors: Mapping[str, ArrayLike],
     flat: ArrayLike | None = None,
 ) -> StageLogs:
-    """Check probabilities and bring them into the form that is recomposed.
+    """Check probabilities and bring them into the form that a combiner mixes.
 
     Args:
         gate: (n, groups) P(group|x).
@@ -87,7 +87,7 @@ def stage_logs(
         gate=taxonomy.gate,
         group_index=np.array(taxonomy.group_index),
         members=members,
-        flat=None if flat is None else _flat_logs(flat, len(gate), len(emotions)),
+        flat=None if flat is None else _logs(_same_faces(flat, len(gate), len(emotions))),
     )
 
 
@@ -107,9 +107,9 @@ def stage_priors(counts: Mapping[str, float], taxonomy: Taxonomy) -> dict[str, n
     empty = next((e for e in taxonomy.emotions if not counts.get(e)), None)
     if empty:
         raise UserError(f"train prior: got no train row of {empty!r}; every emotion needs one")
-    held = {taxonomy.gate: [sum(counts[e] for e in taxonomy.members(g)) for g in taxonomy.group_names]}
-    held |= {group: [counts[e] for e in taxonomy.members(group)] for group in taxonomy.specialists}
-    return {stage: np.array(row, dtype=np.float64) / sum(row) for stage, row in held.items()}
+    rows = {taxonomy.gate: [sum(counts[e] for e in taxonomy.members(g)) for g in taxonomy.group_names]}
+    rows |= {group: [counts[e] for e in taxonomy.members(group)] for group in taxonomy.specialists}
+    return {stage: np.array(row, dtype=np.float64) / sum(row) for stage, row in rows.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +117,11 @@ class Combiner:
     """Temperatures, prior strengths and the share of a flat model; what is not named is neutral.
 
     Attributes:
-        temperatures: Stage -> T above 0 of softmax(log p / T); above 1 lets the stage speak more softly.
+        temperatures: Stage -> T above 0 of softmax(log p / T); above 1 makes the stage less sure of itself.
         prior_strengths: Stage -> tau; the stage's probabilities are divided by its train prior to the power of tau.
             Above 0 lifts the rare classes of the stage, below 0 the common ones.
         blend: w in [0, 1] of composed^(1 - w) * flat^w.
-        flat_temperature: T of the flat model's answer before it is blended.
+        flat_temperature: T of the flat model before it is blended.
         flat: Name or folder of the flat run; needed where `blend` is above 0.
     """
 
@@ -157,7 +157,7 @@ class Combiner:
         priors: Mapping[str, ArrayLike],
         flat: ArrayLike | None = None,
     ) -> np.ndarray:
-        """The answer over all emotions; with neutral values exactly the soft composition.
+        """The probabilities of all emotions; with neutral values exactly the soft composition.
 
         Args:
             gate: As for `stage_logs`.
@@ -176,19 +176,19 @@ class Combiner:
         if self.neutral:
             return HierarchicalClassifier(taxonomy).compose(gate, specialists)
         if self.blend and flat is None:
-            raise UserError(f"recomposition: blend {self.blend:g} needs the answer of the flat run {self.flat}")
+            raise UserError(f"recomposition: blend {self.blend:g} needs the predictions of the flat run {self.flat}")
         logs = stage_logs(gate, specialists, taxonomy, priors, flat if self.blend else None)
         return np.ascontiguousarray(softmax(self.mix(logs), axis=0).T)
 
     def mix(self, logs: StageLogs) -> np.ndarray:
-        """(emotions, n) logarithms of the answer, short of a constant for each face."""
-        heard = {
+        """(emotions, n) logarithms of the probabilities, short of a constant for each face."""
+        scaled = {
             name: table / self.temperatures.get(name, 1.0) - self.prior_strengths.get(name, 0.0) * logs.log_priors[name]
             for name, table in logs.stages.items()
         }
-        mixed = heard[logs.gate][logs.group_index]
+        mixed = scaled[logs.gate][logs.group_index]
         for group, places in logs.members.items():
-            mixed[places] += log_probabilities(heard[group])
+            mixed[places] += log_probabilities(scaled[group])
         if not self.blend:
             return mixed
         return (1 - self.blend) * mixed + (self.blend / self.flat_temperature) * logs.flat
@@ -243,11 +243,11 @@ def log_probabilities(mixed: np.ndarray) -> np.ndarray:
     return log_softmax(mixed, axis=0)
 
 
-def _flat_logs(flat: ArrayLike, faces: int, emotions: int) -> np.ndarray:
-    table = as_probabilities(flat, emotions, "probabilities of the flat answer")
+def _same_faces(flat: ArrayLike, faces: int, emotions: int) -> np.ndarray:
+    table = as_probabilities(flat, emotions, "probabilities of the flat model")
     if len(table) != faces:
-        raise UserError(f"flat answer: got {len(table)} faces; the stages have {faces}")
-    return _logs(table)
+        raise UserError(f"flat model: got {len(table)} faces; the stages have {faces}")
+    return table
 
 
 def _logs(table: np.ndarray) -> np.ndarray:

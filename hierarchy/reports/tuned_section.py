@@ -1,34 +1,46 @@
-"""What an evaluation's report says of a tuned composition: the difference from the headline, and the values."""
+"""What a report shows of a tuned composition: its difference from the composition it replaces, and its values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from fer_hierarchy.hierarchy.reports.page import Section, Table, Text
+from fer_hierarchy.hierarchy.reports.page import Block, Section, Table, Text
 from fer_hierarchy.hierarchy.wording import ANSWERS, chance, decimals, points, signed, whole
 
-_ANSWER = "tuned"
+_TUNED = "tuned"
 _MEASURES = {"top1": "top-1 accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 _ALPHA = 0.05
 
 
 def tuned_section(metrics: Mapping) -> Section:
-    """The section; without blocks where nothing tuned was judged.
+    """The section of an evaluation's report; without blocks where no tuned composition was evaluated.
 
     Args:
         metrics: A run's metrics.json.
     """
-    pair, facts = (metrics.get("paired") or {}).get(_ANSWER), metrics.get("composition")
+    pair, facts = (metrics.get("paired") or {}).get(_TUNED), metrics.get("composition")
     if not pair or not facts:
         return Section("Tuned composition", "", [])
+    before, after = metrics["answers"][pair["against"]], metrics["answers"][_TUNED]
     return Section(
         "Tuned composition",
-        f"The values come from the search {facts['study']}, which looked at validation faces only. They are judged "
+        f"The values come from the search {facts['study']}, which used validation faces only. They are evaluated "
         f"here on faces that it never saw, beside the {ANSWERS[pair['against']]}, which stays the headline.",
-        [_differences(metrics, pair), Text(_words(pair)), _values(facts["recomposition"])],
+        tuned_blocks(before, after, pair, [facts["recomposition"]]),
     )
 
 
-def _differences(metrics: Mapping, pair: Mapping) -> Table:
-    before, after = metrics["answers"][pair["against"]], metrics["answers"][_ANSWER]
+def tuned_blocks(before: Mapping, after: Mapping, pair: Mapping, values: Sequence[Mapping]) -> list[Block]:
+    """Differences in every measure, what they mean, and the values.
+
+    Args:
+        before: `top1`, `balanced_accuracy` and `macro_f1` of the composition that is replaced.
+        after: The same of the tuned one, and `n`.
+        pair: `against` (a key of `ANSWERS`), `differences` and `mcnemar` of the two on the same faces.
+        values: The chosen values as best.json holds them; behind them those that were chosen on fewer faces.
+    """
+    return [_differences(before, after, pair), Text(_words(pair)), _values(values)]
+
+
+def _differences(before: Mapping, after: Mapping, pair: Mapping) -> Table:
     rows = [
         (
             title[0].upper() + title[1:],
@@ -40,7 +52,7 @@ def _differences(metrics: Mapping, pair: Mapping) -> Table:
         for name, title in _MEASURES.items()
     ]
     columns = ("Measure", f"{ANSWERS[pair['against']].capitalize()} %", "Tuned %", "Difference", "95 % interval")
-    return Table(columns, rows, caption=f"n = {after['n']:,}; both answers to the same faces, differences in points")
+    return Table(columns, rows, caption=f"n = {after['n']:,}; both on the same faces, differences in points")
 
 
 def _words(pair: Mapping) -> str:
@@ -59,11 +71,21 @@ def _words(pair: Mapping) -> str:
     )
 
 
-def _values(made: Mapping) -> Table:
-    strengths = made["prior_strengths"]
-    stages = list(dict.fromkeys((*made["temperatures"], *strengths)))
-    rows = [(s, decimals(made["temperatures"].get(s, 1.0)), decimals(strengths.get(s, 0.0)), "") for s in stages]
-    if made["blend"]:
-        rows.append((f"flat: {made['flat']}", decimals(made["flat_temperature"]), "", decimals(made["blend"])))
-    columns = ("Stage", "Temperature", "Prior strength", "Share in the blend")
-    return Table(columns, rows, caption="The values; temperature 1, strength 0 and no blend change nothing")
+def _values(values: Sequence[Mapping]) -> Table:
+    temperatures, strengths = ([one[kind] for one in values] for kind in ("temperatures", "prior_strengths"))
+    stages = dict.fromkeys(stage for held in (*temperatures, *strengths) for stage in held)
+    rows = [
+        (s, _cell([held.get(s, 1.0) for held in temperatures]), _cell([held.get(s, 0.0) for held in strengths]), "")
+        for s in stages
+    ]
+    if flat := next((one["flat"] for one in values if one["blend"]), None):
+        temperature, share = (_cell([one[key] for one in values]) for key in ("flat_temperature", "blend"))
+        rows.append((f"flat: {flat}", temperature, "", share))
+    caption = "The values; temperature 1, strength 0 and no blend change nothing"
+    caption += "; in brackets those that were chosen without each fold" * (len(values) > 1)
+    return Table(("Stage", "Temperature", "Prior strength", "Share in the blend"), rows, caption=caption)
+
+
+def _cell(values: Sequence[float]) -> str:
+    chosen, *others = values
+    return decimals(chosen) + (f" ({decimals(min(others))} to {decimals(max(others))})" if others else "")

@@ -370,7 +370,7 @@ def evaluate_run(
         said = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
         counts = trained["data"]["counts"]["train"]
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
-        further = {"tuned": tuned.answer(said, faces, stage_type, counts, source)} if tuned else {}
+        further = {"tuned": tuned.predict(said, faces, stage_type, counts, source)} if tuned else {}
         record = {
             **_facts(config, faces, command, mode="evaluation"),
             **score_predictions(said, prior / prior.sum(), evaluation, seed=config.seed, further=further),

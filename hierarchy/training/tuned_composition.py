@@ -1,8 +1,7 @@
-"""A tuned composition as a search left it in best.json, ready to answer beside the soft one."""
+"""A tuned composition as a search left it in best.json, ready to predict beside the soft one."""
 
 import dataclasses
 import hashlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,12 @@ from fer_hierarchy.hierarchy.data.faces import Faces, decode
 from fer_hierarchy.hierarchy.data.leakage import without_seen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 
-VALIDATION = "predictions_validation.csv"
 KIND = "composition"
 FORMAT = 1
 _PICTURES = ("image_size", "channels", "align")
-
-log = logging.getLogger("hierarchy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +31,13 @@ class TunedComposition:
 
     Attributes:
         study: Name of the search.
-        recomposition: The values.
-        facts: What the search says of them: objective, score, cross-validation.
+        combiner: The values.
+        facts: What best.json holds of them: objective, score, cross-validation.
         flat: Folder of the flat run, None where nothing is blended.
     """
 
     study: str
-    recomposition: Combiner
+    combiner: Combiner
     facts: Mapping[str, Any]
     flat: Path | None
 
@@ -56,13 +53,13 @@ class TunedComposition:
         rows = without_seen(faces.manifest, splits, run=f"the flat run {self.flat.name}")
         return dataclasses.replace(faces, manifest=rows)
 
-    def answer(
-        self, said: Predictions, faces: Faces, stage_type: type[Stage], counts: Mapping[str, int], source: Path
+    def predict(
+        self, stages: Predictions, faces: Faces, stage_type: type[Stage], counts: Mapping[str, int], source: Path
     ) -> np.ndarray:
-        """The tuned answer to the faces that the stages were asked about.
+        """The tuned predictions of faces that the stages have predicted.
 
         Args:
-            said: What the stages say.
+            stages: Predictions of the stages.
             faces: The faces as the stages see them.
             stage_type: What the flat run's network is loaded as.
             counts: Emotion -> train rows of the run.
@@ -72,52 +69,48 @@ class TunedComposition:
             (n, emotions) float64.
 
         Raises:
-            UserError: The values do not fit the run, or the flat run cannot answer.
+            UserError: The values do not fit the run, or the flat run cannot predict these faces.
         """
-        flat = None if self.flat is None else self._ask_flat(said.rows, faces, stage_type, source)
-        priors = stage_priors(counts, said.taxonomy)
-        return self.recomposition.apply(said.gate, said.specialists, said.taxonomy, priors, flat)
+        flat = None if self.flat is None else self._predict_flat(stages.rows, faces, stage_type, source)
+        priors = stage_priors(counts, stages.taxonomy)
+        return self.combiner.apply(stages.gate, stages.specialists, stages.taxonomy, priors, flat)
 
-    def _ask_flat(self, rows: pd.DataFrame, faces: Faces, stage_type: type[Stage], source: Path) -> np.ndarray:
-        """(n, emotions) answer of the flat run, which may want its pictures in another size or colours."""
+    def _predict_flat(self, rows: pd.DataFrame, faces: Faces, stage_type: type[Stage], source: Path) -> np.ndarray:
+        """(n, emotions) of the flat run, which may need its pictures in another size or colours."""
         own, other = run_folder.read_config(self.flat), run_folder.read_config(source)
         if own.framework != stage_type.framework:
             raise UserError(f"the flat run {self.flat.name} is of {own.framework}; needed {stage_type.framework}")
         stage = stage_type.load(self.flat / run_folder.STAGES / FLAT)
         if tuple(stage.classes) != faces.taxonomy.emotions:
-            raise UserError(f"the flat run {self.flat.name} answers for {', '.join(stage.classes)} only")
+            raise UserError(f"the flat run {self.flat.name} predicts {', '.join(stage.classes)} only")
         wanted = [(c.reads_depth, *(getattr(c.data, name) for name in _PICTURES)) for c in (own, other)]
         if wanted[0] == wanted[1]:
             return stage.predict_proba(faces.images.pixels, rows.index.to_numpy())
         images = decode(rows.reset_index(drop=True), own.data, with_depth=own.reads_depth)
-        return stage.predict_proba(images.pixels, _places(images.manifest, rows))
+        places = pd.Series(images.manifest.index, index=images.manifest["id"]).reindex(rows["id"])
+        if places.isna().any():
+            raise UserError(f"the flat run cannot read face {places.index[places.isna()][0]}")
+        return stage.predict_proba(images.pixels, places.to_numpy(np.int64))
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds of it."""
-        return {"study": self.study, "recomposition": self.recomposition.to_dict(), **self.facts}
-
-
-def _places(manifest: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-    places = pd.Series(manifest.index, index=manifest["id"]).reindex(rows["id"])
-    if places.isna().any():
-        raise UserError(f"the flat run cannot read face {places.index[places.isna()][0]}")
-    return places.to_numpy(np.int64)
+        return {"study": self.study, "recomposition": self.combiner.to_dict(), **self.facts}
 
 
 def tuned_line(record: Mapping[str, Any]) -> str:
-    """What an evaluation says of the tuned answer in one line, with intervals of its difference from the headline."""
-    pair, answer = record["paired"]["tuned"], record["answers"]["tuned"]
+    """The result of an evaluation's tuned composition in one line, with intervals of its difference."""
+    pair, scores = record["paired"]["tuned"], record["answers"]["tuned"]
     figures = ", ".join(
-        f"{text} {answer[key]:.4f} ({d['difference']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}])"
+        f"{text} {scores[key]:.4f} ({d['difference']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}])"
         for key, text in (("top1", "top-1"), ("balanced_accuracy", "balanced"), ("macro_f1", "macro F1"))
         for d in (pair["differences"][key],)
     )
-    return f"tuned by {record['composition']['study']}, against {pair['against']}: {figures}; n = {answer['n']}"
+    return f"tuned by {record['composition']['study']}, against {pair['against']}: {figures}; n = {scores['n']}"
 
 
-def answers_fingerprint(folder: Path) -> str:
+def predictions_fingerprint(folder: Path) -> str:
     """16 hex digits over a run's validation predictions, which tell it from every other run under whatever name."""
-    return hashlib.sha256((folder / VALIDATION).read_bytes()).hexdigest()[:16]
+    return hashlib.sha256((folder / VALIDATION_PREDICTIONS).read_bytes()).hexdigest()[:16]
 
 
 def read_tuned(path: Path, source: Path, results: Path) -> TunedComposition:
@@ -126,7 +119,7 @@ def read_tuned(path: Path, source: Path, results: Path) -> TunedComposition:
     Args:
         path: The file.
         source: Folder of the hierarchical run.
-        results: Where the flat run is looked for, after the folder that `source` is in.
+        results: Where the flat run is searched for, after the folder that `source` is in.
 
     Raises:
         UserError: It is missing, damaged, of another kind or of another run, or its flat run is gone.
@@ -140,21 +133,26 @@ def read_tuned(path: Path, source: Path, results: Path) -> TunedComposition:
     if record.get("format") != FORMAT:
         raise UserError(f"{path}: format {record.get('format')!r} is not the {FORMAT} that this version reads")
     try:
-        made = Combiner.from_dict(record["recomposition"], where=str(path))
+        combiner = Combiner.from_dict(record["recomposition"], where=str(path))
         fingerprints, facts = record["fingerprints"], {n: record[n] for n in ("objective", "score", "cross_validated")}
         study, run, fingerprint = record["study"], record["run"], fingerprints["run"]
-        flat = None if made.flat is None else _flat_folder(made.flat, fingerprints["flat"], source, results, path)
+        flat = None if combiner.flat is None else _flat_folder(combiner.flat, source, results)
+        flat_fingerprint = None if flat is None else fingerprints["flat"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
-    if not (source / VALIDATION).is_file() or answers_fingerprint(source) != fingerprint:
+    if flat is not None and not _is_of(flat, flat_fingerprint):
+        raise UserError(f"--composition: {flat} is not the flat run that {path} was searched with; search again")
+    if not _is_of(source, fingerprint):
         raise UserError(f"--composition: {path} was searched for run {run}, not for {source.name}; search again for it")
-    return TunedComposition(study=study, recomposition=made, facts=facts, flat=flat)
+    return TunedComposition(study=study, combiner=combiner, facts=facts, flat=flat)
 
 
-def _flat_folder(flat: str, fingerprint: str, source: Path, results: Path, path: Path) -> Path:
+def _is_of(folder: Path, fingerprint: str) -> bool:
+    """Whether a run holds the predictions of this fingerprint."""
+    return (folder / VALIDATION_PREDICTIONS).is_file() and predictions_fingerprint(folder) == fingerprint
+
+
+def _flat_folder(flat: str, source: Path, results: Path) -> Path:
     """The flat run, beside the hierarchical one or where its name leads."""
     beside = source.parent / flat
-    folder = beside if (beside / run_folder.CONFIG).is_file() else run_folder.find_run(flat, results)
-    if not (folder / VALIDATION).is_file() or answers_fingerprint(folder) != fingerprint:
-        raise UserError(f"--composition: {folder} is not the flat run that {path} was searched with; search again")
-    return folder
+    return beside if (beside / run_folder.CONFIG).is_file() else run_folder.find_run(flat, results)

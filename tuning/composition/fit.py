@@ -1,4 +1,4 @@
-"""Fitting a recomposition: validation answers and labels -> values, and what their choice is worth on other faces.
+"""Fitting a combiner: validation predictions and labels -> values, and what their choice is worth on other faces.
 
 Pure functions of arrays. The search is differential evolution (Storn and Price, "Differential evolution", Journal of
 Global Optimization 11, 1997), which needs no gradient: macro F1 is flat almost everywhere and jumps in between.
@@ -12,13 +12,9 @@ import numpy as np
 from scipy.optimize import differential_evolution
 
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, StageLogs, log_probabilities
-from fer_hierarchy.hierarchy.evaluation.significance import (
-    RESAMPLES,
-    confusion_counts,
-    confusion_figures,
-    paired_bootstrap,
-)
+from fer_hierarchy.hierarchy.evaluation.significance import RESAMPLES, paired_bootstrap
 from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.tuning import validation_faces
 from fer_hierarchy.tuning.settings import OBJECTIVES
 
 TEMPERATURE, PRIOR, BLEND = "temperature", "prior", "blend"
@@ -28,7 +24,6 @@ ALL = "all"
 _BOUNDS = {TEMPERATURE: (0.25, 4.0), PRIOR: (-0.5, 1.5), BLEND: (0.0, 1.0)}
 _NEUTRAL = {TEMPERATURE: 1.0, PRIOR: 0.0, BLEND: 0.0}
 _DIGITS = 4
-_FIGURES = {"macro_f1": "macro_f1", "balanced_accuracy": "balanced_accuracy", "accuracy": "top1"}
 _POPULATION = 8  # for each searched value
 _GENERATIONS = 30
 _GENERATIONS_BEFORE_POLISH = 15  # a smooth objective only needs the right valley; its slope leads to the bottom
@@ -79,17 +74,17 @@ class Parameter:
         low, high = self.bounds
         return min(max(value, low), high)
 
-    def of(self, made: Combiner) -> float:
-        """The value in a recomposition."""
+    def of(self, combiner: Combiner) -> float:
+        """The value in a combiner."""
         if self.stage == FLAT:
-            return made.blend if self.kind == BLEND else made.flat_temperature
-        values = made.temperatures if self.kind == TEMPERATURE else made.prior_strengths
+            return combiner.blend if self.kind == BLEND else combiner.flat_temperature
+        values = combiner.temperatures if self.kind == TEMPERATURE else combiner.prior_strengths
         return values.get(self.stage, self.neutral)
 
-    def at_bound(self, made: Combiner) -> bool:
+    def at_bound(self, combiner: Combiner) -> bool:
         """Whether the search ended at an end of the range, beyond which better values may lie."""
         ends = self.bounds[1:] if self.kind == BLEND else self.bounds
-        return any(abs(self.of(made) - end) < 10**-_DIGITS for end in ends)
+        return any(abs(self.of(combiner) - end) < 10**-_DIGITS for end in ends)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +92,17 @@ class ValidationFaces:
     """What is known of n validation faces.
 
     Attributes:
-        logs: What the stages, and the flat model, say of them.
+        logs: Predictions of the stages, and of the flat model.
         labels: (n,) int64 index of each face's emotion.
         folds: (n,) int64 fold of each face, from 1.
-        subjects: (n,) person of each face, None where nobody is known.
+        persons: (n,) person on each face, None where nobody is known.
         flat: Name or folder of the flat run, None without one.
     """
 
     logs: StageLogs
     labels: np.ndarray
     folds: np.ndarray
-    subjects: np.ndarray | None
+    persons: np.ndarray | None
     flat: str | None
 
 
@@ -117,81 +112,86 @@ class Fitted:
 
     Attributes:
         factor: Which ones: "temperatures", "priors", "blend" or "all".
-        knobs: The searched values.
-        made: Fitted to all validation faces.
-        score: The objective of `made` on the same faces; leans to the good side.
+        parameters: The searched values.
+        combiner: Fitted to all validation faces.
+        score: The objective of `combiner` on the same faces, which is optimistic.
         folds: Fold -> what was fitted to the faces of all others.
-        answers: (emotions, n) logarithms of the probabilities that each face got by what was fitted without its fold.
+        predictions: (emotions, n) logarithms of the probabilities of each face by what was fitted without its fold.
     """
 
     factor: str
-    knobs: Sequence[Parameter]
-    made: Combiner
+    parameters: Sequence[Parameter]
+    combiner: Combiner
     score: float
     folds: Mapping[int, Combiner]
-    answers: np.ndarray
+    predictions: np.ndarray
 
 
 def parameters_of(logs: StageLogs) -> list[Parameter]:
     """Every value that can be searched for these stages."""
-    knobs = [Parameter(kind=kind, stage=stage) for kind in (TEMPERATURE, PRIOR) for stage in logs.stages]
+    parameters = [Parameter(kind=kind, stage=stage) for kind in (TEMPERATURE, PRIOR) for stage in logs.stages]
     if logs.flat is not None:
-        knobs += [Parameter(kind=BLEND, stage=FLAT), Parameter(kind=TEMPERATURE, stage=FLAT)]
-    return knobs
+        parameters += [Parameter(kind=BLEND, stage=FLAT), Parameter(kind=TEMPERATURE, stage=FLAT)]
+    return parameters
 
 
-def search_factors(judged: ValidationFaces, *, objective: str, seed: int) -> list[Fitted]:
+def search_factors(faces: ValidationFaces, *, objective: str, seed: int) -> list[Fitted]:
     """Search each factor alone, and all together.
 
     Args:
-        judged: The faces.
+        faces: Validation faces.
         objective: One of `OBJECTIVES`.
         seed: Of every search.
 
     Returns:
         One for each factor that the runs allow, "all" last.
     """
-    knobs = parameters_of(judged.logs)
-    parts = {name: [knob for knob in knobs if knob.factor == kind] for name, kind in FACTORS.items()}
-    parts = {name: own for name, own in parts.items() if own} | {ALL: knobs}
-    return [_search(name, own, judged, objective, [seed, place]) for place, (name, own) in enumerate(parts.items())]
+    every = parameters_of(faces.logs)
+    parts = {name: [one for one in every if one.factor == kind] for name, kind in FACTORS.items()}
+    parts = {name: own for name, own in parts.items() if own} | {ALL: every}
+    return [_search(name, own, faces, objective, [seed, place]) for place, (name, own) in enumerate(parts.items())]
 
 
 def _search(
-    factor: str, knobs: Sequence[Parameter], judged: ValidationFaces, objective: str, seeds: Sequence[int]
+    factor: str, parameters: Sequence[Parameter], faces: ValidationFaces, objective: str, seeds: Sequence[int]
 ) -> Fitted:
-    numbers = [int(number) for number in np.unique(judged.folds)]
-    folds = {number: fit(judged, judged.folds != number, knobs, objective, [*seeds, number]) for number in numbers}
-    answers = np.empty((len(judged.logs.group_index), len(judged.labels)))
-    for number, made in folds.items():
-        held = judged.folds == number
-        answers[:, held] = log_probabilities(made.mix(judged.logs.of(held)))
-    made = fit(judged, np.ones(len(judged.labels), dtype=bool), knobs, objective, [*seeds, 0])
-    score = measure(made.mix(judged.logs), judged.labels, objective)
-    return Fitted(factor=factor, knobs=knobs, made=made, score=score, folds=folds, answers=answers)
+    folds, predictions = {}, np.empty((len(faces.logs.group_index), len(faces.labels)))
+    for number in map(int, np.unique(faces.folds)):
+        inside = faces.folds == number
+        folds[number] = fit(faces, ~inside, parameters, objective, [*seeds, number])
+        predictions[:, inside] = log_probabilities(folds[number].mix(faces.logs.of(inside)))
+    combiner = fit(faces, np.ones(len(faces.labels), dtype=bool), parameters, objective, [*seeds, 0])
+    return Fitted(
+        factor=factor,
+        parameters=parameters,
+        combiner=combiner,
+        score=measure(combiner.mix(faces.logs), faces.labels, objective),
+        folds=folds,
+        predictions=predictions,
+    )
 
 
 def fit(
-    judged: ValidationFaces, rows: np.ndarray, knobs: Sequence[Parameter], objective: str, seeds: Sequence[int]
+    faces: ValidationFaces, rows: np.ndarray, parameters: Sequence[Parameter], objective: str, seeds: Sequence[int]
 ) -> Combiner:
     """The values that do best on some of the faces; neutral ones are the first that are tried.
 
     Args:
-        judged: The faces.
-        rows: (n,) booleans: those that are looked at.
-        knobs: What is searched; all else stays neutral.
+        faces: Validation faces.
+        rows: (n,) booleans: those that are fitted to.
+        parameters: What is searched; all else stays neutral.
         objective: One of `OBJECTIVES`.
         seeds: Of the search.
     """
     smooth = objective == "nll"
-    logs, labels = judged.logs.of(rows), judged.labels[rows]
+    logs, labels = faces.logs.of(rows), faces.labels[rows]
     sign = -1 if OBJECTIVES[objective] == "max" else 1
-    start = np.array([knob.coded(knob.neutral) for knob in knobs])
-    bounds = np.array([[knob.coded(end) for end in knob.bounds] for knob in knobs])
+    start = np.array([one.coded(one.neutral) for one in parameters])
+    bounds = np.array([[one.coded(end) for end in one.bounds] for one in parameters])
     reach = np.abs(bounds - start[:, None]).max(axis=1)
 
     def loss(codes: np.ndarray) -> float:
-        score = measure(_made(knobs, codes, judged.flat).mix(logs), labels, objective)
+        score = measure(_combiner(parameters, codes, faces.flat).mix(logs), labels, objective)
         return sign * score + _PULL * float((((codes - start) / reach) ** 2).mean())
 
     found = differential_evolution(
@@ -205,28 +205,27 @@ def fit(
         polish=smooth,
     )
     # A person shall be able to read them. Not before the end: a rounded loss has no slope that polishing could follow.
-    return _made(knobs, found.x, judged.flat, digits=_DIGITS)
+    return _combiner(parameters, found.x, faces.flat, digits=_DIGITS)
 
 
-def _made(
-    knobs: Sequence[Parameter], codes: Sequence[float], flat: str | None, *, digits: int | None = None
+def _combiner(
+    parameters: Sequence[Parameter], codes: Sequence[float], flat: str | None, *, digits: int | None = None
 ) -> Combiner:
-    values = {knob: knob.decoded(code) for knob, code in zip(knobs, codes, strict=True)}
+    values = {(one.kind, one.stage): one.decoded(code) for one, code in zip(parameters, codes, strict=True)}
     if digits is not None:
-        values = {knob: round(value, digits) for knob, value in values.items()}
-    own = {knob: value for knob, value in values.items() if knob.stage != FLAT}
-    blend = values.get(Parameter(kind=BLEND, stage=FLAT), 0.0)
+        values = {key: round(value, digits) for key, value in values.items()}
+    blend, flat_temperature = values.pop((BLEND, FLAT), 0.0), values.pop((TEMPERATURE, FLAT), 1.0)
     return Combiner(
-        temperatures={knob.stage: value for knob, value in own.items() if knob.kind == TEMPERATURE},
-        prior_strengths={knob.stage: value for knob, value in own.items() if knob.kind == PRIOR},
+        temperatures={stage: value for (kind, stage), value in values.items() if kind == TEMPERATURE},
+        prior_strengths={stage: value for (kind, stage), value in values.items() if kind == PRIOR},
         blend=blend,
-        flat_temperature=values.get(Parameter(kind=TEMPERATURE, stage=FLAT), 1.0) if blend else 1.0,
+        flat_temperature=flat_temperature if blend else 1.0,
         flat=flat if blend else None,
     )
 
 
 def measure(mixed: np.ndarray, labels: np.ndarray, objective: str) -> float:
-    """One score of answers.
+    """One score of predictions.
 
     Args:
         mixed: (emotions, n) logarithms, short of a constant for each face.
@@ -235,17 +234,16 @@ def measure(mixed: np.ndarray, labels: np.ndarray, objective: str) -> float:
     """
     if objective == "nll":
         return float(_losses(mixed, labels).mean())
-    counts = confusion_counts(labels, mixed.argmax(axis=0), len(mixed))
-    return float(confusion_figures(counts)[_FIGURES[objective]])
+    return validation_faces.score(labels, mixed.argmax(axis=0), len(mixed), objective)
 
 
-def difference(before: np.ndarray, after: np.ndarray, judged: ValidationFaces, *, objective: str, seed: int) -> dict:
-    """How much better or worse other answers to the same faces are.
+def difference(before: np.ndarray, after: np.ndarray, faces: ValidationFaces, *, objective: str, seed: int) -> dict:
+    """How much better or worse other predictions of the same faces are.
 
     Args:
         before: (emotions, n) logarithms.
         after: (emotions, n) logarithms.
-        judged: The faces; whole persons are drawn where they are known.
+        faces: The faces; all faces of a person are drawn together where persons are known.
         objective: One of `OBJECTIVES`.
         seed: Of the bootstrap.
 
@@ -254,24 +252,29 @@ def difference(before: np.ndarray, after: np.ndarray, judged: ValidationFaces, *
         "better": whether it is clear and to the good}.
     """
     if objective == "nll":
-        change = _losses(after, judged.labels) - _losses(before, judged.labels)
-        found = _mean_interval(change, judged.subjects, seed)
+        change = _losses(after, faces.labels) - _losses(before, faces.labels)
+        found = _mean_interval(change, faces.persons, seed)
     else:
-        answers = (table.argmax(axis=0) for table in (before, after))
-        draw = {"resamples": RESAMPLES, "seed": seed, "groups": judged.subjects}
-        found = paired_bootstrap(judged.labels, *answers, len(before), **draw)[_FIGURES[objective]]
+        found = differences(before, after, faces, seed=seed)[validation_faces.FIGURES[objective]]
     clear = not found["low"] <= 0 <= found["high"]
     return {**found, "clear": clear, "better": clear and (found["low"] > 0) == (OBJECTIVES[objective] == "max")}
 
 
+def differences(before: np.ndarray, after: np.ndarray, faces: ValidationFaces, *, seed: int) -> dict[str, dict]:
+    """`paired_bootstrap` of (emotions, n) logarithms."""
+    predicted = (table.argmax(axis=0) for table in (before, after))
+    draw = {"resamples": RESAMPLES, "seed": seed, "groups": faces.persons}
+    return paired_bootstrap(faces.labels, *predicted, len(before), **draw)
+
+
 def _losses(mixed: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) surprise at each true emotion, in nats."""
+    """(n,) negative log-likelihood of each true emotion, in nats."""
     return -log_probabilities(mixed)[labels, np.arange(len(labels))]
 
 
-def _mean_interval(values: np.ndarray, subjects: np.ndarray | None, seed: int) -> dict[str, float]:
-    """Mean of (n,) values with its percentile bootstrap 95 % interval, drawing whole subjects where they are known."""
-    names = np.arange(len(values)) if subjects is None else np.unique(subjects.astype(str), return_inverse=True)[1]
+def _mean_interval(values: np.ndarray, persons: np.ndarray | None, seed: int) -> dict[str, float]:
+    """Mean of (n,) values with its percentile bootstrap 95 % interval, drawing persons where they are known."""
+    names = np.arange(len(values)) if persons is None else np.unique(persons.astype(str), return_inverse=True)[1]
     sums, sizes = np.bincount(names, weights=values), np.bincount(names)
     draw = np.random.default_rng(seed)
     picks = (draw.integers(len(sums), size=len(sums)) for _ in range(RESAMPLES))

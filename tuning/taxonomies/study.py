@@ -15,9 +15,10 @@ from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS as VALIDATION
 from fer_hierarchy.hierarchy.runs.run_results import read_splits, refuse_evaluation
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
-from fer_hierarchy.hierarchy.training.tuned_composition import VALIDATION, answers_fingerprint
+from fer_hierarchy.hierarchy.training.tuned_composition import predictions_fingerprint
 from fer_hierarchy.tuning.search.study import FORMAT, STUDY
 from fer_hierarchy.tuning.settings import TAXONOMY
 from fer_hierarchy.tuning.taxonomies.groupings import (
@@ -291,5 +292,5 @@ def run_facts(flat: FlatPredictions) -> dict[str, Any]:
     return {
         "name": flat.folder.name,
         "folder": str(flat.folder.resolve()),
-        "fingerprint": answers_fingerprint(flat.folder),
+        "fingerprint": predictions_fingerprint(flat.folder),
     }

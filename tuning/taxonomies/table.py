@@ -11,9 +11,9 @@ import pandas as pd
 from fer_hierarchy.hierarchy.data.splits import fold_numbers
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures, paired_bootstrap
+from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS as VALIDATION
 from fer_hierarchy.hierarchy.runs.run_results import read_splits
 from fer_hierarchy.hierarchy.taxonomy import FLAT
-from fer_hierarchy.hierarchy.training.tuned_composition import VALIDATION
 from fer_hierarchy.tuning.search.study import FORMAT
 from fer_hierarchy.tuning.settings import TAXONOMY
 from fer_hierarchy.tuning.taxonomies.groupings import RANDOM, in_words

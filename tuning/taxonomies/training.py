@@ -15,9 +15,9 @@ from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS as VALIDATION
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.stages import train_stages
-from fer_hierarchy.hierarchy.training.tuned_composition import VALIDATION
 
 CANDIDATES = "candidates"
 SCORES = "scores.json"

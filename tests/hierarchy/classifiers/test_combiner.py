@@ -1,4 +1,4 @@
-"""Recomposing a hierarchy's answer: neutral values change nothing, each value does what its name says."""
+"""Tuning a composition: neutral values change nothing, each value does what its name says."""
 
 import json
 
@@ -17,8 +17,8 @@ ALONE = Taxonomy(name="alone", gate="gate", groups=(("up", ("happy",)), ("down",
 FACES = 30
 
 
-def said(taxonomy, seed=0):
-    """Gate, specialists, priors and a flat answer."""
+def probabilities(taxonomy, seed=0):
+    """Gate, specialists, priors and a flat model's probabilities."""
     rng = np.random.default_rng(seed)
     gate = rng.dirichlet(np.ones(len(taxonomy.groups)), FACES)
     specialists = {g: rng.dirichlet(np.ones(len(taxonomy.members(g))), FACES) for g in taxonomy.specialists}
@@ -26,8 +26,8 @@ def said(taxonomy, seed=0):
     return gate, specialists, taxonomy, priors, rng.dirichlet(np.ones(len(taxonomy.emotions)), FACES)
 
 
-def group_shares(answer, taxonomy):
-    return answer @ np.eye(len(taxonomy.groups))[list(taxonomy.group_index)]
+def group_shares(mixed, taxonomy):
+    return mixed @ np.eye(len(taxonomy.groups))[list(taxonomy.group_index)]
 
 
 def softened(table, temperature):
@@ -37,7 +37,7 @@ def softened(table, temperature):
 
 @pytest.mark.parametrize("taxonomy", [SEVEN, APART, ALONE], ids=lambda t: t.name)
 def test_neutral_values_give_exactly_the_soft_composition(taxonomy):
-    gate, specialists, _, priors, flat = said(taxonomy)
+    gate, specialists, _, priors, flat = probabilities(taxonomy)
     expected = HierarchicalClassifier(taxonomy).compose(gate, specialists)
     spelled = Combiner(temperatures={taxonomy.gate: 1.0}, prior_strengths={taxonomy.gate: 0.0})
     for made in (Combiner(), spelled, Combiner(flat="other", flat_temperature=3.0)):
@@ -45,7 +45,7 @@ def test_neutral_values_give_exactly_the_soft_composition(taxonomy):
 
 
 @pytest.mark.parametrize("taxonomy", [SEVEN, APART, ALONE], ids=lambda t: t.name)
-def test_every_answer_is_a_row_of_probabilities(taxonomy):
+def test_every_prediction_is_a_row_of_probabilities(taxonomy):
     stages = (taxonomy.gate, *taxonomy.specialists)
     made = Combiner(
         temperatures=dict.fromkeys(stages, 0.3),
@@ -54,36 +54,36 @@ def test_every_answer_is_a_row_of_probabilities(taxonomy):
         flat="f",
         flat_temperature=2.0,
     )
-    answer = made.apply(*said(taxonomy))
-    assert answer.shape == (FACES, len(taxonomy.emotions))
-    np.testing.assert_allclose(answer.sum(axis=1), 1)
-    assert (answer > 0).all()
+    mixed = made.apply(*probabilities(taxonomy))
+    assert mixed.shape == (FACES, len(taxonomy.emotions))
+    np.testing.assert_allclose(mixed.sum(axis=1), 1)
+    assert (mixed > 0).all()
 
 
 def test_a_stage_with_a_temperature_is_softened_and_the_others_stay():
-    gate, specialists, _, priors, _ = said(SEVEN)
-    answer = Combiner(temperatures={"valence": 2.5}).apply(gate, specialists, SEVEN, priors)
-    np.testing.assert_allclose(group_shares(answer, SEVEN), softened(gate, 2.5), rtol=1e-5)
-    _, within = HierarchicalClassifier(SEVEN).imply(answer)
+    gate, specialists, _, priors, _ = probabilities(SEVEN)
+    mixed = Combiner(temperatures={"valence": 2.5}).apply(gate, specialists, SEVEN, priors)
+    np.testing.assert_allclose(group_shares(mixed, SEVEN), softened(gate, 2.5), rtol=1e-5)
+    _, within = HierarchicalClassifier(SEVEN).imply(mixed)
     np.testing.assert_allclose(within["negative"], specialists["negative"], rtol=1e-5)
-    answer = Combiner(temperatures={"negative": 0.5}).apply(gate, specialists, SEVEN, priors)
-    _, within = HierarchicalClassifier(SEVEN).imply(answer)
+    mixed = Combiner(temperatures={"negative": 0.5}).apply(gate, specialists, SEVEN, priors)
+    _, within = HierarchicalClassifier(SEVEN).imply(mixed)
     np.testing.assert_allclose(within["negative"], softened(specialists["negative"], 0.5), rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(within["positive"], specialists["positive"], rtol=1e-5)
-    np.testing.assert_allclose(group_shares(answer, SEVEN), gate, rtol=1e-5)
+    np.testing.assert_allclose(group_shares(mixed, SEVEN), gate, rtol=1e-5)
 
 
 def test_a_prior_strength_is_logit_adjustment_of_its_stage():
-    gate, specialists, _, priors, _ = said(SEVEN)
-    answer = Combiner(prior_strengths={"valence": 0.7, "positive": -0.4}).apply(gate, specialists, SEVEN, priors)
-    np.testing.assert_allclose(group_shares(answer, SEVEN), logit_adjust(gate, priors["valence"], 0.7), rtol=1e-5)
-    _, within = HierarchicalClassifier(SEVEN).imply(answer)
+    gate, specialists, _, priors, _ = probabilities(SEVEN)
+    mixed = Combiner(prior_strengths={"valence": 0.7, "positive": -0.4}).apply(gate, specialists, SEVEN, priors)
+    np.testing.assert_allclose(group_shares(mixed, SEVEN), logit_adjust(gate, priors["valence"], 0.7), rtol=1e-5)
+    _, within = HierarchicalClassifier(SEVEN).imply(mixed)
     expected = logit_adjust(specialists["positive"], priors["positive"], -0.4)
     np.testing.assert_allclose(within["positive"], expected, rtol=1e-5)
 
 
 def test_a_blend_is_a_weighted_geometric_mean():
-    gate, specialists, _, priors, flat = said(SEVEN)
+    gate, specialists, _, priors, flat = probabilities(SEVEN)
     soft = HierarchicalClassifier(SEVEN).compose(gate, specialists)
     half = Combiner(blend=0.3, flat="f").apply(gate, specialists, SEVEN, priors, flat)
     expected = soft**0.7 * flat**0.3
@@ -95,20 +95,20 @@ def test_a_blend_is_a_weighted_geometric_mean():
 
 
 def test_stages_that_rule_each_other_out_still_give_probabilities():
-    _, specialists, _, priors, _ = said(SEVEN)
+    _, specialists, _, priors, _ = probabilities(SEVEN)
     gate = np.tile([1.0, 0.0], (FACES, 1))
     flat = np.tile(np.eye(7)[SEVEN.emotions.index("sad")], (FACES, 1))
-    answer = Combiner(blend=0.5, flat="f").apply(gate, specialists, SEVEN, priors, flat)
-    np.testing.assert_allclose(answer.sum(axis=1), 1)
+    mixed = Combiner(blend=0.5, flat="f").apply(gate, specialists, SEVEN, priors, flat)
+    np.testing.assert_allclose(mixed.sum(axis=1), 1)
 
 
-def test_some_faces_get_the_answer_that_they_get_among_all():
-    logs = stage_logs(*said(SEVEN))
+def test_some_faces_get_the_prediction_that_they_get_among_all():
+    logs = stage_logs(*probabilities(SEVEN))
     made = Combiner(temperatures={"positive": 0.6}, prior_strengths={"valence": 1.0}, blend=0.2, flat="f")
     chosen = np.arange(FACES) % 3 == 0
     np.testing.assert_allclose(made.mix(logs.of(chosen)), made.mix(logs)[:, chosen])
     whole = np.exp(log_probabilities(made.mix(logs))).T
-    np.testing.assert_allclose(whole, made.apply(*said(SEVEN)))
+    np.testing.assert_allclose(whole, made.apply(*probabilities(SEVEN)))
 
 
 def test_priors_are_the_shares_of_the_classes_of_each_stage():
@@ -124,10 +124,10 @@ def test_priors_are_the_shares_of_the_classes_of_each_stage():
 
 
 def test_what_does_not_fit_is_refused():
-    gate, specialists, _, priors, flat = said(SEVEN)
+    gate, specialists, _, priors, flat = probabilities(SEVEN)
     with pytest.raises(UserError, match="unknown stage 'arousal'; the run's are valence, positive, negative"):
         Combiner(temperatures={"arousal": 2.0}).apply(gate, specialists, SEVEN, priors)
-    with pytest.raises(UserError, match="needs the answer of the flat run other"):
+    with pytest.raises(UserError, match="needs the predictions of the flat run other"):
         Combiner(blend=0.5, flat="other").apply(gate, specialists, SEVEN, priors)
     with pytest.raises(UserError, match="got 4 faces; the stages have 30"):
         Combiner(blend=0.5, flat="other").apply(gate, specialists, SEVEN, priors, flat[:4])
@@ -143,7 +143,7 @@ def test_json_gives_the_same_values_again():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"temperatures": {"valence": 0}}, "temperature of 'valence': expected a number above 0, got 0"),
         ({"temperatures": {"valence": "hot"}}, "got 'hot'"),
@@ -157,10 +157,10 @@ def test_json_gives_the_same_values_again():
         ({"weights": {}}, "is damaged: a recomposition holds"),
     ],
 )
-def test_damaged_json_is_named(change, said):
+def test_damaged_json_is_named(change, message):
     with pytest.raises(UserError, match=r"best\.json") as caught:
         Combiner.from_dict({**Combiner().to_dict(), **change}, where="best.json")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""A tuned composition at work: an evaluation answers with it beside the soft composition, and refuses what is not its.
+"""A tuned composition at work: an evaluation predicts with it beside the soft composition, and refuses what is not its.
 
 The stages here know faces by their bright bar, so that no network is trained.
 """
@@ -13,8 +13,9 @@ import pytest
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.config import DataConfig, EvaluationConfig
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.reports.tuned_section import tuned_section
 from fer_hierarchy.hierarchy.training import pipeline
-from fer_hierarchy.hierarchy.training.tuned_composition import answers_fingerprint, read_tuned
+from fer_hierarchy.hierarchy.training.tuned_composition import predictions_fingerprint, read_tuned
 from tests.composed_runs import SEVEN, faces, posterior, write_run
 from tests.conftest import FER_EMOTIONS
 
@@ -22,10 +23,10 @@ LABELS = np.arange(28) % 7
 
 
 class BarStage:
-    """Answers by where the bar of `tests.conftest.draw_face` is; the flat one is surer than those of the hierarchy."""
+    """Predicts by where the bar of `tests.conftest.draw_face` is; the flat one is surer than those of the hierarchy."""
 
     framework = "keras"
-    asked: ClassVar[dict] = {}  # stage -> shape of the pictures that it saw
+    seen: ClassVar[dict] = {}  # stage -> shape of the pictures that it saw
 
     def __init__(self, classes, sharpness):
         self.classes, self.sharpness, self.network = classes, sharpness, object()
@@ -48,7 +49,7 @@ class BarStage:
         return outputs
 
     def outputs(self, pixels, rows):
-        BarStage.asked[self.name] = pixels.shape[1:]
+        BarStage.seen[self.name] = pixels.shape[1:]
         size = pixels.shape[1]
         lines = pixels[rows].mean(axis=(2, 3))
         bars = [
@@ -90,7 +91,7 @@ def flat(results):
 
 def best_json(tree, made, flat=None, **changes):
     """The file that a search leaves."""
-    fingerprints = {"run": answers_fingerprint(tree), **({"flat": answers_fingerprint(flat)} if flat else {})}
+    fingerprints = {"run": predictions_fingerprint(tree), **({"flat": predictions_fingerprint(flat)} if flat else {})}
     record = {
         "format": 1,
         "kind": "composition",
@@ -115,7 +116,7 @@ def evaluate(tree, fer_folder, composition):
         BarStage,
         data=data,
         evaluation=evaluation,
-        name="judged",
+        name="evaluated",
         results=tree.parent,
         command="python tf_model.py --mode evaluate tree",
         composition=composition,
@@ -123,12 +124,12 @@ def evaluate(tree, fer_folder, composition):
     return json.loads((folder / "metrics.json").read_text()), (folder / "report.md").read_text()
 
 
-def test_the_tuned_answer_stands_beside_the_soft_one(tree, flat, fer_folder, page, caught_logs):
+def test_the_tuned_composition_stands_beside_the_soft_one(tree, flat, fer_folder, page, caught_logs):
     made = Combiner(temperatures={"valence": 1.2}, blend=0.8, flat="flat")
     record, report = evaluate(tree, fer_folder, best_json(tree, made, flat))
     assert record["headline"] == "soft"
     first, second = (record.getMessage() for record in caught_logs.records if hasattr(record, "announced"))
-    assert first.startswith("judged (soft): top-1")
+    assert first.startswith("evaluated (soft): top-1")
     assert second.startswith("tuned by composition-tree, against soft: top-1")
     assert set(record["answers"]) == {"soft", "hard", "oracle", "tuned"}
     assert record["answers"]["tuned"]["nll"] < record["answers"]["soft"]["nll"]  # the flat run is the surer one
@@ -137,38 +138,38 @@ def test_the_tuned_answer_stands_beside_the_soft_one(tree, flat, fer_folder, pag
     assert record["composition"]["recomposition"] == made.to_dict()
     assert "tuned composition" in report
     assert "McNemar p" in report
-    assert "the search composition-tree, which looked at validation faces only" in report
+    assert "the search composition-tree, which used validation faces only" in report
 
 
-def test_neutral_values_and_none_at_all_give_the_soft_answer(tree, fer_folder):
+def test_neutral_values_and_none_at_all_give_the_soft_composition(tree, fer_folder):
     record, _ = evaluate(tree, fer_folder, best_json(tree, Combiner()))
     assert record["answers"]["tuned"]["confusion"] == record["answers"]["soft"]["confusion"]
     assert record["answers"]["tuned"]["nll"] == record["answers"]["soft"]["nll"]
     assert record["paired"]["tuned"]["differences"]["top1"] == {"difference": 0, "low": 0, "high": 0}
 
 
-def test_without_a_composition_nothing_is_said_of_one(tree, fer_folder, page):
-    record, report = evaluate(tree, fer_folder, None)
+def test_without_a_composition_there_is_none_in_the_record_and_no_section(tree, fer_folder):
+    record, _ = evaluate(tree, fer_folder, None)
     assert "tuned" not in record["answers"]
     assert not {"paired", "composition"} & record.keys()
-    assert "uned composition" not in report
+    assert not tuned_section(record).blocks
 
 
 def test_a_flat_run_sees_its_own_picture_size(tree, results, fer_folder):
     answer = posterior(LABELS, np.random.default_rng(1))
     flat = write_run(results / "flat", faces(LABELS), answer, mode="flat", image_size=24)
     evaluate(tree, fer_folder, best_json(tree, Combiner(blend=0.5, flat="flat"), flat))
-    assert BarStage.asked["flat"] == (24, 24, 1)
-    assert BarStage.asked["valence"] == (16, 16, 1)
+    assert BarStage.seen["flat"] == (24, 24, 1)
+    assert BarStage.seen["valence"] == (16, 16, 1)
 
 
-def test_faces_that_the_flat_run_learned_from_are_left_out(tree, flat, fer_folder):
+def test_faces_that_the_flat_run_trained_on_are_left_out(tree, flat, fer_folder):
     every, _ = evaluate(tree, fer_folder, None)
-    table = pd.read_csv(tree.parent / "judged" / "splits.csv", dtype=str, keep_default_na=False)
-    learned = pd.read_csv(flat / "splits.csv", dtype=str, keep_default_na=False)
-    learned.loc[:4, "pixel_hash"] = table["pixel_hash"][:5].to_numpy()
-    learned.to_csv(flat / "splits.csv", index=False)
-    (tree.parent / "judged").rename(tree.parent / "before")
+    table = pd.read_csv(tree.parent / "evaluated" / "splits.csv", dtype=str, keep_default_na=False)
+    trained = pd.read_csv(flat / "splits.csv", dtype=str, keep_default_na=False)
+    trained.loc[:4, "pixel_hash"] = table["pixel_hash"][:5].to_numpy()
+    trained.to_csv(flat / "splits.csv", index=False)
+    (tree.parent / "evaluated").rename(tree.parent / "before")
     record, _ = evaluate(tree, fer_folder, best_json(tree, Combiner(blend=0.5, flat="flat"), flat))
     assert record["answers"]["soft"]["n"] == every["answers"]["soft"]["n"] - 5
     assert "5 faces that the flat run flat trained on or chose by were left out." in record["notes"]
@@ -189,7 +190,7 @@ def test_a_composition_of_another_run_is_refused(tree, flat, results):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"kind": "stage"}, "is no composition but of kind 'stage'"),
         ({"format": 9}, "format 9 is not the 1"),
@@ -198,11 +199,11 @@ def test_a_composition_of_another_run_is_refused(tree, flat, results):
         ({"recomposition": {**Combiner().to_dict(), "temperatures": {"valence": 0}}}, "a number above 0"),
     ],
 )
-def test_damaged_files_are_named(tree, results, changes, said):
+def test_damaged_files_are_named(tree, results, changes, message):
     path = best_json(tree, Combiner(), **changes)
     with pytest.raises(UserError, match=r"best\.json") as caught:
         read_tuned(path, tree, results)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     path.write_text("{")
     with pytest.raises(UserError, match=r"best\.json is missing or damaged"):
         read_tuned(path, tree, results)
@@ -212,4 +213,4 @@ def test_a_stage_that_the_run_has_not_is_refused(tree, fer_folder):
     path = best_json(tree, Combiner(temperatures={"arousal": 2.0}))
     with pytest.raises(UserError, match="unknown stage 'arousal'"):
         evaluate(tree, fer_folder, path)
-    assert not (tree.parent / "judged").exists()
+    assert not (tree.parent / "evaluated").exists()

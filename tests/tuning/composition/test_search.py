@@ -1,4 +1,4 @@
-"""Searching a composition on made-up validation answers: what is found, how honestly it is told, what is refused."""
+"""Searching a composition on made-up validation predictions: what is found, how it is reported, what is refused."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.tuning.composition import fit as fitting
 from fer_hierarchy.tuning.composition import search as searching
 from fer_hierarchy.tuning.composition.fit import Parameter, measure, search_factors
-from fer_hierarchy.tuning.composition.predictions import judged_faces, read_answers
+from fer_hierarchy.tuning.composition.runs import faces_of, read_runs
 from fer_hierarchy.tuning.composition.search import search_composition
 from tests.composed_runs import SEVEN, faces, posterior, write_run
 
@@ -46,9 +46,9 @@ def truth(seed=0, n=FACES):
     return np.random.default_rng(seed).permutation(np.arange(n) % 7)
 
 
-def leaning_gate(answer, strength):
+def leaning_gate(table, strength):
     """A gate that favours the positive group by a factor, as one trained on other priors would."""
-    gate = answer @ np.eye(2)[list(SEVEN.group_index)]
+    gate = table @ np.eye(2)[list(SEVEN.group_index)]
     gate = gate * [strength, 1.0]
     return gate / gate.sum(axis=1, keepdims=True)
 
@@ -57,16 +57,16 @@ def leaning_gate(answer, strength):
 def tree(tmp_path):
     """A hierarchical run whose gate sends far too many faces to the positive group."""
     labels = truth()
-    answer = posterior(labels, np.random.default_rng(1))
-    return write_run(tmp_path / "results" / "tree", faces(labels), answer, gate=leaning_gate(answer, 30))
+    table = posterior(labels, np.random.default_rng(1))
+    return write_run(tmp_path / "results" / "tree", faces(labels), table, gate=leaning_gate(table, 30))
 
 
 @pytest.fixture
 def flat(tmp_path):
     """A flat run that is much better than the hierarchy."""
     labels = truth()
-    answer = posterior(labels, np.random.default_rng(2), strength=3.0)
-    return write_run(tmp_path / "results" / "flat", faces(labels), answer, mode="flat")
+    table = posterior(labels, np.random.default_rng(2), strength=3.0)
+    return write_run(tmp_path / "results" / "flat", faces(labels), table, mode="flat")
 
 
 def search(tmp_path, *runs, objective="macro_f1", seed=0, name=None):
@@ -96,12 +96,12 @@ def test_a_leaning_gate_is_found_and_its_gain_holds_on_faces_that_were_not_fitte
 def test_best_json_holds_what_can_be_applied(tmp_path, tree):
     folder = search(tmp_path, tree)
     best = read(folder)
-    made = Combiner.from_dict(best["recomposition"], where="best.json")
-    judged = judged_faces(*read_answers([tree]), seed=0)
-    assert measure(made.mix(judged.logs), judged.labels, "macro_f1") == pytest.approx(best["score"])
+    combiner = Combiner.from_dict(best["recomposition"], where="best.json")
+    evaluated = faces_of(*read_runs([tree]), seed=0)
+    assert measure(combiner.mix(evaluated.logs), evaluated.labels, "macro_f1") == pytest.approx(best["score"])
     assert (best["format"], best["kind"], best["run"], best["flat"]) == (1, "composition", "tree", None)
-    assert set(made.temperatures) == set(made.prior_strengths) == {"valence", "positive", "negative"}
-    assert made.flat is None
+    assert set(combiner.temperatures) == set(combiner.prior_strengths) == {"valence", "positive", "negative"}
+    assert combiner.flat is None
 
 
 def test_the_study_tells_what_it_was_made_from(tmp_path, tree, flat):
@@ -127,7 +127,7 @@ def test_each_factor_is_tried_alone(tmp_path, tree, flat):
     assert alone == ["none", "temperatures", "priors", "all"]
 
 
-def test_a_much_better_flat_run_gets_most_of_the_say(tmp_path, tree, flat):
+def test_a_much_better_flat_run_gets_a_large_share(tmp_path, tree, flat):
     best = read(search(tmp_path, tree, flat))
     assert best["recomposition"]["blend"] > 0.3
     assert best["recomposition"]["flat"] == "flat"
@@ -136,15 +136,15 @@ def test_a_much_better_flat_run_gets_most_of_the_say(tmp_path, tree, flat):
 
 def test_a_flat_run_elsewhere_is_named_by_its_path(tmp_path, tree):
     labels = truth()
-    answer = posterior(labels, np.random.default_rng(2), strength=3.0)
-    other = write_run(tmp_path / "elsewhere" / "flat", faces(labels), answer, mode="flat")
-    assert judged_faces(*read_answers([tree, other]), seed=0).flat == str(other.resolve())
+    table = posterior(labels, np.random.default_rng(2), strength=3.0)
+    other = write_run(tmp_path / "elsewhere" / "flat", faces(labels), table, mode="flat")
+    assert faces_of(*read_runs([tree, other]), seed=0).flat == str(other.resolve())
 
 
 def test_nothing_to_gain_is_called_noise(tmp_path, capsys, page):
     labels = truth(3)
-    answer = posterior(labels, np.random.default_rng(4), strength=2.0)
-    folder = search(tmp_path, write_run(tmp_path / "results" / "fine", faces(labels), answer))
+    table = posterior(labels, np.random.default_rng(4), strength=2.0)
+    folder = search(tmp_path, write_run(tmp_path / "results" / "fine", faces(labels), table))
     assert not read(folder)["cross_validated"]["better"]
     assert "no more than noise" in capsys.readouterr().out
     assert "No more than noise" in (folder / "report.md").read_text()
@@ -152,10 +152,10 @@ def test_nothing_to_gain_is_called_noise(tmp_path, capsys, page):
 
 def test_the_likelihood_finds_a_stage_that_is_too_sure_of_itself(tmp_path):
     labels = truth(5, 420)
-    answer = posterior(labels, np.random.default_rng(6))
-    shares = answer @ np.eye(2)[list(SEVEN.group_index)]
+    table = posterior(labels, np.random.default_rng(6))
+    shares = table @ np.eye(2)[list(SEVEN.group_index)]
     sure = shares**3 / (shares**3).sum(axis=1, keepdims=True)
-    run = write_run(tmp_path / "results" / "sure", faces(labels), answer, gate=sure)
+    run = write_run(tmp_path / "results" / "sure", faces(labels), table, gate=sure)
     best = read(search(tmp_path, run, objective="nll"))
     assert best["recomposition"]["temperatures"]["valence"] == pytest.approx(3, rel=0.2)
     worth = best["cross_validated"]
@@ -170,25 +170,25 @@ def test_the_seed_decides_and_repeats_the_search(tmp_path, tree):
     assert {**again, "study": ""} == {**first, "study": ""}
 
 
-def test_the_labels_of_a_fold_have_no_say_in_the_values_that_it_is_judged_by(tree, flat):
-    judged = judged_faces(*read_answers([tree, flat]), seed=0)
-    held = judged.folds == 2
-    relabelled = dataclasses.replace(judged, labels=np.where(held, (judged.labels + 1) % 7, judged.labels))
-    kept, changed = (search_factors(one, objective="macro_f1", seed=0)[-1] for one in (judged, relabelled))
+def test_the_labels_of_a_fold_do_not_change_the_values_that_it_is_evaluated_with(tree, flat):
+    evaluated = faces_of(*read_runs([tree, flat]), seed=0)
+    inside = evaluated.folds == 2
+    relabelled = dataclasses.replace(evaluated, labels=np.where(inside, (evaluated.labels + 1) % 7, evaluated.labels))
+    kept, changed = (search_factors(one, objective="macro_f1", seed=0)[-1] for one in (evaluated, relabelled))
     assert kept.folds[2] == changed.folds[2]
     assert kept.folds[1] != changed.folds[1]
-    np.testing.assert_array_equal(kept.answers[:, held], changed.answers[:, held])
+    np.testing.assert_array_equal(kept.predictions[:, inside], changed.predictions[:, inside])
 
 
 @pytest.mark.parametrize("order", ["macro_f1", "balanced_accuracy", "accuracy", "nll"])
 def test_scores_are_those_of_scikit_learn(order):
     labels = truth(7)
     table = posterior(labels, np.random.default_rng(8))
-    answers = table.argmax(axis=1)
+    predicted = table.argmax(axis=1)
     expected = {
-        "macro_f1": f1_score(labels, answers, average="macro"),
-        "balanced_accuracy": balanced_accuracy_score(labels, answers),
-        "accuracy": (labels == answers).mean(),
+        "macro_f1": f1_score(labels, predicted, average="macro"),
+        "balanced_accuracy": balanced_accuracy_score(labels, predicted),
+        "accuracy": (labels == predicted).mean(),
         "nll": log_loss(labels, table),
     }
     assert measure(np.log(table).T, labels, order) == pytest.approx(expected[order])
@@ -197,11 +197,11 @@ def test_scores_are_those_of_scikit_learn(order):
 def test_people_stay_whole_in_folds_and_intervals(tmp_path):
     labels = truth(9)
     people = [f"S{i // 4:02d}" for i in range(FACES)]
-    answer = posterior(labels, np.random.default_rng(1))
-    run = write_run(tmp_path / "results" / "people", faces(labels, subjects=people), answer)
-    judged = judged_faces(*read_answers([run]), seed=0)
-    assert pd.Series(judged.folds).groupby(people).nunique().max() == 1
-    assert len(set(judged.subjects)) == FACES // 4
+    table = posterior(labels, np.random.default_rng(1))
+    run = write_run(tmp_path / "results" / "people", faces(labels, subjects=people), table)
+    evaluated = faces_of(*read_runs([run]), seed=0)
+    assert pd.Series(evaluated.folds).groupby(people).nunique().max() == 1
+    assert len(set(evaluated.persons)) == FACES // 4
     assert read(search(tmp_path, run), "study.json")["by"] == "subject"
 
 
@@ -209,17 +209,22 @@ def test_rare_emotions_get_fewer_folds(tmp_path):
     labels = np.array([*truth(0, 140), *[0] * 20])
     labels = labels[(labels != 1) | (np.cumsum(labels == 1) <= 3)]
     run = write_run(tmp_path / "results" / "rare", faces(labels), posterior(labels, np.random.default_rng(0)))
-    assert set(judged_faces(*read_answers([run]), seed=0).folds) == {1, 2, 3}
+    assert set(faces_of(*read_runs([run]), seed=0).folds) == {1, 2, 3}
 
 
-def test_the_report_stands_alone_and_says_what_was_looked_at(tmp_path, tree, flat, page):
+def test_the_report_stands_alone_and_states_what_was_read(tmp_path, tree, flat, page):
     folder = search(tmp_path, tree, flat)
     page = (folder / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert page.count("data:image/png") == 5
+    assert page.count("data:image/png") == 1
     text = (folder / "report.md").read_text()
-    for said in ("Test predictions were not read", "the flat run alone", "without the face that is judged", COMMAND):
-        assert said in text
+    for message in (
+        "Test predictions were not read",
+        "the flat run alone",
+        "without the face that is evaluated",
+        COMMAND,
+    ):
+        assert message in text
     assert "--composition composition-tree-with-flat" in text
     folds = pd.read_csv(folder / "folds.csv")
     assert folds.groupby("factor")["faces"].sum().eq(FACES).all()
@@ -227,8 +232,8 @@ def test_the_report_stands_alone_and_says_what_was_looked_at(tmp_path, tree, fla
 
 def test_synthetic_faces_are_called_synthetic(tmp_path, capsys, page):
     labels = truth()
-    answer = posterior(labels, np.random.default_rng(1))
-    drawn = write_run(tmp_path / "results" / "drawn", faces(labels), answer, synthetic=True)
+    table = posterior(labels, np.random.default_rng(1))
+    drawn = write_run(tmp_path / "results" / "drawn", faces(labels), table, synthetic=True)
     folder = search(tmp_path, drawn)
     assert folder.name == "synthetic-composition-drawn"
     assert read(folder, "study.json")["synthetic"]
@@ -236,7 +241,7 @@ def test_synthetic_faces_are_called_synthetic(tmp_path, capsys, page):
     assert "SYNTHETIC FACES" in (folder / "report.md").read_text()
 
 
-def test_knobs_at_the_end_of_their_range_are_known():
+def test_values_at_the_end_of_their_range_are_known():
     strength, share = Parameter(kind="prior", stage="valence"), Parameter(kind="blend", stage="flat")
     assert strength.at_bound(Combiner(prior_strengths={"valence": 1.5}))
     assert not strength.at_bound(Combiner(prior_strengths={"valence": 1.2}))
@@ -245,12 +250,12 @@ def test_knobs_at_the_end_of_their_range_are_known():
 
 
 def refusals(tmp_path, tree, flat):
-    """What is given, and what is said of it."""
+    """Message -> runs that are refused with it."""
     labels = truth()
-    answer = posterior(labels, np.random.default_rng(1))
+    table = posterior(labels, np.random.default_rng(1))
 
-    def made(name, rows, table=answer, **facts):
-        return write_run(tmp_path / "results" / name, rows, table, **facts)
+    def made(name, rows, predictions=table, **facts):
+        return write_run(tmp_path / "results" / name, rows, predictions, **facts)
 
     relabelled = np.roll(labels, 1)
     other = TAXONOMIES["valence"].exclude(["contempt", "disgust"])
@@ -270,7 +275,7 @@ def refusals(tmp_path, tree, flat):
         "differ in label or picture of": [tree, made("swapped", faces(relabelled), mode="flat")],
         "have different validation faces (280 and 140, 140 in common)": [
             tree,
-            made("half", faces(labels)[:140], answer[:140], mode="flat"),
+            made("half", faces(labels)[:140], table[:140], mode="flat"),
         ],
         "know different emotions": [
             tree,
@@ -280,16 +285,16 @@ def refusals(tmp_path, tree, flat):
 
 
 def test_runs_that_do_not_fit_are_refused_in_one_line(tmp_path, tree, flat):
-    for said, runs in refusals(tmp_path, tree, flat).items():
+    for message, runs in refusals(tmp_path, tree, flat).items():
         with pytest.raises(UserError) as caught:
             search(tmp_path, *runs)
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "studies").exists()
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda t: t.drop(columns="given_sad"), "column 'given_sad' is missing"),
         (lambda t: t.assign(gate_positive="high"), "column 'gate_positive' holds something other than numbers"),
@@ -300,12 +305,12 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(tmp_path, tree, flat):
         (lambda t: t[:0], "it holds no rows"),
     ],
 )
-def test_damaged_predictions_are_named(tmp_path, tree, damage, said):
+def test_damaged_predictions_are_named(tmp_path, tree, damage, message):
     path = tree / "predictions_validation.csv"
     damage(pd.read_csv(path)).to_csv(path, index=False)
     with pytest.raises(UserError, match=r"predictions_validation\.csv") as caught:
         search(tmp_path, tree)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path, tree):
