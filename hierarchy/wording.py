@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from typing import TypeGuard, TypeVar
 
 from fer_hierarchy.hierarchy.config import SHARED
 
 UNKNOWN = "-"
+_Value = TypeVar("_Value")
 
-ANSWERS = {
+PREDICTIONS = {
     "soft": "soft composition",
     "hard": "hard routing",
     "oracle": "oracle (upper bound)",
@@ -17,20 +19,20 @@ ANSWERS = {
     "pooled": "ensemble",
 }
 
-ANSWER_NOTES = {
-    "soft": "Soft composition: P(emotion) = P(group) P(emotion within the group); every stage has its say.",
+PREDICTION_NOTES = {
+    "soft": "Soft composition: P(emotion) = P(group) P(emotion within the group); every stage counts.",
     "hard": "Hard routing: the gate's choice is final, so its errors cannot be mended; ECE and NLL suffer most.",
-    "oracle": "Oracle: the true group is given. An upper bound for any gate, not an answer that a user could get.",
+    "oracle": "Oracle: the true group is given. An upper bound for any gate, not a prediction that a user could get.",
     "flat": "Flat model: one network over all emotions.",
     "logit_adjusted": "Logit-adjusted: probabilities divided by a power of the train prior (Menon et al., 2021), which "
     "trades accuracy for balanced accuracy.",
     "tuned": "Tuned composition: the soft one with temperatures, prior strengths and perhaps a flat model's share "
     "that a search chose on validation faces.",
-    "pooled": "Ensemble: the geometric mean of what several runs say; groups and stages are implied by it.",
+    "pooled": "Ensemble: the geometric mean of the probabilities of several runs; groups and stages are implied by it.",
 }
 
 
-def known(value: object) -> bool:
+def known(value: _Value | None) -> TypeGuard[_Value]:
     """Whether `value` is there and no NaN."""
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 

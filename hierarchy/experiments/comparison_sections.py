@@ -10,6 +10,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.experiments.side_by_side_sections import FacesOf, side_by_side_section
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
     Beside,
     Block,
     Code,
@@ -21,8 +22,8 @@ from fer_hierarchy.hierarchy.reports.page import (
     Table,
     Text,
     Warn,
+    titled,
 )
-from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.wording import (
     chance,
     decimals,

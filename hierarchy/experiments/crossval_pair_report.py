@@ -7,8 +7,19 @@ from fer_hierarchy.hierarchy.experiments import crossval_figures
 from fer_hierarchy.hierarchy.experiments.comparison_sections import short_names, verdict
 from fer_hierarchy.hierarchy.experiments.crossval_table import GATE
 from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.reports.page import Code, Image, Images, Items, Page, Section, Table, Text, write_page
-from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
+    Code,
+    Image,
+    Images,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    titled,
+    write_page,
+)
 from fer_hierarchy.hierarchy.runs.run_folder import write_json
 from fer_hierarchy.hierarchy.wording import chance, difference, plain, points, signed, spread
 

@@ -13,6 +13,7 @@ from fer_hierarchy.hierarchy.experiments.crossval_table import GATE
 from fer_hierarchy.hierarchy.experiments.grid_table import CHOOSING
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
     Beside,
     Code,
     Image,
@@ -25,9 +26,9 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tile,
     Tiles,
     Warn,
+    titled,
 )
 from fer_hierarchy.hierarchy.reports.page import Block as Part
-from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.wording import known, mode_words, percent, plain, points, span, spread, whole, with_span
 

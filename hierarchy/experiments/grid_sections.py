@@ -22,10 +22,21 @@ from fer_hierarchy.hierarchy.experiments.grid_table import (
 )
 from fer_hierarchy.hierarchy.experiments.side_by_side_sections import side_by_side_section
 from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
+    Code,
+    Image,
+    Images,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    Warn,
+    titled,
+)
 from fer_hierarchy.hierarchy.reports.page import Block as Part
-from fer_hierarchy.hierarchy.reports.page import Code, Image, Images, Items, Page, Section, Table, Text, Warn
 from fer_hierarchy.hierarchy.reports.run import read_feature_map
-from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.wording import (
     UNKNOWN,
     chance,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fer_hierarchy.hierarchy.config import several
-from fer_hierarchy.hierarchy.reports.page import Block, Code, Items, Page, Section, Table, Text
-from fer_hierarchy.hierarchy.reports.run_sections import titled, worst_confusions
+from fer_hierarchy.hierarchy.reports.page import Block, Code, Items, Page, Section, Table, Text, titled
+from fer_hierarchy.hierarchy.reports.run_sections import worst_confusions
 from fer_hierarchy.hierarchy.wording import (
-    ANSWERS,
+    PREDICTIONS,
     duration,
     millions,
     mode_words,
@@ -128,7 +128,7 @@ def _data(metrics: Mapping, config: Mapping) -> Section:
 
 def _figures(metrics: Mapping, scores: Mapping) -> Section:
     rows = [
-        (ANSWERS.get(name, name), *(with_span(table, key) for key in ("top1", "balanced_accuracy", "macro_f1")))
+        (PREDICTIONS.get(name, name), *(with_span(table, key) for key in ("top1", "balanced_accuracy", "macro_f1")))
         for name, table in metrics["answers"].items()
     ]
     emotions = [
@@ -146,7 +146,7 @@ def _figures(metrics: Mapping, scores: Mapping) -> Section:
         Table(
             ("Emotion", "Recall %", "Precision %", "F1 %", "Faces"),
             emotions,
-            caption=f"Emotion by emotion ({ANSWERS[metrics['headline']]})",
+            caption=f"Emotion by emotion ({PREDICTIONS[metrics['headline']]})",
         ),
     ]
     if valence:

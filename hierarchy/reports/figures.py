@@ -7,6 +7,7 @@ The record of a report extends `Drawings`: `record.draw(...)` draws one plot and
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from textwrap import fill
@@ -19,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from PIL import Image as Picture
+from sklearn.preprocessing import normalize
 
 from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
 from fer_hierarchy.hierarchy.paths import atomic_write
@@ -137,7 +140,7 @@ class Drawings:
         return drawing(path, title=title, synthetic=self.synthetic, width=width, height=height, **grid)
 
     def draw(
-        self, name: str, plot: Callable[[Axes], object], *, title: str, alt: str, width: float, height: float
+        self, name: str, plot: Callable[[Axes], object], *, title: str, width: float, height: float, alt: str = ""
     ) -> Image:
         """Draw a figure of one plot.
 
@@ -145,13 +148,13 @@ class Drawings:
             name: Of the file, without suffix.
             plot: Draws on the axes that it is given.
             title: Stands above.
-            alt: What the figure shows, for those who cannot see it.
             width: Inches.
             height: Inches.
+            alt: What the figure shows, for those who cannot see it, where this is more than the title.
         """
         with self.drawing(name, title, width, height) as axes:
             plot(axes[0, 0])
-        return Image(self.figure(name), alt, width)
+        return Image(self.figure(name), alt or title, width)
 
 
 def emotion_colour(name: str) -> str:
@@ -168,8 +171,7 @@ def confusion_matrix(ax: Axes, confusion: Sequence[Sequence[int]], classes: Sequ
         classes: Names in the order of the rows.
     """
     counts = np.asarray(confusion, dtype=float)
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    shares = normalize(counts, "l1")
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     ticks = range(len(classes))
     if len(classes) > 4:
@@ -183,7 +185,7 @@ def confusion_matrix(ax: Axes, confusion: Sequence[Sequence[int]], classes: Sequ
     ax.set_ylabel("true", labelpad=5)
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 0.55 else INK
-        text = f"{100 * share:.0f} %" if totals[row, 0] else "-"
+        text = f"{100 * share:.0f} %" if counts[row].any() else "-"
         ax.text(column, row - 0.12, text, ha="center", va="center", color=colour, fontsize=8.5)
         ax.text(column, row + 0.24, f"{counts[row, column]:,.0f}", ha="center", va="center", color=colour, fontsize=6.5)
 
@@ -421,6 +423,19 @@ def face(ax: Axes, pixels: np.ndarray, caption: str) -> None:
 def displayable(pixels: np.ndarray) -> np.ndarray:
     """What a viewer shows of (height, width, channels) uint8 pixels: (height, width) grey or (height, width, 3)."""
     return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
+
+
+def png(pixels: np.ndarray, side: int = 144) -> bytes:
+    """(height, width, channels) uint8 pixels as a PNG, enlarged smoothly to at most `side` pixels.
+
+    So that no browser enlarges small faces in its own way.
+    """
+    picture = Picture.fromarray(np.ascontiguousarray(displayable(pixels)))
+    scale = max(1, side // max(picture.size))
+    picture = picture.resize((picture.width * scale, picture.height * scale), Picture.Resampling.BICUBIC)
+    buffer = BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _place(emotion: str) -> int:

@@ -26,7 +26,6 @@ def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarra
         UserError: metrics.json or predictions.csv is missing or cannot be read.
     """
     record = read_run(folder)
-    (folder / "figures").mkdir(exist_ok=True)
     write_page(run_page(record, faces), folder)
 
 
@@ -37,9 +36,11 @@ def read_run(folder: Path) -> RunRecord:
         UserError: metrics.json or predictions.csv is missing or cannot be read, or a features.csv cannot be read.
     """
     stages = sorted(path.parent for path in folder.glob("stages/*/history.csv"))
+    metrics = _read_json(folder / "metrics.json")
     return RunRecord(
         folder=folder,
-        metrics=_read_json(folder / "metrics.json"),
+        synthetic=bool(metrics.get("synthetic")),
+        metrics=metrics,
         config=_read_optional(folder / "config.json"),
         environment=_read_optional(folder / "environment.json"),
         predictions=_read_predictions(folder / "predictions.csv"),

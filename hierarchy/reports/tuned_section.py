@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fer_hierarchy.hierarchy.reports.page import Block, Section, Table, Text
-from fer_hierarchy.hierarchy.wording import ANSWERS, chance, decimals, points, signed, whole
+from fer_hierarchy.hierarchy.wording import PREDICTIONS, chance, decimals, points, signed, whole
 
 _TUNED = "tuned"
 _MEASURES = {"top1": "top-1 accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
@@ -23,7 +23,7 @@ def tuned_section(metrics: Mapping) -> Section:
     return Section(
         "Tuned composition",
         f"The values come from the search {facts['study']}, which used validation faces only. They are evaluated "
-        f"here on faces that it never saw, beside the {ANSWERS[pair['against']]}, which stays the headline.",
+        f"here on faces that it never saw, beside the {PREDICTIONS[pair['against']]}, which stays the headline.",
         tuned_blocks(before, after, pair, [facts["recomposition"]]),
     )
 
@@ -34,7 +34,7 @@ def tuned_blocks(before: Mapping, after: Mapping, pair: Mapping, values: Sequenc
     Args:
         before: `top1`, `balanced_accuracy` and `macro_f1` of the composition that is replaced.
         after: The same of the tuned one, and `n`.
-        pair: `against` (a key of `ANSWERS`), `differences` and `mcnemar` of the two on the same faces.
+        pair: `against` (a key of `PREDICTIONS`), `differences` and `mcnemar` of the two on the same faces.
         values: The chosen values as best.json holds them; behind them those that were chosen on fewer faces.
     """
     return [_differences(before, after, pair), Text(_words(pair)), _values(values)]
@@ -51,7 +51,7 @@ def _differences(before: Mapping, after: Mapping, pair: Mapping) -> Table:
         )
         for name, title in _MEASURES.items()
     ]
-    columns = ("Measure", f"{ANSWERS[pair['against']].capitalize()} %", "Tuned %", "Difference", "95 % interval")
+    columns = ("Measure", f"{PREDICTIONS[pair['against']].capitalize()} %", "Tuned %", "Difference", "95 % interval")
     return Table(columns, rows, caption=f"n = {after['n']:,}; both on the same faces, differences in points")
 
 
@@ -66,7 +66,7 @@ def _words(pair: Mapping) -> str:
     agreed = "no clear difference in accuracy" if test["p"] >= _ALPHA else "a clear difference in accuracy"
     return (
         f"{standing} Of the faces on which they disagree, the tuned composition alone is right on "
-        f"{whole(test['b_only'])}, the {ANSWERS[pair['against']]} alone on {whole(test['a_only'])} "
+        f"{whole(test['b_only'])}, the {PREDICTIONS[pair['against']]} alone on {whole(test['a_only'])} "
         f"(McNemar p {chance(test['p'])}: {agreed})."
     )
 

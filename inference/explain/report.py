@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
     Beside,
     Block,
     Code,
@@ -20,9 +21,9 @@ from fer_hierarchy.hierarchy.reports.page import (
     Text,
     Tile,
     Tiles,
+    titled,
     write_page,
 )
-from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.wording import percent, points, whole

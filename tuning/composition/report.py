@@ -13,6 +13,7 @@ from fer_hierarchy.hierarchy.experiments import comparison_figures
 from fer_hierarchy.hierarchy.paths import CALL
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
     Block,
     Code,
     Image,
@@ -25,9 +26,9 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tile,
     Tiles,
     Warn,
+    titled,
     write_page,
 )
-from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.reports.tuned_section import tuned_blocks
 from fer_hierarchy.hierarchy.wording import decimals, known, percent, points, signed, whole
 from fer_hierarchy.tuning.composition.fit import ALL, differences

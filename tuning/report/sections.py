@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fer_hierarchy.hierarchy.reports.page import Block as Part
 from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
     Code,
     Image,
     Images,
@@ -19,8 +19,9 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tile,
     Tiles,
     Warn,
+    titled,
 )
-from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
+from fer_hierarchy.hierarchy.reports.page import Block as Part
 from fer_hierarchy.hierarchy.wording import duration, known, plain, whole
 from fer_hierarchy.tuning.report import figures, parallel_figure
 from fer_hierarchy.tuning.report.figures import TITLES

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from fer_hierarchy.hierarchy.paths import COMMAND, ROOT
 from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
     Block,
     Code,
     Items,
@@ -15,9 +16,9 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tile,
     Tiles,
     Warn,
+    titled,
     write_page,
 )
-from fer_hierarchy.hierarchy.reports.run_sections import SYNTHETIC, titled
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.wording import percent, points, signed
 from fer_hierarchy.tuning.taxonomies.figures import KIND_WORDS

@@ -2,11 +2,13 @@
 
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import answer, scores, stage_scores
@@ -31,12 +33,17 @@ SHARES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def coarse_figures():
-    """Figures of few pixels: what they show is tested with the plots, and most of the time goes into pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "DPI", 30)
-        yield
+@pytest.fixture(autouse=True)
+def cheap_figures(monkeypatch):
+    """Figures that are drawn, but neither laid out nor saved: what they show is tested with the plots."""
+    monkeypatch.setattr(figures, "drawing", unsaved)
+
+
+@contextmanager
+def unsaved(path: Path, *, title, synthetic, width, height, rows=1, columns=1, sharex=False, shares=None):
+    yield Figure().subplots(rows, columns, squeeze=False, sharex=sharex, width_ratios=shares)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -218,7 +225,9 @@ def report(folder: Path, **changes) -> tuple[str, str]:
 def whole_report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results") / "run"
     metrics = make_run(folder)
-    write_run_report(folder, faces=faces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "DPI", 30)
+        write_run_report(folder, faces=faces)
     return folder, metrics, (folder / "report.md").read_text(), (folder / "report.html").read_text()
 
 
@@ -226,7 +235,7 @@ def test_report_has_every_section_in_both_formats(whole_report):
     _, _, markdown, html = whole_report
     titles = [
         "Summary",
-        "Answers",
+        "Predictions",
         "Emotion by emotion",
         "Confusion",
         "Stages",
@@ -247,7 +256,7 @@ def test_headline_numbers_stand_in_both_formats(whole_report):
         assert f"95 % interval {low} to {high}" in text
         assert "seed 0" in text
         assert "300 test faces" in text
-        assert "An upper bound for any gate, not an answer" in text
+        assert "An upper bound for any gate, not a prediction" in text
 
 
 def test_markdown_links_exist_and_are_relative(whole_report):
@@ -301,7 +310,7 @@ def test_evaluation_without_training_and_cost(tmp_path):
     origin = {"run": "first", "data": {"dataset": "synthetic"}}
     none = {"training": ..., "cost": ..., "validation": ...}
     markdown, html = report(tmp_path / "run", mode="evaluation", trained_on=origin, **none)
-    assert "a saved run judged on other data" in html
+    assert "a saved run evaluated on other data" in html
     assert "## Training" not in markdown
     assert "## Cost" not in markdown
     assert "The model is that of run first, trained on synthetic" in markdown
@@ -325,7 +334,7 @@ def test_no_mistakes_no_gallery(tmp_path):
     table = pd.read_csv(tmp_path / "run/predictions.csv", dtype={"row": str})
     table.assign(predicted=table["true"]).to_csv(tmp_path / "run/predictions.csv", index=False)
     write_run_report(tmp_path / "run", faces=faces)
-    assert "every test face was named rightly" in (tmp_path / "run/report.md").read_text()
+    assert "every test face was predicted correctly" in (tmp_path / "run/report.md").read_text()
 
 
 def test_gallery_asks_for_the_surest_mistakes_by_their_exact_ids(tmp_path):
