@@ -3,67 +3,21 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, read_metrics
-from fer_hierarchy.hierarchy.training.transfer import HISTORY
+from fer_hierarchy.hierarchy.runs.run import ResultFolder
+from fer_hierarchy.hierarchy.runs.run import Run as StoredRun
+from fer_hierarchy.hierarchy.runs.run_folder import read_json, read_table
 
 if TYPE_CHECKING:
     from fer_hierarchy.inference.predictor import Predictor
 
 
-class Opened:
-    """A folder with a report.
-
-    Attributes:
-        folder: Where it is.
-    """
-
-    record_file = ""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        if self.record_file and not (self.folder / self.record_file).is_file():
-            raise UserError(f"{folder} has no {self.record_file}; name a folder that holds a {type(self).__name__}")
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
-
-    @property
-    def report_html(self) -> Path:
-        """The report as one self-contained page."""
-        return self.folder / "report.html"
-
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """Everything that the report is made of, as JSON holds it."""
-        return run_folder.read_json(self.folder / self.record_file)
-
-    def table(self, file: str, **dtypes: type) -> pd.DataFrame:
-        """A csv of the folder.
-
-        Raises:
-            UserError: It is missing or damaged.
-        """
-        path = self.folder / file
-        try:
-            return pd.read_csv(path, dtype=dtypes, keep_default_na=not dtypes)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} is missing or damaged ({str(error).splitlines()[0]})") from error
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.folder)!r})"
-
-
-class Run(Opened):
+class Run(StoredRun):
     """A run, an evaluation or an ensemble, by its name below the results folder or by its folder.
 
     Args:
@@ -87,70 +41,8 @@ class Run(Opened):
         UserError: There is no such run.
     """
 
-    record_file = run_folder.CONFIG
-
     def __init__(self, run: str | Path, *, results: str | Path = "results") -> None:
-        super().__init__(run_folder.find_run(str(run), Path(results)))
-
-    @property
-    def finished(self) -> bool:
-        """Whether it has been evaluated; `resume` goes on with one that has not."""
-        return (self.folder / run_folder.METRICS).is_file()
-
-    @cached_property
-    def config(self) -> RunConfig:
-        """The settings that it was started with."""
-        return run_folder.read_config(self.folder)
-
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """Scores with intervals, data, cost and notes, as metrics.json holds them.
-
-        Raises:
-            UserError: The run is not finished.
-        """
-        return read_metrics(self.folder)
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """The scores of the headline prediction: top1, balanced_accuracy, macro_f1, per_class, intervals, ..."""
-        return self.metrics["answers"][self.metrics["headline"]]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The emotions in class order."""
-        return tuple(self.metrics["emotions"])
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the scores must know."""
-        return tuple(self.metrics["notes"])
-
-    @cached_property
-    def predictions(self) -> pd.DataFrame:
-        """A row a test face: row (its id), true, predicted, route, p_<emotion>, gate_<group>, given_<emotion>."""
-        return self.table(run_folder.PREDICTIONS, row=str, true=str, predicted=str, route=str)
-
-    @cached_property
-    def validation_predictions(self) -> pd.DataFrame:
-        """The same for the validation faces."""
-        return self.table(VALIDATION_PREDICTIONS, row=str, true=str, predicted=str, route=str)
-
-    @cached_property
-    def splits(self) -> pd.DataFrame:
-        """A row a face: row (its id), emotion, split, source, subject, pixel_hash."""
-        return self.table(run_folder.SPLITS, row=str, emotion=str, split=str, source=str, subject=str, pixel_hash=str)
-
-    @cached_property
-    def history(self) -> dict[str, pd.DataFrame]:
-        """Trained network -> a row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, ..."""
-        files = sorted((self.folder / run_folder.STAGES).glob(f"*/{HISTORY}"))
-        return {file.parent.name: self.table(str(file.relative_to(self.folder))) for file in files}
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages that it trained, the gate first; none for an evaluation or an ensemble."""
-        return tuple(self.metrics.get("training", {})) if (self.folder / run_folder.STAGES).is_dir() else ()
+        super().__init__(run, results=results)
 
     @cached_property
     def predictor(self) -> "Predictor":
@@ -174,7 +66,23 @@ class Run(Opened):
         return self.predictor.predict(images)
 
 
-class Comparison(Opened):
+class _Recorded(ResultFolder):
+    """A folder whose report is made of one JSON file."""
+
+    record_file: ClassVar[str]
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(folder)
+        if not (self.folder / self.record_file).is_file():
+            raise UserError(f"{folder} has no {self.record_file}; name a folder that holds a {type(self).__name__}")
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Everything that the report is made of, as JSON holds it."""
+        return read_json(self.folder / self.record_file)
+
+
+class Comparison(_Recorded):
     """Runs beside each other on the same test faces, as `compare` leaves them.
 
     Examples:
@@ -204,7 +112,7 @@ def _interval(difference: Mapping[str, float]) -> dict[str, float]:
     return {"top1": difference["difference"], "low": difference["low"], "high": difference["high"]}
 
 
-class Audit(Opened):
+class Audit(_Recorded):
     """What is wrong with a data set, as `audit` leaves it.
 
     Examples:
@@ -226,7 +134,7 @@ class Audit(Opened):
         return tuple(self.record["pixels"]["known"])
 
 
-class Study(Opened):
+class Study(_Recorded):
     """A search for hyperparameters, as `tune` leaves it.
 
     Examples:
@@ -240,7 +148,7 @@ class Study(Opened):
     @cached_property
     def trials(self) -> pd.DataFrame:
         """A row a trial, with its score and the values that it tried."""
-        return self.table("trials.csv")
+        return read_table(self.folder / "trials.csv", remedy="search again")
 
     @cached_property
     def best(self) -> dict[str, Any]:
@@ -249,4 +157,4 @@ class Study(Opened):
         Raises:
             UserError: No trial has ended yet.
         """
-        return run_folder.read_json(self.folder / "best.json")
+        return read_json(self.folder / "best.json")

@@ -1,4 +1,4 @@
-"""Where the program keeps things when the user names no place."""
+"""Where the program keeps things when the user names no place, and what the files of a run are called."""
 
 import os
 import sys
@@ -17,6 +17,22 @@ PUBLISHED = RESULTS / "fer2013" / "flat" if CHECKOUT else _ABOVE / "weights" / "
 DEFAULT_DATA = ROOT / "data" / "fer2013"
 COMMAND = ("python", "tf_model.py") if CHECKOUT else ("fer-hierarchy",)  # how the program is called
 CALL = " ".join(COMMAND)
+
+# What stands in the folder of a run.
+CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+SPLITS = "splits.csv"
+BAD = "bad.csv"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"  # of the test faces
+VALIDATION_PREDICTIONS = "predictions_validation.csv"
+REPORT = "report.html"  # the last file that a run writes
+STAGES = "stages"
+# What stands in the folder of a stage.
+STAGE_RECORD = "stage.json"
+HISTORY = "history.csv"
+MODEL = "model.keras"
+FEATURES = "features.csv"
 
 
 def cache_dir() -> Path:

@@ -32,6 +32,21 @@ PREDICTION_NOTES = {
 }
 
 
+def headline(record: Mapping) -> str:
+    """The result of a run in one line, with n, intervals and seed.
+
+    Args:
+        record: Its metrics.json.
+    """
+    answer = record["answers"][record["headline"]]
+    figures = ", ".join(
+        f"{text} {answer[key]:.4f} [{answer['intervals'][key][0]:.4f}, {answer['intervals'][key][1]:.4f}]"
+        for key, text in (("top1", "top-1"), ("balanced_accuracy", "balanced"), ("macro_f1", "macro F1"))
+    )
+    origin = "SYNTHETIC faces, " if record["synthetic"] else ""
+    return f"{record['run']} ({record['headline']}): {figures}; {origin}n = {answer['n']}, seed {record['seed']}"
+
+
 def known(value: _Value | None) -> TypeGuard[_Value]:
     """Whether `value` is there and no NaN."""
     return value is not None and not (isinstance(value, float) and math.isnan(value))

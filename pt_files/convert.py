@@ -159,11 +159,13 @@ def _checked_source(source: Path, target: Path, spec: str | None) -> Path:
 
 def _recorded_spec(source: Path) -> str:
     """The spec in the stage record beside a Keras model."""
-    from fer_hierarchy.hierarchy.classifiers.stage import RECORD
+    from fer_hierarchy.hierarchy.paths import STAGE_RECORD
 
-    path = source.parent / RECORD
+    path = source.parent / STAGE_RECORD
     if not path.is_file():
-        raise UserError(f"{source} does not say what it was built from, and no {RECORD} is beside it; give --model")
+        raise UserError(
+            f"{source} does not say what it was built from, and no {STAGE_RECORD} is beside it; give --model"
+        )
     record = read_json(path).get("record")
     spec = record.get("model") if isinstance(record, dict) else None
     if not isinstance(spec, str):

@@ -65,6 +65,7 @@ def write_run(folder, rows, answer, *, mode="hierarchical", taxonomy=SEVEN, gate
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     counts = {name: COUNTS[name] for name in taxonomy.emotions}
     record = {
+        "format": 1,
         "run": folder.name,
         "mode": mode,
         "framework": "keras",
@@ -74,6 +75,9 @@ def write_run(folder, rows, answer, *, mode="hierarchical", taxonomy=SEVEN, gate
         "data": {"dataset": "fer2013", "fingerprint": "0" * 16, "counts": {"train": counts}, "limit": None},
         "cost": {},
         "training": {},
+        "headline": "soft",
+        "answers": {},
+        "stages": {},
         **facts,
     }
     (folder / "metrics.json").write_text(json.dumps(record))

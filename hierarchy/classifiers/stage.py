@@ -26,12 +26,9 @@ from fer_hierarchy.hierarchy.evaluation.calibration import (
     prior_shift,
     probabilities,
 )
-from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.paths import STAGE_RECORD, atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.taxonomy import TRUNK
-
-RECORD = "stage.json"
-HISTORY = "history.csv"
 
 
 @dataclass(kw_only=True)
@@ -229,7 +226,7 @@ class Stage(ABC):
     def save(self, folder: Path) -> None:
         """Write stage.json beside the model; its presence says that the stage is complete."""
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "network"}
-        with atomic_write(folder / RECORD) as temporary:
+        with atomic_write(folder / STAGE_RECORD) as temporary:
             temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     @classmethod
@@ -244,7 +241,7 @@ class Stage(ABC):
         Raises:
             UserError: A file is missing or damaged.
         """
-        path, networks = folder / RECORD, {} if networks is None else networks
+        path, networks = folder / STAGE_RECORD, {} if networks is None else networks
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
             shift, columns = facts["log_prior_shift"], facts.get("columns")  # runs of older versions have no columns

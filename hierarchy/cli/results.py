@@ -16,6 +16,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.paths import RESULTS, ROOT
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.command import default_run
 from fer_hierarchy.tuning.command import composition_file
 
@@ -23,7 +24,7 @@ from fer_hierarchy.tuning.command import composition_file
 def evaluate(given: Given, command: str) -> Path:
     """Evaluate a finished run on other data."""
     (run,), results = given["runs"], given["results"]
-    run_folder.find_run(run, results)
+    Run(run, results=results)
     data = section(DataConfig, given)
     evaluation = section(EvaluationConfig, given)
     name = new_name(given)
@@ -56,7 +57,7 @@ def _splits(text: str | None) -> tuple[str, ...]:
 
 def _refuse_twice(names: Sequence[str], results: Path, what: str) -> None:
     """Refuse a run that is named twice, by whatever names, and one that is not there."""
-    folders = [run_folder.find_run(name, results).resolve() for name in names]
+    folders = [Run(name, results=results).folder.resolve() for name in names]
     twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
     if twice:
         raise UserError(f"run {twice!r} is named twice; {what} needs different runs")
@@ -97,7 +98,7 @@ def ensemble(given: Given, command: str) -> Path:
 def publish(given: Given, command: str) -> Path:
     """Copy a finished run in a form to give away."""
     (run,), results = given["runs"], given["results"]
-    source = run_folder.find_run(run, results)
+    source = Run(run, results=results)
     data = section(DataConfig, given)
     check_data(data)
     out = Path(given.get("out") or RESULTS / "published" / source.name)
@@ -118,7 +119,7 @@ def explain(given: Given, command: str) -> Path:
     """Draw where the networks of a finished run look."""
     results = given["results"]
     run = next(iter(given["runs"]), None) or default_run(results)
-    run_folder.find_run(run, results)
+    Run(run, results=results)
     data = section(DataConfig, given)
     images = given.get("image", [])
     name = new_name(given)

@@ -13,6 +13,7 @@ from fer_hierarchy.hierarchy.config import (
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval, grid
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.tuning.search.study import STUDIES, with_hyperparameters
 
 _SHAPE = ("mode", "taxonomy", "exclude", "emotions")  # what decides which stages a run has
@@ -53,7 +54,7 @@ def _start(given: Given, results: Path, logs: Path) -> RunConfig:
 def _check_resume(given: Given, results: Path) -> str:
     refuse_start(given, "run")
     run = given.pop("resume")
-    saved = run_folder.read_config(run_folder.find_run(run, results))
+    saved = Run(run, results=results).config
     if changed := differences(saved, apply_flags(saved, given)):
         raise UserError(f"--resume {run} keeps the run's own settings; leave out what differs: {'; '.join(changed)}")
     return run

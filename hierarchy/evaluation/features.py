@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 
 from fer_hierarchy.hierarchy.errors import UserError
 
-FEATURES = "features.csv"
 MOST_FACES = 2000  # more take long and hide each other in a figure
 _COMPONENTS = 50  # what is left of wide features, as the paper does: less noise, less time
 _PERPLEXITY = 30.0  # about how many neighbours of a face are kept; the paper's range is 5 to 50

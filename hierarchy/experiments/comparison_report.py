@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
@@ -13,8 +12,8 @@ from fer_hierarchy.hierarchy.experiments.side_by_side_sections import FacesOf
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.reports.page import write_page
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.runs.run_folder import write_table
-from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
 
 
 def compare_runs(
@@ -33,7 +32,7 @@ def compare_runs(
     if table["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
     with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
-        write_comparison(folder, table, records, faces=partial(faces_of_run, records[0].folder))
+        write_comparison(folder, table, records, faces=Run(records[0].folder).pictures)
     return folder
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hierarchy.hierarchy.evaluation.features import FEATURES
 from fer_hierarchy.hierarchy.evaluation.significance import mean_std
 from fer_hierarchy.hierarchy.experiments import comparison_figures
 from fer_hierarchy.hierarchy.experiments.grid import SEED, Grid, label
@@ -21,6 +20,7 @@ from fer_hierarchy.hierarchy.experiments.grid_table import (
     repeats,
 )
 from fer_hierarchy.hierarchy.experiments.side_by_side_sections import side_by_side_section
+from fer_hierarchy.hierarchy.paths import FEATURES
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
     SYNTHETIC,

@@ -26,7 +26,7 @@ from fer_hierarchy.hierarchy.experiments.grid_table import GridCell, grid_table
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.shown_faces import faces_of_run
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.training import pipeline
 from fer_hierarchy.hierarchy.training.transfer import origins
 
@@ -87,7 +87,7 @@ PLAIN = ExperimentKind(
     cell="cell",
     size=lambda grid: grid.product,
     stem=lambda grid, dataset: f"{dataset}-grid-{'-'.join(grid.axes)[:_LONGEST_AXES]}",
-    report=partial(write_grid_report, faces=faces_of_run),
+    report=partial(write_grid_report, faces=lambda folder, ids: Run(folder).pictures(ids)),
 )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.classifiers.stage import HISTORY
 from fer_hierarchy.hierarchy.config import (
     TRAINING_MODES,
     DataConfig,
@@ -21,6 +20,7 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.grid import GRID, KIND, kind_of
+from fer_hierarchy.hierarchy.paths import HISTORY
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.training.transfer import weights_name

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy.classifiers.stage import HISTORY, RECORD, Stage
+from fer_hierarchy.hierarchy import paths
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
@@ -18,18 +19,13 @@ from fer_hierarchy.hierarchy.publishing.model_card import CARD, model_card
 from fer_hierarchy.hierarchy.reports.page import to_markdown
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run_results import (
-    check_same_faces,
-    headline,
-    read_metrics,
-    refuse_evaluation,
-    split_table,
-)
-from fer_hierarchy.hierarchy.training.callbacks import MODEL, save_small_model
+from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, split_table
+from fer_hierarchy.hierarchy.training.callbacks import save_small_model
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.training.pipeline import predict_and_score
 from fer_hierarchy.hierarchy.training.stages import calibrate_stage
 from fer_hierarchy.hierarchy.training.transfer import weights_name
+from fer_hierarchy.hierarchy.wording import headline
 from fer_hierarchy.models.registry import NO_WEIGHTS
 
 _PLACES = ("--results", "--logs", "--study-dir")  # of a command, left out of what is published
@@ -62,9 +58,9 @@ def publish_run(
     Raises:
         UserError: No finished run, other data, or a folder that exists or cannot be written.
     """
-    source = run_folder.find_run(run, results)
-    refuse_evaluation(source)
-    trained, config = read_metrics(source), run_folder.read_config(source)
+    source = Run(run, results=results)
+    source.require_networks()
+    trained, config = source.metrics, source.config
     if config.framework != KerasStage.framework:
         raise UserError(f"run {source.name} is of {config.framework}; a run of Keras can be published")
     if mirror is not None:
@@ -72,16 +68,16 @@ def publish_run(
     moved = {name: place for name in ("data", "ferplus") if (place := getattr(data, name))}
     with run_folder.collect_notes() as notes:
         faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, **moved)))
-        check_same_faces(source, faces)
+        check_same_faces(source.folder, faces)
         config = _portable(dataclasses.replace(config, name=out.name), _home(config, trained))
         with run_folder.new_folder(out.parent, out.name) as folder:
             _write_facts(folder, source, config, faces, _home(config, trained), command)
             stages = _small_stages(folder, source, config, faces)
-            told = run_folder.read_json(folder / run_folder.ENVIRONMENT)["command"]
+            told = run_folder.read_json(folder / paths.ENVIRONMENT)["command"]
             record = predict_and_score(folder, config, faces, stages, command=told)
-            every = [_placeless(note) for note in dict.fromkeys([*trained.get("notes", ()), *notes])]
+            every = [_placeless(note) for note in dict.fromkeys([*source.notes, *notes])]
             record = {**record, "published": _published(folder, source), "notes": every}
-            run_folder.write_json(folder / run_folder.METRICS, record)
+            run_folder.write_json(folder / paths.METRICS, record)
             write_run_report(folder, faces=None)
             with atomic_write(folder / CARD) as temporary:
                 temporary.write_text(to_markdown(model_card(record, config.to_dict()), folder), encoding="utf-8")
@@ -89,31 +85,32 @@ def publish_run(
     return folder
 
 
-def _write_facts(folder: Path, source: Path, config: RunConfig, faces: Faces, dataset: str, command: str) -> None:
+def _write_facts(folder: Path, source: Run, config: RunConfig, faces: Faces, dataset: str, command: str) -> None:
     """Configuration, splits, and the environment of the training, with both commands that it takes."""
-    environment = run_folder.read_json(source / run_folder.ENVIRONMENT)
-    commands = (environment.get("command", ""), command)
-    environment["command"] = "\n".join(portable_command(text, dataset) for text in commands)
-    run_folder.write_json(folder / run_folder.ENVIRONMENT, environment)
-    run_folder.write_table(folder / run_folder.SPLITS, split_table(faces))
-    run_folder.write_json(folder / run_folder.CONFIG, config.to_dict())
+    commands = (source.environment.get("command", ""), command)
+    environment = {**source.environment, "command": "\n".join(portable_command(text, dataset) for text in commands)}
+    run_folder.write_json(folder / paths.ENVIRONMENT, environment)
+    run_folder.write_table(folder / paths.SPLITS, split_table(faces))
+    run_folder.write_json(folder / paths.CONFIG, config.to_dict())
 
 
-def _small_stages(folder: Path, source: Path, config: RunConfig, faces: Faces) -> dict[str, Stage]:
+def _small_stages(folder: Path, source: Run, config: RunConfig, faces: Faces) -> dict[str, Stage]:
     """Every stage of the run with small weights, calibrated on what they answer."""
-    for place in sorted(path for path in (source / run_folder.STAGES).iterdir() if path.is_dir()):
-        target = folder / run_folder.STAGES / place.name
+    for place in sorted(path for path in (source.folder / paths.STAGES).iterdir() if path.is_dir()):
+        target = folder / paths.STAGES / place.name
         target.mkdir(parents=True)
-        record = run_folder.read_json(place / RECORD)
-        run_folder.write_json(target / RECORD, {**record, "mirror": config.evaluation.mirror, "record": _named(record)})
-        if (place / HISTORY).is_file():
-            shutil.copy(place / HISTORY, target / HISTORY)
+        record = run_folder.read_json(place / paths.STAGE_RECORD)
+        run_folder.write_json(
+            target / paths.STAGE_RECORD, {**record, "mirror": config.evaluation.mirror, "record": _named(record)}
+        )
+        if (place / paths.HISTORY).is_file():
+            shutil.copy(place / paths.HISTORY, target / paths.HISTORY)
         if record.get("columns") is None:
-            save_small_model(KerasStage.load_network(place), target / MODEL)
-    stages = KerasStage.load_all(folder / run_folder.STAGES, faces.taxonomy.stages(config.mode))
+            save_small_model(KerasStage.load_network(place), target / paths.MODEL)
+    stages = KerasStage.load_all(folder / paths.STAGES, faces.taxonomy.stages(config.mode))
     for name, stage in stages.items():
         calibrate_stage(stage, config, faces)
-        stage.save(folder / run_folder.STAGES / name)
+        stage.save(folder / paths.STAGES / name)
     return stages
 
 
@@ -176,7 +173,7 @@ def _placeless(text: str) -> str:
     return re.sub(r"(?<![\w.])/[^\s,=:]*/", "", text)
 
 
-def _published(folder: Path, source: Path) -> dict[str, Any]:
+def _published(folder: Path, source: Run) -> dict[str, Any]:
     """What was made of which run, and how much of it there is."""
-    weights = sorted((folder / run_folder.STAGES).glob("*/*.keras"))
+    weights = sorted((folder / paths.STAGES).glob("*/*.keras"))
     return {"run": source.name, "weights": "float16", "bytes": sum(path.stat().st_size for path in weights)}

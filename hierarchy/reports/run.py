@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.features import FEATURES
+from fer_hierarchy.hierarchy.paths import FEATURES
 from fer_hierarchy.hierarchy.reports.page import write_page
 from fer_hierarchy.hierarchy.reports.run_sections import RunRecord, run_page
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import RunConfig, load_config
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write
+from fer_hierarchy.hierarchy.paths import BAD as BAD
+from fer_hierarchy.hierarchy.paths import CHECKOUT, CONFIG, atomic_write
+from fer_hierarchy.hierarchy.paths import ENVIRONMENT as ENVIRONMENT
+from fer_hierarchy.hierarchy.paths import METRICS as METRICS
+from fer_hierarchy.hierarchy.paths import PREDICTIONS as PREDICTIONS
+from fer_hierarchy.hierarchy.paths import SPLITS as SPLITS
+from fer_hierarchy.hierarchy.paths import STAGES as STAGES
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
     import pandas as pd
 
 FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-CONFIG = "config.json"
-ENVIRONMENT = "environment.json"
-METRICS = "metrics.json"
-PREDICTIONS = "predictions.csv"
-SPLITS = "splits.csv"
-BAD = "bad.csv"
-STAGES = "stages"
 
 _PACKAGES = (
     "tensorflow",
@@ -239,6 +238,25 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError(f"{path} is damaged: expected a JSON object, got {type(record).__name__}")
     return record
+
+
+def read_table(path: Path, *, text: Sequence[str] = (), remedy: str) -> "pd.DataFrame":
+    """Read a csv.
+
+    Args:
+        path: The file.
+        text: Columns of names and ids, which stay as they are written: "007" and "NA" too.
+        remedy: What to do where the file is missing or damaged, for the error.
+
+    Raises:
+        UserError: It is.
+    """
+    import pandas as pd  # here: the command line imports this module before the arguments are valid
+
+    try:
+        return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=not text)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is missing or damaged ({str(error).splitlines()[0]}); {remedy}") from error
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

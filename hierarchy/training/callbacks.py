@@ -21,7 +21,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.sampling import class_weights
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.paths import MODEL, atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training.schedule import (
     Phase,
@@ -32,7 +32,7 @@ from fer_hierarchy.hierarchy.training.schedule import (
     stopped_early,
     write_history,
 )
-from fer_hierarchy.hierarchy.training.transfer import HEAD, MODEL
+from fer_hierarchy.hierarchy.training.transfer import HEAD
 from fer_hierarchy.models import losses
 
 CHECKPOINT = "checkpoint.npz"

@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, StageFaces, as_stage_shares
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.probabilities import geometric_mean
-from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.hierarchy.wording import duration
 
@@ -42,7 +42,8 @@ def check_teachers(config: RunConfig, taxonomy: Taxonomy) -> None:
 
 
 def _check_teacher(folder: Path, config: RunConfig, taxonomy: Taxonomy) -> None:
-    known, own = _taxonomy(folder), run_folder.read_config(folder)
+    run = _opened(folder)
+    known, own = run.taxonomy, run.config
     lacking = [emotion for emotion in taxonomy.emotions if emotion not in known.emotions]
     if lacking:
         raise UserError(
@@ -90,7 +91,7 @@ def note_teachers(data: DataConfig) -> None:
             share,
             runs_named,
             names,
-            duration(sum(_cpu_seconds(Path(teacher)) for teacher in data.teachers)),
+            duration(sum(Run(teacher).metrics["cost"].get("train_cpu_seconds") or 0 for teacher in data.teachers)),
         )
 
 
@@ -116,23 +117,15 @@ def teacher_targets(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> 
 
 def _answer(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:
     """(n, emotions) what one teacher says of the train faces, of the emotions that the run knows."""
-    train, taxonomy = faces.split("train"), _taxonomy(folder)
-    stages = stage_type.load_all(folder / run_folder.STAGES, taxonomy.stages(run_folder.read_config(folder).mode))
-    answer = predict(stages, taxonomy, faces.images.pixels, train).answer
-    columns = [taxonomy.emotions.index(emotion) for emotion in faces.taxonomy.emotions]
+    run = _opened(folder)
+    answer = predict(run.load_stages(stage_type), run.taxonomy, faces.images.pixels, faces.split("train")).answer
+    columns = [run.classes.index(emotion) for emotion in faces.taxonomy.emotions]
     return answer[:, columns]
 
 
-def _cpu_seconds(folder: Path) -> float:
-    """What the training of a finished run took, its own teachers left out."""
-    return float(run_folder.read_json(folder / run_folder.METRICS).get("cost", {}).get("train_cpu_seconds") or 0)
-
-
-def _taxonomy(folder: Path) -> Taxonomy:
-    """The grouping that a finished run was judged with."""
-    if not (folder / run_folder.METRICS).is_file() or not (folder / run_folder.STAGES).is_dir():
+def _opened(folder: Path) -> Run:
+    """A teacher, which is a finished run with networks."""
+    run = Run(folder)
+    if not run.finished or not run.stages:
         raise UserError(f"--teacher {folder.name}: it is no finished run with networks of its own")
-    try:
-        return Taxonomy.from_dict(run_folder.read_json(folder / run_folder.METRICS)["taxonomy"], name="run")
-    except KeyError as error:
-        raise UserError(f"--teacher {folder.name}: its {run_folder.METRICS} is damaged: no {error}") from error
+    return run

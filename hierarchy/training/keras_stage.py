@@ -26,6 +26,7 @@ from fer_hierarchy.hierarchy.data.depth.depth_planes import depth_statistics
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.paths import MODEL
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training import callbacks, schedule
 from fer_hierarchy.hierarchy.training.transfer import NAMED, with_fresh_head
@@ -172,12 +173,12 @@ class KerasStage(Stage):
     @classmethod
     def load_network(cls, folder: Path) -> keras.Model:
         """The .keras file of a stage folder."""
-        if not (folder / callbacks.MODEL).is_file() and (folder / TORCH_MODEL).is_file():
+        if not (folder / MODEL).is_file() and (folder / TORCH_MODEL).is_file():
             raise UserError(
                 f"{folder} was trained by PyTorch; python -m fer_hierarchy.pt_files.convert {folder / TORCH_MODEL} "
-                f"{folder / callbacks.MODEL} makes a Keras model of it"
+                f"{folder / MODEL} makes a Keras model of it"
             )
-        return load_model(folder / callbacks.MODEL)
+        return load_model(folder / MODEL)
 
 
 def _predicted(network: keras.Model, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:

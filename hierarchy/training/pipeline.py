@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, predict, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, single_face_latency
 from fer_hierarchy.hierarchy.config import (
@@ -28,28 +29,21 @@ from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces, rea
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.evaluation.features import FEATURES, feature_map
+from fer_hierarchy.hierarchy.evaluation.features import feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
 from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.reports.audit import write_audit
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
-from fer_hierarchy.hierarchy.runs.run_results import (
-    VALIDATION_PREDICTIONS,
-    check_same_faces,
-    headline,
-    read_metrics,
-    refuse_evaluation,
-    resume_hint,
-    split_table,
-)
-from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
+from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, resume_hint, split_table
+from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.distillation import check_teachers, note_teachers
 from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import note_first_weights, origins
 from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
+from fer_hierarchy.hierarchy.wording import headline
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
@@ -103,11 +97,11 @@ def resume_run(
     Raises:
         UserError: Other flags, other data, another framework, or damaged files.
     """
-    folder = run_folder.find_run(run, results)
-    refuse_evaluation(folder)
-    config = run_folder.read_config(folder)
+    started = Run(run, results=results)
+    started.require_networks()
+    folder, config = started.folder, started.config
     if config.framework != stage_type.framework:
-        hint = resume_hint(folder, config.framework)
+        hint = resume_hint(folder, framework=config.framework)
         raise UserError(f"--resume {run}: it was started with {config.framework}; {hint}")
     changed = differences(config, apply_flags(config, flags))
     if changed:
@@ -115,8 +109,7 @@ def resume_run(
     with run_folder.collect_notes() as notes, _resumable(config, folder, logs):
         faces = read_faces(config)
         check_same_faces(folder, faces)
-        first = run_folder.read_json(folder / run_folder.ENVIRONMENT)
-        command = first.get("command", command)
+        command = started.environment.get("command", command)
         return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
 
 
@@ -150,11 +143,11 @@ def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
 
 def _write_start(folder: Path, config: RunConfig, faces: Faces, command: str) -> None:
     """What a run is about; config.json comes last, because it is what makes a folder a run."""
-    run_folder.write_json(folder / run_folder.ENVIRONMENT, run_folder.environment(command))
-    run_folder.write_table(folder / run_folder.SPLITS, split_table(faces))
+    run_folder.write_json(folder / paths.ENVIRONMENT, run_folder.environment(command))
+    run_folder.write_table(folder / paths.SPLITS, split_table(faces))
     if len(faces.images.bad):
-        run_folder.write_table(folder / run_folder.BAD, faces.images.bad)
-    run_folder.write_json(folder / run_folder.CONFIG, config.to_dict())
+        run_folder.write_table(folder / paths.BAD, faces.images.bad)
+    run_folder.write_json(folder / paths.CONFIG, config.to_dict())
 
 
 def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
@@ -210,7 +203,7 @@ def _train_and_judge(
         note_first_weights({name: config.for_stage(name).weights for name in faces.taxonomy.stages(config.mode)})
         stages = train_stages(folder, config, stage_type, faces, logs / folder.name)
         record = predict_and_score(folder, config, faces, stages, command=command)
-        run_folder.write_json(folder / run_folder.METRICS, {**record, "notes": notes})
+        run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
         write_run_report(folder, faces=faces.pixels_of)
         announce(headline(record))
     return folder
@@ -224,8 +217,8 @@ def predict_and_score(
         split: predict(stages, faces.taxonomy, faces.images.pixels, faces.split(split))
         for split in ("validation", "test")
     }
-    run_folder.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(said["validation"]))
-    run_folder.write_table(folder / run_folder.PREDICTIONS, prediction_table(said["test"]))
+    run_folder.write_table(folder / paths.VALIDATION_PREDICTIONS, prediction_table(said["validation"]))
+    run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(said["test"]))
     _write_feature_maps(folder, config, faces, stages)
     train = faces.stage_view(FLAT, "train")
     prior = class_prior(train.labels[~train.generated], len(faces.taxonomy.emotions))
@@ -249,7 +242,7 @@ def _write_feature_maps(folder: Path, config: RunConfig, faces: Faces, stages: M
             rows = rows[[label >= 0 for label in faces.taxonomy.stage_labels(name, rows["emotion"])]]
             features = stage.features(faces.images.pixels, rows.index.to_numpy())
             table = feature_map(rows["id"].tolist(), rows["emotion"].tolist(), features, seed=config.seed)
-            run_folder.write_table(folder / run_folder.STAGES / name / FEATURES, table)
+            run_folder.write_table(folder / paths.STAGES / name / paths.FEATURES, table)
 
 
 def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[str, Any]:
@@ -310,7 +303,8 @@ def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]
 @contextlib.contextmanager
 def _resumable(config: RunConfig, folder: Path, logs: Path) -> Iterator[None]:
     """Say how to go on with a training after Ctrl-C, a full disk or a lack of memory."""
-    way = resume_hint(folder, config.framework, "--mode", config.mode, *([] if logs == LOGS else ["--logs", str(logs)]))
+    elsewhere = [] if logs == LOGS else ["--logs", str(logs)]
+    way = resume_hint(folder, "--mode", config.mode, *elsewhere, framework=config.framework)
     try:
         yield
     except KeyboardInterrupt:
@@ -345,32 +339,23 @@ def evaluate_run(
     """
     run_folder.check_writable(results)
     run_folder.check_name(name, results)
-    source = run_folder.find_run(run, results)
-    refuse_evaluation(source)
-    trained = read_metrics(source)
-    config = run_folder.read_config(source)
-    taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
-    tuned = None if composition is None else read_tuned(composition, source, results)
+    source = Run(run, results=results)
+    source.require_networks()
+    trained, config, taxonomy = source.metrics, source.config, source.taxonomy
+    tuned = None if composition is None else read_tuned(composition, source.folder, results)
     with run_folder.collect_notes() as notes:
-        data = dataclasses.replace(
-            resolve_data(data),
-            image_size=config.data.image_size,
-            channels=config.data.channels,
-            align=config.data.align,
-            taxonomy=config.data.taxonomy,
-        )
-        given = {"with_depth": config.reads_depth, "seed": config.seed, "splits": splits}
-        faces = evaluated_faces(data, taxonomy, source, **given)
+        data = as_trained(data, source)
+        faces = evaluated_faces(data, source, splits=splits)
         faces = tuned.unseen(faces) if tuned else faces
         stem = name or f"{source.name}-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
         if faces.synthetic and SYNTHETIC not in stem:
             stem = f"{SYNTHETIC}-{stem}"
         config = dataclasses.replace(config, name=run_folder.free_name(stem, results), data=data, evaluation=evaluation)
-        stages = stage_type.load_all(source / run_folder.STAGES, taxonomy.stages(config.mode))
+        stages = source.load_stages(stage_type)
         said = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
-        counts = trained["data"]["counts"]["train"]
+        counts = source.train_counts
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
-        further = {"tuned": tuned.predict(said, faces, stage_type, counts, source)} if tuned else {}
+        further = {"tuned": tuned.predict(said, faces, stage_type, counts, source.folder)} if tuned else {}
         record = {
             **_facts(config, faces, command, mode="evaluation"),
             **score_predictions(said, prior / prior.sum(), evaluation, seed=config.seed, further=further),
@@ -381,8 +366,8 @@ def evaluate_run(
         }
         with run_folder.new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
-            run_folder.write_table(folder / run_folder.PREDICTIONS, prediction_table(said))
-            run_folder.write_json(folder / run_folder.METRICS, {**record, "notes": notes})
+            run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(said))
+            run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
             write_run_report(folder, faces=faces.pixels_of)
     announce(headline(record))
     if tuned:

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.classifiers.stage import HISTORY
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.paths import HISTORY, atomic_write
 
 MONITOR = "val_macro_f1"
 

@@ -3,12 +3,12 @@
 import zlib
 from pathlib import Path
 
-from fer_hierarchy.hierarchy.classifiers.stage import RECORD, Stage
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
+from fer_hierarchy.hierarchy.paths import STAGE_RECORD, STAGES
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.training.distillation import SoftTargets, teacher_targets
 
@@ -25,9 +25,9 @@ def train_stages(
         faces: What they learn from; only train and validation are looked at.
         logs: Where TensorBoard's files go.
     """
-    home, names = folder / run_folder.STAGES, faces.taxonomy.stages(config.mode)
+    home, names = folder / STAGES, faces.taxonomy.stages(config.mode)
     networks = [TRUNK] if config.shares_trunk else names
-    missing = [name for name in networks if not (home / name / RECORD).is_file()]
+    missing = [name for name in networks if not (home / name / STAGE_RECORD).is_file()]
     soft_targets = teacher_targets(faces, config.data, stage_type) if missing else None
     train = _on_one_trunk if config.shares_trunk else _one_by_one
     return train(home, config, stage_type, faces, soft_targets, logs)
@@ -42,7 +42,7 @@ def _one_by_one(
         for name in faces.taxonomy.stages(config.mode)
     }
     work = {name: _work(stage, name, config, faces) for name, stage in blank.items()}
-    complete = [name for name in blank if (home / name / RECORD).is_file()]
+    complete = [name for name in blank if (home / name / STAGE_RECORD).is_file()]
     progress = Progress(sum(work.values()), done=sum(work[name] for name in complete))
     stages = {}
     for name, stage in blank.items():
@@ -61,18 +61,18 @@ def _on_one_trunk(
 ) -> dict[str, Stage]:
     """The trunk in a folder of its own below `home`, and in each stage's folder only what that stage adds to it."""
     place, names = home / TRUNK, faces.taxonomy.stages(config.mode)
-    if (place / RECORD).is_file():
+    if (place / STAGE_RECORD).is_file():
         trunk = stage_type.load(place)
     else:
         for name in names:  # of a trunk that is gone
-            (home / name / RECORD).unlink(missing_ok=True)
+            (home / name / STAGE_RECORD).unlink(missing_ok=True)
         trunk = trunk_stage(stage_type, faces.taxonomy)
         progress = Progress(_work(trunk, FLAT, config, faces))
         _fit(trunk, FLAT, place, config, faces, soft_targets, progress, logs)
         _finish(trunk, place)
     stages = head_stages(trunk, faces.taxonomy)
     for name, stage in stages.items():
-        if (home / name / RECORD).is_file():
+        if (home / name / STAGE_RECORD).is_file():
             stages[name] = stage_type.load(home / name, {place: trunk.network})
         else:
             (home / name).mkdir(exist_ok=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, check_value
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs.run_folder import SPLITS, STAGES, find_run
+from fer_hierarchy.hierarchy.paths import HISTORY, MODEL, SPLITS, STAGES
+from fer_hierarchy.hierarchy.runs.run_folder import find_run
 from fer_hierarchy.hierarchy.taxonomy import TRUNK
 from fer_hierarchy.hierarchy.wording import duration
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import keras
 
 NAMED = (NO_WEIGHTS, *PRETRAINED)  # weights that are no file
-MODEL = "model.keras"
-HISTORY = "history.csv"
 HEAD = "predictions"
 
 log = logging.getLogger("hierarchy")

@@ -17,6 +17,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import stratified
 from fer_hierarchy.hierarchy.runs import run_folder, run_results
 from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.inference.explain.grad_cam import MapLayer
 from fer_hierarchy.inference.explain.heat_maps import HeatMaps, explain_faces, map_layers_of
@@ -136,9 +137,7 @@ def _faces(opened: _Run, data: DataConfig) -> Faces:
     config = opened.config
     if _named(data):
         everything = dataclasses.replace(data, limit=None)  # which faces are looked at is chosen later, of all
-        return evaluated_faces(
-            everything, opened.taxonomy, opened.folder, with_depth=config.reads_depth, seed=config.seed
-        )
+        return evaluated_faces(everything, Run(opened.folder))
     skip_bad = config.data.skip_bad or data.skip_bad
     faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, skip_bad=skip_bad)))
     run_results.check_same_faces(opened.folder, faces)

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from fer_hierarchy.hierarchy.config import DataConfig
-from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.runs import run_folder, run_results
-from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
+from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
 from fer_hierarchy.inference.export.backends.run_folder import RunFolder, open_run
@@ -84,7 +85,7 @@ def verify(run: str | None, exports: Mapping[str, Path], *, data: DataConfig, re
     """
     folder = run_folder.find_run(default_model(results) if run is None else run, results)
     reference = open_run(folder)
-    table = compare(reference, exports, _judged(folder, reference, data))
+    table = compare(reference, exports, _judged(folder, data))
     print(_as_text(table))
     for place in {path.parent for path in exports.values()}:
         _write(place, folder.name, table)
@@ -110,18 +111,15 @@ def compare(reference: RunFolder, exports: Mapping[str, Path], faces: Faces) -> 
     return table
 
 
-def _judged(folder: Path, reference: RunFolder, data: DataConfig) -> Faces:
+def _judged(folder: Path, data: DataConfig) -> Faces:
     """The faces to ask, all in the split "test"."""
     config = run_folder.read_config(folder)
     if data.data is None and data.dataset is None:
         faces = read_faces(config)
         run_results.check_same_faces(folder, faces)
         return faces
-    own = config.data
-    data = dataclasses.replace(
-        resolve_data(data), image_size=own.image_size, channels=own.channels, align=own.align, taxonomy=own.taxonomy
-    )
-    return evaluated_faces(data, reference.facts.taxonomy, folder, with_depth=False, seed=config.seed)
+    run = Run(folder)
+    return evaluated_faces(as_trained(data, run), run)
 
 
 def _of_same_run(model: Model, reference: RunFolder) -> Model:

@@ -47,6 +47,7 @@ def write_run(folder, *, mode="flat", taxonomy=VALENCE, truth=TRUTH, seed=0, ski
         "emotions": list(taxonomy.emotions),
         "answers": answers,
         "stages": stage_scores(truth, gate, specialists, taxonomy, resamples=20),
+        "data": {"counts": {"train": dict.fromkeys(taxonomy.emotions, 10)}},
         "training": {s: {"model": "small", "epochs": 2, "epochs_run": 2, "balance": "none"} for s in stages},
         "cost": {"train_cpu_seconds": 5.0, "parameters": 10, "multiply_adds": 20, "latency_ms": {"median": 1.0}},
     }

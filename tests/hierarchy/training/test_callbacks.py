@@ -94,7 +94,7 @@ def test_the_rate_of_a_plateau_schedule_is_in_the_history(tmp_path, monkeypatch)
 
 def test_a_frozen_backbone_stays_and_thaws(tmp_path):
     first = fit(tmp_path / "source", epochs=1)
-    start = str(tmp_path / "source" / callbacks.MODEL)
+    start = str(tmp_path / "source" / "model.keras")
     frozen = fit(tmp_path / "frozen", weights=start, epochs=1, freeze=1)
     thawed = fit(tmp_path / "thawed", weights=start, epochs=2, freeze=1)
     assert all(layer.trainable for layer in thawed.network.layers)
@@ -162,7 +162,7 @@ def test_every_loss_trains_and_says_whether_it_levels_the_prior(loss, tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     fit(tmp_path / "source", epochs=1)
-    start = str(tmp_path / "source" / callbacks.MODEL)
+    start = str(tmp_path / "source" / "model.keras")
     with pytest.raises(UserError, match=r"not the same network \(layer 'stage1_block1_conv1' differs\)"):
         fit(tmp_path / "other", weights=start, model=MODEL.replace("widths=8", "widths=6"))
 

@@ -63,8 +63,9 @@ def write_run(
     if shared:
         write_network(folder / "stages" / "trunk", model, outputs=first, seed=len(names))
     run_folder.write_json(folder / run_folder.CONFIG, config.to_dict())
-    parts = {"mode": mode, "taxonomy": THREE.to_dict(), "synthetic": False, "data": {}, "cost": {}, "training": {}}
-    run_folder.write_json(folder / run_folder.METRICS, parts)
+    empty = {name: {} for name in ("answers", "stages", "data", "cost", "training")}
+    parts = {"format": 1, "mode": mode, "seed": 0, "taxonomy": THREE.to_dict(), "synthetic": False, **empty}
+    run_folder.write_json(folder / run_folder.METRICS, {**parts, "headline": "soft"})
     return folder
 
 
@@ -265,14 +266,14 @@ def test_an_unfinished_run_is_one_line(results, run):
 def test_a_run_of_an_older_version_is_one_line(results, run):
     record = run_folder.read_json(run / "metrics.json")
     run_folder.write_json(run / "metrics.json", {key: value for key, value in record.items() if key != "synthetic"})
-    assert "older version" in refused(run, results)
+    assert "it has no 'synthetic'" in refused(run, results)
 
 
 def test_an_evaluation_is_one_line_that_names_its_run(results, run):
     shutil.rmtree(run / "stages")
     record = {**run_folder.read_json(run / "metrics.json"), "mode": "evaluation", "trained_on": {"run": "first"}}
     run_folder.write_json(run / "metrics.json", record)
-    assert "name the run that it judged: first" in refused(run, results)
+    assert "name the run that it evaluated: first" in refused(run, results)
 
 
 def test_a_damaged_stage_is_one_line(results, run):

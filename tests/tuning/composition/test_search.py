@@ -270,7 +270,7 @@ def refusals(tmp_path, tree, flat):
         "got 3 runs": [tree, flat, tree],
         "flat is flat, without stages to compose": [flat],
         "the second run, tree, is not flat": [tree, tree],
-        "judging is an evaluation; name the run that it judged: tree": [judging],
+        "judging is an evaluation; name the run that it evaluated: tree": [judging],
         "begun is not finished": [begun],
         "differ in label or picture of": [tree, made("swapped", faces(relabelled), mode="flat")],
         "have different validation faces (280 and 140, 140 in common)": [
