@@ -1,11 +1,12 @@
 """Where the program keeps things when the user names no place, and what the files of a run are called."""
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, mkdtemp
 
 _ABOVE = Path(__file__).resolve().parent.parent
 CHECKOUT = _ABOVE if (_ABOVE / "tf_model.py").is_file() else None  # None: this is an installed copy
@@ -75,3 +76,31 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, keep: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+    """Yield a new folder beside `path`; it takes the place of `path` only when the block ends without an error.
+
+    Args:
+        path: The final folder.
+        keep: Whether what stands at `path` by then, because another process made it, may stay.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # the folders of mkdtemp are closed to others, but a cache may be shared
+        if not keep():
+            shutil.rmtree(path, ignore_errors=True)
+            _rename(temporary, path, keep)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename(temporary: Path, path: Path, keep: Callable[[], bool]) -> None:
+    try:
+        temporary.rename(path)
+    except OSError:
+        if not keep():
+            raise

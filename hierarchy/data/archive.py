@@ -4,14 +4,13 @@ import logging
 import lzma
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import cache_dir
+from fer_hierarchy.hierarchy.paths import atomic_folder, cache_dir
 
 LOG = logging.getLogger("hierarchy")
 
@@ -103,7 +102,7 @@ def _check_entry(zip_path: Path, entry: zipfile.ZipInfo) -> None:
 
 
 def _unpack(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], target: Path, total: int) -> None:
-    """Write to a folder beside `target`, then rename it; whatever happens, the temporary folder goes away."""
+    """Make `target` of the entries, if there is room."""
     target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if total + SPARE_BYTES > free:
@@ -112,14 +111,8 @@ def _unpack(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], target: Pa
             f"free; make room or set FER_CACHE to another folder"
         )
     LOG.info("unpacking %s (%d files, %.0f MB)", archive.filename, len(entries), total / 2**20)
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
-    try:
+    with atomic_folder(target, keep=target.is_dir) as temporary:
         _write_entries(archive, entries, temporary, total)
-        temporary.chmod(0o755)
-        if not target.is_dir():
-            temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_entries(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], folder: Path, total: int) -> None:

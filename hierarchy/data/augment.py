@@ -5,26 +5,13 @@ holes happen to the depth alone.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from fer_hierarchy.hierarchy.data.depth import depth_planes
-from fer_hierarchy.hierarchy.errors import UserError
 
-# Largest setting of each kind that still leaves a face to learn from.
-_LIMITS = {
-    "shift": 0.5,
-    "rotation": 180.0,
-    "zoom": 0.5,
-    "shear": 0.5,
-    "erase": 1.0,
-    "brightness": 1.0,
-    "contrast": 1.0,
-    "depth_noise": 50.0,
-    "depth_holes": 1.0,
-}
 # Share of the image and height / width of an erased rectangle: Zhong et al., "Random Erasing Data Augmentation",
 # AAAI 2020, with the largest area halved, because a face of 48 pixels has little to spare.
 _ERASED_AREA = (0.02, 0.2)
@@ -34,7 +21,7 @@ _DRAWS = 13  # uniform numbers that each image consumes, whatever is switched on
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What may happen to a training face; zero or False switches a part off.
+    """What may happen to a training face; zero or False switches a part off. `StageConfig` checks the ranges.
 
     Attributes:
         shift: Largest move along each axis, fraction of the side, 0..0.5.
@@ -47,9 +34,6 @@ class Augmentation:
         contrast: Largest change of contrast either way, fraction, 0..1.
         depth_noise: Standard deviation of the noise on each measured depth, millimetres, 0..50.
         depth_holes: Probability that a rectangle of the depth becomes a hole, 0..1.
-
-    Raises:
-        UserError: A setting is outside its range.
     """
 
     shift: float = 0.1
@@ -62,15 +46,6 @@ class Augmentation:
     contrast: float = 0.0
     depth_noise: float = 0.0
     depth_holes: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.flip, bool):
-            raise UserError(f"augmentation: flip is {self.flip!r}; right is true or false")
-        for name in (field.name for field in fields(self) if field.name != "flip"):
-            value, limit = getattr(self, name), _LIMITS[name]
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value <= limit:
-                raise UserError(f"augmentation: {name} is {value!r}; right is a number from 0 to {limit:g}")
 
     @property
     def warps(self) -> bool:

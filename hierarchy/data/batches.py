@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_hierarchy.hierarchy.data.augment import Augmentation, augment
-from fer_hierarchy.hierarchy.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
-EVALUATED = 64  # faces in a batch that is only asked about; more are no faster
+EVALUATED = 64  # faces in a batch that is only predicted; more are no faster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +34,6 @@ class TrainBatches:
             in each epoch; None passes over each row once.
         mixup: Alpha of mixup in `dataset`, 0 to 1; 0 is off.
         cutmix: Alpha of CutMix in `dataset`, 0 to 1; 0 is off. With both on, each has about half of the batches.
-
-    Raises:
-        UserError: An alpha is outside its range.
     """
 
     pixels: np.ndarray
@@ -49,11 +45,6 @@ class TrainBatches:
     shares: np.ndarray | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("mixup", "cutmix"):
-            if not 0 <= getattr(self, name) <= 1:  # the range of keras.layers.MixUp and CutMix
-                raise UserError(f"{name} is {getattr(self, name)!r}; right is an alpha from 0 (off) to 1")
 
     @property
     def faces_per_step(self) -> int:

@@ -1,10 +1,10 @@
 """Fetch a data set from Kaggle, and say what to do by hand where that is impossible."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_folder
 
 KAGGLE_SLUGS = {
     "fer2013": "msambare/fer2013",
@@ -59,11 +59,8 @@ def _by_hand(slug: str, to: Path) -> str:
 def _copy(fetched: Path, to: Path) -> None:
     """Copy kagglehub's folder; `to` appears when it is complete."""
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as temporary:
-            copy = Path(temporary) / to.name
-            shutil.copytree(fetched, copy, copy_function=shutil.copyfile)
-            copy.replace(to)
+        with atomic_folder(to) as copy:
+            shutil.copytree(fetched, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
     # shutil.Error is an OSError whose message is a list of one entry for each file; the first tells enough.
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 # Normalised correlation from which two images count as the same picture. In FER-2013 pairs show one photograph (another
 # watermark, crop or compression) down to 0.93; in CK+48 one person's different emotions reach 0.95, and from 0.97 up
@@ -50,14 +52,13 @@ def near_groups(pixels: np.ndarray, hashes: np.ndarray) -> list[np.ndarray]:
         One array for each group of at least two different images, exact copies included, in order of first position.
     """
     _, first, which = np.unique(np.asarray(hashes, dtype=str), return_index=True, return_inverse=True)
-    seen = first[~blank_images(pixels[first])]
-    parents = np.arange(len(pixels))
-    for left, right in _candidates(_standardised(pixels, seen, _SEARCH_SIDE)):
-        _join_verified(pixels, seen[left], seen[right], parents)
-    roots = np.array([_root(parents, i) for i in first.tolist()], dtype=np.int64)
-    _, place, size = np.unique(roots, return_inverse=True, return_counts=True)
+    shown = first[~blank_images(pixels[first])]
+    groups = np.arange(len(pixels))
+    for left, right in _candidates(_standardised(pixels, shown, _SEARCH_SIDE)):
+        groups = _joined(groups, pixels, shown[left], shown[right])
+    _, place, size = np.unique(groups[first], return_inverse=True, return_counts=True)
     # An image without a near copy forms no group, not even with its exact copies.
-    labels = np.where(size[place] > 1, roots, -1)[which]
+    labels = np.where(size[place] > 1, place, -1)[which]
     return _groups_of(labels, without=-1)
 
 
@@ -76,22 +77,17 @@ def _candidates(vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             yield i[i < j], j[i < j]
 
 
-def _join_verified(pixels: np.ndarray, left: np.ndarray, right: np.ndarray, parents: np.ndarray) -> None:
-    """Join the pairs (left, right) that correlate at full size; pairs already joined are not looked at again."""
+def _joined(groups: np.ndarray, pixels: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The group of every image, after those of the pairs (left, right) that correlate at full size are joined."""
     for start in range(0, len(left), _VERIFIED_AT_ONCE):
-        part = slice(start, start + _VERIFIED_AT_ONCE)
-        apart = [
-            (a, b)
-            for a, b in zip(left[part].tolist(), right[part].tolist(), strict=True)
-            if _root(parents, a) != _root(parents, b)
-        ]
-        if not apart:
-            continue
-        first, second = np.array(apart).T
+        first, second = left[start : start + _VERIFIED_AT_ONCE], right[start : start + _VERIFIED_AT_ONCE]
+        apart = groups[first] != groups[second]  # the others need no further comparison
+        first, second = first[apart], second[apart]
         correlations = np.einsum("nd,nd->n", _standardised(pixels, first), _standardised(pixels, second))
-        for (a, b), correlation in zip(apart, correlations, strict=True):
-            if correlation >= NEAR_CORRELATION:
-                parents[_root(parents, b)] = _root(parents, a)
+        alike = correlations >= NEAR_CORRELATION
+        pairs = coo_array((alike[alike], (groups[first[alike]], groups[second[alike]])), shape=(len(groups),) * 2)
+        groups = connected_components(pairs, directed=False)[1][groups]
+    return groups
 
 
 def _standardised(pixels: np.ndarray, chosen: np.ndarray, side: int | None = None) -> np.ndarray:
@@ -104,13 +100,6 @@ def _standardised(pixels: np.ndarray, chosen: np.ndarray, side: int | None = Non
     vectors -= vectors.mean(axis=1, keepdims=True)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     return vectors
-
-
-def _root(parents: np.ndarray, i: int) -> int:
-    while parents[i] != i:
-        parents[i] = parents[parents[i]]
-        i = parents[i]
-    return int(i)
 
 
 def _groups_of(labels: np.ndarray, without: int | None = None) -> list[np.ndarray]:

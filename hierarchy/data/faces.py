@@ -13,12 +13,18 @@ import pandas as pd
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.audit.pixels.verdict import Verdict, require_published, verdict
 from fer_hierarchy.hierarchy.data.depth.depth_planes import colours
-from fer_hierarchy.hierarchy.data.generated import GENERATED, append_generated, check_makers, join_train, refuse_as_data
 from fer_hierarchy.hierarchy.data.images import ImageSet, load_images
 from fer_hierarchy.hierarchy.data.manifest import SOFT_PREFIX, UNDECIDED, vote_columns, with_votes
 from fer_hierarchy.hierarchy.data.sources import EMBEDDED, read_source
 from fer_hierarchy.hierarchy.data.splits import assign, drop_duplicates, limit_rows, note_shared_subjects
-from fer_hierarchy.hierarchy.data.undecided import join_undecided
+from fer_hierarchy.hierarchy.data.train_only import (
+    GENERATED,
+    append_generated,
+    check_makers,
+    join_generated,
+    join_undecided,
+    refuse_as_data,
+)
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
@@ -133,12 +139,12 @@ def as_stage_shares(shares: np.ndarray, taxonomy: Taxonomy, stage: str, *, other
 
 
 def resolve_data(config: DataConfig) -> DataConfig:
-    """Fill in what to read where nothing is named: data/fer2013 if it is there, else synthetic faces, said loudly."""
+    """Fill in what to read where nothing is named: data/fer2013 if it is there, else synthetic faces with a warning."""
     if config.data is not None or config.dataset in EMBEDDED:
         return config
     if DEFAULT_DATA.exists() and config.dataset in (None, "fer2013"):
         return dataclasses.replace(config, data=str(DEFAULT_DATA))
-    if config.dataset is not None:  # reading it says what is missing; other faces are not what was asked for
+    if config.dataset is not None:  # reading it says what is missing; other faces are not what was requested
         return config
     log.warning("No --data was given and data/fer2013 does not exist: the embedded synthetic faces take its place.")
     return dataclasses.replace(config, dataset=SYNTHETIC)
@@ -234,22 +240,22 @@ def read_faces(config: RunConfig) -> Faces:
             "--soft-labels trains on FER+ votes, which this data lacks; give --ferplus with FER-2013, or FER+'s folders"
         )
     manifest = manifest[~manifest["emotion"].isin(data.left_out)].reset_index(drop=True)
-    asked = config.grouping()
-    asked.restrict(manifest["emotion"])  # data that does not fit is refused before the long decoding
+    grouping = config.grouping()
+    grouping.restrict(manifest["emotion"])  # data that does not fit is refused before the long decoding
     if data.generated:
         manifest = append_generated(manifest, Path(data.generated))
     images = decode(manifest, data, with_depth=config.reads_depth)
     real, undecided, made = _kinds(images.manifest)
-    taxonomy = _restricted(asked, real["emotion"])
+    taxonomy = _restricted(grouping, real["emotion"])
     rows = _split(real, config)
     kept = limit_rows(rows, data.limit, seed=config.seed) if data.limit else rows
     note_shared_subjects(kept)
-    quick_look = {"share": (kept["split"] == "train").sum() / (rows["split"] == "train").sum(), "seed": config.seed}
+    sample = {"share": (kept["split"] == "train").sum() / (rows["split"] == "train").sum(), "seed": config.seed}
     if len(undecided):
-        kept = join_undecided(kept, undecided, rows=rows, emotions=taxonomy.emotions, **quick_look)
+        kept = join_undecided(kept, undecided, rows=rows, emotions=taxonomy.emotions, **sample)
     if data.generated:
         check_makers(made, rows, Path(data.generated))
-        kept = join_train(kept, made, emotions=taxonomy.emotions, **quick_look)
+        kept = join_generated(kept, made, emotions=taxonomy.emotions, **sample)
     faces = Faces(images=images, manifest=kept, taxonomy=taxonomy)
     require_published(faces.verdict, strict=data.strict_data)
     return faces
@@ -276,10 +282,10 @@ def _split(manifest: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     return drop_duplicates(rows, drop=config.data.drop_duplicates)
 
 
-def _restricted(asked: Taxonomy, emotions: pd.Series) -> Taxonomy:
-    """The taxonomy over the emotions of the usable faces; says which others are missing."""
+def _restricted(grouping: Taxonomy, emotions: pd.Series) -> Taxonomy:
+    """The taxonomy over the emotions of the usable faces; warns of those that are missing."""
     present = set(emotions)
-    absent = [e for e in asked.emotions if e not in present and e != "contempt"]
+    absent = [e for e in grouping.emotions if e not in present and e != "contempt"]
     if absent:
         log.warning("The data holds no %s: the taxonomy goes on without.", ", ".join(absent))
-    return asked.restrict(present)
+    return grouping.restrict(present)

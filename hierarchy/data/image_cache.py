@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import BinaryIO
 
 import numpy as np
@@ -15,7 +13,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import MEASURES, Meter
 from fer_hierarchy.hierarchy.data.decoding import Decoded
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import cache_dir
+from fer_hierarchy.hierarchy.paths import atomic_folder, cache_dir
 
 _PIXELS = "pixels.npy"
 _ROWS = "rows.npz"
@@ -139,23 +137,15 @@ def new_entry(key: str, shape: tuple[int, int, int], dtype: type = np.uint8) -> 
     Raises:
         UserError: The cache folder cannot be written or its disk is full. Nothing is left behind.
     """
-    temporary = None
     try:
-        target = _folder(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(mkdtemp(dir=target.parent, prefix=".building-"))
-        yield EntryWriter(temporary, shape, dtype)
         # A damaged entry makes way. Whoever built the same key meanwhile has written the same bytes.
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.replace(target)
+        with atomic_folder(_folder(key)) as temporary:
+            yield EntryWriter(temporary, shape, dtype)
     except OSError as error:
         raise UserError(
             f"image cache {cache_dir()}: cannot write ({error.strerror or error}); "
             f"make room there or set FER_CACHE to another folder"
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _folder(key: str) -> Path:

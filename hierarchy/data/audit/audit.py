@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.data.audit.pixel_table import audit_pixels
-from fer_hierarchy.hierarchy.data.depth.depth_planes import SCALES
 from fer_hierarchy.hierarchy.data.duplicates import (
     BLANK_DEVIATION,
     NEAR_CORRELATION,
@@ -15,6 +14,7 @@ from fer_hierarchy.hierarchy.data.duplicates import (
     near_groups,
 )
 from fer_hierarchy.hierarchy.data.images import ImageSet
+from fer_hierarchy.hierarchy.data.sources import source_module
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 _SPLITS = ("train", "validation", "test", "")
@@ -80,7 +80,7 @@ def audit_depth(manifest: pd.DataFrame, pairs: ImageSet) -> list[dict]:
             {
                 "source": source,
                 "kind": kinds[0],
-                "mm_per_unit": SCALES[source].mm_per_unit,
+                "mm_per_unit": source_module(source).DEPTH.mm_per_unit,
                 "images": int(usable.sum()),
                 "without": int((rows["depth_path"] == "").sum()),
                 "bad": pairs.bad[pairs.bad["id"].isin(rows["id"])].to_dict("records"),

@@ -1,11 +1,10 @@
-"""Depth as the program keeps it: one table of what each source's numbers mean, and planes with holes.
+"""Depth as the program keeps it: what the numbers of a source mean, and planes with holes.
 
 A depth plane is uint16: distance from the camera in twentieths of a millimetre, larger is farther, 0 is a hole. Where a
 source knows no camera (`relative`), the face stands at a nominal distance and only differences within it count.
 A stack of planes of one face is uint16 too: the colours in 0..255, then its depth plane.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -20,7 +19,7 @@ _CHUNK = 256  # faces looked at together
 
 @dataclass(frozen=True, kw_only=True)
 class DepthScale:
-    """What the numbers of a source's depth mean.
+    """What the numbers of a source's depth mean: `DEPTH` of its module.
 
     Attributes:
         kind: "metric" (distance from the sensor) or "relative" (shape only).
@@ -33,16 +32,6 @@ class DepthScale:
     mm_per_unit: float
     nearest_mm: float = 0.0
     farthest_mm: float = float("inf")
-
-
-# The one place that says how each source's depth is scaled. CalD3r & MenD3s: Intel RealSense SR300, whose depth unit is
-# 0.125 mm and whose range is 0.2 to 1.5 m (Intel's data sheet); the data set's papers state no unit.
-SCALES: Mapping[str, DepthScale] = {
-    "bosphorus": DepthScale(kind="relative", mm_per_unit=1.0),
-    "bu3dfe": DepthScale(kind="relative", mm_per_unit=1.0),
-    "cald3rmend3s": DepthScale(kind="metric", mm_per_unit=0.125, nearest_mm=200.0, farthest_mm=1500.0),
-    "synthetic-rgbd": DepthScale(kind="metric", mm_per_unit=0.125, nearest_mm=200.0, farthest_mm=1500.0),
-}
 
 
 def has_depth(pixels: np.ndarray) -> bool:

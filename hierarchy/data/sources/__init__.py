@@ -4,7 +4,9 @@ A module's name has "_" where the data set's has "-".
 
 A source module has `detect(path) -> bool`, cheap and from the content; `read(path) -> manifest`; `IMAGE_SIZE`, the
 (height, width) that every image has, or None; and `LAYOUT`, what it looks like on disk. `fits(path) -> bool` may be
-added where a user's word suffices to read what `detect` alone would not dare to name.
+added where a user's word suffices to read what `detect` alone would not dare to name, `READS_CSV = True` where a path
+may be a csv. A source with depth has `DEPTH`, a `DepthScale`, and `read_depth(path, picture)`; with `CACHED = True`
+what that returns is kept on disk. `problem(path, depth_path) -> str | None` may refuse a single face.
 """
 
 import importlib
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 _GENERAL = "folder"
 EMBEDDED = ("synthetic", "synthetic-rgbd")  # need no path
 _WITH_FERPLUS = "fer2013"
-_CSV_SOURCES = ("fer2013", "ckextended")
 
 
 def source_names() -> tuple[str, ...]:
@@ -108,9 +109,9 @@ def _unpacked(path: Path) -> Path:
 
 def _locate(root: Path, dataset: str | None, given: Path) -> tuple[str, Path]:
     """Name of the source and where exactly it lies: `root`, or one folder further down."""
-    if root.is_file() and (dataset is None or dataset in _CSV_SOURCES):
+    if root.is_file() and (dataset is None or hasattr(source_module(dataset), "READS_CSV")):
         # Even where nothing fits: the reader of csv files says best what is wrong with one.
-        return dataset or _recognise(root) or _CSV_SOURCES[0], root
+        return dataset or _recognise(root) or _WITH_FERPLUS, root
     if root.is_dir() and not any(root.iterdir()):
         raise UserError(f"{given}: the folder is empty; give a folder with faces, a csv or a zip")
     places = [root] if root.is_file() else [root, *_visible_folders(root)]
@@ -124,7 +125,13 @@ def _visible_folders(root: Path) -> list[Path]:
 
 
 def _recognise(place: Path) -> str | None:
-    return next((name for name in source_names() if source_module(name).detect(place)), None)
+    return next((name for name in source_names() if _fits(name, place)), None)
+
+
+def _fits(name: str, place: Path, by: str = "detect") -> bool:
+    """Whether a source finds its data set at a place; embedded ones find theirs nowhere."""
+    module = source_module(name)
+    return getattr(module, by, getattr(module, "detect", lambda _: False))(place)
 
 
 def _find_any(places: list[Path], given: Path) -> tuple[str, Path]:
@@ -142,10 +149,7 @@ def _find_any(places: list[Path], given: Path) -> tuple[str, Path]:
 
 
 def _find_forced(places: list[Path], dataset: str, given: Path) -> tuple[str, Path]:
-    module = source_module(dataset)
-    fits = getattr(module, "fits", module.detect)
-    found = [place for place in places if fits(place)]
-    if found:
-        return dataset, found[0]
-    layout = getattr(module, "LAYOUT", "made by the program itself")
-    raise UserError(f"{given} does not look like {dataset}, which is {layout}")
+    found = [place for place in places if _fits(dataset, place, "fits")]
+    if not found:
+        raise UserError(f"{given} does not look like {dataset}, which is {source_module(dataset).LAYOUT}")
+    return dataset, found[0]

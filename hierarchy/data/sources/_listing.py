@@ -1,11 +1,14 @@
 """Folders of class folders: which images they hold, found without asking for a single file's status."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
 
@@ -55,6 +58,16 @@ def images_below(folder: Path) -> list[str]:
                 elif is_image(entry.name):
                     found.append(prefix + entry.name)
     return sorted(found)
+
+
+def files_in(root: Path, folders: Iterable[str]) -> list[str]:
+    """The visible files directly in some folders of `root`, relative to it, sorted within each folder."""
+    return [
+        f"{folder}/{name}"
+        for folder in folders
+        for name in sorted(os.listdir(root / folder))  # noqa: PTH208 - a path object for every file would be slow
+        if not is_hidden(name)
+    ]
 
 
 def any_image(folder: Path, fits: Callable[[str], object] = bool) -> bool:
@@ -133,10 +146,45 @@ def list_faces(
     )
 
 
-def absolute(root: Path, files: pd.Series) -> list[str]:
-    """Absolute paths of files that are given relative to `root`."""
+def listed_manifest(root: Path, faces: pd.DataFrame, source: str, **columns: Any) -> pd.DataFrame:
+    """The manifest of listed files.
+
+    Args:
+        root: Where the files are.
+        faces: Columns `file` (relative to `root`), `emotion` and `split`.
+        source: Name of the data source.
+        columns: Others of `make_manifest`; a face's id is its file where `ids` are not among them.
+    """
+    given = {"ids": faces["file"], **({"splits": faces["split"]} if "split" in faces else {}), **columns}
+    return make_manifest(paths=_absolute(root, faces["file"]), emotions=faces["emotion"], source=source, **given)
+
+
+def paired_manifest(root: Path, faces: pd.DataFrame, source: str, kind: str, **columns: Any) -> pd.DataFrame:
+    """The manifest of pictures with depth beside some of them; no splits.
+
+    Args:
+        root: Where the files are.
+        faces: Columns `id`, `file` and `depth` (relative to `root`; "" where a picture has none), `emotion`, `subject`.
+        source: Name of the data source.
+        kind: Of its depth.
+        columns: Others of `make_manifest`.
+    """
+    return listed_manifest(
+        root,
+        faces,
+        source,
+        ids=faces["id"],
+        subjects=faces["subject"],
+        depth_paths=_absolute(root, faces["depth"]),
+        depth_kinds=np.where(faces["depth"] == "", "", kind),
+        **columns,
+    )
+
+
+def _absolute(root: Path, files: pd.Series) -> list[str]:
+    """Absolute paths of files that are given relative to `root`; "" stays."""
     prefix = os.path.join(root.resolve(), "")  # noqa: PTH118 (keeps the closing separator)
-    return [prefix + file for file in files.tolist()]
+    return [file and prefix + file for file in files.tolist()]
 
 
 def stems(files: pd.Series) -> list[str]:

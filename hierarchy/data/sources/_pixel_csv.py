@@ -4,9 +4,11 @@ import codecs
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 
 COLUMNS = ("emotion", "pixels", "Usage")
@@ -112,44 +114,42 @@ def place(row: int) -> str:
     return f"data row {row} (line {row + 2})"
 
 
-def emotions_by_id(path: Path, ids: pd.Series, known: Mapping[int, str], *, column: str = "emotion") -> pd.Series:
-    """Map a text column of ids to names.
+def known_values(path: Path, words: pd.Series, values: pd.Series, known: str) -> pd.Series:
+    """The `values` that the words of a column stand for.
 
     Args:
         path: The csv, for error messages.
-        ids: One number a data row, as text.
-        known: Name by id.
-        column: The column's name, for error messages.
+        words: The column as text.
+        values: What each word means, missing where it means nothing.
+        known: The words that mean something, for error messages.
 
     Raises:
-        UserError: An id is not a whole number or not known; names the data row and the value.
+        UserError: A word means nothing; names the data row and the word.
     """
-    numbers = pd.to_numeric(ids, errors="coerce")
+    unknown = values.isna().to_numpy()
+    if unknown.any():
+        row = int(unknown.argmax())
+        raise UserError(f"{path}: unknown {words.name} {words.iloc[row].strip()!r} in {place(row)}; known: {known}")
+    return values
+
+
+def names_by_id(path: Path, ids: pd.Series, known: Mapping[int, str]) -> pd.Series:
+    """Names for a text column of whole numbers.
+
+    Raises:
+        UserError: An id is not among the `known`.
+    """
     listed = ", ".join(f"{number} {name}" for number, name in known.items())
-    broken = ~(numbers % 1 == 0)
-    if broken.any():
-        row = int(broken.to_numpy().argmax())
-        raise UserError(f"{path}: {column} {ids.iloc[row]!r} in {place(row)} is no whole number; known: {listed}")
-    names = numbers.map(known)
-    if names.isna().any():
-        row = int(names.isna().to_numpy().argmax())
-        raise UserError(f"{path}: unknown {column} id {ids.iloc[row].strip()} in {place(row)}; known: {listed}")
-    return names
+    return known_values(path, ids, pd.to_numeric(ids, errors="coerce").map(known), listed)
 
 
 def splits_by_usage(path: Path, usage: pd.Series) -> pd.Series:
-    """Map a `Usage` column to splits.
+    """Splits for a column `Usage`.
 
     Raises:
-        UserError: A value is unknown; names the data row and the value.
+        UserError: A value is unknown.
     """
-    splits = usage.str.strip().map(USAGE_SPLITS)
-    unknown = splits.isna().to_numpy()
-    if unknown.any():
-        row = int(unknown.argmax())
-        known = ", ".join(USAGE_SPLITS)
-        raise UserError(f"{path}: unknown Usage {usage.iloc[row]!r} in {place(row)}; known: {known}")
-    return splits
+    return known_values(path, usage, usage.str.strip().map(USAGE_SPLITS), ", ".join(USAGE_SPLITS))
 
 
 def read_faces(path: Path, known: Mapping[int, str]) -> pd.DataFrame:
@@ -164,11 +164,28 @@ def read_faces(path: Path, known: Mapping[int, str]) -> pd.DataFrame:
     """
     require_columns(path, COLUMNS, header(path))
     frame = read_columns(path, ("emotion", "Usage"))
-    return pd.DataFrame(
-        {
-            "emotion": emotions_by_id(path, frame["emotion"], known),
-            "split": splits_by_usage(path, frame["Usage"]),
-        }
+    emotions = names_by_id(path, frame["emotion"], known)
+    return pd.DataFrame({"emotion": emotions, "split": splits_by_usage(path, frame["Usage"])})
+
+
+def rows_manifest(path: Path, faces: pd.DataFrame, prefix: str, source: str, **columns: Any) -> pd.DataFrame:
+    """The manifest of faces whose pixels stand in a csv.
+
+    Args:
+        path: The csv.
+        faces: Columns `emotion` and `split`; the index is the data row.
+        prefix: What the ids begin with, before the number of the row.
+        source: Name of the data source.
+        columns: Others of `make_manifest`.
+    """
+    return make_manifest(
+        ids=[f"{prefix}{row:07d}" for row in faces.index],
+        paths=str(path.resolve()),
+        rows=faces.index,
+        emotions=faces["emotion"],
+        splits=faces["split"],
+        source=source,
+        **columns,
     )
 
 

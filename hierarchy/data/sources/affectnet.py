@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sources import _pixel_csv
 from fer_hierarchy.hierarchy.data.sources._listing import (
     EMOTION_WORDS,
     SPLIT_FOLDERS,
-    absolute,
     class_folders,
     emotion_word,
     images_below,
     list_faces,
+    listed_manifest,
 )
 from fer_hierarchy.hierarchy.errors import UserError
 
@@ -26,36 +25,17 @@ LAYOUT = (
     "train_set/ and val_set/ with images/<id>.jpg and annotations/<id>_exp.npy or with class folders, "
     "or Manually_Annotated_file_lists/training.csv and validation.csv beside Manually_Annotated_Images/"
 )
-# The last three are no emotions; their faces are left out.
-EXPRESSIONS = {
-    0: "neutral",
-    1: "happy",
-    2: "sad",
-    3: "surprise",
-    4: "fear",
-    5: "disgust",
-    6: "angry",
-    7: "contempt",
-    8: "none",
-    9: "uncertain",
-    10: "no-face",
-}
-NO_EMOTION = ("none", "uncertain", "no-face")
+_EMOTIONS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+_NO_EMOTION = ("none", "uncertain", "no-face")  # faces that are left out
+EXPRESSIONS = dict(enumerate(_EMOTIONS + _NO_EMOTION))
 
 _NAME = "affectnet"
 _LISTS = "Manually_Annotated_file_lists"
 _IMAGES = "Manually_Annotated_Images"
 _LIST_SPLITS = {"training.csv": "train", "validation.csv": "validation"}
 _LIST_COLUMNS = (
-    "subDirectory_filePath",
-    "face_x",
-    "face_y",
-    "face_width",
-    "face_height",
-    "facial_landmarks",
-    "expression",
-    "valence",
-    "arousal",
+    *("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height"),
+    *("facial_landmarks", "expression", "valence", "arousal"),
 )
 _SETS = {"train_set": "train", "val_set": "validation"}
 
@@ -99,19 +79,12 @@ def read(path: Path) -> pd.DataFrame:
 
 def _manifest(root: Path, faces: pd.DataFrame) -> pd.DataFrame:
     """Columns `file` (relative to root), `emotion` and `split` -> manifest without the faces that have no emotion."""
-    left_out = faces["emotion"].isin(NO_EMOTION)
+    left_out = faces["emotion"].isin(_NO_EMOTION)
     if left_out.any():
         counts = faces.loc[left_out, "emotion"].value_counts()
         listed = ", ".join(f"{count} {name}" for name, count in counts.items())
         LOG.warning(f"AffectNet: {left_out.sum()} of {len(faces)} faces left out, they have no emotion ({listed})")
-    faces = faces[~left_out]
-    return make_manifest(
-        ids=faces["file"],
-        paths=absolute(root, faces["file"]),
-        emotions=faces["emotion"],
-        splits=faces["split"],
-        source=_NAME,
-    )
+    return listed_manifest(root, faces[~left_out], _NAME)
 
 
 def _read_lists(root: Path) -> pd.DataFrame:
@@ -122,7 +95,7 @@ def _read_lists(root: Path) -> pd.DataFrame:
         if not csv.is_file():
             continue
         frame = _pixel_csv.read_columns(csv, ("subDirectory_filePath", "expression"), names=_names(csv))
-        emotions = _pixel_csv.emotions_by_id(csv, frame["expression"], EXPRESSIONS, column="expression")
+        emotions = _pixel_csv.names_by_id(csv, frame["expression"], EXPRESSIONS)
         files = f"{_IMAGES}/" + frame["subDirectory_filePath"].str.strip()
         parts.append(pd.DataFrame({"file": files, "emotion": emotions, "split": split}))
     if not parts:

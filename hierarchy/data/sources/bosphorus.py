@@ -2,26 +2,34 @@
 
 Only pictures of the six acted emotions (E_*) and of the neutral face (N_N) are faces here. Action units (LFAU, UFAU,
 CAU), rotated heads (YR, PR, CR) and covered faces (O) are left out. Others have taken some action units for emotions;
-we do not, because what was asked of the person was a raised brow, not surprise.
+we do not, because the person was to raise a brow, not to be surprised.
 """
 
 import logging
-import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.data.depth.bnt import read_bnt, surface
-from fer_hierarchy.hierarchy.data.depth.depth_planes import SCALES, at_nominal
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
-from fer_hierarchy.hierarchy.data.sources._listing import EMOTION_WORDS, any_image, emotion_word, is_image, subfolders
+from fer_hierarchy.hierarchy.data.depth.depth_planes import DepthScale, at_nominal
+from fer_hierarchy.hierarchy.data.sources._listing import (
+    EMOTION_WORDS,
+    any_image,
+    emotion_word,
+    files_in,
+    is_image,
+    paired_manifest,
+    subfolders,
+)
 from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = None
 LAYOUT = "BosphorusDB/bs000/bs000_E_ANGER_0.png with the range file bs000_E_ANGER_0.bnt beside it"
+DEPTH = DepthScale(kind="relative", mm_per_unit=1.0)
 CACHED = True
 
 _NAME = "bosphorus"
@@ -44,22 +52,20 @@ def read(path: Path) -> pd.DataFrame:
         path: The folder that holds the subjects' folders.
 
     Raises:
-        UserError: A file name tells an emotion that we do not know, or none shows an emotion.
+        UserError: A file name has an unknown emotion, or no picture shows an emotion.
     """
-    pictures, ranges = _files(path)
+    files = files_in(path, _subjects(path))
+    pictures = _by_stem(file for file in files if is_image(file))
+    ranges = _by_stem(file for file in files if file.lower().endswith(".bnt"))
     faces = {stem: match for stem in pictures if (match := _FACE.fullmatch(stem))}
-    _tell_left_out([stem for stem in pictures if stem not in faces], [stem for stem in ranges if stem not in pictures])
+    _note_left_out([stem for stem in pictures if stem not in faces], [stem for stem in ranges if stem not in pictures])
     if not faces:
         raise UserError(f"{path}: none of {len(pictures)} pictures shows an emotion; names like {LAYOUT.split('/')[2]}")
-    return make_manifest(
-        ids=list(faces),
-        paths=[pictures[stem] for stem in faces],
-        emotions=[_emotion(path, match) for match in faces.values()],
-        subjects=[match[1] for match in faces.values()],
-        depth_paths=[ranges.get(stem, "") for stem in faces],
-        depth_kinds=[SCALES[_NAME].kind if stem in ranges else "" for stem in faces],
-        source=_NAME,
-    )
+    rows = [
+        (stem, pictures[stem], ranges.get(stem, ""), _emotion(path, match), match[1]) for stem, match in faces.items()
+    ]
+    table = pd.DataFrame(rows, columns=["id", "file", "depth", "emotion", "subject"])
+    return paired_manifest(path, table, _NAME, DEPTH.kind)
 
 
 def read_depth(path: str, picture: tuple[int, int]) -> np.ndarray:
@@ -75,25 +81,16 @@ def read_depth(path: str, picture: tuple[int, int]) -> np.ndarray:
     Raises:
         BadImageError: The file cannot be used.
     """
-    return at_nominal(surface(read_bnt(path), picture) * SCALES[_NAME].mm_per_unit)
+    return at_nominal(surface(read_bnt(path), picture) * DEPTH.mm_per_unit)
 
 
 def _subjects(path: Path) -> list[str]:
     return [folder for folder in subfolders(path) if _SUBJECT.fullmatch(folder)]
 
 
-def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Absolute paths of the pictures and of the range files by file name without suffix, sorted."""
-    pictures, ranges = {}, {}
-    for folder in _subjects(path):
-        place = os.path.join(path.resolve(), folder)  # noqa: PTH118 - a path object for every file would be slow
-        for name in sorted(os.listdir(place)):  # noqa: PTH208 - likewise
-            stem, _, suffix = name.rpartition(".")
-            if is_image(name):
-                pictures[stem] = f"{place}{os.sep}{name}"
-            elif suffix.lower() == "bnt":
-                ranges[stem] = f"{place}{os.sep}{name}"
-    return pictures, ranges
+def _by_stem(files: Iterable[str]) -> dict[str, str]:
+    """Files by their name without folder and suffix."""
+    return {file.rpartition("/")[2].rpartition(".")[0]: file for file in files}
 
 
 def _emotion(path: Path, match: re.Match) -> str:
@@ -105,12 +102,12 @@ def _emotion(path: Path, match: re.Match) -> str:
     return emotion
 
 
-def _tell_left_out(pictures: list[str], ranges: list[str]) -> None:
+def _note_left_out(pictures: list[str], ranges: list[str]) -> None:
     """One line for what is not read, by kind."""
     if pictures:
         kinds = Counter(match[2] if (match := _PICTURE.match(stem)) else "other" for stem in pictures)
-        told = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
-        _log.warning("%s: %d pictures left out, they show no emotion (%s)", _NAME, len(pictures), told)
+        listed = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+        _log.warning("%s: %d pictures left out, they show no emotion (%s)", _NAME, len(pictures), listed)
     lonely = [stem for stem in ranges if _FACE.fullmatch(stem)]
     if lonely:
         _log.warning("%s: %d range files have no picture (first: %s)", _NAME, len(lonely), lonely[0])

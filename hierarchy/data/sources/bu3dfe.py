@@ -10,14 +10,14 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
 from fer_hierarchy.hierarchy.data.depth import wrl
-from fer_hierarchy.hierarchy.data.depth.depth_planes import SCALES, at_nominal
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
-from fer_hierarchy.hierarchy.data.sources._listing import absolute, any_image, is_hidden, subfolders
+from fer_hierarchy.hierarchy.data.depth.depth_planes import DepthScale, at_nominal
+from fer_hierarchy.hierarchy.data.sources._listing import any_image, files_in, paired_manifest, subfolders
 from fer_hierarchy.hierarchy.errors import UserError
 
 LOG = logging.getLogger("hierarchy")
 
 IMAGE_SIZE = None
+DEPTH = DepthScale(kind="relative", mm_per_unit=1.0)
 CACHED = True  # reading and drawing a mesh takes longer than decoding its drawing
 LAYOUT = "F0001/F0001_AN01WH_F2D.bmp beside F0001_AN01WH_F3D.wrl, named by subject, emotion, intensity and group"
 EMOTION_CODES = {
@@ -68,40 +68,30 @@ def read(path: Path) -> pd.DataFrame:
             f"{path}: {len(odd)} pictures do not tell their emotion (first: {odd[0]}); names like "
             f"F0001_AN01WH_F2D.bmp with {', '.join(EMOTION_CODES)} and an intensity of two digits are needed"
         )
-    emotions = [EMOTION_CODES[match[2].upper()] for match in matches]
-    depths = pd.Series([meshes.get(stem, "") for stem in pictures])
-    _report_lonely(path, [file for stem, file in meshes.items() if stem not in pictures])
-    return make_manifest(
-        ids=[match[0] for match in matches],
-        paths=absolute(path, pd.Series(pictures.values())),
-        emotions=emotions,
-        subjects=[match[1].upper() for match in matches],
-        depth_paths=[place if depth else "" for place, depth in zip(absolute(path, depths), depths, strict=True)],
-        depth_kinds=[SCALES[_NAME].kind if depth else "" for depth in depths],
-        intensities=[0 if emotion == "neutral" else int(m[3]) for m, emotion in zip(matches, emotions, strict=True)],
-        source=_NAME,
-    )
+    _note_lonely(path, [file for stem, file in meshes.items() if stem not in pictures])
+    rows = [
+        (match[0], picture, meshes.get(stem, ""), EMOTION_CODES[match[2].upper()], match[1].upper())
+        for match, (stem, picture) in zip(matches, pictures.items(), strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["id", "file", "depth", "emotion", "subject"])
+    levels = pd.Series([int(match[3]) for match in matches])
+    return paired_manifest(path, table, _NAME, DEPTH.kind, intensities=levels.where(table["emotion"] != "neutral", 0))
 
 
 def _listed(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Pictures and meshes below `path`, file by stem: `F0001/F0001_AN01WH`."""
+    files = files_in(path, filter(_FOLDER.fullmatch, subfolders(path)))
+    meshes = {file.rpartition("_")[0]: file for file in files if file.lower().endswith(_MESH)}
+    shown = [file for file in files if _PICTURE.fullmatch(file)]
     pictures: dict[str, str] = {}
-    meshes: dict[str, str] = {}
-    twice = 0
-    for folder in filter(_FOLDER.fullmatch, subfolders(path)):
-        for name in sorted(entry.name for entry in (path / folder).iterdir() if not is_hidden(entry.name)):
-            stem = f"{folder}/{name.rpartition('_')[0]}"
-            if name.lower().endswith(_MESH):
-                meshes[stem] = f"{folder}/{name}"
-            elif _PICTURE.fullmatch(name):
-                twice += stem in pictures
-                pictures.setdefault(stem, f"{folder}/{name}")
-    if twice:
+    for file in shown:
+        pictures.setdefault(file.rpartition("_")[0], file)
+    if twice := len(shown) - len(pictures):
         LOG.warning(f"{path}: {twice} pictures are there in several formats; the first by name of each is taken")
     return pictures, meshes
 
 
-def _report_lonely(path: Path, meshes: list[str]) -> None:
+def _note_lonely(path: Path, meshes: list[str]) -> None:
     if meshes:
         LOG.warning(f"{path}: {len(meshes)} meshes without a picture are ignored (first: {meshes[0]})")
 

@@ -12,21 +12,24 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
-from fer_hierarchy.hierarchy.data.depth.depth_planes import SCALES
+from fer_hierarchy.hierarchy.data.depth.depth_planes import DepthScale
 from fer_hierarchy.hierarchy.data.depth.png import read_units
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sources._listing import (
     EMOTION_WORDS,
-    absolute,
     any_image,
     emotion_word,
+    files_in,
     is_image,
+    paired_manifest,
     subfolders,
 )
 from fer_hierarchy.hierarchy.errors import UserError
 
 LOG = logging.getLogger("hierarchy")
 
+# Intel RealSense SR300: its depth unit is 0.125 mm and its range 0.2 to 1.5 m (Intel's data sheet); the papers of the
+# data set state no unit.
+DEPTH = DepthScale(kind="metric", mm_per_unit=0.125, nearest_mm=200.0, farthest_mm=1500.0)
 IMAGE_SIZE = None  # 224x224 as published; tools that align the faces choose their own
 LAYOUT = (
     "CalD3r/<emotion>/RGB/F_001_1120_anger_Color.png with DEPTH/F_001_1120_anger_Depth.png, "
@@ -38,7 +41,6 @@ _PARTS = {"cald3r": "CalD3r", "mend3s": "MenD3s"}
 _KINDS = {"RGB": "color", "DEPTH": "depth"}
 _WORDS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")  # in the files' names
 _FILE = re.compile(r"(aligned_)?([FM])_(\d{2,3})_([^_]+)_([^_]+)_(color|depth)\.\w+", re.IGNORECASE)
-_SCALE = SCALES[_NAME]
 _LEAST_VALID = 0.01  # share of the pixels that must have been measured
 _MOST_LONELY = 0.9  # share of the depth files without picture from which on the names must be wrong
 _OTHER_UNITS = (1.0, 0.1, 0.01)  # millimetres: what programs that rewrite depth choose instead
@@ -91,20 +93,23 @@ def read(path: Path) -> pd.DataFrame:
     unknown = sorted({emotion for _, _, emotion, _ in folders if emotion_word(emotion) is None})
     if unknown:
         raise UserError(f"{path}: folder {unknown[0]!r} names no emotion; known: {EMOTION_WORDS}")
-    colours = [face for folder in folders if folder[3] == "RGB" for face in _faces(path, *folder)]
-    depths = [face for folder in folders if folder[3] == "DEPTH" for face in _faces(path, *folder)]
+    colours, depths = (_faces(path, [folder for folder in folders if folder[-1] == kind]) for kind in _KINDS)
     partners = {(face.name, face.aligned): face.file for face in depths}
-    _report_lonely(path, colours, depths)
-    return _manifest(path, _chosen(path, colours, partners), partners)
+    _note_lonely(path, colours, depths)
+    rows = [
+        (face.name, face.file, partners.get((face.name, face.aligned), ""), face.folder, f"{face.part}-{face.subject}")
+        for face in _chosen(path, colours, partners)
+    ]
+    table = pd.DataFrame(rows, columns=["id", "file", "depth", "emotion", "subject"])
+    return paired_manifest(path, table.assign(emotion=table["emotion"].map(emotion_word)), _NAME, DEPTH.kind)
 
 
-def _faces(path: Path, place: str, part: str, folder: str, kind: str) -> list[_Face]:
-    """The files of one folder, in the order of their names; a strange name is a face of its own."""
-    names = sorted(entry.name for entry in (path / place).iterdir() if is_image(entry.name))
-    return [_face(f"{place}/{name}", part, folder, kind) for name in names]
+def _faces(path: Path, folders: list[tuple[str, str, str, str]]) -> list[_Face]:
+    return [_face(file, *facts) for place, *facts in folders for file in files_in(path, [place]) if is_image(file)]
 
 
 def _face(file: str, part: str, folder: str, kind: str) -> _Face:
+    """What a file's name says; a strange name is a face of its own."""
     name = file.rpartition("/")[2]
     match = _parsed(name, kind)
     if match is None:
@@ -132,8 +137,8 @@ def _chosen(path: Path, colours: list[_Face], partners: dict) -> list[_Face]:
     return [best[name] for name in sorted(best)]
 
 
-def _report_lonely(path: Path, colours: list[_Face], depths: list[_Face]) -> None:
-    """Say which depth files belong to no colour file; nobody would notice otherwise."""
+def _note_lonely(path: Path, colours: list[_Face], depths: list[_Face]) -> None:
+    """Name the depth files that belong to no colour file; nobody would notice otherwise."""
     names = {(face.name, face.aligned) for face in colours}
     lonely = [face.file for face in depths if (face.name, face.aligned) not in names]
     if not lonely:
@@ -142,20 +147,6 @@ def _report_lonely(path: Path, colours: list[_Face], depths: list[_Face]) -> Non
     if len(lonely) >= _MOST_LONELY * len(depths) and len(depths) > 1:
         raise UserError(f"{found} (first: {lonely[0]}); pairs like {LAYOUT} are needed")
     LOG.warning(f"{found} and are ignored (first: {lonely[0]})")
-
-
-def _manifest(path: Path, faces: list[_Face], partners: dict) -> pd.DataFrame:
-    depths = [partners.get((face.name, face.aligned), "") for face in faces]
-    places = absolute(path, pd.Series(depths, dtype=object))
-    return make_manifest(
-        ids=[face.name for face in faces],
-        paths=absolute(path, pd.Series([face.file for face in faces], dtype=object)),
-        emotions=[emotion_word(face.folder) for face in faces],
-        subjects=[f"{face.part}-{face.subject}" for face in faces],
-        depth_paths=[place if depth else "" for place, depth in zip(places, depths, strict=True)],
-        depth_kinds=[_SCALE.kind if depth else "" for depth in depths],
-        source=_NAME,
-    )
 
 
 def problem(path: str, _depth_path: str) -> str | None:
@@ -194,18 +185,18 @@ def _distance(units: np.ndarray) -> np.ndarray:
     if measured.mean() < _LEAST_VALID:
         raise BadImageError(f"depth is all holes: {int(measured.sum())} of {units.size} pixels were measured")
     _check_unit(float(np.median(units[measured])))
-    distance = units * np.float32(_SCALE.mm_per_unit)
-    return np.where((distance >= _SCALE.nearest_mm) & (distance <= _SCALE.farthest_mm), distance, np.float32(np.nan))
+    distance = units * np.float32(DEPTH.mm_per_unit)
+    return np.where((distance >= DEPTH.nearest_mm) & (distance <= DEPTH.farthest_mm), distance, np.float32(np.nan))
 
 
 def _check_unit(median: float) -> None:
     """Refuse depth whose middle value the sensor cannot have measured."""
-    distance = median * _SCALE.mm_per_unit
-    if _SCALE.nearest_mm <= distance <= _SCALE.farthest_mm:
+    distance = median * DEPTH.mm_per_unit
+    if DEPTH.nearest_mm <= distance <= DEPTH.farthest_mm:
         return
-    fitting = [unit for unit in _OTHER_UNITS if _SCALE.nearest_mm <= median * unit <= _SCALE.farthest_mm]
+    fitting = [unit for unit in _OTHER_UNITS if DEPTH.nearest_mm <= median * unit <= DEPTH.farthest_mm]
     guess = f"; in units of {fitting[0]:g} mm it would be {median * fitting[0]:.0f} mm" if fitting else ""
     raise BadImageError(
-        f"depth is in another unit: its median of {median:.0f} in units of {_SCALE.mm_per_unit:g} mm is "
-        f"{distance:.0f} mm, but the sensor measures {_SCALE.nearest_mm:.0f} to {_SCALE.farthest_mm:.0f} mm{guess}"
+        f"depth is in another unit: its median of {median:.0f} in units of {DEPTH.mm_per_unit:g} mm is "
+        f"{distance:.0f} mm, but the sensor measures {DEPTH.nearest_mm:.0f} to {DEPTH.farthest_mm:.0f} mm{guess}"
     )

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sources._listing import (
-    absolute,
     any_image,
     class_folders,
     emotion_word,
     list_faces,
+    listed_manifest,
     stems,
 )
 from fer_hierarchy.hierarchy.errors import UserError
@@ -47,11 +46,4 @@ def read(path: Path) -> pd.DataFrame:
             f"{path}: {len(odd)} file names do not tell the subject (first: {odd[0]}); "
             f"names like S010_004_00000017.png are needed, or --dataset folder, which knows no subjects"
         )
-    return make_manifest(
-        ids=ids,
-        paths=absolute(path, faces["file"]),
-        emotions=faces["emotion"],
-        splits=faces["split"],
-        subjects=[match[1] for match in matches],
-        source=_NAME,
-    )
+    return listed_manifest(path, faces, _NAME, ids=ids, subjects=[match[1] for match in matches if match])

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sources import _pixel_csv
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
@@ -13,6 +12,7 @@ from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 LOG = logging.getLogger("hierarchy")
 
 IMAGE_SIZE = (48, 48)
+READS_CSV = True
 LAYOUT = "ckextended.csv with the columns emotion (0 to 7), pixels, Usage"
 EMOTION_IDS = dict(enumerate(EMOTIONS))
 
@@ -62,11 +62,4 @@ def read(path: Path) -> pd.DataFrame:
         f"{csv.name} names no subjects: neighbouring frames of the same person may stand in several splits, "
         f"which flatters the scores; the CK+48 folder names its subjects"
     )
-    return make_manifest(
-        ids=[f"ck{row:07d}" for row in faces.index],
-        paths=str(csv.resolve()),
-        rows=faces.index,
-        emotions=faces["emotion"],
-        splits=faces["split"],
-        source=_NAME,
-    )
+    return _pixel_csv.rows_manifest(csv, faces, "ck", _NAME)

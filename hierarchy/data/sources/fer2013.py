@@ -4,20 +4,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
-from fer_hierarchy.hierarchy.data.sources import _ferplus, _pixel_csv
+from fer_hierarchy.hierarchy.data.sources import _pixel_csv
+from fer_hierarchy.hierarchy.data.sources import ferplus as ferplus_labels
 from fer_hierarchy.hierarchy.data.sources._listing import (
-    absolute,
     any_image,
     class_folders,
     emotion_word,
     list_faces,
+    listed_manifest,
     stems,
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 IMAGE_SIZE = (48, 48)
+READS_CSV = True
 LAYOUT = (
     "train/<emotion>/Training_<id>.jpg and test/<emotion>/PublicTest_<id>.jpg or PrivateTest_<id>.jpg, "
     "or fer2013.csv or icml_face_data.csv with the columns emotion, pixels, Usage"
@@ -69,15 +70,8 @@ def read(path: Path, *, ferplus: Path | None = None) -> pd.DataFrame:
 def _read_csv(csv: Path, ferplus: Path | None) -> pd.DataFrame:
     faces = _pixel_csv.read_faces(csv, EMOTION_IDS)
     if ferplus is not None:
-        return _ferplus.read_csv(csv, faces, ferplus)
-    return make_manifest(
-        ids=[f"fer{row:07d}" for row in faces.index],
-        paths=str(csv.resolve()),
-        rows=faces.index,
-        emotions=faces["emotion"],
-        splits=faces["split"],
-        source=_NAME,
-    )
+        return ferplus_labels.read_csv(csv, faces, ferplus)
+    return _pixel_csv.rows_manifest(csv, faces, "fer", _NAME)
 
 
 def _read_folder(root: Path, ferplus: Path | None) -> pd.DataFrame:
@@ -91,17 +85,9 @@ def _read_folder(root: Path, ferplus: Path | None) -> pd.DataFrame:
             f"{root}: {len(odd)} file names do not begin with Training_, PublicTest_ or PrivateTest_ (first: "
             f"{odd.iloc[0]}), so the official split is unknown; --dataset folder takes the split from the folders"
         )
+    faces = faces.assign(split=splits)
     if ferplus is not None:
-        return _ferplus.read_folder(root, faces.assign(split=splits), ferplus)
-    return make_manifest(
-        ids=_distinct(names, faces["emotion"]),
-        paths=absolute(root, faces["file"]),
-        emotions=faces["emotion"],
-        splits=splits,
-        source=_NAME,
-    )
-
-
-def _distinct(names: pd.Series, emotions: pd.Series) -> pd.Series:
-    """File names, with the emotion behind those that Kaggle's copy gives to two faces of different emotions."""
-    return names.where(~names.duplicated(keep=False), names + "_" + emotions)
+        return ferplus_labels.read_folder(root, faces, ferplus)
+    # Kaggle's copy gives one name to two faces of different emotions.
+    ids = names.where(~names.duplicated(keep=False), names + "_" + faces["emotion"])
+    return listed_manifest(root, faces, _NAME, ids=ids)

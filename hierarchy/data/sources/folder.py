@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
-from fer_hierarchy.hierarchy.data.sources._listing import absolute, class_folders, emotion_word, list_faces
+from fer_hierarchy.hierarchy.data.sources._listing import class_folders, emotion_word, list_faces, listed_manifest
 
 IMAGE_SIZE = None
 LAYOUT = "<emotion>/<image>, or train/<emotion>/<image> beside validation/ (or val/, valid/) and test/"
@@ -27,11 +26,4 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         UserError: A folder names no emotion, or there is no image.
     """
-    faces = list_faces(path)
-    return make_manifest(
-        ids=faces["file"],
-        paths=absolute(path, faces["file"]),
-        emotions=faces["emotion"],
-        splits=faces["split"],
-        source=_NAME,
-    )
+    return listed_manifest(path, list_faces(path), _NAME)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
-from fer_hierarchy.hierarchy.data.sources._listing import absolute, list_faces
+from fer_hierarchy.hierarchy.data.sources._listing import list_faces, listed_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = None
@@ -39,13 +38,7 @@ def read(path: Path) -> pd.DataFrame:
     faces = list_faces(path)
     if foreign := sorted(set(faces["emotion"]) - {emotion}):
         raise UserError(f"{path}: {RECORD} speaks of {emotion}, but there are faces of {', '.join(foreign)} too")
-    return make_manifest(
-        ids=[f"{_NAME}/{file}" for file in faces["file"]],
-        paths=absolute(path, faces["file"]),
-        emotions=faces["emotion"],
-        splits="train",
-        source=_NAME,
-    )
+    return listed_manifest(path, faces.assign(split="train"), _NAME, ids=f"{_NAME}/" + faces["file"])
 
 
 def read_seen(path: Path) -> frozenset[str]:

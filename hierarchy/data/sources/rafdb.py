@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sources import _pixel_csv
-from fer_hierarchy.hierarchy.data.sources._listing import absolute, any_image, class_folders, list_faces, subfolders
+from fer_hierarchy.hierarchy.data.sources._listing import (
+    any_image,
+    class_folders,
+    list_faces,
+    listed_manifest,
+    subfolders,
+)
 from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = None  # aligned faces are 100x100, originals of any size
@@ -55,7 +60,7 @@ def _kaggle_root(path: Path) -> Path | None:
             words = {word for split, word, _ in class_folders(root, _SPLITS) if split}
             if words and all(_emotion(word) for word in words):
                 return root
-            if not words and all(_label_csv(root, split) for split in _SPLITS):
+            if not words and _label_csvs(root).keys() == _SPLITS.keys():
                 return root
     return None
 
@@ -64,10 +69,10 @@ def _emotion(word: str) -> str | None:
     return EMOTION_IDS.get(int(word)) if word.isdecimal() else None
 
 
-def _label_csv(root: Path, split: str) -> Path | None:
-    """train_labels.csv or test_labels.csv, in `root` or beside it."""
-    places = (root / f"{split}_labels.csv", root.parent / f"{split}_labels.csv")
-    return next((place for place in places if place.is_file()), None)
+def _label_csvs(root: Path) -> dict[str, Path]:
+    """train_labels.csv and test_labels.csv by split, in `root` or beside it."""
+    places = [(split, folder / f"{split}_labels.csv") for folder in (root.parent, root) for split in _SPLITS]
+    return {split: place for split, place in places if place.is_file()}
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -86,7 +91,7 @@ def read(path: Path) -> pd.DataFrame:
     if root is None:
         raise UserError(f"{path} does not look like {_NAME}, which is {LAYOUT}")
     numbered = any(split for split, _, _ in class_folders(root, _SPLITS))
-    return _read_numbered(root) if numbered else _read_listed(root)
+    return _read_numbered(root) if numbered else _read_listed(root, _label_csvs(root))
 
 
 def _read_official(labels: Path) -> pd.DataFrame:
@@ -100,14 +105,8 @@ def _read_official(labels: Path) -> pd.DataFrame:
     if not found:
         raise UserError(f"{labels}: is empty; lines like 'train_00001.jpg 5' are needed")
     folder, ending = _image_folder(base)
-    files = pd.Series([f"Image/{folder}/{ending(name)}" for name, _ in found])
-    return make_manifest(
-        ids=files,
-        paths=absolute(base, files),
-        emotions=[emotion for _, emotion in found],
-        splits=[name.partition("_")[0] for name, _ in found],
-        source=_NAME,
-    )
+    rows = [(f"Image/{folder}/{ending(name)}", emotion, name.partition("_")[0]) for name, emotion in found]
+    return listed_manifest(base, pd.DataFrame(rows, columns=["file", "emotion", "split"]), _NAME)
 
 
 def _parse(labels: Path, number: int, line: str) -> tuple[str, str]:
@@ -131,28 +130,14 @@ def _read_numbered(root: Path) -> pd.DataFrame:
     """DATASET/{train,test}/{1..7}/<image>; the folder's number is the label."""
     known = ", ".join(f"{number} {name}" for number, name in EMOTION_IDS.items())
     faces = list_faces(root, emotion_of=_emotion, known=known, split_folders=_SPLITS)
-    return make_manifest(
-        ids=faces["file"],
-        paths=absolute(root, faces["file"]),
-        emotions=faces["emotion"],
-        splits=faces["split"],
-        source=_NAME,
-    )
+    return listed_manifest(root, faces, _NAME)
 
 
-def _read_listed(root: Path) -> pd.DataFrame:
+def _read_listed(root: Path, tables: dict[str, Path]) -> pd.DataFrame:
     """DATASET/{train,test}/<image> without class folders; train_labels.csv and test_labels.csv give the labels."""
     parts = []
-    for split in _SPLITS:
-        csv = _label_csv(root, split)
+    for split, csv in tables.items():
         frame = _pixel_csv.read_columns(csv, ("image", "label"))
-        emotions = _pixel_csv.emotions_by_id(csv, frame["label"], EMOTION_IDS, column="label")
+        emotions = _pixel_csv.names_by_id(csv, frame["label"], EMOTION_IDS)
         parts.append(pd.DataFrame({"file": f"{split}/" + frame["image"], "emotion": emotions, "split": split}))
-    faces = pd.concat(parts)
-    return make_manifest(
-        ids=faces["file"],
-        paths=absolute(root, faces["file"]),
-        emotions=faces["emotion"],
-        splits=faces["split"],
-        source=_NAME,
-    )
+    return listed_manifest(root, pd.concat(parts), _NAME)

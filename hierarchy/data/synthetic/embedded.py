@@ -6,9 +6,7 @@ that people confuse it with. No label is wrong on purpose. Face i of seed s depe
 """
 
 import logging
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,11 +14,21 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from fer_hierarchy.hierarchy.config import SPLITS
-from fer_hierarchy.hierarchy.data.synthetic.portrait import HAIR_STYLES, FaceParameters, Identity, View, render
+from fer_hierarchy.hierarchy.data.manifest import make_manifest
+from fer_hierarchy.hierarchy.data.synthetic.parameters import (
+    HAIR_STYLES,
+    OCCLUSIONS,
+    FaceParameters,
+    Identity,
+    View,
+    sample,
+)
+from fer_hierarchy.hierarchy.data.synthetic.portrait import render
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import cache_dir
+from fer_hierarchy.hierarchy.paths import atomic_folder, cache_dir
 
 _log = logging.getLogger("hierarchy")
 
@@ -158,6 +166,26 @@ def entries(spec: SyntheticSpec) -> list[FaceEntry]:
     ]
 
 
+def spec_manifest(spec: SyntheticSpec, depth_kind: str = "") -> pd.DataFrame:
+    """Draw the faces of a spec, or find them in the cache, and give their manifest with its own three splits.
+
+    Raises:
+        UserError: The cache cannot be written.
+    """
+    folder, faces = rendered_folder(spec), entries(spec)
+    paths, *depths = zip(*([str(folder / file) for file in spec.files(face)] for face in faces), strict=True)
+    return make_manifest(
+        ids=[face.name for face in faces],
+        paths=paths,
+        emotions=[face.emotion for face in faces],
+        splits=[face.split for face in faces],
+        subjects=[face.subject for face in faces],
+        depth_paths=depths[0] if depths else "",
+        depth_kinds=depth_kind,
+        source=spec.source,
+    )
+
+
 def rendered_folder(spec: SyntheticSpec) -> Path:
     """Folder that holds a spec's pictures at `FaceEntry.file`; draws them where the cache does not have them all.
 
@@ -165,59 +193,33 @@ def rendered_folder(spec: SyntheticSpec) -> Path:
         UserError: The cache cannot be written.
     """
     folder = cache_dir().resolve() / spec.source / spec.key
-    if not _complete(folder, spec):
-        try:
-            _fill(folder, spec)
-        except OSError as error:
-            raise UserError(
-                f"synthetic faces: cannot write {folder} ({error.strerror or error}); "
-                f"free some space there or set FER_CACHE to another folder"
-            ) from error
+    faces = entries(spec)
+    files = [file for face in faces for file in spec.files(face)]
+    if _complete(folder, files):
+        return folder
+    _log.info("drawing %d synthetic faces once, into %s", len(faces), folder)
+    try:
+        with atomic_folder(folder, keep=lambda: _complete(folder, files)) as temporary:
+            for parent in {(temporary / file).parent for file in files}:
+                parent.mkdir(parents=True)
+            for face in faces:
+                for file, pixels in spec.pictures(face).items():
+                    # Encoded in memory: cv2.imwrite tells nobody that the disk is full.
+                    (temporary / file).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    except OSError as error:
+        raise UserError(
+            f"synthetic faces: cannot write {folder} ({error.strerror or error}); "
+            f"free some space there or set FER_CACHE to another folder"
+        ) from error
     return folder
 
 
-def _complete(folder: Path, spec: SyntheticSpec) -> bool:
+def _complete(folder: Path, files: Iterable[Path]) -> bool:
     """Whether every picture is there and none is empty."""
     try:
-        return all((folder / file).stat().st_size for face in entries(spec) for file in spec.files(face))
+        return all((folder / file).stat().st_size for file in files)
     except OSError:
         return False
-
-
-def _fill(folder: Path, spec: SyntheticSpec) -> None:
-    """Draw all faces into a temporary folder beside `folder`, which takes its place once it is whole."""
-    faces = entries(spec)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _log.info("drawing %d synthetic faces once, into %s", len(faces), folder)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        temporary.chmod(0o755)  # mkdtemp's folders are closed to others, but a cache may be shared
-        for parent in {(temporary / file).parent for face in faces for file in spec.files(face)}:
-            parent.mkdir(parents=True)
-        for face in faces:
-            for file, pixels in spec.pictures(face).items():
-                (temporary / file).write_bytes(_png(pixels))
-        _take_place(temporary, folder, spec)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _take_place(temporary: Path, folder: Path, spec: SyntheticSpec) -> None:
-    """Rename, unless another process has finished the same folder meanwhile; a damaged one goes."""
-    if _complete(folder, spec):
-        return
-    if folder.exists():
-        shutil.rmtree(folder)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not _complete(folder, spec):
-            raise
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    # Encoded in memory: cv2.imwrite tells nobody that the disk is full.
-    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def face_emotion(seed: int, index: int, shares: Mapping[str, int] = SHARES) -> str:
@@ -252,7 +254,10 @@ def sample_face(seed: int, index: int, shares: Mapping[str, int] = SHARES) -> Fa
     emotion = face_emotion(seed, index, shares)
     rng = stream(seed, 0, index)
     identity = _sample_identity(stream(seed, 1, index // FACES_PER_SUBJECT))
-    return FaceParameters(emotion=emotion, units=_sample_units(emotion, rng), identity=identity, view=_sample_view(rng))
+    units = _sample_units(emotion, rng)
+    occlusion = str(rng.choice(OCCLUSIONS, p=[0.88, 0.05, 0.02, 0.05]))
+    view = sample(View, rng, occlusion=occlusion)
+    return FaceParameters(emotion=emotion, units=units, identity=identity, view=view)
 
 
 def stream(seed: int, *numbers: int) -> np.random.Generator:
@@ -289,59 +294,14 @@ def _sample_identity(rng: np.random.Generator) -> Identity:
     age = rng.beta(1.3, 2.2)
     beard = rng.random() < 0.25
     style = str(rng.choice(HAIR_STYLES, p=(0.06, 0.1, 0.22, 0.1, 0.14, 0.14, 0.24)))
-    return Identity(
-        width=0.70 + 0.055 * normal(rng),
-        jaw=rng.uniform(0.1, 0.42),
+    return sample(
+        Identity,
+        rng,
         skin=skin,
-        hair=rng.uniform(140, 205) if grey else min(rng.uniform(15, 120), 0.6 * skin),
-        iris=rng.uniform(30, 95),
-        eye_size=1.0 + 0.09 * normal(rng),
-        eye_gap=1.0 + 0.05 * normal(rng),
-        nose_size=1.0 + 0.12 * normal(rng),
-        mouth_width=1.0 + 0.09 * normal(rng),
-        lip=1.0 + 0.22 * normal(rng),
-        brow_weight=1.0 + 0.25 * normal(rng),
-        brow_rest=0.025 * normal(rng),
-        brow_tilt=0.018 * normal(rng),
-        mouth_rest=0.018 * normal(rng),
-        lid_rest=0.010 * normal(rng),
-        asymmetry=0.08 * normal(rng),
+        hair=lambda: rng.uniform(140, 205) if grey else min(rng.uniform(15, 120), 0.6 * skin),
         age=age,
         hair_style=style,
-        hairline=rng.uniform(-0.78, -0.6) if style != "bald" else -1.0,
-        beard=float(rng.uniform(0.15, 0.75)) if beard and style != "long" else 0.0,
-        glasses=float(rng.uniform(1.0, 2.4)) if rng.random() < 0.13 else 0.0,
+        hairline=lambda: rng.uniform(-0.78, -0.6) if style != "bald" else -1.0,
+        beard=lambda: float(rng.uniform(0.15, 0.75)) if beard and style != "long" else 0.0,
+        glasses=lambda: float(rng.uniform(1.0, 2.4)) if rng.random() < 0.13 else 0.0,
     )
-
-
-def _sample_view(rng: np.random.Generator) -> View:
-    """Pose, light, camera and occlusion of one picture."""
-    occlusion = str(rng.choice(["none", "hand", "bar", "strand"], p=[0.88, 0.05, 0.02, 0.05]))
-    return View(
-        yaw=0.14 * normal(rng),
-        pitch=0.07 * normal(rng),
-        roll=0.06 * normal(rng),
-        scale=1.03 + 0.03 * normal(rng),
-        shift_x=0.02 * normal(rng),
-        shift_y=0.02 * normal(rng),
-        gaze_x=0.5 * normal(rng),
-        gaze_y=0.4 * normal(rng),
-        blink=rng.uniform(0.2, 0.9) if rng.random() < 0.06 else 0.0,
-        light_x=0.45 * normal(rng),
-        light_y=-0.35 + 0.3 * normal(rng),
-        ambient=rng.uniform(0.4, 0.75),
-        gain=1.0 + 0.15 * normal(rng),
-        bias=14.0 * normal(rng),
-        background=rng.uniform(20, 235),
-        clutter=rng.uniform(3, 30),
-        blur=rng.uniform(0.0, 0.7),
-        noise=rng.uniform(1.0, 4.5),
-        occlusion=occlusion,
-        occlusion_place=rng.random(),
-        texture=int(rng.integers(2**31)),
-    )
-
-
-def normal(rng: np.random.Generator) -> float:
-    """A standard normal number without the tails that would give a monster."""
-    return float(min(max(rng.standard_normal(), -2.2), 2.2))

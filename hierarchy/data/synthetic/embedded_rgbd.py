@@ -15,11 +15,10 @@ from fer_hierarchy.hierarchy.data.synthetic.embedded import (
     FACES_PER_SUBJECT,
     FaceEntry,
     SyntheticSpec,
-    normal,
     sample_face,
     stream,
 )
-from fer_hierarchy.hierarchy.data.synthetic.portrait import FaceParameters, Identity, View
+from fer_hierarchy.hierarchy.data.synthetic.parameters import FaceParameters, Identity, View, normal, sample
 from fer_hierarchy.hierarchy.data.synthetic.portrait_rgbd import Palette, Shot, render_pair
 from fer_hierarchy.hierarchy.data.synthetic.portrait_surface import Build
 
@@ -57,8 +56,8 @@ def render_rgbd(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
     """
     face = sample_face(seed, index, RGBD_SHARES)
     rng = stream(seed, 3, index // FACES_PER_SUBJECT)
-    palette, build = _sample_palette(face.identity, rng), _sample_build(rng)
-    return render_pair(_before_sensors(face), palette, build, _sample_shot(face.view, stream(seed, 4, index)))
+    palette, build = sample_palette(face.identity, rng), sample(Build, rng)
+    return render_pair(_before_sensors(face), palette, build, sample_shot(face.view, stream(seed, 4, index)))
 
 
 def _before_sensors(face: FaceParameters) -> FaceParameters:
@@ -67,7 +66,7 @@ def _before_sensors(face: FaceParameters) -> FaceParameters:
     return replace(face, view=replace(view, occlusion="none")) if view.occlusion == "bar" else face
 
 
-def _sample_palette(who: Identity, rng: np.random.Generator) -> Palette:
+def sample_palette(who: Identity, rng: np.random.Generator) -> Palette:
     """Colours that go with the grey tones of a person."""
     fair = (who.skin - 100.0) / 115.0  # 0 to 1
     warmth = 0.03 * normal(rng)
@@ -94,29 +93,15 @@ def _iris_colour(who: Identity, rng: np.random.Generator) -> tuple[float, float,
     return (0.65, 1.0, 1.5) if rng.random() < 0.6 else (0.85, 1.1, 0.75)
 
 
-def _sample_build(rng: np.random.Generator) -> Build:
-    """The surface of a person."""
-    return Build(
-        cheeks=3.0 + 2.0 * normal(rng),
-        ridge=3.0 + 1.0 * normal(rng),
-        chin=8.0 + 2.0 * normal(rng),
-        muzzle=7.0 + 1.5 * normal(rng),
-        bridge=9.0 + 1.5 * normal(rng),
-        length=1.0 + 0.06 * normal(rng),
-    )
-
-
-def _sample_shot(view: View, rng: np.random.Generator) -> Shot:
+def sample_shot(view: View, rng: np.random.Generator) -> Shot:
     """Light and sensor of one picture."""
     warm = 0.06 * normal(rng)
     dim = rng.random() < 0.4
-    return Shot(
+    return sample(
+        Shot,
+        rng,
         light=(1.0 + warm, 1.0, 1.0 - warm),
-        exposure=rng.uniform(0.18, 0.5) if dim else rng.uniform(0.7, 1.1),
-        contrast=rng.uniform(0.35, 0.7) if rng.random() < 0.3 else 1.0,
-        noise=view.noise + rng.uniform(0.0, 4.0),
-        distance=rng.uniform(480.0, 1080.0),
-        depth_noise=rng.uniform(0.2, 0.5),
-        speckle=rng.uniform(0.02, 0.05),
-        seed=int(rng.integers(2**31)),
+        exposure=lambda: rng.uniform(0.18, 0.5) if dim else rng.uniform(0.7, 1.1),
+        contrast=lambda: rng.uniform(0.35, 0.7) if rng.random() < 0.3 else 1.0,
+        noise=lambda: view.noise + rng.uniform(0.0, 4.0),
     )

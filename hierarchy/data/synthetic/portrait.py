@@ -9,7 +9,7 @@ chin near 0.9. Left and right are those of the picture: `side` is -1 for the lef
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import NamedTuple
@@ -17,118 +17,15 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from fer_hierarchy.hierarchy.data.synthetic.parameters import FaceParameters, Identity, View
+
 SIZE = 48  # pixels of the finished picture, height and width
 _CANVAS = 96  # pixels drawn; twice the finished size, then reduced by area
 EXTENT = 1.2  # the canvas spans -1.2 to 1.2 in face coordinates, so that small or shifted faces keep their surroundings
 _SHIFT = 4  # fractional bits of the coordinates that cv2 draws with
 HEAD_DEPTH = 0.75  # how far the face bulges towards the camera, in face coordinates
 
-HAIR_STYLES = ("bald", "receding", "short", "curly", "fringe", "parted", "long")
-OCCLUSIONS = ("none", "hand", "bar", "strand")
 PARTS = ("behind", "skin", "ear", "hair", "brow", "white", "iris", "lip", "mouth", "teeth", "frame", "hand", "bar")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What stays when one person's expression changes. Lengths are offsets or factors around an average face.
-
-    Attributes:
-        width: Half-width of the head, face coordinates (about 0.7).
-        jaw: How much the face narrows towards the chin, 0 (square) to 0.5.
-        skin: Grey tone of the skin, 0-255; `hair`, `iris` likewise.
-        eye_size: Factor; `eye_gap`, `nose_size`, `mouth_width`, `lip`, `brow_weight` likewise.
-        brow_rest: Resting height of the brows (positive is higher), `brow_tilt` their resting slope (positive is
-            inner end lower), `mouth_rest` the resting curve of the mouth (positive is corners down), `lid_rest` the
-            resting opening of the eyes.
-        asymmetry: How much stronger the left half moves than the right, about -0.2 to 0.2.
-        age: 0 (smooth) to 1 (lined).
-        hair_style: One of `HAIR_STYLES`.
-        hairline: Height of the hairline, face coordinates.
-        beard: Darkness of beard or stubble, 0 to 1; `glasses`: frame thickness in canvas pixels, 0 for none.
-    """
-
-    width: float
-    jaw: float
-    skin: float
-    hair: float
-    iris: float
-    eye_size: float
-    eye_gap: float
-    nose_size: float
-    mouth_width: float
-    lip: float
-    brow_weight: float
-    brow_rest: float
-    brow_tilt: float
-    mouth_rest: float
-    lid_rest: float
-    asymmetry: float
-    age: float
-    hair_style: str
-    hairline: float
-    beard: float
-    glasses: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """Where camera and light stand, and what the camera does to the picture.
-
-    Attributes:
-        yaw: Turn of the head, radians; `pitch` and `roll` likewise.
-        scale: Size of the face in the picture, factor; `shift_x`, `shift_y` in face coordinates.
-        gaze_x: Where the eyes look, -1 to 1; `gaze_y` likewise.
-        blink: How far the lids have fallen, 0 to 1.
-        light_x: Direction to the light, right; `light_y` down. Ambient is the share of light from everywhere.
-        gain: Contrast factor; `bias` is added in grey levels.
-        background: Grey tone behind the head, 0-255; `clutter` its unevenness in grey levels.
-        blur: Standard deviation in finished pixels; `noise` in grey levels.
-        occlusion: One of `OCCLUSIONS`; `occlusion_place` is 0 to 1, where along its range it stands.
-        texture: Seed of background, pixel noise and strands.
-    """
-
-    yaw: float
-    pitch: float
-    roll: float
-    scale: float
-    shift_x: float
-    shift_y: float
-    gaze_x: float
-    gaze_y: float
-    blink: float
-    light_x: float
-    light_y: float
-    ambient: float
-    gain: float
-    bias: float
-    background: float
-    clutter: float
-    blur: float
-    noise: float
-    occlusion: str
-    occlusion_place: float
-    texture: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaceParameters:
-    """Everything that decides a face's pixels.
-
-    Attributes:
-        emotion: Canonical emotion that the units were drawn for.
-        units: FACS action unit number -> activation, 0 (absent) to about 1; absent numbers are 0.
-        identity: The person.
-        view: Camera, light and occlusion.
-    """
-
-    emotion: str
-    units: Mapping[int, float]
-    identity: Identity
-    view: View
-
-    def unit(self, number: int) -> float:
-        """Activation of one action unit."""
-        return self.units.get(number, 0.0)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fer_hierarchy.hierarchy.data.synthetic.parameters import FaceParameters, View, between, seed
 from fer_hierarchy.hierarchy.data.synthetic.portrait import (
     PARTS,
-    FaceParameters,
     Shape,
-    View,
     face_shapes,
     fill,
     plane_turn,
@@ -73,26 +72,17 @@ class Palette:
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """What both sensors do to one picture.
+    """What both sensors do to one picture."""
 
-    Attributes:
-        light: Colour of the light, (red, green, blue) factors.
-        exposure: Brightness, factor; `contrast` draws all tones towards the face's mean, 1 leaves them.
-        noise: Of the colours, standard deviation in grey levels.
-        distance: From the camera to the plane of the ears, millimetres.
-        depth_noise: Of the depth, standard deviation in millimetres at half a metre; grows with the square of distance.
-        speckle: Share of the face where nothing is measured, beside eyes and mouth.
-        seed: Of noise and holes.
-    """
-
-    light: tuple[float, float, float]
-    exposure: float
-    contrast: float
-    noise: float
-    distance: float
-    depth_noise: float
-    speckle: float
-    seed: int
+    light: tuple[float, float, float]  # colour of the light, (red, green, blue) factors
+    exposure: float  # brightness, factor
+    contrast: float  # draws all tones towards the face's mean, 1 leaves them
+    noise: float  # of the colours, standard deviation in grey levels
+    distance: float = between(480.0, 1080.0)  # from the camera to the plane of the ears, millimetres
+    # Standard deviation of the depth in millimetres at half a metre; it grows with the square of the distance.
+    depth_noise: float = between(0.2, 0.5)
+    speckle: float = between(0.02, 0.05)  # share of the face where nothing is measured, beside eyes and mouth
+    seed: int = seed()  # of noise and holes
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fer_hierarchy.hierarchy.data.synthetic.parameters import FaceParameters, View, about
 from fer_hierarchy.hierarchy.data.synthetic.portrait import (
     EXTENT,
     HEAD_DEPTH,
-    FaceParameters,
-    View,
     brow_curve,
     mouth_curves,
     side_force,
@@ -29,20 +28,14 @@ _LIP_POINTS = (1, 3, 5, 6, 7, 9, 11)  # of the thirteen along the mouth
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """What a person's surface has beside the proportions of `portrait.Identity`, millimetres.
+    """What a person's surface has beside the proportions of `Identity`, millimetres."""
 
-    Attributes:
-        cheeks: Fullness of the cheeks; `ridge` of the brow ridge, `chin`, `muzzle` (the mouth's surroundings) likewise.
-        bridge: Height of the nose's bridge.
-        length: Depth of the whole head, factor.
-    """
-
-    cheeks: float
-    ridge: float
-    chin: float
-    muzzle: float
-    bridge: float
-    length: float
+    cheeks: float = about(3.0, 2.0)  # their fullness
+    ridge: float = about(3.0, 1.0)  # fullness of the brow ridge
+    chin: float = about(8.0, 2.0)  # its fullness
+    muzzle: float = about(7.0, 1.5)  # fullness around the mouth
+    bridge: float = about(9.0, 1.5)  # height of the nose's bridge
+    length: float = about(1.0, 0.06)  # depth of the whole head, factor
 
 
 def surface(face: FaceParameters, build: Build, side: int) -> np.ndarray:

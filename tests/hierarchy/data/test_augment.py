@@ -3,6 +3,7 @@ import time
 import numpy as np
 import pytest
 
+from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.augment import Augmentation, augment
 from fer_hierarchy.hierarchy.errors import UserError
 
@@ -149,13 +150,19 @@ def test_brightness_and_contrast_stay_in_range():
         {"erase": float("nan")},
         {"brightness": "dark"},
         {"contrast": None},
-        {"flip": "no"},
+        {"flip": "perhaps"},
         {"zoom": True},
+        {"depth_noise": -1},
+        {"depth_noise": 60},
+        {"depth_holes": 1.5},
+        {"mixup": 1.5},
+        {"cutmix": -0.1},
+        {"mixup": float("nan")},
     ],
 )
 def test_unusable_settings_name_themselves(settings):
-    with pytest.raises(UserError, match=f"augmentation: {next(iter(settings))} is .*right is"):
-        Augmentation(**settings)
+    with pytest.raises(UserError, match=f"--{next(iter(settings)).replace('_', '-')}: "):
+        StageConfig(**settings)
 
 
 def test_empty_batch_and_wrong_batch():
@@ -229,9 +236,3 @@ def test_a_hole_pulls_no_neighbour_to_the_camera():
     moved = run(faces, only(shift=0.1, rotation=20.0, zoom=0.2))[..., 3]
     assert moved[moved > 0].min() >= 9_999
     assert (moved == 0).any(axis=(1, 2)).mean() > 0.8  # most holes are still in the picture
-
-
-@pytest.mark.parametrize("setting", [{"depth_noise": -1}, {"depth_noise": 60}, {"depth_holes": 1.5}])
-def test_bad_depth_settings_are_named(setting):
-    with pytest.raises(UserError, match=next(iter(setting))):
-        Augmentation(**setting)

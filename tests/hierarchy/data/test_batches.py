@@ -9,7 +9,6 @@ import pytest
 from fer_hierarchy.hierarchy.data.augment import Augmentation
 from fer_hierarchy.hierarchy.data.batches import TrainBatches, evaluation_batches
 from fer_hierarchy.hierarchy.data.sampling import draw_rows, draw_shares
-from fer_hierarchy.hierarchy.errors import UserError
 from tests.conftest import CHECKOUT
 
 STILL = Augmentation(shift=0, flip=False, rotation=0, zoom=0, erase=0)
@@ -199,12 +198,6 @@ def test_without_mixing_a_dataset_holds_the_very_arrays():
         expected = batches(augmentation=Augmentation()).batch(step)
         np.testing.assert_array_equal(faces, expected[0].astype(np.float32))
         np.testing.assert_array_equal(targets, expected[1])
-
-
-@pytest.mark.parametrize("settings", [{"mixup": 1.5}, {"cutmix": -0.1}, {"mixup": float("nan")}])
-def test_an_alpha_out_of_range_names_itself(settings):
-    with pytest.raises(UserError, match=f"{next(iter(settings))} is .*right is an alpha from 0"):
-        batches(**settings)
 
 
 def test_sampler_draws_every_class_alike_and_anew_in_each_epoch():

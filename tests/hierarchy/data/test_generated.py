@@ -136,15 +136,15 @@ def test_a_folder_without_a_record_is_one_clear_line(real, tmp_path):
 @pytest.mark.parametrize("dataset", [None, "generated", "folder"])
 def test_generated_faces_alone_are_no_data(made, dataset):
     for place in (made, made.parent):
-        with pytest.raises(UserError, match="nothing can be judged on those") as error:
+        with pytest.raises(UserError, match="on which nothing can be evaluated") as error:
             read(place, dataset=dataset)
         assert "\n" not in str(error.value)
         assert f"--generated {made}" in str(error.value)
 
 
 def test_a_generated_face_has_every_vote_for_its_emotion(made):
-    from fer_hierarchy.hierarchy.data.generated import append_generated
     from fer_hierarchy.hierarchy.data.manifest import make_manifest
+    from fer_hierarchy.hierarchy.data.train_only import append_generated
 
     soft = pd.DataFrame({"soft_happy": [0.7], "soft_disgust": [0.3]})
     voted = make_manifest(ids=["a"], paths="/a.csv", emotions=["happy"], source="fer2013", soft=soft)

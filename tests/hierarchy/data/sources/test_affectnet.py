@@ -59,7 +59,7 @@ def test_broken_lists(write):
     with pytest.raises(UserError, match="the column 'subDirectory_filePath' is missing; found 'path', 'valence'"):
         read_source(csv.parents[1])
     write("data/Manually_Annotated_file_lists/training.csv", COLUMNS, "1/a.jpg,1,1,9,9,1;2,11,0,0")
-    with pytest.raises(UserError, match="unknown expression id 11 in data row 0"):
+    with pytest.raises(UserError, match="unknown expression '11' in data row 0"):
         read_source(csv.parents[1])
     csv.unlink()
     with pytest.raises(UserError, match=r"neither training.csv nor validation.csv"):

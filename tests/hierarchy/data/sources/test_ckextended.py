@@ -23,10 +23,10 @@ def test_its_folder_will_do(write):
 
 
 def test_a_csv_named_like_fer2013_stays_fer2013(write):
-    with pytest.raises(UserError, match="unknown emotion id 7 in data row 0"):
+    with pytest.raises(UserError, match="unknown emotion '7' in data row 0"):
         read_source(write("fer2013.csv", *ROWS))
 
 
 def test_an_unknown_id_is_named(write):
-    with pytest.raises(UserError, match=r"unknown emotion id 9 in data row 1 \(line 3\); known: .*7 contempt"):
+    with pytest.raises(UserError, match=r"unknown emotion '9' in data row 1 \(line 3\); known: .*7 contempt"):
         ckextended.read(write("ckextended.csv", ROWS[0], ROWS[1], "9,0 0,Training"))

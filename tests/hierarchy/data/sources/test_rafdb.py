@@ -66,5 +66,5 @@ def test_labels_from_csv(place, write):
     assert manifest["emotion"].tolist() == ["disgust", "fear"]
     assert manifest["path"][0] == str(root / "DATASET/train/train_00001_aligned.jpg")
     write("data/test_labels.csv", "image,label", "test_0001_aligned.jpg,0")
-    with pytest.raises(UserError, match="unknown label id 0 in data row 0"):
+    with pytest.raises(UserError, match="unknown label '0' in data row 0"):
         read_source(root)

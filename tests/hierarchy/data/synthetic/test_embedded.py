@@ -1,17 +1,19 @@
 """The embedded faces: the same for the same seed, balanced as promised, expressive, and drawn once."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from fer_hierarchy.hierarchy.data.manifest import MANIFEST_COLUMNS, check_manifest
 from fer_hierarchy.hierarchy.data.sources import expected_size, read_source, source_names
 from fer_hierarchy.hierarchy.data.sources import synthetic as source
-from fer_hierarchy.hierarchy.data.synthetic import embedded
+from fer_hierarchy.hierarchy.data.synthetic import embedded, parameters
 from fer_hierarchy.hierarchy.data.synthetic.embedded import (
     SHARES,
     SyntheticSpec,
@@ -20,7 +22,8 @@ from fer_hierarchy.hierarchy.data.synthetic.embedded import (
     render_face,
     sample_face,
 )
-from fer_hierarchy.hierarchy.data.synthetic.portrait import OCCLUSIONS, draw_layers, render
+from fer_hierarchy.hierarchy.data.synthetic.parameters import OCCLUSIONS
+from fer_hierarchy.hierarchy.data.synthetic.portrait import draw_layers, render
 from fer_hierarchy.hierarchy.errors import UserError
 
 TINY = SyntheticSpec(seed=5, train=60, validation=50, test=50)
@@ -28,8 +31,21 @@ TINY = SyntheticSpec(seed=5, train=60, validation=50, test=50)
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
+    """An empty cache; what is drawn into it is blank, because drawing takes a while."""
     monkeypatch.setenv("FER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(embedded, "render_face", lambda *_: np.zeros((48, 48), np.uint8))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    """The manifest of faces that were drawn once, and may not be drawn again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(source, "SyntheticSpec", lambda: TINY)
+        manifest = read_source(None)
+        patch.setattr(embedded, "render_face", lambda *_: pytest.fail("drawn again"))
+        yield manifest
 
 
 def faces_of(emotion, count=40, seed=1):
@@ -170,7 +186,7 @@ def test_the_nose_stands_out_of_the_height_layer():
 
 
 def test_extreme_parameters_still_draw(monkeypatch):
-    monkeypatch.setattr(embedded, "normal", lambda rng: 2.2)
+    monkeypatch.setattr(parameters, "normal", lambda rng: 2.2)
     face = replace(sample_face(1, 0), units=dict.fromkeys(range(1, 27), 1.2))
     assert render(face).std() > 5
 
@@ -181,31 +197,27 @@ def test_unusable_sizes_are_named(sizes):
         SyntheticSpec(**sizes)
 
 
-def test_the_source_gives_a_proper_manifest(own_cache):
-    manifest = source.read(None, spec=TINY)
-    check_manifest(manifest)
-    assert tuple(manifest.columns) == MANIFEST_COLUMNS
-    assert manifest["split"].value_counts().to_dict() == {"train": 60, "validation": 50, "test": 50}
-    assert set(manifest["source"]) == {"synthetic"}
-    assert (manifest["row"] == -1).all()
-    assert (manifest["subject"] != "").all()
+def test_the_source_gives_a_proper_manifest(cached):
+    check_manifest(cached)
+    assert tuple(cached.columns) == MANIFEST_COLUMNS
+    assert cached["split"].value_counts().to_dict() == {"train": 60, "validation": 50, "test": 50}
+    assert set(cached["source"]) == {"synthetic"}
+    assert (cached["row"] == -1).all()
+    assert (cached["subject"] != "").all()
+    assert "synthetic" in source_names()
+    assert expected_size("synthetic") == (48, 48)
 
 
-def test_the_pictures_are_png_files_of_the_faces(own_cache):
-    import cv2
-
-    manifest = source.read(None, spec=TINY)
+def test_the_pictures_are_png_files_of_the_faces(cached):
     last = entries(TINY)[-1]
-    path = manifest["path"].iloc[-1]
-    assert path.startswith(str(own_cache))
+    path = cached["path"].iloc[-1]
+    assert path.startswith(os.environ["FER_CACHE"])
     assert path.endswith(f"test/{last.emotion}/{last.name}.png")
-    assert np.array_equal(cv2.imread(path, cv2.IMREAD_UNCHANGED), render_face(last.seed, last.index))
+    assert np.array_equal(cv2.imread(path, cv2.IMREAD_UNCHANGED), render(sample_face(last.seed, last.index)))
 
 
-def test_the_second_reading_draws_nothing(own_cache, monkeypatch):
-    first = source.read(None, spec=TINY)
-    monkeypatch.setattr(embedded, "render_face", lambda *_: pytest.fail("drawn again"))
-    assert source.read(None, spec=TINY).equals(first)
+def test_the_second_reading_draws_nothing(cached):
+    assert source.read(None, spec=TINY).equals(cached)
 
 
 def test_a_damaged_cache_is_drawn_again(own_cache):
@@ -238,14 +250,6 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path, monkeypatch)
     with pytest.raises(UserError, match="FER_CACHE") as caught:
         source.read(None, spec=TINY)
     assert "\n" not in str(caught.value)
-
-
-def test_the_registry_knows_the_source(own_cache, monkeypatch, tmp_path):
-    monkeypatch.setattr(source, "SyntheticSpec", lambda: TINY)
-    assert "synthetic" in source_names()
-    assert expected_size("synthetic") == (48, 48)
-    assert not source.detect(tmp_path)
-    assert len(read_source(None)) == 160
 
 
 def test_the_faces_of_this_version_are_the_ones_they_always_were():

@@ -17,13 +17,13 @@ from fer_hierarchy.hierarchy.data.synthetic.embedded import (
 from fer_hierarchy.hierarchy.data.synthetic.embedded_rgbd import (
     RGBD_SHARES,
     RgbdSpec,
-    _sample_build,
-    _sample_palette,
-    _sample_shot,
     render_rgbd,
+    sample_palette,
+    sample_shot,
 )
+from fer_hierarchy.hierarchy.data.synthetic.parameters import sample
 from fer_hierarchy.hierarchy.data.synthetic.portrait_rgbd import UNIT_MM, render_pair
-from fer_hierarchy.hierarchy.data.synthetic.portrait_surface import surface
+from fer_hierarchy.hierarchy.data.synthetic.portrait_surface import Build, surface
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def parts(index, **shot):
     calm = replace(face.view, yaw=0.0, pitch=0.0, roll=0.0, occlusion="none", blink=0.0)
     face = replace(face, view=calm, units={}, identity=replace(face.identity, glasses=0.0, hair_style="bald"))
     rng = stream(1, 3, index)
-    palette, build = _sample_palette(face.identity, rng), _sample_build(rng)
-    return face, palette, build, replace(_sample_shot(calm, stream(1, 4, index)), **shot)
+    palette, build = sample_palette(face.identity, rng), sample(Build, rng)
+    return face, palette, build, replace(sample_shot(calm, stream(1, 4, index)), **shot)
 
 
 def test_colour_and_depth_have_one_size_and_one_background(pairs):

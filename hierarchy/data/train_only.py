@@ -1,9 +1,13 @@
-"""Generated faces join a run: in its train split only, and only if no face that judges had a part in making them."""
+"""Faces that join a run in its train split only: generated ones, and those that people did not agree on.
+
+No face that chooses or evaluates may have had a part in making the former, or be a copy of the latter.
+"""
 
 import logging
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +33,7 @@ def refuse_as_data(manifest: pd.DataFrame) -> None:
     for folder in sorted(parents):
         if generated.detect(Path(folder)):
             raise UserError(
-                f"{folder} holds generated faces, and nothing can be judged on those; "
+                f"{folder} holds generated faces, on which nothing can be evaluated; "
                 f"give real faces as --data and these as --generated {folder}"
             )
 
@@ -51,7 +55,7 @@ def append_generated(manifest: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def check_makers(made: pd.DataFrame, rows: pd.DataFrame, path: Path) -> None:
-    """Refuse generated faces that know validation or test faces of the run.
+    """Refuse generated faces that were made from validation or test faces of the run.
 
     Args:
         made: Generated rows with `pixel_hash`.
@@ -59,7 +63,7 @@ def check_makers(made: pd.DataFrame, rows: pd.DataFrame, path: Path) -> None:
         path: What `--generated` named.
 
     Raises:
-        UserError: A face that chooses or judges was among those that they were made from, or stands among them.
+        UserError: They were, or one is such a face.
     """
     known = set(made["pixel_hash"]).union(*(generated.read_seen(folder) for folder in _folders(path)))
     evaluating = known & evaluation_hashes(rows)
@@ -70,37 +74,63 @@ def check_makers(made: pd.DataFrame, rows: pd.DataFrame, path: Path) -> None:
         )
 
 
-def join_train(
-    rows: pd.DataFrame, made: pd.DataFrame, *, emotions: Collection[str], share: float, seed: int
-) -> pd.DataFrame:
+def join_generated(rows: pd.DataFrame, made: pd.DataFrame, *, emotions: Collection[str], **sample: Any) -> pd.DataFrame:
     """`rows` with generated faces in the train split behind them.
 
     Args:
         rows: Real rows, split.
         made: Generated rows.
         emotions: Those of the run; faces of others are left out.
-        share: Share of the generated faces to take, in (0, 1]: what a quick look kept of the real train rows.
-        seed: Decides which are taken.
+        sample: `share` and `seed` of `_sampled`.
 
     Returns:
         The rows with their index in the decoded images.
     """
-    foreign = ~made["emotion"].isin(list(emotions))
-    if foreign.any():
-        names = ", ".join(sorted(set(made.loc[foreign, "emotion"])))
-        log.warning("%d generated faces of %s were left out: the run has no such emotion.", foreign.sum(), names)
-    made = made[~foreign]
-    if share < 1:
-        made = made.sample(int(np.ceil(share * len(made))), random_state=seed).sort_index()
+    unknown = ~made["emotion"].isin(list(emotions))
+    if unknown.any():
+        names = ", ".join(sorted(set(made.loc[unknown, "emotion"])))
+        log.warning("%d generated faces of %s were left out: the run has no such emotion.", unknown.sum(), names)
+    made = _sampled(made[~unknown], **sample)
+    real = rows.loc[rows["split"] == "train", "emotion"].value_counts()
     for emotion, count in made["emotion"].value_counts().items():
-        real = int(((rows["emotion"] == emotion) & (rows["split"] == "train")).sum())
         log.warning(
             "%d generated faces of %s joined %d real ones in train; validation and test hold real faces only.",
             count,
             emotion,
-            real,
+            real.get(emotion, 0),
         )
     return pd.concat([rows, made.assign(split="train")])
+
+
+def join_undecided(
+    kept: pd.DataFrame, undecided: pd.DataFrame, *, rows: pd.DataFrame, emotions: Collection[str], **sample: Any
+) -> pd.DataFrame:
+    """`kept` with undecided faces in the train split behind them, where their shares of votes are targets.
+
+    Args:
+        kept: Rows that people agreed on, split, perhaps some of them only.
+        undecided: Rows without a majority, with `pixel_hash`.
+        rows: What `kept` was taken from; pictures of its validation and test rows are left out.
+        emotions: Those of the run; faces of others are left out.
+        sample: `share` and `seed` of `_sampled`.
+
+    Returns:
+        The rows with their index in the decoded images.
+    """
+    copies = undecided["pixel_hash"].isin(evaluation_hashes(rows))
+    joining = _sampled(undecided[~copies & undecided["emotion"].isin(list(emotions))], **sample)
+    log.warning(
+        "%d faces without a majority joined train, where stages with --soft-labels are fitted to their vote shares; %d "
+        "that also stand in validation or test were left out.",
+        len(joining),
+        int(copies.sum()),
+    )
+    return pd.concat([kept, joining.assign(split="train")])
+
+
+def _sampled(rows: pd.DataFrame, *, share: float, seed: int) -> pd.DataFrame:
+    """A random share, in (0, 1], of the rows: as much as --limit kept of the real train rows."""
+    return rows.sample(int(np.ceil(share * len(rows))), random_state=seed).sort_index() if share < 1 else rows
 
 
 def _folders(path: Path) -> list[Path]:
