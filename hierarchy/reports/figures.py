@@ -45,7 +45,7 @@ MEASURES = {
     "macro_f1": ("Macro F1", THIRD, "D"),
 }
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
     "text.color": INK,
@@ -242,13 +242,10 @@ def learning_curve(ax: Axes, history: pd.DataFrame, *, measure: str, best_epoch:
 
 def class_counts(ax: Axes, counts: Mapping[str, int], *, split: str) -> None:
     """Faces of each emotion in one split, a bar each, with the count and the share written beside it."""
-    names = list(counts)
-    values = np.array([counts[name] for name in names], dtype=float)
-    total = max(values.sum(), 1)
-    ax.barh(names, values, color=[emotion_colour(name) for name in names], height=0.72)
-    for position, value in enumerate(values):
-        text = f" {value:,.0f}  ({100 * value / total:.1f} %)"
-        ax.text(value, position, text, va="center", fontsize=8, color=INK)
+    values = np.array(list(counts.values()), dtype=float)
+    bars = ax.barh(list(counts), values, color=[emotion_colour(name) for name in counts], height=0.72)
+    texts = [f" {value:,.0f}  ({100 * value / max(values.sum(), 1):.1f} %)" for value in values]
+    ax.bar_label(bars, texts, fontsize=8, color=INK)
     ax.invert_yaxis()
     ax.set_xlim(0, max(values.max(initial=0), 1) * 1.34)
     ax.set_title(f"{split}: {values.sum():,.0f} faces")
@@ -257,9 +254,8 @@ def class_counts(ax: Axes, counts: Mapping[str, int], *, split: str) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def class_scores(ax: Axes, per_class: Sequence[Mapping[str, float]]) -> None:
+def class_scores(ax: Axes, per_class: Sequence[Mapping[str, Any]]) -> None:
     """Precision (hollow) and recall (filled) of each class, joined by a line, in the class's colour."""
-    names = [f"{row['class']}  (n = {row['support']:,})" for row in per_class]
     for position, row in enumerate(per_class):
         colour = emotion_colour(row["class"])
         precision, recall = _number(row["precision"]), _number(row["recall"])
@@ -268,17 +264,14 @@ def class_scores(ax: Axes, per_class: Sequence[Mapping[str, float]]) -> None:
         ax.plot(recall, position, "o", color=colour, ms=7, zorder=3)
     ax.plot([], [], "o", color=MUTED, mfc="white", mew=1.6, ms=7, label="precision")
     ax.plot([], [], "o", color=MUTED, ms=7, label="recall")
-    ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
+    _name_rows(ax, _with_support(per_class))
     ax.set_xlim(-0.02, 1.02)
     ax.xaxis.set_major_formatter(_percent())
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
     ax.grid(True)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, borderpad=0)
 
 
-def intervals(ax: Axes, rows: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+def intervals(ax: Axes, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """Top-1, balanced accuracy and macro F1 as dots with their 95 % intervals, one line of names each.
 
     Args:
@@ -295,35 +288,41 @@ def intervals(ax: Axes, rows: Sequence[tuple[str, Mapping[str, object]]]) -> Non
             ax.plot(value, position + shift, marker, color=colour, ms=5.5, label=label if position == 0 else None)
         if position:
             ax.axhline(position - 0.5, color=HAIRLINE, linewidth=0.8)
-    ax.set_yticks(range(len(rows)), [name for name, _ in rows])
+    _name_rows(ax, [name for name, _ in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.xaxis.set_major_formatter(_percent())
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.grid(True, axis="x")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, borderpad=0, handletextpad=0.2, columnspacing=1)
 
 
-def recall_deltas(ax: Axes, per_class: Sequence[Mapping[str, object]], *, a: str, b: str) -> None:
+def recall_deltas(ax: Axes, per_class: Sequence[Mapping[str, Any]], *, a: str, b: str) -> None:
     """Recall of run `b` minus recall of run `a` for each class, in percentage points, as bars around zero."""
-    names = [f"{row['class']}  (n = {row['support']:,})" for row in per_class]
     deltas = np.array([100 * _number(row["recall_delta"]) for row in per_class])
-    ax.barh(names, deltas, color=[emotion_colour(row["class"]) for row in per_class], height=0.68)
+    ax.barh(range(len(deltas)), deltas, color=[emotion_colour(row["class"]) for row in per_class], height=0.68)
     ax.axvline(0, color=INK, linewidth=0.9)
     reach = max(np.nanmax(np.abs(deltas), initial=0), 1) * 1.35
     for position, delta in enumerate(deltas):
         side = "right" if delta < 0 else "left"
         ax.text(delta, position, f" {delta:+z.1f} ", va="center", ha=side, fontsize=8)
     ax.set_xlim(-reach, reach)
-    ax.invert_yaxis()
+    _name_rows(ax, _with_support(per_class))
     ax.set_xlabel(f"recall of {b}\nminus recall of {a}, percentage points")
+
+
+def _with_support(per_class: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"{row['class']}  (n = {row['support']:,})" for row in per_class]
+
+
+def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """A name beside each row, the first on top, and lines up and down."""
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.grid(True, axis="x")
 
 
-def accuracy_against_cost(ax: Axes, rows: Sequence[Mapping[str, object]], *, cost: str, xlabel: str) -> None:
+def accuracy_against_cost(ax: Axes, rows: Sequence[Mapping[str, Any]], *, cost: str, xlabel: str) -> None:
     """Top-1 accuracy with its interval against a cost on a logarithmic axis; each run has a marker of its own.
 
     Args:
@@ -348,12 +347,14 @@ def accuracy_against_cost(ax: Axes, rows: Sequence[Mapping[str, object]], *, cos
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2 if len(rows) > 3 else 1, handletextpad=0.2)
 
 
-def _marker_styles() -> list[dict[str, object]]:
+def _marker_styles() -> list[dict[str, Any]]:
     """Every marker filled, then hollow, then in the accent's colour: as many runs can be told apart."""
-    sizes = {marker: 11.0 if marker == "*" else 6.5 for marker in _MARKERS}
-    fills = ({"mfc": INK, "mec": "white", "mew": 0.8}, {"mfc": "white", "mec": INK, "mew": 1.2})
-    fills += ({"mfc": ACCENT, "mec": "white", "mew": 0.8},)
-    return [{"marker": marker, "ms": sizes[marker], **fill} for fill in fills for marker in _MARKERS]
+    fills = ((INK, "white", 0.8), ("white", INK, 1.2), (ACCENT, "white", 0.8))
+    return [
+        {"marker": marker, "ms": 11.0 if marker == "*" else 6.5, "mfc": inside, "mec": edge, "mew": width}
+        for inside, edge, width in fills
+        for marker in _MARKERS
+    ]
 
 
 def feature_map(ax: Axes, points: pd.DataFrame, *, note: str) -> None:
@@ -367,14 +368,9 @@ def feature_map(ax: Axes, points: pd.DataFrame, *, note: str) -> None:
     counts = points["emotion"].value_counts()
     size = float(np.clip(9000 / max(len(points), 1), 9, 40))  # square points; smaller where there are many
     for name in sorted(counts.index, key=_place):
-        held = points[points["emotion"] == name]
-        style = {"color": emotion_colour(name), "marker": _MARKERS[_place(name) % len(_MARKERS)], "alpha": 0.8}
-        style |= {"edgecolor": "white", "linewidth": 0.25, "label": f"{name}  (n = {len(held):,})"}
-        ax.scatter(held["x"], held["y"], s=size, zorder=2 + counts.index.get_loc(name), **style)
+        order = 2 + counts.index.get_loc(name)
+        _scatter(ax, points, name, s=size, linewidth=0.25, zorder=order, label=f"{name}  (n = {counts[name]:,})")
     ax.set_xlabel(note, fontsize=8, color=MUTED, loc="left", labelpad=5)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set(visible=True, color=HAIRLINE)
     ax.set_aspect("equal", adjustable="datalim")
     larger = float(np.sqrt(40 / size))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=larger, handletextpad=0.2)
@@ -392,17 +388,22 @@ def feature_maps(ax: Axes, maps: Mapping[str, pd.DataFrame]) -> None:
     shown = sorted({name for points in maps.values() for name in points["emotion"]}, key=_place)
     for number, (title, points) in enumerate(maps.items()):
         row, column = divmod(number, 3)
-        inner = ax.inset_axes([column / 3 + 0.005, 1 - (row + 1) / rows + 0.06, 0.31, 1 / rows - 0.12])
+        inner = ax.inset_axes((column / 3 + 0.005, 1 - (row + 1) / rows + 0.06, 0.31, 1 / rows - 0.12))
         for name in shown:
-            held = points[points["emotion"] == name]
-            style = {"color": emotion_colour(name), "marker": _MARKERS[_place(name) % len(_MARKERS)], "alpha": 0.8}
-            inner.scatter(held["x"], held["y"], s=12, edgecolor="white", linewidth=0.2, label=name, **style)
+            _scatter(inner, points, name, s=12, linewidth=0.2, label=name)
         inner.set_title(title, fontsize=9)
-        inner.set_xticks([])
-        inner.set_yticks([])
-        inner.spines[:].set(visible=True, color=HAIRLINE)
     handles, labels = inner.get_legend_handles_labels()
     ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(labels), markerscale=1.6)
+
+
+def _scatter(ax: Axes, points: pd.DataFrame, name: str, **style: Any) -> None:
+    """The faces of one emotion in its colour and with its marker; the axes become a frame without numbers."""
+    own = points[points["emotion"] == name]
+    marker = _MARKERS[_place(name) % len(_MARKERS)]
+    ax.scatter(own["x"], own["y"], color=emotion_colour(name), marker=marker, alpha=0.8, edgecolor="white", **style)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set(visible=True, color=HAIRLINE)
 
 
 def face(ax: Axes, pixels: np.ndarray, caption: str) -> None:
@@ -440,11 +441,10 @@ def png(pixels: np.ndarray, side: int = 144) -> bytes:
 
 def _place(emotion: str) -> int:
     """Where an emotion stands in legends: in the order of the colours, others last."""
-    names = list(EMOTION_COLOURS)
-    return names.index(emotion) if emotion in names else len(names)
+    return [*EMOTION_COLOURS, emotion].index(emotion)
 
 
-def _number(value: object) -> float:
+def _number(value: float | None) -> float:
     """A number to plot; what is undefined (null in JSON) becomes NaN, which matplotlib leaves out."""
     return float("nan") if value is None else float(value)
 

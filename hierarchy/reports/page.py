@@ -86,12 +86,13 @@ class Table:
     words: Sequence[int] = (0,)
 
     @classmethod
-    def of(cls, records: Iterable[Any], columns: Mapping[str, Callable[[Any], str] | tuple], **details: Any) -> "Table":
+    def of(cls, records: Iterable[Any], columns: Mapping[str, Any], **details: Any) -> "Table":
         """A table with a row for each record.
 
         Args:
             records: Anything that `columns` can read.
-            columns: Heading -> a function of a record, or `(key, format)`, for `format(record.get(key))`.
+            columns: Heading -> a function of a record that gives the text, or `(key, format)` for
+                `format(record.get(key))`.
             **details: Further attributes of the table.
         """
         cells = [how if callable(how) else _reader(*how) for how in columns.values()]

@@ -346,7 +346,7 @@ def _calibration(record: RunRecord) -> Section:
     images = [
         record.draw(
             name,
-            lambda ax, scores=scores: figures.reliability(ax, scores["reliability"], ece=scores["ece"]),
+            partial(figures.reliability, bins=scores["reliability"], ece=scores["ece"]),
             title=f"Reliability. {title}",
             width=3.9,
             height=3.8,
@@ -445,9 +445,7 @@ def _features(record: RunRecord) -> Section:
     images = [
         record.draw(
             f"features_{stage}",
-            lambda ax, table=table: figures.feature_map(
-                ax, table, note=f"{_shown(record, table)}\nt-SNE keeps neighbours, not distances."
-            ),
+            partial(figures.feature_map, points=table, note=_note(record, table)),
             title=f"Learned features. {record.stage_title(stage)}",
             width=4.9,
             height=3.7,
@@ -462,11 +460,12 @@ def _features(record: RunRecord) -> Section:
     )
 
 
-def _shown(record: RunRecord, table: pd.DataFrame) -> str:
+def _note(record: RunRecord, table: pd.DataFrame) -> str:
     total = int(record.predictions["true"].isin(table["emotion"].unique()).sum())
     several = len(table) < total
     choice, how = (f" of {total:,}", ", chosen in proportion to the emotions") if several else ("", "")
-    return f"n = {len(table):,}{choice} {record.split} faces{how}; seed {record.metrics['seed']}."
+    shown = f"n = {len(table):,}{choice} {record.split} faces{how}; seed {record.metrics['seed']}."
+    return f"{shown}\nt-SNE keeps neighbours, not distances."
 
 
 def _data(record: RunRecord) -> Section:
