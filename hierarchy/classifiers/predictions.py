@@ -11,7 +11,7 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage, predict_stages
 from fer_hierarchy.hierarchy.config import EvaluationConfig
 from fer_hierarchy.hierarchy.evaluation import metrics
 from fer_hierarchy.hierarchy.evaluation.calibration import logit_adjust
-from fer_hierarchy.hierarchy.evaluation.significance import mcnemar, paired_bootstrap
+from fer_hierarchy.hierarchy.evaluation.significance import Draw, mcnemar, paired_bootstrap
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, Taxonomy
 
 
@@ -92,7 +92,7 @@ def score_predictions(
     """
     taxonomy, rows = predictions.taxonomy, predictions.rows
     emotions = rows["emotion"].to_numpy(str)
-    draw = {"resamples": config.resamples, "seed": seed, "groups": _subjects(rows)}
+    draw: Draw = {"resamples": config.resamples, "seed": seed, "groups": _subjects(rows)}
     routings = ("oracle",) if predictions.headline in (FLAT, POOLED) else ("hard", "oracle")
     answers = {predictions.headline: predictions.answer, **{name: predictions.routed(name) for name in routings}}
     if config.logit_adjustment:
@@ -103,7 +103,7 @@ def score_predictions(
     return {
         "headline": predictions.headline,
         "answers": {
-            name: metrics.answer(emotions, table, taxonomy, gate=gates.get(name), **draw)
+            name: metrics.emotion_scores(emotions, table, taxonomy, gate=gates.get(name), **draw)
             for name, table in answers.items()
         },
         "stages": metrics.stage_scores(emotions, predictions.gate, predictions.specialists, taxonomy, **draw),
@@ -111,7 +111,7 @@ def score_predictions(
     }
 
 
-def _paired(predictions: Predictions, table: np.ndarray, draw: Mapping) -> dict:
+def _paired(predictions: Predictions, table: np.ndarray, draw: Draw) -> dict:
     """Another answer minus the headline on the same faces, with McNemar's test of who is right where they disagree."""
     emotions = predictions.taxonomy.emotions
     labels = metrics.class_indices(predictions.rows["emotion"].to_numpy(str), emotions)

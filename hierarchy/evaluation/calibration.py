@@ -67,7 +67,7 @@ def probabilities(logits: ArrayLike, temperature: float = 1.0, log_prior_shift: 
 
 
 def prior_shift(trained_prior: ArrayLike, natural_prior: ArrayLike) -> np.ndarray:
-    """What to add to the logits of a stage whose training classes were rebalanced, to answer for the natural ones.
+    """What to add to the logits of a stage whose training classes were rebalanced, to predict for the natural ones.
 
     Args:
         trained_prior: (classes,) counts or shares as drawn (or weighted) in training.
@@ -111,7 +111,7 @@ def logit_adjust(probabilities: ArrayLike, prior: ArrayLike, tau: float = 1.0) -
 
 
 def reliability(y_true: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> list[dict]:
-    """How often the answer is right, by how sure it was.
+    """How often the prediction is right, by its confidence.
 
     Args:
         y_true: (n,) class indices.

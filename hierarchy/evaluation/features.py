@@ -1,4 +1,4 @@
-"""Learned features in two dimensions, to look at: t-SNE of a stratified choice of faces.
+"""Learned features in two dimensions, for a figure: t-SNE of a stratified choice of faces.
 
 Van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008.
 """
@@ -33,11 +33,11 @@ def feature_map(ids: Sequence[str], emotions: Sequence[str], features: np.ndarra
     Raises:
         UserError: The features are not finite.
     """
-    emotions = np.asarray(emotions, dtype=object)
     chosen = stratified(emotions, most=MOST_FACES, seed=seed)
-    points = embed(np.asarray(features)[chosen], seed=seed)
-    columns = {"row": np.asarray(ids, dtype=object)[chosen], "emotion": emotions[chosen]}
-    return pd.DataFrame(columns | {"x": points[:, 0], "y": points[:, 1]})
+    points = pd.DataFrame(embed(np.asarray(features)[chosen], seed=seed), columns=["x", "y"])
+    points.insert(0, "row", np.asarray(ids, dtype=object)[chosen])
+    points.insert(1, "emotion", np.asarray(emotions, dtype=object)[chosen])
+    return points
 
 
 def stratified(labels: Sequence[str], *, most: int, seed: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def embed(features: np.ndarray, *, seed: int) -> np.ndarray:
     """
     features = np.asarray(features, dtype=np.float64)
     if not np.isfinite(features).all():
-        raise UserError("features: some are not finite; a stage that answers with numbers has finite ones")
+        raise UserError("features: some are not finite; a stage that predicts numbers has finite ones")
     components = _main_components(features, seed)
     start, spread = components[:, :2], components[:, 0].std() if len(features) else 0.0
     if len(features) < 4 or not spread:

@@ -1,10 +1,11 @@
 """Metrics: (y_true, probabilities, taxonomy) -> plain tables that JSON can hold. No Keras, no files, no plots.
 
 Undefined figures are None, never NaN: the recall and F1 of a class without faces, the precision of a class that is
-never answered. Balanced accuracy and macro F1 average over the classes that have faces.
+never predicted. Balanced accuracy and macro F1 average over the classes that have faces.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +15,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.calibration import expected_calibration_error, reliability
 from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
 from fer_hierarchy.hierarchy.evaluation.significance import (
-    RESAMPLES,
+    Draw,
     bootstrap_intervals,
     confusion_counts,
     confusion_figures,
@@ -44,24 +45,14 @@ def class_indices(y_true: ArrayLike, classes: Sequence[str]) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def scores(
-    y_true: ArrayLike,
-    probabilities: ArrayLike,
-    classes: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
-) -> dict:
+def scores(y_true: ArrayLike, probabilities: ArrayLike, classes: Sequence[str], **draw: Unpack[Draw]) -> dict:
     """All figures of one classifier on one set of faces.
 
     Args:
         y_true: (n,) class names or indices into `classes`.
-        probabilities: (n, classes), rows sum to 1; the answer is the highest, the first of equals.
+        probabilities: (n, classes), rows sum to 1; the highest is the prediction, the first of equals.
         classes: Class names in column order.
-        resamples: Bootstrap samples of the intervals.
-        seed: Of the bootstrap.
-        groups: (n,) subjects to draw as wholes, None to draw single faces.
+        **draw: How the bootstrap of the intervals draws faces, see `Draw`.
 
     Returns:
         n, classes, top1, top2 and top3 (None for fewer classes than that), balanced_accuracy, macro_f1, weighted_f1,
@@ -74,10 +65,10 @@ def scores(
     table = as_probabilities(probabilities, len(classes), "probabilities to score")
     labels = class_indices(y_true, classes)
     if not len(labels) or len(labels) != len(table):
-        raise UserError(f"scores: got {len(labels)} labels and {len(table)} answers; needed one each, at least one")
-    answers = table.argmax(axis=1)
+        raise UserError(f"scores: got {len(labels)} labels and {len(table)} predictions; needed one each, at least one")
+    predicted = table.argmax(axis=1)
     chosen = table[np.arange(len(table)), labels]
-    confusion = confusion_counts(labels, answers, len(classes))
+    confusion = confusion_counts(labels, predicted, len(classes))
     return {
         "n": len(labels),
         "classes": list(classes),
@@ -85,22 +76,20 @@ def scores(
         **{name: float(value) for name, value in confusion_figures(confusion).items()},
         "nll": float(-np.log(np.maximum(chosen, _LEAST_PROBABILITY)).mean()),
         "ece": float(expected_calibration_error(labels, table)),
-        "intervals": bootstrap_intervals(labels, answers, len(classes), resamples=resamples, seed=seed, groups=groups),
-        "per_class": per_class(labels, answers, classes),
+        "intervals": bootstrap_intervals(labels, predicted, len(classes), **draw),
+        "per_class": per_class(labels, predicted, classes),
         "confusion": confusion.tolist(),
         "reliability": reliability(labels, table),
     }
 
 
-def answer(
+def emotion_scores(
     y_true: ArrayLike,
     probabilities: ArrayLike,
     taxonomy: Taxonomy,
     *,
     gate: ArrayLike | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
+    **draw: Unpack[Draw],
 ) -> dict:
     """`scores` over the emotions, with the hierarchical figures and the same scores at the level of groups.
 
@@ -109,9 +98,7 @@ def answer(
         probabilities: (n, emotions), columns as `taxonomy.emotions`.
         taxonomy: The grouping.
         gate: (n, groups) group probabilities to score under "group"; the summed `probabilities` when None.
-        resamples: Bootstrap samples of the intervals.
-        seed: Of the bootstrap.
-        groups: (n,) subjects to draw as wholes, None to draw single faces.
+        **draw: How the bootstrap of the intervals draws faces, see `Draw`.
 
     Returns:
         The keys of `scores`, "hierarchical" (see `hierarchical_scores`) and "group" (the keys of `scores`).
@@ -119,7 +106,6 @@ def answer(
     Raises:
         UserError: As for `scores`.
     """
-    draw = {"resamples": resamples, "seed": seed, "groups": groups}
     emotions = taxonomy.emotions
     table = as_probabilities(probabilities, len(emotions), "probabilities to score")
     labels = class_indices(y_true, emotions)
@@ -137,24 +123,19 @@ def stage_scores(
     gate: ArrayLike,
     specialists: Mapping[str, ArrayLike],
     taxonomy: Taxonomy,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
+    **draw: Unpack[Draw],
 ) -> dict[str, dict]:
     """`scores` of the gate on all faces, and of each specialist on all faces of its group.
 
-    A specialist is judged on every face that truly belongs to it, whatever the gate said: judging it on the faces it
-    was sent would hide the gate's errors. For a flat model pass what `HierarchicalClassifier.imply` returns.
+    A specialist is evaluated on every face that truly belongs to it, whatever the gate predicts: on the faces that it
+    was sent only, the gate's errors would be hidden. For a flat model pass what `HierarchicalClassifier.imply` returns.
 
     Args:
         y_true: (n,) emotion names or indices into `taxonomy.emotions`.
         gate: (n, groups) probabilities on all n faces.
         specialists: Group -> (n, members) probabilities on all n faces.
         taxonomy: The grouping.
-        resamples: Bootstrap samples of the intervals.
-        seed: Of the bootstrap.
-        groups: (n,) subjects to draw as wholes, None to draw single faces.
+        **draw: How the bootstrap of the intervals draws faces, see `Draw`.
 
     Returns:
         Stage name -> scores; a specialist of which no face is present is left out.
@@ -163,17 +144,15 @@ def stage_scores(
         UserError: As for `scores`.
     """
     labels = class_indices(y_true, taxonomy.emotions)
-    subjects = None if groups is None else np.asarray(groups, dtype=object)
-    draw = {"resamples": resamples, "seed": seed}
+    subjects = draw.get("groups")
     to_group = np.array(taxonomy.group_index)
-    result = {taxonomy.gate: scores(to_group[labels], gate, taxonomy.group_names, groups=subjects, **draw)}
+    result = {taxonomy.gate: scores(to_group[labels], gate, taxonomy.group_names, **draw)}
     for group in taxonomy.specialists:
         rows = to_group[labels] == taxonomy.group_names.index(group)
         if rows.any():
             local = np.array(taxonomy.stage_labels(group, taxonomy.emotions))[labels[rows]]
-            people = None if subjects is None else subjects[rows]
-            table = np.asarray(specialists[group])[rows]
-            result[group] = scores(local, table, taxonomy.members(group), groups=people, **draw)
+            draw["groups"] = None if subjects is None else np.asarray(subjects, dtype=object)[rows]
+            result[group] = scores(local, np.asarray(specialists[group])[rows], taxonomy.members(group), **draw)
     return result
 
 
@@ -186,7 +165,7 @@ def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> l
         classes: Class names in index order.
 
     Returns:
-        One dict a class: class, precision (None if never answered), recall and f1 (None without faces), support.
+        One dict a class: class, precision (None if never predicted), recall and f1 (None without faces), support.
     """
     columns = precision_recall_fscore_support(y_true, y_pred, labels=range(len(classes)), zero_division=np.nan)
     return [
@@ -202,7 +181,7 @@ def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> l
 
 
 def hierarchical_scores(y_true: ArrayLike, y_pred: ArrayLike, taxonomy: Taxonomy) -> dict[str, float]:
-    """Hierarchical precision, recall and F1: how much of the path to the true emotion the answer shares.
+    """Hierarchical precision, recall and F1: how much of the path to the true emotion the prediction shares.
 
     Each emotion stands for itself and its group; the root does not count, and a group of one emotion is one node with
     it, since nothing is decided inside. Shared nodes are summed over faces before dividing, as in Kiritchenko et al.,
@@ -217,13 +196,13 @@ def hierarchical_scores(y_true: ArrayLike, y_pred: ArrayLike, taxonomy: Taxonomy
     Returns:
         {"precision", "recall", "f1"}.
     """
-    true, answered = np.asarray(y_true), np.asarray(y_pred)
+    true, predicted = np.asarray(y_true), np.asarray(y_pred)
     to_group = np.array(taxonomy.group_index)
     inner = np.array([group in taxonomy.specialists for group in taxonomy.group_names])[to_group]
     depth = 1 + inner
-    shared = ((to_group[true] == to_group[answered]) & inner[true]).sum() + (true == answered).sum()
-    precision, recall = shared / depth[answered].sum(), shared / depth[true].sum()
-    f1 = 2 * shared / (depth[answered].sum() + depth[true].sum())
+    shared = ((to_group[true] == to_group[predicted]) & inner[true]).sum() + (true == predicted).sum()
+    precision, recall = shared / depth[predicted].sum(), shared / depth[true].sum()
+    f1 = 2 * shared / (depth[predicted].sum() + depth[true].sum())
     return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
 
 

@@ -40,17 +40,17 @@ def as_probabilities(values: ArrayLike, columns: int, what: str) -> np.ndarray:
     return table / sums
 
 
-def geometric_mean(answers: Sequence[ArrayLike], *, least: float) -> np.ndarray:
-    """The pooled answer of several classifiers to the same faces, each with an equal say.
+def geometric_mean(tables: Sequence[ArrayLike], *, least: float) -> np.ndarray:
+    """The pooled probabilities of several classifiers on the same faces, each with the same weight.
 
     It is the logarithmic opinion pool of Genest and Zidek, "Combining probability distributions", Statistical Science
     1, 1986.
 
     Args:
-        answers: Each (n, classes) probabilities.
+        tables: Each (n, classes) probabilities.
         least: What a smaller probability is taken for, so that no single classifier rules an emotion out.
 
     Returns:
         (n, classes) float64 whose rows sum to 1.
     """
-    return softmax(np.mean([np.log(np.maximum(answer, least)) for answer in answers], axis=0), axis=1)
+    return softmax(np.mean([np.log(np.maximum(table, least)) for table in tables], axis=0), axis=1)

@@ -4,9 +4,11 @@ Every figure here follows from a confusion matrix, so resampling faces comes dow
 the multinomial draw has exactly the distribution of drawing n faces with replacement and costs next to nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
@@ -22,8 +24,23 @@ _PERCENTILES = (2.5, 97.5)
 _BLOCK = 4_000_000
 
 
+class Draw(TypedDict, total=False):
+    """How faces are resampled.
+
+    Attributes:
+        resamples: Number of bootstrap samples, `RESAMPLES` by default; each draws the same faces for all models.
+        seed: Of the draw, 0 by default.
+        groups: (n,) subjects; whole subjects are drawn then, because frames of one person are no independent faces.
+            An empty or missing name is a subject of its own. None, the default, draws single faces.
+    """
+
+    resamples: int
+    seed: int
+    groups: ArrayLike | None
+
+
 def confusion_counts(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> np.ndarray:
-    """(n,) true and answered class indices -> (classes, classes) int64 counts, rows are the true classes."""
+    """(n,) true and predicted class indices -> (classes, classes) int64 counts, rows are the true classes."""
     return np.bincount(y_true * n_classes + y_pred, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
@@ -38,27 +55,21 @@ def confusion_figures(confusion: ArrayLike) -> dict[str, np.ndarray]:
     """
     counts = np.asarray(confusion, dtype=np.float64)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    support, answers = counts.sum(axis=-1), counts.sum(axis=-2)
+    support, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     present = support > 0
     recall = hits / np.where(present, support, 1)
-    f1 = np.where(present, 2 * hits / np.maximum(support + answers, 1), 0)
-    held = present.sum(axis=-1)
+    f1 = np.where(present, 2 * hits / np.maximum(support + predicted, 1), 0)
+    classes = present.sum(axis=-1)
     return {
         "top1": hits.sum(axis=-1) / support.sum(axis=-1),
-        "balanced_accuracy": recall.sum(axis=-1) / held,
-        "macro_f1": f1.sum(axis=-1) / held,
+        "balanced_accuracy": recall.sum(axis=-1) / classes,
+        "macro_f1": f1.sum(axis=-1) / classes,
         "weighted_f1": (f1 * support).sum(axis=-1) / support.sum(axis=-1),
     }
 
 
 def bootstrap_intervals(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    n_classes: int,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
+    y_true: ArrayLike, y_pred: ArrayLike, n_classes: int, **draw: Unpack[Draw]
 ) -> dict[str, list[float]]:
     """Percentile bootstrap 95 % intervals of the `FIGURES`.
 
@@ -66,10 +77,7 @@ def bootstrap_intervals(
         y_true: (n,) class indices.
         y_pred: (n,) class indices.
         n_classes: Number of classes.
-        resamples: Number of bootstrap samples.
-        seed: Of the draw.
-        groups: (n,) subjects; whole subjects are drawn then, because frames of one person are no independent faces.
-            An empty or missing name is a subject of its own. None draws single faces.
+        **draw: As `Draw` describes.
 
     Returns:
         Figure -> [low, high].
@@ -77,32 +85,21 @@ def bootstrap_intervals(
     Raises:
         UserError: No faces, lengths that differ, or indices outside the classes.
     """
-    labels = _checked([y_true, y_pred], n_classes)
-    matrices = [block[0] for block in _resampled(labels, n_classes, resamples, seed, groups)]
-    figures = confusion_figures(np.concatenate(matrices))
-    return {name: np.percentile(values, _PERCENTILES).tolist() for name, values in figures.items()}
+    drawn = _resampled_figures(_checked([y_true, y_pred], n_classes), n_classes, **draw)[0]
+    return {name: np.percentile(values, _PERCENTILES).tolist() for name, values in drawn.items()}
 
 
 def paired_bootstrap(
-    y_true: ArrayLike,
-    pred_a: ArrayLike,
-    pred_b: ArrayLike,
-    n_classes: int,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
+    y_true: ArrayLike, pred_a: ArrayLike, pred_b: ArrayLike, n_classes: int, **draw: Unpack[Draw]
 ) -> dict[str, dict[str, float]]:
     """Differences b - a of the `FIGURES` on the same faces, with percentile bootstrap 95 % intervals.
 
     Args:
         y_true: (n,) class indices.
-        pred_a: (n,) answers of the first model.
-        pred_b: (n,) answers of the second model.
+        pred_a: (n,) predictions of the first model.
+        pred_b: (n,) predictions of the second model.
         n_classes: Number of classes.
-        resamples: Number of bootstrap samples; each draws the same faces for both models.
-        seed: Of the draw.
-        groups: As for `bootstrap_intervals`.
+        **draw: As `Draw` describes.
 
     Returns:
         Figure -> {"difference", "low", "high"}, as fractions.
@@ -111,9 +108,8 @@ def paired_bootstrap(
         UserError: As for `bootstrap_intervals`.
     """
     labels = _checked([y_true, pred_a, pred_b], n_classes)
-    blocks = list(_resampled(labels, n_classes, resamples, seed, groups))
-    drawn_a, drawn_b = (confusion_figures(np.concatenate([block[i] for block in blocks])) for i in (0, 1))
-    seen_a, seen_b = (confusion_figures(confusion_counts(labels[0], answers, n_classes)) for answers in labels[1:])
+    drawn_a, drawn_b = _resampled_figures(labels, n_classes, **draw)
+    seen_a, seen_b = _seen_figures(labels, n_classes)
     result = {}
     for name in FIGURES:
         low, high = np.percentile(drawn_b[name] - drawn_a[name], _PERCENTILES)
@@ -123,29 +119,24 @@ def paired_bootstrap(
 
 def difference_over_seeds(
     y_true: ArrayLike,
-    answers_a: Sequence[ArrayLike],
-    answers_b: Sequence[ArrayLike],
+    predictions_a: Sequence[ArrayLike],
+    predictions_b: Sequence[ArrayLike],
     n_classes: int,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
+    **draw: Unpack[Draw],
 ) -> dict[str, dict[str, float]]:
     """Differences of two configurations' mean `FIGURES` over seeds, with 95 % intervals that cover faces and trainings.
 
     The variance of a difference is that of the faces (bootstrap, the same faces for all trainings) plus that of the
     trainings (of each configuration's figures, divided by their number); the interval is Student's, with Welch's
-    degrees of freedom, for which the part of the faces counts as known. What a training says of single faces varies
-    with both and is in both parts, so that the interval is rather too wide than too narrow.
+    degrees of freedom, for which the part of the faces counts as known. What a training predicts for single faces
+    varies with both and is in both parts, so that the interval is rather too wide than too narrow.
 
     Args:
         y_true: (n,) class indices.
-        answers_a: At least two trainings of the first configuration, each (n,) answers.
-        answers_b: At least two of the second.
+        predictions_a: At least two trainings of the first configuration, each (n,) class indices.
+        predictions_b: At least two of the second.
         n_classes: Number of classes.
-        resamples: Number of bootstrap samples.
-        seed: Of the draw.
-        groups: As for `bootstrap_intervals`.
+        **draw: As `Draw` describes.
 
     Returns:
         Figure -> {"difference", "low", "high", "p"}, as fractions; p is two-sided, from the same distribution.
@@ -153,16 +144,14 @@ def difference_over_seeds(
     Raises:
         UserError: A configuration with a single training; else as for `bootstrap_intervals`.
     """
-    if min(len(answers_a), len(answers_b)) < 2:
+    if min(len(predictions_a), len(predictions_b)) < 2:
         raise UserError("a difference over seeds: a configuration has one training; needed at least two of each")
-    labels = _checked([y_true, *answers_a, *answers_b], n_classes)
-    blocks = list(_resampled(labels, n_classes, resamples, seed, groups))
-    drawn = [confusion_figures(np.concatenate([block[i] for block in blocks])) for i in range(len(labels) - 1)]
-    seen = [confusion_figures(confusion_counts(labels[0], answers, n_classes)) for answers in labels[1:]]
-    first, second = slice(len(answers_a)), slice(len(answers_a), None)
+    labels = _checked([y_true, *predictions_a, *predictions_b], n_classes)
+    tables = _resampled_figures(labels, n_classes, **draw), _seen_figures(labels, n_classes)
+    first, second = slice(len(predictions_a)), slice(len(predictions_a), None)
     result = {}
     for name in FIGURES:
-        resampled, values = (np.array([held[name] for held in table]) for table in (drawn, seen))
+        resampled, values = (np.array([figures[name] for figures in table]) for table in tables)
         faces = np.var(resampled[second].mean(axis=0) - resampled[first].mean(axis=0), ddof=1)
         difference = float(values[second].mean() - values[first].mean())
         result[name] = {"difference": difference, **_welch(difference, faces, values[first], values[second])}
@@ -227,43 +216,48 @@ def _checked(columns: Sequence[ArrayLike], n_classes: int) -> list[np.ndarray]:
     return labels
 
 
-def _resampled(
-    labels: list[np.ndarray], n_classes: int, resamples: int, seed: int, groups: ArrayLike | None
-) -> Iterator[list[np.ndarray]]:
-    """Yield blocks of resampled (resamples, classes, classes) confusion matrices, one for each column of answers."""
+def _seen_figures(labels: list[np.ndarray], n_classes: int) -> list[dict[str, np.ndarray]]:
+    """`confusion_figures` of each column of predictions; the first column of `labels` is the truth."""
+    return [confusion_figures(confusion_counts(labels[0], column, n_classes)) for column in labels[1:]]
+
+
+def _resampled_figures(
+    labels: list[np.ndarray],
+    n_classes: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> list[dict[str, np.ndarray]]:
+    """The same with a value for each resample, shape (resamples,)."""
     if resamples < 1:
         raise UserError(f"bootstrap: got {resamples} resamples; needed at least 1")
-    # A cell is one combination of the true class and every model's answer: what its faces share is all that counts.
+    # A cell is one combination of the true class and every model's prediction: what its faces share is all that counts.
     combinations, cell = np.unique(np.stack(labels, axis=1), axis=0, return_inverse=True)
+    counts = _drawn_counts(cell.reshape(-1), len(combinations), resamples, seed, groups)
     pairs = combinations[:, :1] * n_classes + combinations[:, 1:]
-    gather = [np.eye(n_classes**2)[column] for column in pairs.T]
-    for counts in _drawn_counts(cell.reshape(-1), len(combinations), resamples, seed, groups):
-        yield [(counts @ table).reshape(-1, n_classes, n_classes) for table in gather]
+    shape = (resamples, n_classes, n_classes)
+    return [confusion_figures((counts @ np.eye(n_classes**2)[column]).reshape(shape)) for column in pairs.T]
 
 
-def _drawn_counts(
-    cell: np.ndarray, n_cells: int, resamples: int, seed: int, groups: ArrayLike | None
-) -> Iterator[np.ndarray]:
-    """Yield (block, cells) float64 counts of resampled faces in each cell."""
-    draw = np.random.default_rng(seed)
-    cluster = None if groups is None else _clusters(groups, len(cell))
-    if cluster is None or cluster.max() + 1 == len(cell):
-        yield draw.multinomial(len(cell), np.bincount(cell, minlength=n_cells) / len(cell), size=resamples).astype(
-            float
-        )
-        return
+def _drawn_counts(cell: np.ndarray, n_cells: int, resamples: int, seed: int, groups: ArrayLike | None) -> np.ndarray:
+    """(resamples, cells) float64 counts of resampled faces in each cell."""
+    draw, faces = np.random.default_rng(seed), len(cell)
+    cluster = np.arange(faces) if groups is None else _clusters(groups, faces)
     n_clusters = int(cluster.max()) + 1
-    members = csr_matrix((np.ones(len(cell)), (cluster, cell)), shape=(n_clusters, n_cells))
-    block = max(1, _BLOCK // n_clusters)
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        yield draw.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=size) @ members
+    if n_clusters == faces:
+        shares = np.bincount(cell, minlength=n_cells) / faces
+        return draw.multinomial(faces, shares, size=resamples).astype(float)
+    members = csr_matrix((np.ones(faces), (cluster, cell)), shape=(n_clusters, n_cells))
+    block, even = max(1, _BLOCK // n_clusters), np.full(n_clusters, 1 / n_clusters)
+    sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
+    return np.concatenate([draw.multinomial(n_clusters, even, size=size) @ members for size in sizes])
 
 
 def _clusters(groups: ArrayLike, rows: int) -> np.ndarray:
+    """(n,) number of the subject of each face."""
     names = ["" if name is None or name != name else str(name) for name in np.asarray(groups, dtype=object)]
     if len(names) != rows:
         raise UserError(f"bootstrap: got {len(names)} subjects for {rows} faces; needed one each")
-    own = [(name, -1) if name else ("", row) for row, name in enumerate(names)]
-    order: dict[tuple[str, int], int] = {}
-    return np.array([order.setdefault(key, len(order)) for key in own], dtype=np.int64)
+    keys = np.array([name or row for row, name in enumerate(names)], dtype=object)
+    return pd.factorize(keys)[0]

@@ -9,8 +9,8 @@ from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import (
-    answer,
     class_indices,
+    emotion_scores,
     hierarchical_scores,
     scores,
     stage_scores,
@@ -65,7 +65,7 @@ def test_undefined_figures_are_none_and_left_out_of_the_averages():
     json.dumps(result, allow_nan=False)
 
 
-def test_a_class_never_answered_has_recall_and_f1_zero():
+def test_a_class_never_predicted_has_recall_and_f1_zero():
     result = scores([0, 1], [[0.9, 0.1], [0.8, 0.2]], ("a", "b"), resamples=20)
     assert result["per_class"][1] == {"class": "b", "precision": None, "recall": 0, "f1": 0, "support": 1}
 
@@ -84,33 +84,33 @@ def test_a_ruled_out_true_class_keeps_the_likelihood_finite():
     assert 30 < scores([1], [[1.0, 0.0]], ("a", "b"), resamples=5)["nll"] < 40
 
 
-def test_answer_adds_the_group_level():
+def test_emotion_scores_add_the_group_level():
     names, table = random_faces(APART)
-    result = answer(names, table, APART, resamples=20)
+    result = emotion_scores(names, table, APART, resamples=20)
     assert set(result) == SCORE_KEYS | {"hierarchical", "group"}
     group_of = np.array([APART.group_of(name) for name in names])
     summed = HierarchicalClassifier(APART).imply(table)[0]
     assert result["group"] == scores(group_of, summed, APART.group_names, resamples=20)
 
 
-def test_answer_scores_the_gate_when_given_one():
+def test_emotion_scores_use_the_gate_when_given_one():
     names, table = random_faces(VALENCE, 30)
     gate = np.eye(2)[[VALENCE.group_names.index(VALENCE.group_of(name)) for name in names]]
-    assert answer(names, table, VALENCE, gate=gate, resamples=20)["group"]["top1"] == 1
+    assert emotion_scores(names, table, VALENCE, gate=gate, resamples=20)["group"]["top1"] == 1
 
 
 def test_hierarchical_figures_are_the_mean_of_both_levels_where_groups_are_large():
     names, table = random_faces(VALENCE)
-    result = answer(names, table, VALENCE, resamples=20)
+    result = emotion_scores(names, table, VALENCE, resamples=20)
     groups = np.array(VALENCE.group_index)
-    labels, answers = class_indices(names, VALENCE.emotions), table.argmax(axis=1)
-    both = ((labels == answers).mean() + (groups[labels] == groups[answers]).mean()) / 2
+    labels, predicted = class_indices(names, VALENCE.emotions), table.argmax(axis=1)
+    both = ((labels == predicted).mean() + (groups[labels] == groups[predicted]).mean()) / 2
     assert result["hierarchical"] == pytest.approx({"precision": both, "recall": both, "f1": both})
 
 
 def test_a_group_of_one_emotion_counts_as_one_node():
     happy, surprise, neutral = (APART.emotions.index(e) for e in ("happy", "surprise", "neutral"))
-    # Nodes: true {positive, happy} twice and {neutral}; answered {positive, surprise}, {neutral}, {neutral}; shared 2.
+    # Nodes: true {positive, happy} twice and {neutral}; predicted {positive, surprise}, {neutral}, {neutral}; shared 2.
     result = hierarchical_scores([happy, happy, neutral], [surprise, neutral, neutral], APART)
     assert result == pytest.approx({"precision": 2 / 4, "recall": 2 / 5, "f1": 4 / 9})
 
@@ -139,7 +139,7 @@ def test_subjects_reach_the_intervals():
     names, table = random_faces(VALENCE, 60)
     people = np.arange(60) // 10
     gate, specialists = HierarchicalClassifier(VALENCE).imply(table)
-    plain, grouped = (answer(names, table, VALENCE, groups=groups) for groups in (None, people))
+    plain, grouped = (emotion_scores(names, table, VALENCE, groups=groups) for groups in (None, people))
     assert plain["intervals"] != grouped["intervals"]
     assert plain["top1"] == grouped["top1"]
     assert stage_scores(names, gate, specialists, VALENCE, groups=people, resamples=20)
@@ -148,7 +148,7 @@ def test_subjects_reach_the_intervals():
 def test_a_full_test_split_takes_no_time():
     names, table = random_faces(VALENCE, 3589)
     start = time.process_time()
-    answer(names, table, VALENCE)
+    emotion_scores(names, table, VALENCE)
     assert time.process_time() - start < 2
 
 
@@ -158,7 +158,7 @@ def test_a_full_test_split_takes_no_time():
         (["happy"], [[0.5, 0.5]], "'happy' is none of the classes sad, fear"),
         ([2], [[0.5, 0.5]], "'2' is none of the classes"),
         ([-1], [[0.5, 0.5]], "'-1' is none of the classes"),
-        ([0, 1], [[0.5, 0.5]], "2 labels and 1 answers"),
+        ([0, 1], [[0.5, 0.5]], "2 labels and 1 predictions"),
         ([], np.zeros((0, 2)), "at least one"),
         ([0], [[0.5, 0.6]], "sums to 1.1"),
         ([0], [[0.5, 0.3, 0.2]], "shape"),

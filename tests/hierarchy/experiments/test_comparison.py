@@ -8,7 +8,7 @@ import pytest
 
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.metrics import answer, stage_scores
+from fer_hierarchy.hierarchy.evaluation.metrics import emotion_scores, stage_scores
 from fer_hierarchy.hierarchy.experiments.comparison import compare, load_run
 from fer_hierarchy.hierarchy.experiments.comparison_report import write_comparison
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
@@ -31,7 +31,9 @@ def write_run(folder, *, mode="flat", taxonomy=VALENCE, truth=TRUTH, seed=0, ski
     routings = ("flat",) if mode == "flat" else ("soft", "hard")
     groups = [taxonomy.group_of(name) for name in truth]
     answers = {
-        name: answer(truth, classifier.compose(gate, specialists, routing, true_groups=groups), taxonomy, resamples=20)
+        name: emotion_scores(
+            truth, classifier.compose(gate, specialists, routing, true_groups=groups), taxonomy, resamples=20
+        )
         for name, routing in [*((r, "soft" if r == "flat" else r) for r in routings), ("oracle", "oracle")]
     }
     stages = ["flat"] if mode == "flat" else [taxonomy.gate, *taxonomy.specialists]

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.metrics import answer, scores, stage_scores
+from fer_hierarchy.hierarchy.evaluation.metrics import emotion_scores, scores, stage_scores
 from fer_hierarchy.hierarchy.experiments.comparison_report import write_comparison
 from fer_hierarchy.hierarchy.experiments.comparison_sections import short_names, verdict
 from fer_hierarchy.hierarchy.reports import figures
@@ -102,9 +102,9 @@ def make_metrics(mode: str, labels: np.ndarray, probabilities: np.ndarray, *, sy
     gate, given = split_by_group(probabilities)
     true_group = np.array(TAXONOMY.group_index)[labels]
     few = {"resamples": 100}
-    oracle = answer(labels, routed(gate, given, true_group), TAXONOMY, **few)
-    own = answer(labels, probabilities, TAXONOMY, **few)
-    hard = answer(labels, routed(gate, given, gate.argmax(axis=1)), TAXONOMY, gate=gate, **few)
+    oracle = emotion_scores(labels, routed(gate, given, true_group), TAXONOMY, **few)
+    own = emotion_scores(labels, probabilities, TAXONOMY, **few)
+    hard = emotion_scores(labels, routed(gate, given, gate.argmax(axis=1)), TAXONOMY, gate=gate, **few)
     answers = {"flat": own, "oracle": oracle} if mode == "flat" else {"soft": own, "hard": hard, "oracle": oracle}
     counts = {e: int(1000 * SHARES[e]) for e in EMOTIONS}
     test = {e: int((labels == i).sum()) for i, e in enumerate(EMOTIONS)}
