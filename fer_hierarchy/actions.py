@@ -174,7 +174,7 @@ def compare(
         >>> both.pairs[["a", "b"]].values.tolist()
         [['synthetic-first', 'synthetic-second']]
     """
-    from fer_hierarchy.hierarchy.experiments.comparison_report import compare_runs
+    from fer_hierarchy.hierarchy.experiments.report import compare_runs
 
     names = [_named(run) for run in runs]
     return Comparison(_of_several(compare_runs, names, name, resamples, seed, results))

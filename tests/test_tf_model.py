@@ -38,7 +38,7 @@ def calls(monkeypatch, tmp_path):
     pipeline = types.SimpleNamespace(**{name: recorder(name) for name in names})
     monkeypatch.setitem(sys.modules, "fer_hierarchy.hierarchy.training.pipeline", pipeline)
     monkeypatch.setattr(training, "pipeline", pipeline, raising=False)
-    comparing = "fer_hierarchy.hierarchy.experiments.comparison_report.compare_runs"
+    comparing = "fer_hierarchy.hierarchy.experiments.report.compare_runs"
     monkeypatch.setattr(comparing, recorder("compare_runs"))
     monkeypatch.setitem(
         sys.modules, "fer_hierarchy.hierarchy.training.keras_stage", types.SimpleNamespace(KerasStage="KerasStage")

@@ -81,9 +81,9 @@ def compare(given: Given, command: str) -> Path:
     if not folded:
         _refuse_twice(names, results, "compare")
     judging = _judging(given, command)
-    from fer_hierarchy.hierarchy.experiments import comparison_report, crossval_comparison
+    from fer_hierarchy.hierarchy.experiments import report
 
-    return (crossval_comparison.compare if folded else comparison_report.compare_runs)(names, **judging)
+    return (report.compare_crossvals if folded else report.compare_runs)(names, **judging)
 
 
 def ensemble(given: Given, command: str) -> Path:

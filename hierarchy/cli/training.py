@@ -62,18 +62,33 @@ def _check_resume(given: Given, results: Path) -> str:
 
 def train_grid(given: Given, command: str) -> Path:
     """Train a grid of runs, or go on with one."""
-    results, logs, axes = given.pop("results"), given.pop("logs"), given.pop("axis", [])
-    del given["mode"]  # each cell has one of its own
+    return _train_cells(given, command, kind=grid.KIND)
+
+
+def cross_validate(given: Given, command: str) -> Path:
+    """Train a run for each fold, or go on with them."""
+    return _train_cells(given, command, kind=crossval.KIND)
+
+
+def _train_cells(given: Given, command: str, *, kind: str) -> Path:
+    """Train the runs of a grid, which has axes, or of a cross-validation, which has repeats."""
+    results, logs, folded = given.pop("results"), given.pop("logs"), kind == crossval.KIND
+    axes = given.pop("repeats", None) if folded else given.pop("axis", [])
+    del given["mode"]  # each run has one of its own
     if "train" in given:
         given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
     if "resume" in given:
-        folder = _check_grid_resume(given, axes, results)
+        refuse_start(given, "cross-validation" if folded else "grid")
+        folder = grid.find_grid(given.pop("resume"), results, kind=kind)
+        if given.pop("name", folder.name) != folder.name:
+            raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
+        (crossval if folded else grid).refuse_changes(folder, given, axes)
         from fer_hierarchy.hierarchy.experiments import grid_training
         from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
         return grid_training.resume_grid(folder, KerasStage, logs=logs)
     name = new_name({**given, "results": results})
-    planned = _planned_grid(given, axes, results, logs, command)
+    planned = (_planned_crossval if folded else _planned_grid)(given, axes, results, logs, command)
     from fer_hierarchy.hierarchy.experiments import grid_training
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
@@ -91,50 +106,9 @@ def _planned_grid(given: Given, texts: Sequence[str], results: Path, logs: Path,
     return grid.plan(config, flags, axes, check=lambda cell: checked(cell, results), command=command)
 
 
-def _check_grid_resume(given: Given, axes: Sequence[str], results: Path) -> Path:
-    refuse_start(given, "grid")
-    folder = grid.find_grid(given.pop("resume"), results)
-    _check_name_kept(given, folder)
-    grid.refuse_changes(folder, given, axes)
-    return folder
-
-
-def _check_name_kept(given: Given, folder: Path) -> None:
-    if given.pop("name", folder.name) != folder.name:
-        raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
-
-
-def cross_validate(given: Given, command: str) -> Path:
-    """Train a run for each fold, or go on with them."""
-    results, logs, repeats = given.pop("results"), given.pop("logs"), given.pop("repeats", None)
-    del given["mode"]  # each run has one of its own
-    if "train" in given:
-        given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
-    if "resume" in given:
-        folder = _check_crossval_resume(given, repeats, results)
-        from fer_hierarchy.hierarchy.experiments import crossval_training
-        from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-
-        return crossval_training.resume_crossval(folder, KerasStage, logs=logs)
-    name = new_name({**given, "results": results})
-    planned = _planned_crossval(given, repeats, results, logs, command)
-    from fer_hierarchy.hierarchy.experiments import crossval_training
-    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-
-    return crossval_training.train_crossval(planned, KerasStage, name=name, results=results, logs=logs)
-
-
 def _planned_crossval(given: Given, repeats: str | None, results: Path, logs: Path, command: str) -> grid.Grid:
     if "config" not in given:
         given.setdefault("mode", "flat")
     config = _start(given, results, logs)
     flags, times = {**given, "name": None}, 1 if repeats is None else repeats
     return crossval.plan(config, flags, repeats=times, check=lambda fold: checked(fold, results), command=command)
-
-
-def _check_crossval_resume(given: Given, repeats: str | None, results: Path) -> Path:
-    refuse_start(given, "cross-validation")
-    folder = crossval.find_crossval(given.pop("resume"), results)
-    _check_name_kept(given, folder)
-    crossval.refuse_changes(folder, given, repeats)
-    return folder

@@ -1,283 +1,106 @@
-"""Comparison: finished runs side by side on the same test faces, as one table that JSON can hold."""
+"""Comparison: finished runs, or finished cross-validations, on the same test faces, as a table that JSON can hold."""
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.calibration import expected_calibration_error
-from fer_hierarchy.hierarchy.evaluation.metrics import class_indices, per_class, top_shares
-from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
+from fer_hierarchy.hierarchy.evaluation.metrics import top_shares
 from fer_hierarchy.hierarchy.evaluation.significance import (
-    FIGURES,
     RESAMPLES,
     bootstrap_intervals,
-    confusion_counts,
     confusion_figures,
     difference_over_seeds,
     mcnemar,
     mean_std,
     paired_bootstrap,
 )
-from fer_hierarchy.hierarchy.experiments.side_by_side import Opinion, sample
-from fer_hierarchy.hierarchy.runs.run_folder import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, SPLITS
+from fer_hierarchy.hierarchy.experiments.crossval_table import GATE, MEASURES
+from fer_hierarchy.hierarchy.experiments.grid import SEED
+from fer_hierarchy.hierarchy.experiments.run_record import RunRecord
+from fer_hierarchy.hierarchy.experiments.table import GridCell, by_configuration, over_seeds
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.hierarchy.wording import mode_words, model_words
 
 FORMAT = 1
-_NEEDED_KEYS = ("mode", "seed", "taxonomy", "emotions", "headline", "answers", "stages")
-_NEEDED_COLUMNS = ("row", "true", "predicted", "route")
+PER_EMOTION = 2  # faces of each emotion in a sample
+
+_COSTS = ("train_cpu_seconds", "parameters", "multiply_adds", "latency_ms")
 
 # Every pair of up to this many runs is compared; of more, each with the first.
 _ALL_PAIRS = 4
 
 log = logging.getLogger("hierarchy")
 
-_Held = TypeVar("_Held")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """What a finished run left behind.
-
-    Attributes:
-        folder: The run folder, resolved.
-        config: config.json.
-        metrics: metrics.json.
-        environment: environment.json, empty where there is none.
-        taxonomy: The grouping that the run was judged with.
-        predictions: predictions.csv indexed by row id, in file order.
-        subjects: Row id -> subject of the faces of known people, from splits.csv.
-        pixel_hashes: Row id -> hash of the face's pixels, from splits.csv; empty where the run recorded none.
-    """
-
-    folder: Path
-    config: dict[str, Any]
-    metrics: dict[str, Any]
-    environment: dict[str, Any]
-    taxonomy: Taxonomy
-    predictions: pd.DataFrame
-    subjects: pd.Series
-    pixel_hashes: pd.Series
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Emotions in class order."""
-        return self.taxonomy.emotions
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
-    """A run's headline answers on the common rows, in the common order."""
-
-    name: str
-    record: RunRecord
-    labels: np.ndarray  # (n,) int64
-    answers: np.ndarray  # (n,) int64
-    rows: pd.DataFrame  # (n, columns of predictions.csv)
-
-    @property
-    def figures(self) -> dict[str, float]:
-        confusion = confusion_counts(self.labels, self.answers, len(self.record.classes))
-        return {name: float(value) for name, value in confusion_figures(confusion).items()}
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """(n, classes) float64."""
-        columns = [f"p_{emotion}" for emotion in self.record.classes]
-        return as_probabilities(self.rows[columns], len(columns), f"{PREDICTIONS} of {self.name}")
-
-    @property
-    def ece(self) -> float:
-        return expected_calibration_error(self.labels, self.probabilities)
-
-    @property
-    def group_top1(self) -> float:
-        taxonomy = self.record.taxonomy
-        true_groups = np.array(taxonomy.group_index)[self.labels]
-        return float((class_indices(self.rows["route"], taxonomy.group_names) == true_groups).mean())
-
-
-def load_run(folder: Path) -> RunRecord:
-    """Read a finished run.
-
-    Args:
-        folder: results/<run>.
-
-    Raises:
-        UserError: The folder is not there, is no finished run, or holds a damaged file.
-    """
-    folder = Path(folder).resolve()
-    if not folder.is_dir():
-        raise UserError(f"no run folder at {folder}; name a folder that a finished run left below results/")
-    missing = [name for name in (CONFIG, METRICS, PREDICTIONS) if not (folder / name).is_file()]
-    if missing:
-        unfinished = (folder / CONFIG).is_file()
-        hint = f"finish it with --resume {folder.name}" if unfinished else "name a folder that a finished run left"
-        raise UserError(f"{folder} is no finished run: {', '.join(missing)} missing; {hint}")
-    metrics = _read_json(folder / METRICS)
-    absent = [key for key in _NEEDED_KEYS if key not in metrics]
-    if metrics.get("format") != FORMAT or absent:
-        problem = f"no {absent[0]!r}" if absent else f"format {metrics.get('format')!r}, not {FORMAT}"
-        raise UserError(f"{folder / METRICS}: {problem}; run the evaluation again")
-    taxonomy = Taxonomy.from_dict(metrics["taxonomy"], name=folder.name)
-    environment = _read_json(folder / ENVIRONMENT) if (folder / ENVIRONMENT).is_file() else {}
-    splits = _read_splits(folder / SPLITS)
-    return RunRecord(
-        folder=folder,
-        config=_read_json(folder / CONFIG),
-        metrics=metrics,
-        environment=environment,
-        taxonomy=taxonomy,
-        predictions=read_predictions(folder / PREDICTIONS, taxonomy),
-        subjects=_read_subjects(splits),
-        pixel_hashes=splits["pixel_hash"] if "pixel_hash" in splits else pd.Series(dtype=str),
-    )
+_T = TypeVar("_T")
 
 
 def compare(
     runs: Sequence[RunRecord], *, resamples: int = RESAMPLES, seed: int = 0, with_first: bool = False
 ) -> dict[str, Any]:
-    """Put finished runs side by side.
+    """Compare finished runs on the same test faces.
 
-    Figures are those of each run's headline answer. Differences are paired: b - a on the same faces. Where subjects
-    are known the bootstrap draws whole subjects. p values are not corrected for the number of pairs.
+    Figures are those of each run's headline predictions. Differences are paired: b - a on the same faces. Where
+    subjects are known the bootstrap draws whole subjects. p values are not corrected for the number of pairs.
 
     Args:
-        runs: At least two, judged on the same rows, labels and classes.
+        runs: At least two, evaluated on the same rows, labels and classes.
         resamples: Bootstrap samples of every interval.
         seed: Of the bootstrap, and of the choice of faces to show.
         with_first: Pair each run with the first only, as is done for more than four runs in any case.
 
     Returns:
         format, synthetic, test, classes, runs, routings, repeats (configurations trained with several seeds),
-        repeated_pairs (those against each other), pairs, stages, side_by_side (what each run says of a few faces),
-        warnings (test faces that are not as published, or not the same pixels), omitted (what is left out, and why).
+        repeated_pairs (those against each other), pairs, stages, side_by_side (predictions of all runs on a few
+        faces), warnings (test faces that are not as published, or not the same pixels), omitted (what is left out,
+        and why).
 
     Raises:
         UserError: Fewer than two runs, a run twice, or runs whose classes, test rows or true labels differ.
     """
-    judged = _aligned(runs)
-    first = judged[0].record
-    subjects = _subjects(judged[0])
+    cells = aligned(runs)
+    first = cells[0].run
+    subjects = _subjects(cells[0])
     draw = {"resamples": resamples, "seed": seed, "groups": subjects}
-    same_groups = len({_grouping(run.record.taxonomy) for run in judged}) == 1
-    alike = _alike(judged)
-    all_pairs = len(judged) <= _ALL_PAIRS and not with_first
+    same_groups = len({_grouping(cell.run.taxonomy) for cell in cells}) == 1
+    # Ensembles are no repeats: their seed is that of the bootstrap, and they may share trainings.
+    trained = [cell for cell in cells if not cell.run.metrics.get("members")]
+    repeated = [alike for alike in by_configuration(trained) if len(alike) > 1]
+    all_pairs = len(cells) <= _ALL_PAIRS and not with_first
     return {
         "format": FORMAT,
-        "synthetic": any(bool(run.record.metrics.get("synthetic")) for run in judged),
+        "synthetic": any(bool(cell.run.metrics.get("synthetic")) for cell in cells),
         "test": {
-            "n": len(judged[0].labels),
+            "n": len(cells[0].labels),
             "fingerprint": first.metrics.get("test_fingerprint"),
             "subjects": None if subjects is None else len(set(subjects) - {""}),
         },
         "classes": list(first.classes),
-        "runs": [_run_row(run, same_groups, draw) for run in judged],
-        "routings": [row for run in judged for row in _routing_rows(run)] if same_groups else [],
-        "repeats": [_repeat(held) for held in alike],
-        "repeated_pairs": [_repeated_pair(a, b, draw) for a, b in _pairs(alike, len(alike) <= _ALL_PAIRS)],
-        "pairs": [_pair(a, b, draw) for a, b in _pairs(judged, all_pairs)],
-        "stages": _stage_rows(judged) if same_groups else [],
-        "side_by_side": sample([_opinion(run) for run in judged], first.classes, seed=seed),
-        "warnings": _data_warnings(judged),
-        "omitted": _omitted(judged, same_groups, bool(alike), all_pairs),
+        "runs": [_run_row(cell, same_groups, draw) for cell in cells],
+        "routings": _level_rows(cells, "routing") if same_groups else [],
+        "repeats": [over_seeds(alike, _configuration(alike[0].run)) for alike in repeated],
+        "repeated_pairs": [_repeated_pair(a, b, draw) for a, b in _pairs(repeated, len(repeated) <= _ALL_PAIRS)],
+        "pairs": [_pair(a, b, draw) for a, b in _pairs(cells, all_pairs)],
+        "stages": _level_rows(cells, "stage") if same_groups else [],
+        "side_by_side": sample(cells, seed=seed),
+        "warnings": _data_warnings(cells),
+        "omitted": _omitted(cells, same_groups, bool(repeated), all_pairs),
     }
 
 
-def opinions(runs: Sequence[RunRecord]) -> list[Opinion]:
-    """What the runs say of each test face, in the first one's order of faces.
+def aligned(runs: Sequence[RunRecord]) -> list[GridCell]:
+    """The runs as rows of a table, keyed by all settings but name and seed, with test faces in the first one's order.
 
     Raises:
         UserError: As for `compare`.
     """
-    return [_opinion(run) for run in _aligned(runs)]
-
-
-def common_answers(runs: Sequence[RunRecord]) -> list[pd.DataFrame]:
-    """The predictions of the runs in the first one's order of faces.
-
-    Raises:
-        UserError: As for `compare`.
-    """
-    return [run.rows for run in _aligned(runs)]
-
-
-def _opinion(run: _Judged) -> Opinion:
-    return Opinion(name=run.name, rows=run.rows)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: holds a {type(record).__name__}; needed a JSON object")
-    return record
-
-
-def read_predictions(path: Path, taxonomy: Taxonomy) -> pd.DataFrame:
-    """predictions.csv, checked and indexed by row id."""
-    text = dict.fromkeys(_NEEDED_COLUMNS, str)
-    try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as csv ({str(error).splitlines()[0]})") from error
-    numbers = [f"p_{emotion}" for emotion in taxonomy.emotions]
-    absent = [column for column in (*_NEEDED_COLUMNS, *numbers) if column not in table]
-    if absent:
-        raise UserError(f"{path}: column {absent[0]!r} is missing; run the evaluation again")
-    wrong = [column for column in numbers if not pd.api.types.is_numeric_dtype(table[column])]
-    if wrong:
-        raise UserError(f"{path}: column {wrong[0]!r} holds something other than numbers; run the evaluation again")
-    repeated = table["row"][table["row"].duplicated()]
-    if table.empty or len(repeated):
-        problem = f"row {repeated.iloc[0]!r} stands there twice" if len(repeated) else "holds no rows"
-        raise UserError(f"{path}: {problem}; run the evaluation again")
-    for column, names in (
-        ("true", taxonomy.emotions),
-        ("predicted", taxonomy.emotions),
-        ("route", taxonomy.group_names),
-    ):
-        strange = table[column][~table[column].isin(names)]
-        if len(strange):
-            raise UserError(f"{path}: {column} {strange.iloc[0]!r} is none of {', '.join(names)}")
-    return table.set_index("row")
-
-
-def _read_splits(path: Path) -> pd.DataFrame:
-    """splits.csv of a run by row id; empty where the run recorded none."""
-    if not path.is_file():
-        return pd.DataFrame()
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    key = next((column for column in ("id", "row") if column in table), None)
-    return pd.DataFrame() if key is None else table.set_index(key)
-
-
-def _read_subjects(splits: pd.DataFrame) -> pd.Series:
-    """Row id -> subject, for rows whose subject is known."""
-    if "subject" not in splits:
-        return pd.Series(dtype=str)
-    known = splits[splits["subject"] != ""]
-    # Two data sets may both have a subject S005.
-    return known["source"] + "/" + known["subject"] if "source" in known else known["subject"]
-
-
-def _aligned(runs: Sequence[RunRecord]) -> list[_Judged]:
-    """Check that the runs answer the same question and bring their rows into the first one's order."""
     if len(runs) < 2:
         raise UserError(f"compare: got {len(runs)} run(s); at least two are needed")
     folders = [run.folder for run in runs]
@@ -287,12 +110,15 @@ def _aligned(runs: Sequence[RunRecord]) -> list[_Judged]:
     for run in runs[1:]:
         _require_same_test(runs[0], run)
     order = runs[0].predictions.index
-    judged = []
-    for name, run in zip(_names(folders), runs, strict=True):
-        rows = run.predictions.loc[order]
-        labels, answers = (class_indices(rows[column], run.classes) for column in ("true", "predicted"))
-        judged.append(_Judged(name=name, record=run, labels=labels, answers=answers, rows=rows))
-    return judged
+    return [
+        GridCell(name, {"configuration": _settings(run), SEED: str(run.metrics["seed"])}, run, order=order)
+        for name, run in zip(_names(folders), runs, strict=True)
+    ]
+
+
+def _settings(run: RunRecord) -> str:
+    settings = {key: value for key, value in run.config.items() if key not in ("name", "seed")}
+    return json.dumps([run.metrics["mode"], settings], sort_keys=True)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -327,10 +153,10 @@ def _require_same_test(first: RunRecord, other: RunRecord) -> None:
         )
 
 
-def _subjects(run: _Judged) -> np.ndarray | None:
+def _subjects(cell: GridCell) -> np.ndarray | None:
     """(n,) subject of each test face, "" where unknown; None where nobody is known."""
-    subject_of = run.record.subjects.to_dict()
-    known = np.array([subject_of.get(row, "") for row in run.rows.index], dtype=object)
+    subject_of = cell.run.subjects.to_dict()
+    known = np.array([subject_of.get(row, "") for row in cell.rows.index], dtype=object)
     if not any(known):
         return None
     log.warning(
@@ -345,73 +171,74 @@ def _grouping(taxonomy: Taxonomy) -> tuple:
     return taxonomy.gate, tuple((group, taxonomy.members(group)) for group in taxonomy.group_names)
 
 
-def _run_row(run: _Judged, same_groups: bool, draw: dict[str, Any]) -> dict[str, Any]:
-    metrics = run.record.metrics
-    training, cost = metrics.get("training") or {}, metrics.get("cost") or {}
+def _run_row(cell: GridCell, same_groups: bool, draw: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = cell.run.metrics
+    training, cost, data = (metrics.get(key) or {} for key in ("training", "cost", "data"))
     return {
-        "name": run.name,
+        "name": cell.name,
         "mode": metrics["mode"],
         "trunk": metrics.get("trunk"),
         "framework": metrics.get("framework", "keras"),
         "headline": metrics["headline"],
         "seed": metrics["seed"],
-        "taxonomy": run.record.taxonomy.name,
+        "taxonomy": cell.run.taxonomy.name,
         "excluded": metrics.get("excluded", []),
-        "rows": (metrics.get("data") or {}).get("rows"),
-        "pixels": (metrics.get("data") or {}).get("pixels"),
-        "n": len(run.labels),
-        **run.figures,
-        **top_shares(run.labels, run.probabilities),
-        "intervals": bootstrap_intervals(run.labels, run.answers, len(run.record.classes), **draw),
-        "ece": run.ece,
-        "group_top1": run.group_top1 if same_groups else None,
-        **{key: cost.get(key) for key in ("train_cpu_seconds", "parameters", "multiply_adds", "latency_ms")},
+        "rows": data.get("rows"),
+        "pixels": data.get("pixels"),
+        "n": len(cell.labels),
+        **cell.figures,
+        **top_shares(cell.labels, cell.probabilities),
+        "intervals": bootstrap_intervals(cell.labels, cell.predicted, len(cell.run.classes), **draw),
+        "ece": cell.ece,
+        "group_top1": cell.group_top1 if same_groups else None,
+        **{key: cost.get(key) for key in _COSTS},
         "epochs": {stage: entry.get("epochs_run") for stage, entry in training.items()},
         "models": {stage: model_words(entry) for stage, entry in training.items()},
         "balance": {stage: entry.get("balance") for stage, entry in training.items()},
     }
 
 
-def _score_row(scores: dict[str, Any]) -> dict[str, Any]:
+def _level_rows(cells: Sequence[GridCell], level: str) -> list[dict[str, Any]]:
+    """Scores of each `routing` of each run, or of each `stage` across runs; a flat run implies its stages."""
+    taxonomy = cells[0].run.taxonomy
+    if level == "routing":
+        found = [(name, cell, held) for cell in cells for name, held in cell.run.metrics["answers"].items()]
+    else:
+        found = [
+            (stage, cell, cell.run.metrics["stages"][stage])
+            for stage in (taxonomy.gate, *taxonomy.specialists)
+            for cell in cells
+            if stage in cell.run.metrics["stages"]
+        ]
     # A record of an older version lacks the younger figures; its confusion matrix has them all.
-    figures = {name: float(value) for name, value in confusion_figures(scores["confusion"]).items()}
-    return {"n": scores["n"], **figures, "intervals": scores["intervals"]}
-
-
-def _routing_rows(run: _Judged) -> list[dict[str, Any]]:
-    answers = run.record.metrics["answers"]
-    return [{"run": run.name, "routing": routing, **_score_row(scores)} for routing, scores in answers.items()]
-
-
-def _stage_rows(judged: list[_Judged]) -> list[dict[str, Any]]:
-    """One row for each stage and run; a flat run's stages are those that its answer implies."""
-    taxonomy = judged[0].record.taxonomy
     return [
-        {"stage": stage, "run": run.name, **_score_row(run.record.metrics["stages"][stage])}
-        for stage in (taxonomy.gate, *taxonomy.specialists)
-        for run in judged
-        if stage in run.record.metrics["stages"]
+        {
+            level: name,
+            "run": cell.name,
+            "n": scores["n"],
+            **{figure: float(value) for figure, value in confusion_figures(scores["confusion"]).items()},
+            "intervals": scores["intervals"],
+        }
+        for name, cell, scores in found
     ]
 
 
-def _pairs(held: Sequence[_Held], all_pairs: bool) -> list[tuple[_Held, _Held]]:
-    return list(combinations(held, 2)) if all_pairs else [(held[0], other) for other in held[1:]]
+def _pairs(items: Sequence[_T], all_pairs: bool) -> list[tuple[_T, _T]]:
+    return list(combinations(items, 2)) if all_pairs else [(items[0], other) for other in items[1:]]
 
 
-def _pair(a: _Judged, b: _Judged, draw: dict[str, Any]) -> dict[str, Any]:
-    classes = a.record.classes
-    rows = zip(per_class(a.labels, a.answers, classes), per_class(b.labels, b.answers, classes), strict=True)
+def _pair(a: GridCell, b: GridCell, draw: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "a": a.name,
         "b": b.name,
         "n": len(a.labels),
-        "mcnemar": mcnemar(a.answers == a.labels, b.answers == b.labels),
-        "differences": paired_bootstrap(a.labels, a.answers, b.answers, len(classes), **draw),
-        "per_class": [_class_row(left, right) for left, right in rows],
+        "mcnemar": mcnemar(a.predicted == a.labels, b.predicted == b.labels),
+        "differences": paired_bootstrap(a.labels, a.predicted, b.predicted, len(a.run.classes), **draw),
+        "per_class": [_class_row(left, right) for left, right in zip(a.per_class, b.per_class, strict=True)],
     }
 
 
-def _class_row(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+def _class_row(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
     row = {"class": left["class"], "support": left["support"]}
     for key in ("recall", "f1"):
         delta = right[key] - left[key] if left["support"] else None
@@ -419,50 +246,24 @@ def _class_row(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _alike(judged: list[_Judged]) -> list[list[_Judged]]:
-    """Runs that differ in nothing but seed and name; of equal seeds the first, since it is the same run again.
-
-    Ensembles are left out: their seed is that of the bootstrap, and they may share trainings.
-    """
-    alike: dict[str, dict[int, _Judged]] = {}
-    for run in (run for run in judged if not run.record.metrics.get("members")):
-        settings = {key: value for key, value in run.record.config.items() if key not in ("name", "seed")}
-        key = json.dumps([run.record.metrics["mode"], settings], sort_keys=True)
-        alike.setdefault(key, {}).setdefault(run.record.metrics["seed"], run)
-    return [list(seeds.values()) for seeds in alike.values() if len(seeds) > 1]
-
-
-def _repeat(runs: list[_Judged]) -> dict[str, Any]:
-    figures: dict[str, Callable[[_Judged], float]] = {
-        **{name: lambda run, name=name: run.figures[name] for name in FIGURES},
-        "ece": lambda run: run.ece,
-    }
-    return {
-        "runs": [run.name for run in runs],
-        "configuration": _configuration(runs[0].record),
-        "seeds": [run.record.metrics["seed"] for run in runs],
-        **{name: mean_std([figure(run) for run in runs]) for name, figure in figures.items()},
-    }
-
-
-def _repeated_pair(a: list[_Judged], b: list[_Judged], draw: dict[str, Any]) -> dict[str, Any]:
+def _repeated_pair(a: Sequence[GridCell], b: Sequence[GridCell], draw: Mapping[str, Any]) -> dict[str, Any]:
     """One configuration minus another, each the mean of its seeds, as lists of runs."""
-    labels, classes = a[0].labels, len(a[0].record.classes)
-    answers = ([run.answers for run in held] for held in (a, b))
+    labels, classes = a[0].labels, len(a[0].run.classes)
+    predicted = ([cell.predicted for cell in cells] for cells in (a, b))
     return {
-        "a": [run.name for run in a],
-        "b": [run.name for run in b],
+        "a": [cell.name for cell in a],
+        "b": [cell.name for cell in b],
         "n": len(labels),
-        "differences": difference_over_seeds(labels, *answers, classes, **draw),
+        "differences": difference_over_seeds(labels, *predicted, classes, **draw),
     }
 
 
-def _configuration(record: RunRecord) -> str:
+def _configuration(run: RunRecord) -> str:
     """A short text such as `flat, compact_resnet, 24 epochs, balance none`."""
-    parts = [mode_words(record.metrics)]
-    if record.metrics["mode"] != "flat":
-        parts.append(f"taxonomy {record.taxonomy.name}")
-    entries = list((record.metrics.get("training") or {}).values())
+    parts = [mode_words(run.metrics)]
+    if run.metrics["mode"] != "flat":
+        parts.append(f"taxonomy {run.taxonomy.name}")
+    entries = list((run.metrics.get("training") or {}).values())
     for key, text in (("model", "{}"), ("epochs", "{} epochs"), ("balance", "balance {}")):
         values = dict.fromkeys(str(entry[key]) for entry in entries if entry.get(key) is not None)
         if values:
@@ -470,20 +271,61 @@ def _configuration(record: RunRecord) -> str:
     return ", ".join(parts)
 
 
-def _data_warnings(judged: Sequence[_Judged]) -> list[str]:
+def sample(cells: Sequence[GridCell], *, seed: int, per_emotion: int = PER_EMOTION) -> list[dict[str, Any]]:
+    """Some faces of each emotion, drawn at random, with the predictions and probabilities of every run.
+
+    Args:
+        cells: As `aligned` gives them.
+        seed: Of the draw; the same faces for the same seed, whatever the runs predict.
+        per_emotion: Faces of each emotion, fewer where there are fewer.
+
+    Returns:
+        One dict a face, in class order: row, true, and runs: run, answer, probabilities in class order.
+    """
+    true, classes = cells[0].rows["true"], cells[0].run.classes
+    draw = np.random.default_rng(seed)
+    chosen: list[str] = []
+    for emotion in classes:
+        ids = sorted(true.index[true == emotion])
+        chosen += sorted(draw.choice(ids, min(per_emotion, len(ids)), replace=False).tolist()) if ids else []
+    columns = [f"p_{emotion}" for emotion in classes]
+
+    def predicted(cell: GridCell, row: str) -> dict[str, Any]:
+        face = cell.rows.loc[row]
+        return {
+            "run": cell.name,
+            "answer": face["predicted"],
+            "probabilities": face[columns].astype(float).round(4).tolist(),
+        }
+
+    return [{"row": row, "true": true[row], "runs": [predicted(cell, row) for cell in cells]} for row in chosen]
+
+
+def side_by_side(cells: Sequence[GridCell]) -> pd.DataFrame:
+    """One row a face: row, true, then `<run>: predicted` and `<run>: p_<emotion>` of each run.
+
+    Args:
+        cells: As `aligned` gives them.
+    """
+    shown = ["predicted", *(f"p_{emotion}" for emotion in cells[0].run.classes)]
+    parts = [cell.rows[shown].add_prefix(f"{cell.name}: ") for cell in cells]
+    return pd.concat([cells[0].rows["true"], *parts], axis=1).reset_index(names="row")
+
+
+def _data_warnings(cells: Sequence[GridCell]) -> list[str]:
     """What a reader must know of the test faces: altered ones, and other pixels under the same names."""
     found = []
-    for run in judged:
-        pixels = (run.record.metrics.get("data") or {}).get("pixels") or {}
+    for cell in cells:
+        pixels = (cell.run.metrics.get("data") or {}).get("pixels") or {}
         if pixels.get("altered"):
-            found.append(f"{run.name} was evaluated on altered data: {'; '.join(pixels['known'])}.")
-    first = judged[0].record.pixel_hashes.reindex(judged[0].rows.index)
-    for run in judged[1:]:
-        other = run.record.pixel_hashes.reindex(first.index)
+            found.append(f"{cell.name} was evaluated on altered data: {'; '.join(pixels['known'])}.")
+    first = cells[0].run.pixel_hashes.reindex(cells[0].rows.index)
+    for cell in cells[1:]:
+        other = cell.run.pixel_hashes.reindex(first.index)
         differ = int((first.notna() & other.notna() & (first != other)).sum())
         if differ:
             found.append(
-                f"{differ:,} of {len(first):,} test faces have other pixels in {run.name} than in {judged[0].name}: "
+                f"{differ:,} of {len(first):,} test faces have other pixels in {cell.name} than in {cells[0].name}: "
                 "their figures are about different pictures."
             )
     for text in found:
@@ -491,10 +333,9 @@ def _data_warnings(judged: Sequence[_Judged]) -> list[str]:
     return found
 
 
-def _omitted(judged: list[_Judged], same_groups: bool, has_repeats: bool, all_pairs: bool) -> list[dict[str, str]]:
-    first = judged[0].name
-    groupings = "; ".join(f"{run.name}: {_describe(run.record.taxonomy)}" for run in judged)
-    processors = {run.name: run.record.environment.get("processor") or "not recorded" for run in judged}
+def _omitted(cells: Sequence[GridCell], same_groups: bool, repeated: bool, all_pairs: bool) -> list[dict[str, str]]:
+    groupings = "; ".join(f"{cell.name}: {_describe(cell.run.taxonomy)}" for cell in cells)
+    processors = {cell.name: cell.run.environment.get("processor") or "not recorded" for cell in cells}
     one_processor = len(set(processors.values())) == 1 and "not recorded" not in processors.values()
     machines = "; ".join(f"{name}: {processor}" for name, processor in processors.items())
     reasons = [
@@ -503,10 +344,10 @@ def _omitted(judged: list[_Judged], same_groups: bool, has_repeats: bool, all_pa
             "accuracy of the groups, stages and routings",
             f"the runs group the emotions differently ({groupings})",
         ),
-        (not has_repeats, "mean and deviation over seeds", "no configuration was run with more than one seed"),
+        (not repeated, "mean and deviation over seeds", "no configuration was run with more than one seed"),
         (
-            not all_pairs and len(judged) > 2,
-            f"pairs without {first}",
+            not all_pairs and len(cells) > 2,
+            f"pairs without {cells[0].name}",
             "each run is paired with it only, which keeps the number of tests small",
         ),
         (
@@ -520,3 +361,114 @@ def _omitted(judged: list[_Judged], same_groups: bool, has_repeats: bool, all_pa
 
 def _describe(taxonomy: Taxonomy) -> str:
     return " | ".join(f"{group} = {', '.join(taxonomy.members(group))}" for group in taxonomy.group_names)
+
+
+class Crossval(NamedTuple):
+    """A finished cross-validation: its folder's name, its `crossval_table`, and its `pooled` predictions."""
+
+    name: str
+    table: Mapping[str, Any]
+    pooled: pd.DataFrame
+
+
+def compare_crossvals(crossvals: Sequence[Crossval], *, resamples: int, seed: int) -> dict[str, Any]:
+    """Compare each cross-validation with the first.
+
+    Args:
+        crossvals: At least two, over the same folds.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        format, synthetic, folds, repeats, faces, subjects, split_by, dataset, fingerprint, crossvals (name, mode,
+        models, means) and pairs: a, b, measures (`mean_std` of a, of b and of b - a, the differences of all folds and
+        the p of `corrected_t`), pooled (see `paired_bootstrap`) and mcnemar of each repeat.
+
+    Raises:
+        UserError: Their classes, faces, labels or folds differ.
+    """
+    first = crossvals[0]
+    for other in crossvals[1:]:
+        _require_same_folds(first, other)
+    return {
+        "format": FORMAT,
+        "synthetic": any(one.table["synthetic"] for one in crossvals),
+        **{key: first.table[key] for key in ("folds", "repeats", "split_by", "seeds")},
+        **{key: first.table["data"][key] for key in ("dataset", "fingerprint", "faces", "subjects")},
+        "crossvals": [
+            {"name": one.name, **{key: one.table[key] for key in ("mode", "models", "means", "command")}}
+            for one in crossvals
+        ],
+        "pairs": [_crossval_pair(first, other, resamples=resamples, seed=seed) for other in crossvals[1:]],
+    }
+
+
+def _require_same_folds(first: Crossval, other: Crossval) -> None:
+    start = f"cross-validations {first.name} and {other.name} cannot be compared:"
+    if first.table["classes"] != other.table["classes"]:
+        raise UserError(f"{start} their emotions differ; use the same data and --exclude")
+    left, right = first.pooled, other.pooled
+    if len(left) != len(right) or not left.index.equals(right.index):
+        apart = left.index.symmetric_difference(right.index)
+        raise UserError(f"{start} their faces differ ({len(apart)} stand in one only); use the same data and --repeats")
+    for column, what in (("fold", "in another fold"), ("label", "labelled otherwise")):
+        differ = left.index[(left[column] != right[column]).to_numpy()]
+        if len(differ):
+            text = f"{len(differ)} of {len(left)} faces stand {what} (first: {differ[0][1]!r})"
+            raise UserError(f"{start} {text}; use the same data, --folds, --seed and --split-by")
+
+
+def _crossval_pair(a: Crossval, b: Crossval, **draw: int) -> dict[str, Any]:
+    left, right = a.pooled, b.pooled
+    correct = pd.DataFrame({"a": left["predicted"] == left["label"], "b": right["predicted"] == left["label"]})
+    answers, classes = (left["predicted"], right["predicted"]), len(a.table["classes"])
+    return {
+        "a": a.name,
+        "b": b.name,
+        "n": len(left),
+        "measures": {name: _differences(a.table, b.table, name) for name in _shared_measures(a.table, b.table)},
+        "pooled": paired_bootstrap(left["label"], *answers, classes, groups=left["group"], **draw),
+        "mcnemar": [
+            {"repeat": int(repeat), **mcnemar(faces["a"], faces["b"])}
+            for repeat, faces in correct.groupby(level="repeat")
+        ],
+    }
+
+
+def _shared_measures(a: Mapping, b: Mapping) -> list[str]:
+    """Measures that mean the same in both: gates do where both group alike."""
+    alike = a["gate"] == b["gate"] and a["taxonomy"]["groups"] == b["taxonomy"]["groups"]
+    known = [name for name in MEASURES if all(row[name] is not None for row in (*a["rows"], *b["rows"]))]
+    return [name for name in known if alike or name != GATE]
+
+
+def _differences(a: Mapping, b: Mapping, measure: str) -> dict[str, Any]:
+    ours, theirs = ([row[measure] for row in table["rows"]] for table in (a, b))
+    deltas = [other - own for own, other in zip(ours, theirs, strict=True)]
+    return {
+        "a": mean_std(ours),
+        "b": mean_std(theirs),
+        "difference": mean_std(deltas),
+        "of_runs": deltas,
+        "p": corrected_t(deltas, folds=a["folds"]),
+    }
+
+
+def corrected_t(differences: Sequence[float], *, folds: int) -> float | None:
+    """Two-sided p of the t test whose variance is corrected for training sets that overlap.
+
+    Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003; for repeated folds as in
+    Bouckaert and Frank, PAKDD 2004.
+
+    Args:
+        differences: One for each fold of each repeat.
+        folds: Folds of a repeat; a test split is 1 / (folds - 1) of its training faces.
+
+    Returns:
+        None where it is undefined: fewer than two differences, or all alike.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if len(values) < 2 or np.isclose(values.std(), 0):
+        return None
+    variance = values.var(ddof=1) * (1 / len(values) + 1 / (folds - 1))
+    return float(2 * student.sf(abs(values.mean()) / np.sqrt(variance), len(values) - 1))

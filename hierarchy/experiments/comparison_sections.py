@@ -1,20 +1,22 @@
-"""The report of several runs side by side, section by section: words, tables and figures from a comparison."""
+"""The report of a comparison of runs: verdict, runs, pairs, several seeds, stages, cost and single faces."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from fer_hierarchy.hierarchy.experiments.side_by_side_sections import FacesOf, side_by_side_section
+from fer_hierarchy.hierarchy.experiments.sections import (
+    MEASURE_NAMES,
+    differences_table,
+    measured,
+    p_text,
+    seeds_section,
+    short_names,
+    verdict,
+)
+from fer_hierarchy.hierarchy.experiments.side_by_side import FacesOf, side_by_side_section
 from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.reports.page import (
-    SYNTHETIC,
     Beside,
     Block,
-    Code,
-    Image,
     Images,
     Items,
     Page,
@@ -22,12 +24,11 @@ from fer_hierarchy.hierarchy.reports.page import (
     Table,
     Text,
     Warn,
-    titled,
+    how_to_repeat,
+    report,
 )
 from fer_hierarchy.hierarchy.wording import (
-    chance,
     decimals,
-    difference,
     duration,
     known,
     millions,
@@ -36,250 +37,151 @@ from fer_hierarchy.hierarchy.wording import (
     plain,
     points,
     signed,
-    spread,
     whole,
     with_span,
 )
 
-_MEASURES = {"top1": "Top-1 accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1"}
-_COLUMNS = ("Top-1 %", "Balanced %", "Macro F1 %")
 SIDE_BY_SIDE = "side_by_side.csv"
 _COSTS = {
     "train_cpu_seconds": ("cost_training", "Accuracy and training", "CPU-seconds of training"),
     "multiply_adds": ("cost_inference", "Accuracy and size", "multiply-adds of one face"),
 }
-_ALPHA = 0.05
-
-# Longer names leave no room for anything else on an axis or in a heading.
-_LONGEST_LABEL = 30
 
 
-@dataclass(frozen=True)
-class ComparisonRecord:
-    """A comparison and where its report goes.
-
-    Attributes:
-        folder: The comparison's folder, with `figures` below it.
-        comparison: What `hierarchy.experiments.comparison` returns.
-        labels: Run name -> the short name of figures and sentences.
-    """
-
-    folder: Path
-    comparison: Mapping
-    labels: Mapping[str, str]
-
-    @property
-    def runs(self) -> Sequence[Mapping]:
-        """The runs in the order given."""
-        return self.comparison["runs"]
-
-    def figure(self, name: str) -> Path:
-        """The path of a figure."""
-        return self.folder / "figures" / f"{name}.png"
-
-    def drawing(self, name: str, title: str, width: float, height: float) -> AbstractContextManager[np.ndarray]:
-        """`figures.drawing` into this folder, marked where the faces are synthetic."""
-        synthetic = bool(self.comparison.get("synthetic"))
-        return figures.drawing(self.figure(name), title=title, synthetic=synthetic, width=width, height=height)
-
-
-def comparison_page(folder: Path, comparison: Mapping, faces: FacesOf | None = None) -> Page:
-    """Draw the figures of a comparison below `folder`/figures and put its report together.
+def comparison_page(drawings: Drawings, comparison: Mapping, faces: FacesOf | None = None) -> Page:
+    """Draw the figures of a comparison and put its report together.
 
     Args:
-        folder: The comparison's folder; `figures` below it exists.
-        comparison: What `hierarchy.experiments.comparison` returns.
+        drawings: The figures of the report.
+        comparison: What `hierarchy.experiments.comparison.compare` returns.
         faces: Gives test faces by id, or None; without it only ids are shown.
     """
     labels = short_names([run["name"] for run in comparison["runs"]])
-    record = ComparisonRecord(folder, comparison, labels)
+    runs = [{**run, "label": labels[run["name"]]} for run in comparison["runs"]]
+    n, classes = comparison["test"]["n"], comparison["classes"]
     sections = [
-        _verdict(record),
-        _runs(record),
-        *(_pair(record, number, pair) for number, pair in enumerate(comparison.get("pairs") or (), 1)),
-        _repeats(record),
-        _levels(record),
-        _cost(record),
+        _verdict(comparison, runs, labels),
+        _runs(drawings, runs, n),
+        *(_pair(drawings, number, pair, labels) for number, pair in enumerate(comparison.get("pairs") or (), 1)),
+        _seeds(comparison),
+        _levels(comparison, labels),
+        _cost(drawings, runs),
         side_by_side_section(
+            drawings,
             comparison.get("side_by_side") or (),
-            classes=comparison["classes"],
+            classes=classes,
             labels=labels,
-            folder=folder,
-            synthetic=bool(comparison.get("synthetic")),
             faces=faces,
-            table=SIDE_BY_SIDE if (folder / SIDE_BY_SIDE).is_file() else "",
+            table=SIDE_BY_SIDE if (drawings.folder / SIDE_BY_SIDE).is_file() else "",
         ),
         _omitted(comparison),
         _repeat(comparison),
     ]
-    name = f"Comparison of {len(labels)} runs" if len(labels) > 2 else " against ".join(labels.values())
-    classes, n = comparison["classes"], comparison["test"]["n"]
-    return Page(
-        title=titled(name, synthetic=bool(comparison.get("synthetic"))),
-        subtitle=f"{len(labels)} runs on the same {n:,} test faces of {len(classes)} emotions: {', '.join(classes)}.",
-        banner=SYNTHETIC if comparison.get("synthetic") else "",
-        sections=[section for section in sections if section.blocks],
-    )
+    name = f"Comparison of {len(runs)} runs" if len(runs) > 2 else " against ".join(labels.values())
+    subtitle = f"{len(runs)} runs on the same {n:,} test faces of {len(classes)} emotions: {', '.join(classes)}."
+    return report(name, subtitle, sections, synthetic=drawings.synthetic)
 
 
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Names without the words that all of them share; letters where that is not enough to tell them apart briefly.
-
-    Args:
-        names: Different names, words joined by hyphens.
-    """
-    words = {name: str(name).split("-") for name in names}
-    common = set.intersection(*(set(held) for held in words.values())) if len(names) > 1 else set()
-    short = {name: "-".join(word for word in held if word not in common) for name, held in words.items()}
-    if (
-        all(short.values())
-        and len(set(short.values())) == len(names)
-        and max(map(len, short.values())) <= _LONGEST_LABEL
-    ):
-        return short
-    return {name: f"run {_letter(number)}" for number, name in enumerate(names)}
-
-
-def _letter(number: int) -> str:
-    return chr(ord("A") + number) if number < 26 else str(number + 1)
-
-
-def verdict(
-    name: str, figure: Mapping, *, n: int, a: str, b: str, p: float | None = None, test: str = "McNemar"
-) -> str:
-    """One honest sentence about a difference between two runs.
-
-    Args:
-        name: What the measure is called.
-        figure: `difference` (b minus a), `low`, `high`, 0 to 1.
-        n: Test faces.
-        a: Name of one run.
-        b: Name of the other.
-        p: Of a paired test, where there is one; it must agree before a difference is called one.
-        test: What that test is called.
-
-    Returns:
-        "no clear difference" unless the interval lies on one side of zero and p is below 0.05.
-    """
-    delta, low, high = (100 * figure[key] for key in ("difference", "low", "high"))
-    tested = f"; {test} {_p(p)}" if known(p) else ""
-    numbers = f"{b} minus {a} is {delta:+z.1f} points, 95 % interval {low:+z.1f} to {high:+z.1f}{tested}"
-    if low <= 0 <= high or (known(p) and p >= _ALPHA):
-        return f"{name}: no clear difference at this n ({n:,}). {numbers}."
-    better, worse = (b, a) if delta > 0 else (a, b)
-    return f"{name}: {better} is better than {worse} on these faces. {numbers}."
-
-
-def _p(p: float) -> str:
-    return f"p {chance(p)}" if p < 0.001 else f"p = {chance(p)}"
-
-
-def _pair_verdicts(record: ComparisonRecord, pair: Mapping) -> tuple[str, ...]:
-    names = {key: record.labels[pair[key]] for key in ("a", "b")}
-    # McNemar's test is about the share of right answers, hence about top-1 alone.
+def _pair_verdicts(pair: Mapping, labels: Mapping[str, str]) -> list[str]:
+    names = {key: labels[pair[key]] for key in ("a", "b")}
+    # McNemar's test is about the share of correct predictions, hence about top-1 alone.
     tests = {"top1": (pair.get("mcnemar") or {}).get("p")}
-    return tuple(
-        verdict(label, pair["differences"][measure], n=pair["n"], p=tests.get(measure), **names)
-        for measure, label in _MEASURES.items()
+    return [
+        verdict(name, pair["differences"][measure], n=pair["n"], p=tests.get(measure), **names)
+        for measure, name in MEASURE_NAMES.items()
         if measure in pair["differences"]
-    )
+    ]
 
 
-def _seed_verdicts(record: ComparisonRecord) -> tuple[str, ...]:
-    names = configuration_names(record.comparison.get("repeats") or ())
-    return tuple(
-        verdict(
-            "Mean top-1 accuracy",
-            pair["differences"]["top1"],
-            n=pair["n"],
-            p=pair["differences"]["top1"]["p"],
-            test="Welch",
-            a=names[tuple(pair["a"])],
-            b=names[tuple(pair["b"])],
-        )
-        for pair in record.comparison.get("repeated_pairs") or ()
-    )
-
-
-def _verdict(record: ComparisonRecord) -> Section:
-    best = max(record.runs, key=lambda run: run["top1"])
-    pairs, repeats = record.comparison.get("pairs") or (), record.comparison.get("repeats")
-    blocks: list[Block] = [Warn(text) for text in record.comparison.get("warnings") or ()]
-    if lines := _seed_verdicts(record):
-        blocks += [Text("Over seeds, by which settings rather than single trainings are judged:"), Items(lines)]
+def _verdict(comparison: Mapping, runs: Sequence[Mapping], labels: Mapping[str, str]) -> Section:
+    best, pairs = max(runs, key=lambda run: run["top1"]), comparison.get("pairs") or ()
+    blocks: list[Block] = [Warn(text) for text in comparison.get("warnings") or ()]
+    if repeated := comparison.get("repeated_pairs"):
+        names = configuration_names(comparison["repeats"])
+        lines = [
+            verdict(
+                "Mean top-1 accuracy",
+                top1 := pair["differences"]["top1"],
+                n=pair["n"],
+                p=top1["p"],
+                test="Welch",
+                **{key: names[tuple(pair[key])] for key in ("a", "b")},
+            )
+            for pair in repeated
+        ]
+        blocks += [Text("Over seeds, which compare settings rather than single trainings:"), Items(lines)]
     blocks += [
         Text(
-            f"The highest top-1 accuracy is {percent(best['top1'])} ({record.labels[best['name']]}). "
-            "Whether it is really higher is for the paired differences to say:"
+            f"The highest top-1 accuracy is {percent(best['top1'])} ({best['label']}). "
+            "The paired differences show whether it is really higher:"
         ),
-        Items(tuple(line for pair in pairs for line in _pair_verdicts(record, pair)[:1])),
+        Items([_pair_verdicts(pair, labels)[0] for pair in pairs]),
     ]
     if len(pairs) > 1:
         blocks.append(Text(f"The p values are not corrected for making {len(pairs)} comparisons."))
-    people = record.comparison["test"].get("subjects")
-    if people:
+    if people := comparison["test"].get("subjects"):
         blocks.append(
             Warn(
                 f"The test faces show {people:,} people. Intervals draw whole people; McNemar's test takes the faces "
                 "for independent, so its p is too small."
             )
         )
-    if not repeats:
-        seeds = ", ".join(sorted({plain(run.get("seed")) for run in record.runs}))
+    if not comparison.get("repeats"):
+        seeds = ", ".join(sorted({plain(run.get("seed")) for run in runs}))
         blocks.append(
             Text(
                 f"Each configuration was trained once (seed {seeds}). Intervals and tests cover the choice of test "
-                "faces; they say nothing of how much the same configuration would differ with another seed."
+                "faces; they do not cover how much the same configuration would differ with another seed."
             )
         )
     return Section("Verdict", "", blocks)
 
 
-def _runs(record: ComparisonRecord) -> Section:
-    rows = [(record.labels[run["name"]], *(with_span(run, measure) for measure in _MEASURES)) for run in record.runs]
-    with record.drawing("runs", "Runs with 95 % intervals", 5.6, 1.2 + 0.56 * len(rows)) as axes:
-        figures.intervals(axes[0, 0], [(record.labels[run["name"]], run) for run in record.runs])
-    caption = f"n = {record.comparison['test']['n']:,} test faces; 95 % bootstrap intervals in brackets"
+def _runs(drawings: Drawings, runs: Sequence[Mapping], n: int) -> Section:
+    name = {"Run": lambda run: run["label"]}
+    further = {"top2": "Top-2 %", "top3": "Top-3 %", "weighted_f1": "Weighted F1 %", "group_top1": "Right group %"}
+    settings = {
+        "Folder": lambda run: str(run["name"]),
+        "Mode, prediction, framework": lambda run: ", ".join(
+            dict.fromkeys([mode_words(run), *(plain(run[key]) for key in ("headline", "framework") if run.get(key))])
+        ),
+        "Taxonomy": lambda run: plain(run.get("taxonomy")),
+        "Seed": lambda run: plain(run.get("seed")),
+        "Model": lambda run: _each(run.get("models")),
+        "Epochs": lambda run: _each(run.get("epochs")),
+        "Balance": lambda run: _each(run.get("balance")),
+        "Data": lambda run: _data_words(run.get("pixels")),
+    }
+    image = drawings.draw(
+        "runs",
+        lambda ax: figures.intervals(ax, [(run["label"], run) for run in runs]),
+        title="Runs with 95 % intervals",
+        alt="Top-1, balanced accuracy and macro F1 with intervals",
+        width=5.6,
+        height=1.2 + 0.56 * len(runs),
+    )
     return Section(
         "Runs",
-        "Overlapping intervals do not prove a tie, nor do separate ones alone prove a difference: "
-        "all runs answered the same faces, so the paired sections below are sharper. Lower is better for ECE alone.",
+        "Overlapping intervals do not prove a tie, nor do separate ones alone prove a difference: all runs predicted "
+        "the same faces, so the paired sections below are sharper. Lower is better for ECE alone.",
         [
-            Table(("Run", *_COLUMNS), rows, caption=caption),
-            _further_table(record),
-            Images((Image(record.figure("runs"), "Top-1, balanced accuracy and macro F1 with intervals", 5.6),)),
-            _settings_table(record),
+            Table.of(
+                runs,
+                {**name, **measured(with_span)},
+                caption=f"n = {n:,} test faces; 95 % bootstrap intervals in brackets",
+            ),
+            Table.of(
+                runs,
+                {
+                    **name,
+                    **measured(lambda run, key: points(run.get(key)), further),
+                    "ECE": lambda run: decimals(run.get("ece")),
+                },
+            ),
+            image,
+            Table.of(runs, {**name, **settings}, caption="What was trained", words=range(len(settings) + 1)),
         ],
     )
-
-
-def _further_table(record: ComparisonRecord) -> Table:
-    rows = [
-        (
-            record.labels[run["name"]],
-            *(points(run.get(key)) for key in ("top2", "top3", "weighted_f1", "group_top1")),
-            decimals(run.get("ece")),
-        )
-        for run in record.runs
-    ]
-    return Table(("Run", "Top-2 %", "Top-3 %", "Weighted F1 %", "Right group %", "ECE"), rows)
-
-
-def _settings_table(record: ComparisonRecord) -> Table:
-    rows = [
-        (
-            record.labels[run["name"]],
-            str(run["name"]),
-            ", ".join(dict.fromkeys([mode_words(run), *_texts(run, "headline", "framework")])),
-            plain(run.get("taxonomy")),
-            plain(run.get("seed")),
-            *(_each(run.get(key)) for key in ("models", "epochs", "balance")),
-            _data_words(run.get("pixels")),
-        )
-        for run in record.runs
-    ]
-    columns = ("Run", "Folder", "Mode, answer, framework", "Taxonomy", "Seed", "Model", "Epochs", "Balance", "Data")
-    return Table(columns, rows, caption="What was trained", words=tuple(range(len(columns))))
 
 
 def _data_words(pixels: Mapping | None) -> str:
@@ -291,11 +193,6 @@ def _data_words(pixels: Mapping | None) -> str:
     return "ALTERED" if pixels["altered"] else "as published"
 
 
-def _texts(run: Mapping, *keys: str) -> list[str]:
-    """What is known of a run under `keys`."""
-    return [plain(run[key]) for key in keys if run.get(key)]
-
-
 def _each(values: Mapping | None) -> str:
     """What stages were set to: once where they agree, by stage where they do not."""
     texts = {stage: plain(value) for stage, value in (values or {}).items()}
@@ -304,19 +201,26 @@ def _each(values: Mapping | None) -> str:
     return ", ".join(f"{stage} {text}" for stage, text in texts.items())
 
 
-def _pair(record: ComparisonRecord, number: int, pair: Mapping) -> Section:
-    a, b = record.labels[pair["a"]], record.labels[pair["b"]]
-    blocks: list[Block] = [Items(_pair_verdicts(record, pair))]
-    test = pair.get("mcnemar")
-    if test:
+def _pair(drawings: Drawings, number: int, pair: Mapping, labels: Mapping[str, str]) -> Section:
+    a, b = labels[pair["a"]], labels[pair["b"]]
+    blocks: list[Block] = [Items(_pair_verdicts(pair, labels))]
+    if test := pair.get("mcnemar"):
         blocks.append(
             Text(
                 f"Of {pair['n']:,} faces, {test['a_only']:,} were named rightly by {a} alone and {test['b_only']:,} by "
-                f"{b} alone (exact McNemar test, {_p(test['p'])})."
+                f"{b} alone (exact McNemar test, {p_text(test['p'])})."
             )
         )
-    if pair.get("per_class"):
-        blocks.append(_pair_classes(record, number, pair, a=a, b=b))
+    if classes := pair.get("per_class"):
+        image = drawings.draw(
+            f"recall_deltas_{number}",
+            lambda ax: figures.recall_deltas(ax, classes, a=a, b=b),
+            title="Difference in recall",
+            alt=f"Recall of {b} minus recall of {a} by emotion",
+            width=4.8,
+            height=1.2 + 0.32 * len(classes),
+        )
+        blocks.append(Beside((image, _class_table(classes, a=a, b=b))))
     return Section(
         f"{a} against {b}",
         f"A bar to the right: {b} finds more faces of that emotion than {a}. "
@@ -325,59 +229,25 @@ def _pair(record: ComparisonRecord, number: int, pair: Mapping) -> Section:
     )
 
 
-def _pair_classes(record: ComparisonRecord, number: int, pair: Mapping, *, a: str, b: str) -> Block:
-    per_class, name = pair["per_class"], f"recall_deltas_{number}"
-    with record.drawing(name, "Difference in recall", 4.8, 1.2 + 0.32 * len(per_class)) as axes:
-        figures.recall_deltas(axes[0, 0], per_class, a=a, b=b)
-    rows = [
-        (
-            row["class"],
-            *(points(row[key]) for key in ("recall_a", "recall_b")),
-            signed(row["recall_delta"]),
-            *(points(row[key]) for key in ("f1_a", "f1_b")),
-            signed(row["f1_delta"]),
-        )
-        for row in per_class
-    ]
-    columns = ("Emotion", "Recall A", "B", "B - A", "F1 A", "B", "B - A")
-    return Beside(
-        (
-            Images((Image(record.figure(name), f"Recall of {b} minus recall of {a} by emotion", 4.8),)),
-            Table(columns, rows, caption=f"In percent and points; A = {a}, B = {b}"),
-        )
-    )
+def _class_table(classes: Sequence[Mapping], *, a: str, b: str) -> Table:
+    columns = {"Emotion": lambda row: row["class"]}
+    for key, name in (("recall", "Recall"), ("f1", "F1")):
+        columns |= {
+            f"{name} A": lambda row, key=key: points(row[f"{key}_a"]),
+            f"{name} B": lambda row, key=key: points(row[f"{key}_b"]),
+            f"{name} B - A": lambda row, key=key: signed(row[f"{key}_delta"]),
+        }
+    return Table.of(classes, columns, caption=f"In percent and points; A = {a}, B = {b}")
 
 
-def _repeats(record: ComparisonRecord) -> Section:
-    repeats = record.comparison.get("repeats") or ()
-    rows = [
-        (
-            plain(repeat.get("configuration")),
-            plain(repeat.get("seeds")),
-            whole(len(repeat["runs"])),
-            *(spread(repeat.get(measure)) for measure in _MEASURES),
-        )
-        for repeat in repeats
-    ]
-    columns = ("Configuration", "Seeds", "Runs", *_COLUMNS)
-    tables = [Table(columns, rows, words=(0, 1))] if rows else []
-    if pairs := record.comparison.get("repeated_pairs"):
-        tables.append(_repeated_pairs(record, pairs))
-    return Section(
-        "Several seeds",
-        "Mean and standard deviation: how much training itself varies. A gap between configurations that is not "
-        "clearly larger is noise.",
-        tables,
-    )
-
-
-def _repeated_pairs(record: ComparisonRecord, pairs: Sequence[Mapping]) -> Table:
-    names = configuration_names(record.comparison["repeats"])
+def _seeds(comparison: Mapping) -> Section:
+    repeats, pairs = comparison.get("repeats") or (), comparison.get("repeated_pairs") or ()
+    names = configuration_names(repeats)
     rows = [
         (
             f"{names[tuple(pair['b'])]} minus {names[tuple(pair['a'])]}",
-            *(difference(pair["differences"][measure]) for measure in _MEASURES),
-            _p(pair["differences"]["top1"]["p"]),
+            pair["differences"],
+            p_text(pair["differences"]["top1"]["p"]),
         )
         for pair in pairs
     ]
@@ -385,7 +255,8 @@ def _repeated_pairs(record: ComparisonRecord, pairs: Sequence[Mapping]) -> Table
         "Means over seeds, differences in points. The intervals cover the choice of test faces and the spread between "
         "trainings (Welch); p is that of top-1"
     )
-    return Table(("Configurations", *_COLUMNS, "p"), rows, caption=caption)
+    more = [differences_table("Configurations", rows, p="p", caption=caption)] if rows else []
+    return seeds_section("Several seeds", repeats, more)
 
 
 def configuration_names(repeats: Sequence[Mapping]) -> dict[tuple[str, ...], str]:
@@ -395,85 +266,84 @@ def configuration_names(repeats: Sequence[Mapping]) -> dict[tuple[str, ...], str
         repeats: Those of a comparison.
 
     Returns:
-        Names of a configuration's runs -> its name; the runs themselves where told settings do not tell them apart.
+        Names of a configuration's runs -> its name; the runs themselves where known settings do not tell them apart.
     """
-    told = {tuple(repeat["runs"]): repeat["configuration"].split(", ") for repeat in repeats}
-    common = set.intersection(*(set(parts[1:]) for parts in told.values())) if told else set()
-    names = {runs: ", ".join(part for part in parts if part not in common) for runs, parts in told.items()}
-    return names if len(set(names.values())) == len(names) else {runs: " / ".join(runs) for runs in told}
+    parts = {tuple(repeat["runs"]): repeat["configuration"].split(", ") for repeat in repeats}
+    common = set.intersection(*(set(own[1:]) for own in parts.values())) if parts else set()
+    names = {runs: ", ".join(part for part in own if part not in common) for runs, own in parts.items()}
+    return names if len(set(names.values())) == len(names) else {runs: " / ".join(runs) for runs in parts}
 
 
-def _levels(record: ComparisonRecord) -> Section:
-    tables = (("stages", "stage", "Stages, each on all faces of its group"), ("routings", "routing", "Answers"))
+def _levels(comparison: Mapping, labels: Mapping[str, str]) -> Section:
+    captions = {"stage": "Stages, each on all faces of its group", "routing": "Predictions"}
     blocks = [
-        _level_table(record, rows, key, caption)
-        for name, key, caption in tables
-        if (rows := record.comparison.get(name))
+        Table.of(
+            rows,
+            {
+                key.capitalize(): lambda row, key=key: plain(row[key]),
+                "Run": lambda row: labels[row["run"]],
+                "Faces": lambda row: whole(row.get("n")),
+                **measured(with_span),
+            },
+            caption=caption,
+            words=(0, 1),
+        )
+        for key, caption in captions.items()
+        if (rows := comparison.get(f"{key}s"))
     ]
     return Section(
         "Inside the hierarchy",
         "For a flat run the stages are implied: probabilities summed by group, and renormalised within the true group. "
-        "Oracle is given the true group: an upper bound, not an answer.",
+        "Oracle is given the true group: an upper bound, not a prediction.",
         blocks,
     )
 
 
-def _level_table(record: ComparisonRecord, rows: Sequence[Mapping], key: str, caption: str) -> Table:
-    cells = [
-        (plain(row[key]), record.labels[row["run"]], whole(row.get("n")), *(with_span(row, m) for m in _MEASURES))
-        for row in rows
-    ]
-    return Table((key.capitalize(), "Run", "Faces", *_COLUMNS), cells, caption=caption, words=(0, 1))
-
-
-def _cost(record: ComparisonRecord) -> Section:
-    keys = ("train_cpu_seconds", "parameters", "multiply_adds", "latency_ms")
-    if not any(known(run.get(key)) for run in record.runs for key in keys):
+def _cost(drawings: Drawings, runs: Sequence[Mapping]) -> Section:
+    columns = {
+        "Run": lambda run: run["label"],
+        "Top-1": lambda run: percent(run["top1"]),
+        "CPU-seconds": lambda run: whole(run.get("train_cpu_seconds")),
+        "CPU time": lambda run: duration(run.get("train_cpu_seconds")),
+        "Parameters": lambda run: millions(run.get("parameters")),
+        "Multiply-adds": lambda run: millions(run.get("multiply_adds")),
+        "Latency ms": lambda run: _latency(run.get("latency_ms")),
+    }
+    if not any(known(run.get(key)) for run in runs for key in (*_COSTS, "parameters", "latency_ms")):
         return Section("Cost", "", [])
-    rows = [
-        (
-            record.labels[run["name"]],
-            percent(run["top1"]),
-            whole(run.get("train_cpu_seconds")),
-            duration(run.get("train_cpu_seconds")),
-            millions(run.get("parameters")),
-            millions(run.get("multiply_adds")),
-            _latency(run.get("latency_ms")),
-        )
-        for run in record.runs
-    ]
-    columns = ("Run", "Top-1", "CPU-seconds", "CPU time", "Parameters", "Multiply-adds", "Latency ms")
-    images = tuple(image for cost in _COSTS if (image := _draw_cost(record, cost)))
+    images = []
+    for cost, (name, title, axis) in _COSTS.items():
+        rows = [{**run, "name": run["label"]} for run in runs if known(run.get(cost)) and run[cost] > 0]
+        if len(rows) > 1:
+            image = drawings.draw(
+                name,
+                lambda ax, rows=rows, cost=cost, axis=axis: figures.accuracy_against_cost(
+                    ax, rows, cost=cost, xlabel=axis
+                ),
+                title=title,
+                alt=f"Top-1 accuracy by {axis}",
+                width=4.7,
+                height=3.5 + 0.17 * len(rows),
+            )
+            images.append(image)
     return Section(
         "Cost",
-        "Up and to the left is better. Cost axes are logarithmic; a hierarchy runs all its stages for a soft answer.",
-        [Table(columns, rows), *([Images(images)] if images else [])],
+        "Up and to the left is better. Cost axes are logarithmic; soft composition runs all stages of a hierarchy.",
+        [Table.of(runs, columns), *([Images(images)] if images else [])],
     )
-
-
-def _draw_cost(record: ComparisonRecord, cost: str) -> Image | None:
-    rows = [
-        {**run, "name": record.labels[run["name"]]} for run in record.runs if known(run.get(cost)) and run[cost] > 0
-    ]
-    if len(rows) < 2:
-        return None
-    name, title, xlabel = _COSTS[cost]
-    with record.drawing(name, title, 4.7, 3.5 + 0.17 * len(rows)) as axes:
-        figures.accuracy_against_cost(axes[0, 0], rows, cost=cost, xlabel=xlabel)
-    return Image(record.figure(name), f"Top-1 accuracy by {xlabel}", 4.7)
-
-
-def _omitted(comparison: Mapping) -> Section:
-    items = tuple(f"{item['what']}: {item['why']}" for item in comparison.get("omitted") or ())
-    return Section("Left out", "What these runs do not allow to compare, and why.", [Items(items)] if items else [])
-
-
-def _repeat(comparison: Mapping) -> Section:
-    fingerprint = f"Fingerprint of the test rows: {plain(comparison['test'].get('fingerprint'))}."
-    command = [Code(str(comparison["command"]))] if comparison.get("command") else []
-    return Section("How to repeat this", "", [*command, Text(fingerprint)])
 
 
 def _latency(value: object) -> str:
     median = value.get("median") if isinstance(value, Mapping) else value
-    return f"{median:.1f}" if known(median) else points(None)
+    return f"{median:.1f}" if known(median) else plain(None)
+
+
+def _omitted(comparison: Mapping) -> Section:
+    items = [f"{item['what']}: {item['why']}" for item in comparison.get("omitted") or ()]
+    return Section("Left out", "What these runs do not allow to compare, and why.", [Items(items)] if items else [])
+
+
+def _repeat(comparison: Mapping) -> Section:
+    command = [comparison["command"]] if comparison.get("command") else []
+    fingerprint = Text(f"Fingerprint of the test rows: {plain(comparison['test'].get('fingerprint'))}.")
+    return how_to_repeat(*command, fingerprint, hint="")

@@ -11,10 +11,9 @@ from typing import Any
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import grid
-from fer_hierarchy.hierarchy.experiments.grid import MOST_CELLS, SEED, Grid, read_grid
+from fer_hierarchy.hierarchy.experiments.grid import FOLD, MOST_CELLS, SEED, Grid
 
 KIND = "crossval"  # as --mode calls it
-FOLD = "fold"
 FOLDS = 5
 MOST_REPEATS = 100
 
@@ -67,41 +66,10 @@ def check_repeats(value: Any) -> int:
     return int(text)
 
 
-def folds_of(planned: Grid) -> int:
-    """How many folds a cross-validation has."""
-    return len(planned.axes[FOLD])
-
-
-def repeats_of(planned: Grid) -> int:
-    """How often they are made."""
-    return len(planned.axes[SEED])
-
-
 def size(planned: Grid) -> str:
     """`5 folds`, or `5 folds x 2 repeats = 10 runs`."""
-    folds, repeats = folds_of(planned), repeats_of(planned)
+    folds, repeats = len(planned.axes[FOLD]), len(planned.axes[SEED])
     return f"{folds} folds" if repeats == 1 else f"{folds} folds x {repeats} repeats = {folds * repeats} runs"
-
-
-def read_crossval(folder: Path) -> Grid:
-    """What grid.json of a cross-validation holds.
-
-    Raises:
-        UserError: It is damaged, or the record of another kind of grid.
-    """
-    planned = read_grid(folder)
-    if planned.kind != KIND or set(planned.axes) != {SEED, FOLD}:
-        raise UserError(f"{folder} is no cross-validation; it was made by --mode {planned.kind}")
-    return planned
-
-
-def find_crossval(name: str, results: Path) -> Path:
-    """The folder of a cross-validation, given as a path or as a name below `results`.
-
-    Raises:
-        UserError: There is none.
-    """
-    return grid.find_grid(name, results, kind=KIND)
 
 
 def are_crossvals(names: Sequence[str], results: Path) -> bool:
@@ -128,11 +96,11 @@ def refuse_changes(folder: Path, flags: Mapping[str, Any], repeats: Any) -> None
     Raises:
         UserError: Something differs.
     """
-    planned = read_crossval(folder)
+    axes = grid.read_grid(folder).axes
     start = f"--resume {folder.name} keeps its own settings; leave out what differs:"
-    if repeats is not None and check_repeats(repeats) != repeats_of(planned):
-        raise UserError(f"{start} repeats: {repeats_of(planned)} -> {repeats}")
-    own = planned.axes[SEED][0]
+    if repeats is not None and check_repeats(repeats) != len(axes[SEED]):
+        raise UserError(f"{start} repeats: {len(axes[SEED])} -> {repeats}")
+    own = axes[SEED][0]
     if SEED in flags and str(check_value(RunConfig, "seed", flags[SEED], "--seed")) != own:
         raise UserError(f"{start} seed: {own} -> {flags[SEED]}")
     grid.refuse_changes(folder, {name: value for name, value in flags.items() if name != SEED}, ())

@@ -1,22 +1,27 @@
-"""The report of a cross-validation, section by section: folds, confusion, emotions, learning curves and protocol."""
+"""The reports of cross-validations: folds, confusion, emotions, learning curves, protocol, and pairs fold by fold."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.experiments import crossval_figures
+from fer_hierarchy.hierarchy.experiments import figures
 from fer_hierarchy.hierarchy.experiments.crossval_table import GATE
-from fer_hierarchy.hierarchy.experiments.grid_table import CHOOSING
-from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.experiments.grid import Grid
+from fer_hierarchy.hierarchy.experiments.sections import (
+    MEASURE_NAMES,
+    MEASURES,
+    MOST_PANELS,
+    measured,
+    panels,
+    settings_section,
+    short_names,
+    verdict,
+)
+from fer_hierarchy.hierarchy.experiments.table import CHOOSING
+from fer_hierarchy.hierarchy.reports.figures import Drawings, class_scores, confusion_matrix
 from fer_hierarchy.hierarchy.reports.page import (
-    SYNTHETIC,
     Beside,
-    Code,
-    Image,
+    Block,
     Images,
     Items,
     Page,
@@ -26,323 +31,296 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tile,
     Tiles,
     Warn,
-    titled,
+    facts,
+    how_to_repeat,
+    report,
 )
-from fer_hierarchy.hierarchy.reports.page import Block as Part
 from fer_hierarchy.hierarchy.taxonomy import FLAT
-from fer_hierarchy.hierarchy.wording import known, mode_words, percent, plain, points, span, spread, whole, with_span
+from fer_hierarchy.hierarchy.wording import (
+    chance,
+    difference,
+    known,
+    mode_words,
+    percent,
+    plain,
+    points,
+    signed,
+    span,
+    spread,
+    whole,
+    with_span,
+)
 
-MOST_PANELS = 20  # small pictures in one figure
-_ACROSS = 5
-_TITLES = {"top1": "Top-1 accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1"}
-_COLUMNS = {"top1": "Top-1 %", "balanced_accuracy": "Balanced %", "macro_f1": "Macro F1 %"}
+# Run -> stage -> history.csv.
+Histories = Mapping[str, Mapping[str, pd.DataFrame]]
 
 
-@dataclass(frozen=True)
-class CrossvalRecord:
-    """A cross-validation and where its report goes.
+def crossval_page(drawings: Drawings, planned: Grid, table: Mapping, histories: Histories) -> Page:
+    """Draw the figures of a cross-validation and put its report together.
 
-    Attributes:
-        folder: Its folder, with `figures` below it.
+    Args:
+        drawings: The figures of the report.
+        planned: Its settings.
         table: What `hierarchy.experiments.crossval_table.crossval_table` returns.
         histories: Run -> stage -> history.csv.
-        settings: What all runs share, as (setting, value).
     """
-
-    folder: Path
-    table: Mapping
-    histories: Mapping[str, Mapping[str, pd.DataFrame]]
-    settings: Sequence[tuple[str, str]]
-
-    @property
-    def rows(self) -> Sequence[Mapping]:
-        """The finished runs."""
-        return self.table["rows"]
-
-    @property
-    def repeated(self) -> bool:
-        """Whether the folds were made more than once."""
-        return self.table["repeats"] > 1
-
-    @property
-    def complete(self) -> bool:
-        """Whether no run failed."""
-        return not self.table["failed"]
-
-    @property
-    def measures(self) -> dict[str, str]:
-        """Measures and the titles of their columns; the gate's has the name of the stage."""
-        gate = self.table["gate"]
-        title = f"{'Implied ' * (self.table['mode'] == FLAT)}{gate} %"
-        return {**_COLUMNS, **({GATE: title[0].upper() + title[1:]} if GATE in self.table["means"]["runs"] else {})}
-
-    def mean(self, measure: str) -> Mapping | None:
-        """Mean and standard deviation over folds, or over the means of repeats."""
-        return self.table["means"]["over_repeats" if self.repeated else "runs"].get(measure)
-
-    def label(self, row: Mapping) -> str:
-        """A run by its fold, and its repeat where there are several."""
-        return f"{row['repeat']}.{row['fold']}" if self.repeated else f"fold {row['fold']}"
-
-    def drawing(self, name: str, title: str, width: float, height: float, **grid: object) -> AbstractContextManager:
-        """`figures.drawing` into this folder, marked where the faces are synthetic."""
-        return figures.drawing(
-            self.figure(name), title=title, synthetic=self.table["synthetic"], width=width, height=height, **grid
-        )
-
-    def figure(self, name: str) -> Path:
-        """The path of a figure."""
-        return self.folder / "figures" / f"{name}.png"
+    sections = [_summary(table)]
+    if table["rows"]:
+        sections += [_folds(drawings, table), _repeats(table), _confusions(drawings, table)]
+        sections += [_emotions(drawings, table), _curves(drawings, table, histories), _protocol(table)]
+    sections += [settings_section(planned), how_to_repeat(table["command"])]
+    done, total = len(table["rows"]), table["folds"] * table["repeats"]
+    size = f"{table['folds']}-fold cross-validation" + f", repeated {table['repeats']} times" * _repeated(table)
+    subtitle = f"{size}: {done} of {total} runs ({table['mode']})."
+    return report(f"Cross-validation {drawings.folder.name}", subtitle, sections, synthetic=drawings.synthetic)
 
 
-def crossval_page(record: CrossvalRecord) -> Page:
-    """Draw the figures of a cross-validation and put its report together; `figures` below its folder exists."""
-    table = record.table
-    drawn = [_folds, _repeats, _confusions, _emotions, _curves, _protocol] if record.rows else []
-    sections = [_summary(record), *(section(record) for section in drawn), _settings(record), _repeat(record)]
-    done, planned = len(record.rows), table["folds"] * table["repeats"]
-    size = f"{table['folds']}-fold cross-validation" + f", repeated {table['repeats']} times" * record.repeated
-    return Page(
-        title=titled(f"Cross-validation {record.folder.name}", synthetic=table["synthetic"]),
-        subtitle=f"{size}: {done} of {planned} runs ({table['mode']}).",
-        banner=SYNTHETIC if table["synthetic"] else "",
-        sections=[section for section in sections if section.blocks],
-    )
+def _repeated(table: Mapping) -> bool:
+    return table["repeats"] > 1
 
 
-def _summary(record: CrossvalRecord) -> Section:
-    blocks: list[Part] = []
-    failed = record.table["failed"]
-    if record.rows:
-        blocks += [_tiles(record), Text(_words(record)), Text(_caution(record))]
-        blocks += [Warn(text) for text in _warnings(record)]
-    if failed:
-        planned = record.table["folds"] * record.table["repeats"]
-        text = f"{len(failed)} of {planned} runs failed, so that not every face has been a test face:"
-        blocks += [Warn(text), Items(tuple(f"{entry['run']}: {entry['error'] or 'not trained'}" for entry in failed))]
+def _measures(table: Mapping) -> dict[str, str]:
+    """Measures and the titles of their columns; the gate's has the name of the stage."""
+    gate = f"{'Implied ' * (table['mode'] == FLAT)}{table['gate']} %"
+    return {**MEASURES, **({GATE: gate[0].upper() + gate[1:]} if GATE in table["means"]["runs"] else {})}
+
+
+def _label(table: Mapping, row: Mapping) -> str:
+    """A run by its fold, and its repeat where there are several."""
+    return f"{row['repeat']}.{row['fold']}" if _repeated(table) else f"fold {row['fold']}"
+
+
+def _summary(table: Mapping) -> Section:
+    blocks: list[Block] = []
+    if table["rows"]:
+        blocks += [_tiles(table), Text(_words(table)), Text(_caution(table)), *_warnings(table)]
+    if failed := table["failed"]:
+        total = table["folds"] * table["repeats"]
+        text = f"{len(failed)} of {total} runs failed, so that not every face has been a test face:"
+        blocks += [Warn(text), Items([f"{entry['run']}: {entry['error'] or 'not trained'}" for entry in failed])]
     return Section("Summary", "", blocks)
 
 
-def _tiles(record: CrossvalRecord) -> Tiles:
-    held = record.table["pooled"]
-    titles = {**_TITLES, **({GATE: record.measures[GATE].removesuffix(" %")} if GATE in record.measures else {})}
-    over = f"mean ± SD of {record.table['repeats']} repeats" if record.repeated else "mean ± SD of folds"
-    tiles = []
-    for measure, title in titles.items():
-        pooled = f"; pooled {with_span(held, measure)}" if measure in held else ""
-        tiles.append(Tile(title, f"{spread(record.mean(measure))} %", f"{over}{pooled}"))
-    return Tiles(tuple(tiles))
+def _tiles(table: Mapping) -> Tiles:
+    """Mean and standard deviation over folds, or over the means of repeats, and the pooled score."""
+    over = f"mean ± SD of {table['repeats']} repeats" if _repeated(table) else "mean ± SD of folds"
+    means, pooled = table["means"]["over_repeats" if _repeated(table) else "runs"], table["pooled"]
+    return Tiles(
+        [
+            Tile(
+                MEASURE_NAMES.get(measure, title.removesuffix(" %")),
+                f"{spread(means[measure])} %",
+                over + (f"; pooled {with_span(pooled, measure)}" if measure in pooled else ""),
+            )
+            for measure, title in _measures(table).items()
+        ]
+    )
 
 
-def _words(record: CrossvalRecord) -> str:
-    table, held = record.table, record.table["pooled"]
+def _words(table: Mapping) -> str:
+    pooled, people, synthetic = table["pooled"], table["data"]["subjects"], table["synthetic"]
     kind = "flat" if table["mode"] == FLAT else "hierarchical"
-    drawn = "synthetic faces" if table["synthetic"] else f"faces of {table['data']['dataset']}"
-    people = table["data"]["subjects"]
+    drawn = "synthetic faces" if synthetic else f"faces of {table['data']['dataset']}"
     common = max(table["emotions"], key=lambda row: row["support"])
-    times = f" once in each of {table['repeats']} repeats" if record.repeated else " once"
-    each = f"Each{times} a test face" if record.complete and not table["limit"] else "Those tested"
+    times = f" once in each of {table['repeats']} repeats" if _repeated(table) else " once"
+    each = f"Each{times} a test face" if not table["failed"] and not table["limit"] else "Those tested"
     seeds = " to ".join(map(str, dict.fromkeys((table["seeds"][0], table["seeds"][-1]))))
     by = "subject" if table["split_by"] == "subject" and people else "face"
     return (
         f"{table['data']['faces']:,} {drawn}{f' of {people:,} people' if people else ''} stand in "
         f"{table['folds']} folds, cut by {by}; seed {seeds}. {each}, the {kind} model "
-        f"names {percent(held['top1'])} of {held['n']:,} rightly (95 % interval {span(held, 'top1')}, drawing "
-        f"{held['drawn']}); always answering {common['class']} would be right for "
-        f"{percent(common['support'] / held['n'])}, and chance in balanced accuracy is "
+        f"names {percent(pooled['top1'])} of {pooled['n']:,} rightly (95 % interval {span(pooled, 'top1')}, drawing "
+        f"{pooled['drawn']}); always predicting {common['class']} would be right for "
+        f"{percent(common['support'] / pooled['n'])}, and chance in balanced accuracy is "
         f"{percent(1 / len(table['classes']))}."
     )
 
 
-def _caution(record: CrossvalRecord) -> str:
+def _caution(table: Mapping) -> str:
     text = (
         "How to read the spread: folds share most of their training faces, so their scores are no independent "
         "measurements, and their standard deviation divided by the root of their number is no standard error. "
-        f"The interval draws {record.table['pooled']['drawn']} anew among the pooled answers: it says how much other "
+        f"The interval draws {table['pooled']['drawn']} anew among the pooled predictions: it shows how much other "
         "test faces would matter to models such as these, not how much other training faces would."
     )
-    return text + " Repeats shuffle the same faces: their spread is that of the cut and the seed." * record.repeated
+    return text + " Repeats shuffle the same faces: their spread is that of the cut and the seed." * _repeated(table)
 
 
-def _warnings(record: CrossvalRecord) -> list[str]:
-    table, warnings = record.table, []
+def _warnings(table: Mapping) -> list[Warn]:
+    warnings = []
     if table["limit"]:
         warnings.append(f"A quick look, not a result: --limit kept at most {table['limit']:,} rows of each split.")
-    shared, n = sum(row["shared"] for row in record.rows), table["pooled"]["n"]
-    if shared:
+    if shared := sum(row["shared"] for row in table["rows"]):
         warnings.append(
-            f"People stand on both sides: {shared:,} of {n:,} test faces show somebody who is trained on too, which "
-            "inflates every score; --split-by subject keeps people apart."
+            f"People stand on both sides: {shared:,} of {table['pooled']['n']:,} test faces show somebody who is "
+            "trained on too, which inflates every score; --split-by subject keeps people apart."
         )
-    return warnings
+    return [Warn(text) for text in warnings]
 
 
-def _folds(record: CrossvalRecord) -> Section:
-    measures, rows = record.measures, record.rows
-    with_people = any(row["subjects"] for row in rows)
-    with_shared = any(row["shared"] for row in rows)
-    columns = (
-        *(["Repeat", "Seed"] if record.repeated else []),
-        *("Fold", "Faces", *["People"] * with_people, *["Shared"] * with_shared),
-        *(*measures.values(), "Validation F1 %", "CPU-s"),
+def _folds(drawings: Drawings, table: Mapping) -> Section:
+    measures, rows = _measures(table), table["rows"]
+    columns = {
+        "Repeat": lambda row: str(row["repeat"]),
+        "Seed": lambda row: str(row["seed"]),
+        "Fold": lambda row: str(row["fold"]),
+        "Faces": lambda row: whole(row["n"]),
+        "People": lambda row: whole(row["subjects"]),
+        "Shared": lambda row: whole(row["shared"]),
+    }
+    shared = any(row["shared"] for row in rows)
+    left_out = ["Repeat", "Seed"] * (not _repeated(table)) + ["Shared"] * (not shared)
+    left_out += ["People"] * (not any(row["subjects"] for row in rows))
+    lead = {name: cell for name, cell in columns.items() if name not in left_out}
+    scores = measured(lambda row, measure: points(row[measure]), measures)
+    cost = {"Validation F1 %": (CHOOSING, points), "CPU-s": ("train_cpu_seconds", whole)}
+    made, empty = Table.of(rows, {**lead, **scores, **cost}), [""] * (len(lead) - 1)
+    mean, pooled = table["means"]["runs"], table["pooled"]
+    ends = [
+        ("mean ± SD", *empty, *(spread(mean[name]) for name in measures), "", ""),
+        ("pooled", *empty, *(points(pooled.get(name)) for name in measures), "", ""),
+    ]
+    caption = "Each run evaluated on its fold; then mean and standard deviation, and the scores of all predictions"
+    caption += " together" + ". Shared: test faces of people who are trained on too" * shared
+    shares = {title.removesuffix(" %"): [row[name] for row in rows] for name, title in measures.items()}
+    image = drawings.draw(
+        "folds",
+        lambda ax: figures.fold_scores(ax, shares),
+        title="Scores of the folds",
+        alt="Scores of every fold as dots, with their mean and standard deviation",
+        width=6.2,
+        height=0.85 + (0.42 + 0.006 * len(rows)) * len(shares),
     )
-    lead = len(columns) - len(measures) - 2
-    body = [_fold_row(record, row, with_people, with_shared) for row in rows]
-    mean, pooled = record.table["means"]["runs"], record.table["pooled"]
-    empty = [""] * (lead - 1)
-    body.append(("mean ± SD", *empty, *(spread(mean[name]) for name in measures), "", ""))
-    body.append(("pooled", *empty, *(points(pooled.get(name)) for name in measures), "", ""))
-    caption = "Each run judged on its fold; then mean and standard deviation, and the scores of all answers together"
-    caption += ". Shared: test faces of people who are trained on too" * with_shared
-    table = Table(columns, body, caption=caption, strong=(len(rows), len(rows) + 1), words=(0,))
     return Section(
         "Folds",
         "Each run is in the folder of its name below this report, with a report of its own. Validation was cut from "
         "the training folds and chose the epoch; the fold itself chose nothing.",
-        [table, _score_figure(record)],
+        [Table(made.columns, [*made.rows, *ends], caption, strong=(len(rows), len(rows) + 1)), image],
     )
 
 
-def _fold_row(record: CrossvalRecord, row: Mapping, with_people: bool, with_shared: bool) -> tuple[str, ...]:
-    return (
-        *([str(row["repeat"]), str(row["seed"])] if record.repeated else []),
-        *(str(row["fold"]), whole(row["n"])),
-        *[whole(row["subjects"])] * with_people,
-        *[whole(row["shared"])] * with_shared,
-        *(points(row[name]) for name in record.measures),
-        points(row[CHOOSING]),
-        whole(row["train_cpu_seconds"]),
-    )
-
-
-def _score_figure(record: CrossvalRecord) -> Images:
-    named = {title.removesuffix(" %"): [row[name] for row in record.rows] for name, title in record.measures.items()}
-    height = 0.85 + (0.42 + 0.006 * len(record.rows)) * len(named)
-    with record.drawing("folds", "Scores of the folds", 6.2, height) as axes:
-        crossval_figures.fold_scores(axes[0, 0], named)
-    alt = "Scores of every fold as dots, with their mean and standard deviation"
-    return Images((Image(record.figure("folds"), alt, 6.2),))
-
-
-def _repeats(record: CrossvalRecord) -> Section:
-    if not record.repeated:
-        return Section("", "", [])
-    means, measures = record.table["means"], record.measures
-    rows = [
-        (str(held["repeat"]), str(held["runs"]), *(spread(held[name]) for name in measures))
-        for held in means["of_repeats"]
-    ]
-    runs = str(sum(held["runs"] for held in means["of_repeats"]))
-    rows.append(("means of repeats", runs, *(spread(means["over_repeats"][name]) for name in measures)))
+def _repeats(table: Mapping) -> Section:
+    repeats, measures = table["means"]["of_repeats"], _measures(table)
+    total = {"repeat": "means of repeats", "runs": len(table["rows"]), **table["means"]["over_repeats"]}
+    columns = {"Repeat": ("repeat", plain), "Runs": ("runs", plain)}
+    scores = measured(lambda row, measure: spread(row[measure]), measures)
+    made = Table.of([*repeats, total], {**columns, **scores}, strong=(len(repeats),))
     return Section(
         "Repeats",
         "A row is one repeat: mean and standard deviation over its folds. The last row is mean and standard deviation "
         "of the means above it: what cutting and training anew changes, on the same faces.",
-        [Table(("Repeat", "Runs", *measures.values()), rows, strong=(len(rows) - 1,))],
+        [made] if _repeated(table) else [],
     )
 
 
-def _confusions(record: CrossvalRecord) -> Section:
-    held, classes = record.table["pooled"], record.table["classes"]
+def _confusions(drawings: Drawings, table: Mapping) -> Section:
+    pooled, classes, rows = table["pooled"], table["classes"], table["rows"]
     side = 1.3 + 0.62 * len(classes)
-    with record.drawing("confusion", "Confusion, all folds", side, side) as axes:
-        figures.confusion_matrix(axes[0, 0], held["confusion"], classes)
-    shown = record.rows[:MOST_PANELS]
-    columns = min(_ACROSS, len(shown), record.table["folds"])
-    lines = -(-len(shown) // columns)
-    width = min(0.6 + 1.35 * columns, 7.2)
-    with record.drawing(
-        "confusion_folds", "Confusion, fold by fold", width, 0.75 + 1.55 * lines, rows=lines, columns=columns
-    ) as axes:
-        for number, (ax, row) in enumerate(zip(axes.flat, shown, strict=False)):
-            below = number + columns >= len(shown)
-            crossval_figures.small_confusion(
-                ax, row["confusion"], classes, title=_panel_title(record, row), left=number % columns == 0, bottom=below
-            )
-        _hide(axes, len(shown))
-    images = (
-        Image(record.figure("confusion"), "Confusion of emotions, summed over the folds", side),
-        Image(record.figure("confusion_folds"), "Confusion of emotions of each fold", width),
+    whole_confusion = drawings.draw(
+        "confusion",
+        lambda ax: confusion_matrix(ax, pooled["confusion"], classes),
+        title="Confusion, all folds",
+        alt="Confusion of emotions, summed over the folds",
+        width=side,
+        height=side,
     )
-    whole_repeats = record.repeated and record.complete and not record.table["limit"]
-    counted = f"; each face counts {record.table['repeats']} times, once for each repeat" if whole_repeats else ""
-    text = f"Summed over {len(record.rows)} runs: {held['n']:,} answers{counted}."
+
+    def small(ax, row, left, bottom) -> None:
+        figures.small_confusion(ax, row["confusion"], classes, left=left, bottom=bottom)
+        ax.set_title(f"{_label(table, row)}, {100 * row['top1']:.0f} %", fontsize=7.5)
+
+    of_folds = panels(
+        drawings,
+        "confusion_folds",
+        rows,
+        small,
+        title="Confusion, fold by fold",
+        alt="Confusion of emotions of each fold",
+        across=table["folds"],
+        width=1.35,
+        height=1.55,
+    )
+    every_face = _repeated(table) and not table["failed"] and not table["limit"]
+    counted = f"; each face counts {table['repeats']} times, once for each repeat" if every_face else ""
     return Section(
         "Confusion",
         "Each row is a true emotion and sums to 100 %; small numbers are faces. In the fold matrices the numbers are "
-        f"the shares named rightly, in percent.{_first_only(record)}",
-        [Text(text), Images(images)],
+        f"the shares named rightly, in percent.{_first_only(table)}",
+        [
+            Text(f"Summed over {len(rows)} runs: {pooled['n']:,} predictions{counted}."),
+            Images((whole_confusion, of_folds)),
+        ],
     )
 
 
-def _panel_title(record: CrossvalRecord, row: Mapping) -> str:
-    return f"{record.label(row)}, {100 * row['top1']:.0f} %"
+def _first_only(table: Mapping) -> str:
+    runs = len(table["rows"])
+    return f" Shown are the first {MOST_PANELS} of {runs} runs." * (runs > MOST_PANELS)
 
 
-def _first_only(record: CrossvalRecord) -> str:
-    return f" Shown are the first {MOST_PANELS} of {len(record.rows)} runs." * (len(record.rows) > MOST_PANELS)
-
-
-def _hide(axes: np.ndarray, used: int) -> None:
-    for ax in axes.flat[used:]:
-        ax.axis("off")
-
-
-def _emotions(record: CrossvalRecord) -> Section:
-    rows = [
-        (
-            row["class"],
-            *(points(row[key]) for key in ("precision", "recall", "f1")),
-            spread(row["recalls"]),
-            whole(row["support"]),
-        )
-        for row in record.table["emotions"]
-    ]
-    columns = ("Emotion", "Precision %", "Recall %", "F1 %", "Recall of folds %", "Faces")
-    height = 1.1 + 0.36 * len(rows)
-    with record.drawing("per_class", "Precision and recall by emotion", 5.2, height) as axes:
-        figures.class_scores(axes[0, 0], record.table["emotions"])
-    image = Image(record.figure("per_class"), "Precision and recall of each emotion, pooled", 5.2)
+def _emotions(drawings: Drawings, table: Mapping) -> Section:
+    emotions = table["emotions"]
+    columns = {
+        "Emotion": ("class", str),
+        "Precision %": ("precision", points),
+        "Recall %": ("recall", points),
+        "F1 %": ("f1", points),
+        "Recall of folds %": ("recalls", spread),
+        "Faces": ("support", whole),
+    }
+    image = drawings.draw(
+        "per_class",
+        lambda ax: class_scores(ax, emotions),
+        title="Precision and recall by emotion",
+        alt="Precision and recall of each emotion, pooled",
+        width=5.2,
+        height=1.1 + 0.36 * len(emotions),
+    )
     return Section(
         "Emotion by emotion",
         "Pooled over all folds; beside it mean and standard deviation of the folds' recalls. A rare emotion has few "
         "test faces in a fold, so its recall swings.",
-        [Beside((Table(columns, rows, caption="All answers together"), Images((image,))))],
+        [Beside((Table.of(emotions, columns, caption="All predictions together"), image))],
     )
 
 
-def _curves(record: CrossvalRecord) -> Section:
-    trained = dict.fromkeys(stage for held in record.histories.values() for stage in held)
-    stages = sorted(trained, key=[*record.table["models"], *trained].index)
+def _curves(drawings: Drawings, table: Mapping, histories: Histories) -> Section:
+    trained = dict.fromkeys(stage for stages in histories.values() for stage in stages)
     images = []
-    for stage in stages:
-        shown = [row for row in record.rows if stage in record.histories.get(row["run"], {})][:MOST_PANELS]
-        columns = min(_ACROSS, len(shown), record.table["folds"])
-        lines = -(-len(shown) // columns)
-        width = min(0.7 + 1.3 * columns, 7.2)
-        name = f"curves_{stage}"
-        title = "Accuracy by epoch" if stage == FLAT else f"Accuracy by epoch: {stage}"
-        with record.drawing(name, title, width, 0.7 + 1.15 * lines, rows=lines, columns=columns) as axes:
-            for number, (ax, row) in enumerate(zip(axes.flat, shown, strict=False)):
-                history = record.histories[row["run"]][stage]
-                crossval_figures.small_curve(ax, history, title=record.label(row), left=number % columns == 0)
-            _hide(axes, len(shown))
-        images.append(Image(record.figure(name), f"Accuracy of {stage} by epoch in each fold", width))
+    for stage in sorted(trained, key=[*table["models"], *trained].index):
+        shown = [row for row in table["rows"] if stage in histories.get(row["run"], {})]
+
+        def curve(ax, row, left, _bottom, stage=stage) -> None:
+            figures.small_curve(ax, histories[row["run"]][stage], left=left)
+            ax.set_title(_label(table, row), fontsize=7.5)
+
+        image = panels(
+            drawings,
+            f"curves_{stage}",
+            shown,
+            curve,
+            title="Accuracy by epoch" + f": {stage}" * (stage != FLAT),
+            alt=f"Accuracy of {stage} by epoch in each fold",
+            across=table["folds"],
+            width=1.3,
+            height=1.15,
+        )
+        images.append(image)
     return Section(
         "Training",
         "Dark: validation faces, which chose the epoch. Pale: training faces, augmented and while the weights still "
-        f"change, so they may lie below.{_first_only(record)}",
-        [Images(tuple(images))] if images else [],
+        f"change, so they may lie below.{_first_only(table)}",
+        [Images(images)] if images else [],
     )
 
 
-def _protocol(record: CrossvalRecord) -> Section:
-    table, data = record.table, record.table["data"]
-    groups = "; ".join(f"{name}: {', '.join(held)}" for name, held in table["taxonomy"]["groups"].items())
+def _protocol(table: Mapping) -> Section:
+    data = table["data"]
+    groups = "; ".join(f"{name}: {', '.join(members)}" for name, members in table["taxonomy"]["groups"].items())
     models = dict.fromkeys(str(model) for model in table["models"].values() if model)
-    by_subject = table["split_by"] == "subject"
     kept = "a person stands in one fold only" if data["subjects"] else "identical faces together; no subjects are known"
-    facts = {
+    by_subject = f"by subject: {kept}"
+    values = {
         "Data set": data["dataset"],
         "Path": data["path"],
         "Fingerprint of the faces": data["fingerprint"],
@@ -350,7 +328,7 @@ def _protocol(record: CrossvalRecord) -> Section:
         "People": whole(data["subjects"]) if data["subjects"] else "not known",
         "Images left out as bad": data["bad"],
         "Folds": f"{table['folds']}, stratified by emotion",
-        "Cut": f"by subject: {kept}" if by_subject else "by sample: people may stand in several folds",
+        "Cut": by_subject if table["split_by"] == "subject" else "by sample: people may stand in several folds",
         "Repeats and seeds": f"{table['repeats']}; {', '.join(map(str, table['seeds']))}",
         "Mode and models": f"{mode_words(table)}: {', '.join(models)}",
         "Taxonomy": f"{table['taxonomy'].get('name', '')} ({groups})",
@@ -361,15 +339,128 @@ def _protocol(record: CrossvalRecord) -> Section:
         "Protocol",
         "folds.csv has the fold of every face. All rows are pooled before folds are cut: where a data set has official "
         "splits, scores here are not comparable with scores on its official test split.",
-        [Table(("Fact", "Value"), [(k, plain(v)) for k, v in facts.items() if known(v)], words=(0, 1))],
+        [facts({name: value for name, value in values.items() if known(value)})],
     )
 
 
-def _settings(record: CrossvalRecord) -> Section:
-    table = Table(("Setting", "Value"), record.settings, words=(0, 1))
-    return Section("Settings", "What all runs share; what is open here was settled by each run.", [table])
+def crossval_pairs_page(drawings: Drawings, table: Mapping) -> Page:
+    """Draw the figures of cross-validations over the same folds and put the report on their differences together.
+
+    Args:
+        drawings: The figures of the report.
+        table: What `hierarchy.experiments.comparison.compare_crossvals` returns, with `command`.
+    """
+    labels = short_names([one["name"] for one in table["crossvals"]])
+    people = f" of {table['subjects']:,} people" if table["subjects"] else ""
+    repeats = f", {table['repeats']} repeats" * _repeated(table)
+    cut = {
+        "Fingerprint of the faces": table["fingerprint"],
+        "Cut": f"by {table['split_by']}",
+        "Seeds": table["seeds"],
+    }
+    commands = [*(one["command"] for one in table["crossvals"]), table["command"]]
+    sections = [
+        _pairs_summary(table, labels),
+        _crossvals(table, labels),
+        *(_pair(drawings, table, number, labels) for number in range(len(table["pairs"]))),
+        how_to_repeat(facts(cut), *commands, hint="The commands below, in the project's folder."),
+    ]
+    return report(
+        f"Cross-validations {' and '.join(labels.values())}",
+        f"The same {table['folds']} folds{repeats} of {table['faces']:,} faces{people} ({table['dataset']}).",
+        sections,
+        synthetic=drawings.synthetic,
+    )
 
 
-def _repeat(record: CrossvalRecord) -> Section:
-    hint = "The command below, in the project's folder."
-    return Section("How to repeat this", hint, [Code(record.table["command"])])
+def _pairs_summary(table: Mapping, labels: Mapping[str, str]) -> Section:
+    lines = []
+    for pair in table["pairs"]:
+        names = {"a": labels[pair["a"]], "b": labels[pair["b"]]}
+        p = None if _repeated(table) else pair["mcnemar"][0]["p"]
+        over_folds = f" The t test over folds has p {chance(pair['measures']['top1']['p'])}."
+        lines.append(verdict("Top-1 accuracy", pair["pooled"]["top1"], n=pair["n"], p=p, **names) + over_folds)
+        lines.append(verdict("Balanced accuracy", pair["pooled"]["balanced_accuracy"], n=pair["n"], **names))
+    drawn = "people" if table["subjects"] else "faces"
+    text = (
+        f"Intervals draw {drawn} anew among the pooled predictions of both. Folds share most of their training faces: "
+        "the t test over folds widens its variance for that (Nadeau and Bengio, 2003), and neither shows how much "
+        "other training data would change."
+    )
+    return Section("Summary", "", [Items(lines), Text(text)])
+
+
+_PAIRED = {**MEASURES, GATE: "Gate %"}
+
+
+def _crossvals(table: Mapping, labels: Mapping[str, str]) -> Section:
+    crossvals = table["crossvals"]
+    name = {"Name": lambda one: labels[one["name"]]}
+    scores = measured(lambda one, measure: spread(one["means"]["runs"].get(measure)), _PAIRED)
+    models = {"Models": lambda one: ", ".join(dict.fromkeys(map(str, one["models"].values())))}
+    return Section(
+        "Cross-validations",
+        "Mean and standard deviation over all folds. The gate of a flat model is implied by its predictions.",
+        [
+            Table.of(crossvals, {**name, "Mode": ("mode", str), **scores}, words=(0, 1)),
+            Table.of(crossvals, {**name, "Folder": ("name", str), **models}, words=(0, 1, 2)),
+        ],
+    )
+
+
+def _pair(drawings: Drawings, table: Mapping, number: int, labels: Mapping[str, str]) -> Section:
+    pair = table["pairs"][number]
+    a, b = labels[pair["a"]], labels[pair["b"]]
+    rows = [
+        {"name": title.removesuffix(" %"), "pooled": pair["pooled"].get(name), **pair["measures"][name]}
+        for name, title in _PAIRED.items()
+        if name in pair["measures"]
+    ]
+    image = drawings.draw(
+        f"differences_{number + 1}",
+        lambda ax: figures.fold_differences(
+            ax, {row["name"]: row["of_runs"] for row in rows}, xlabel=f"percentage points, {b} minus {a}"
+        ),
+        title=f"{b} minus {a}, fold by fold",
+        alt=f"{b} minus {a}, fold by fold",
+        width=6.2,
+        height=1.0 + 0.5 * len(rows),
+    )
+    return Section(
+        f"{b} against {a}",
+        "A dot is one fold, on which both were evaluated; the line is the mean, the band one standard deviation.",
+        [_measure_table(rows, a, b), image, _fold_table(table, rows), _mcnemar_table(pair, a, b)],
+    )
+
+
+def _measure_table(rows: Sequence[Mapping], a: str, b: str) -> Table:
+    columns = {
+        "Measure": ("name", str),
+        a: ("a", spread),
+        b: ("b", spread),
+        "Difference": ("difference", lambda delta: f"{signed(delta['mean'])} ± {points(delta['std'])}"),
+        "corrected t p": ("p", chance),
+        "Pooled difference (95 %)": ("pooled", lambda pooled: difference(pooled) if pooled else plain(None)),
+    }
+    return Table.of(rows, columns, caption=f"In percent; {b} minus {a}, mean and standard deviation over folds")
+
+
+def _fold_table(table: Mapping, rows: Sequence[Mapping]) -> Table:
+    folds = [(repeat + 1, fold + 1) for repeat in range(table["repeats"]) for fold in range(table["folds"])]
+    names = [f"{repeat}.{fold}" if _repeated(table) else str(fold) for repeat, fold in folds]
+    deltas = zip(*([signed(delta) for delta in row["of_runs"]] for row in rows), strict=True)
+    lines = [(name, *cells) for name, cells in zip(names, deltas, strict=True)]
+    return Table(("Fold", *(row["name"] for row in rows)), lines, caption="Difference of each fold, in points")
+
+
+def _mcnemar_table(pair: Mapping, a: str, b: str) -> Table:
+    columns = {
+        "Repeat": ("repeat", plain),
+        f"only {a} right": ("a_only", plain),
+        f"only {b} right": ("b_only", plain),
+        "p": ("p", chance),
+    }
+    caption = (
+        "McNemar's test on all faces of a repeat; it takes faces of one person for independent: its p is too small"
+    )
+    return Table.of(pair["mcnemar"], columns, caption=caption)

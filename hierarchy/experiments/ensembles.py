@@ -16,7 +16,8 @@ from fer_hierarchy.hierarchy.config import EvaluationConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities, geometric_mean
-from fer_hierarchy.hierarchy.experiments import comparison
+from fer_hierarchy.hierarchy.experiments.comparison import aligned
+from fer_hierarchy.hierarchy.experiments.run_record import RunRecord, load_run, read_predictions
 from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -52,8 +53,8 @@ def pool_runs(
     folders = [run_folder.find_run(run, results) for run in names]
     for folder in folders:
         refuse_evaluation(folder)
-    records = [comparison.load_run(folder) for folder in folders]
-    test = comparison.common_answers(records)
+    records = [load_run(folder) for folder in folders]
+    test = [cell.rows for cell in aligned(records)]
     lead = next((record for record in records if record.metrics["mode"] != FLAT), records[0])
     config = run_folder.read_config(lead.folder)
     stem = name or "ensemble-" + "-and-".join(record.name for record in records)[:120]
@@ -93,7 +94,7 @@ def pool_runs(
     return folder
 
 
-def _pooled(tables: Sequence[pd.DataFrame], rows: pd.DataFrame, lead: comparison.RunRecord) -> Predictions:
+def _pooled(tables: Sequence[pd.DataFrame], rows: pd.DataFrame, lead: RunRecord) -> Predictions:
     """The pooled answer to the faces of `tables`, which stand in the same order."""
     columns = [f"p_{emotion}" for emotion in lead.classes]
     answers = [as_probabilities(table[columns], len(columns), run_folder.PREDICTIONS) for table in tables]
@@ -104,19 +105,19 @@ def _pooled(tables: Sequence[pd.DataFrame], rows: pd.DataFrame, lead: comparison
     )
 
 
-def _rows(table: pd.DataFrame, record: comparison.RunRecord) -> pd.DataFrame:
+def _rows(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """What judging needs of the faces: id, emotion, and who is on them."""
     people = record.subjects.to_dict()  # source/subject
     known = [people.get(row, "") for row in table.index]
     return pd.DataFrame({"id": table.index, "emotion": table["true"].to_numpy(), "source": "", "subject": known})
 
 
-def _validation(records: Sequence[comparison.RunRecord], lead: comparison.RunRecord) -> Predictions | None:
+def _validation(records: Sequence[RunRecord], lead: RunRecord) -> Predictions | None:
     """The pooled answer to the validation faces; None where the runs chose by different ones."""
     paths = [record.folder / VALIDATION_PREDICTIONS for record in records]
     if not all(path.is_file() for path in paths):
         return None
-    tables = [comparison.read_predictions(path, record.taxonomy) for path, record in zip(paths, records, strict=True)]
+    tables = [read_predictions(path, record.taxonomy) for path, record in zip(paths, records, strict=True)]
     if any(set(table.index) != set(tables[0].index) for table in tables[1:]):
         return None
     tables = [table.loc[tables[0].index] for table in tables]
@@ -129,7 +130,7 @@ def _summary(said: Predictions) -> dict[str, Any]:
     return {name: table[name] for name in ("n", "top1", "balanced_accuracy", "macro_f1", "nll")}
 
 
-def _cost(records: Sequence[comparison.RunRecord]) -> dict[str, Any]:
+def _cost(records: Sequence[RunRecord]) -> dict[str, Any]:
     """What all runs take together; how long one face takes was not measured."""
     costs = [record.metrics.get("cost") or {} for record in records]
     names = ("train_cpu_seconds", "train_wall_seconds", "parameters", "multiply_adds")

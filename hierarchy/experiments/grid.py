@@ -21,7 +21,7 @@ from fer_hierarchy.hierarchy.training.transfer import resolve_weights
 GRID = "grid.json"
 FORMAT = 1
 MOST_CELLS = 1000
-SEED = "seed"
+SEED, FOLD = "seed", "fold"
 KIND = "grid"  # as --mode calls it
 
 _NO_AXES = {

@@ -1,47 +1,30 @@
-"""The report of a grid, section by section: its cells by test faces, heat maps, paired differences and faces."""
+"""The report of a grid: its cells by test faces, heat maps, paired differences, learned features and single faces."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from fer_hierarchy.hierarchy.evaluation.significance import mean_std
-from fer_hierarchy.hierarchy.experiments import comparison_figures
-from fer_hierarchy.hierarchy.experiments.grid import SEED, Grid, label
-from fer_hierarchy.hierarchy.experiments.grid_table import (
-    CHOOSING,
-    Block,
-    GridCell,
-    configuration_name,
-    heat_map,
-    repeats,
+from fer_hierarchy.hierarchy.experiments import figures
+from fer_hierarchy.hierarchy.experiments.grid import SEED, Grid
+from fer_hierarchy.hierarchy.experiments.sections import (
+    differences_table,
+    direction,
+    seeds_section,
+    settings_section,
 )
-from fer_hierarchy.hierarchy.experiments.side_by_side_sections import side_by_side_section
+from fer_hierarchy.hierarchy.experiments.side_by_side import side_by_side_section
+from fer_hierarchy.hierarchy.experiments.table import CHOOSING, Block, GridCell, configuration_name, heat_map
 from fer_hierarchy.hierarchy.paths import FEATURES
-from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.reports.page import (
-    SYNTHETIC,
-    Code,
-    Image,
-    Images,
-    Items,
-    Page,
-    Section,
-    Table,
-    Text,
-    Warn,
-    titled,
-)
+from fer_hierarchy.hierarchy.reports.figures import Drawings, feature_maps
 from fer_hierarchy.hierarchy.reports.page import Block as Part
+from fer_hierarchy.hierarchy.reports.page import Items, Page, Section, Table, Text, Warn, how_to_repeat, report
 from fer_hierarchy.hierarchy.reports.run import read_feature_map
 from fer_hierarchy.hierarchy.wording import (
     UNKNOWN,
     chance,
-    difference,
-    flatten,
     millions,
     percent,
     points,
@@ -56,174 +39,110 @@ FacesIn = Callable[[Path, Sequence[str]], np.ndarray | None]
 
 MOST_SHOWN = 8  # runs beside each other on one face
 _MOST_MAPS = 12
-_ALPHA = 0.05
 _LETTER = 0.075  # inches
-_MEASURES = {"top1": "Top-1 %", "balanced_accuracy": "Balanced %", "macro_f1": "Macro F1 %"}
-_NUMBERS = (
-    *("Top-1", "Balanced", "Macro F1", "Weighted F1", "Top-2", "Top-3", "Validation"),
-    *("CPU-s", "Parameters"),
-)
+_SCORES = {
+    "Top-1": lambda scores: with_span(scores, "top1"),
+    "Balanced": lambda scores: points(scores["balanced_accuracy"]),
+    "Macro F1": lambda scores: points(scores["macro_f1"]),
+    "Weighted F1": lambda scores: points(scores["weighted_f1"]),
+    "Top-2": lambda scores: points(scores["top2"]),
+    "Top-3": lambda scores: points(scores["top3"]),
+    "Validation": lambda scores: points(scores[CHOOSING]),
+    "CPU-s": lambda scores: whole(scores["train_cpu_seconds"]),
+    "Parameters": lambda scores: millions(scores["parameters"]),
+}
 
 
-@dataclass(frozen=True)
-class GridBlock:
-    """Cells that may be ranked against each other, as the report shows them.
-
-    Attributes:
-        block: The cells.
-        comparison: What `hierarchy.experiments.comparison` says of `block.paired`; None for a single cell.
-        name: What sets these test faces apart from others; empty where there are no others.
-        stem: Ends the names of the block's files; empty for the first block.
-    """
-
-    block: Block
-    comparison: Mapping | None
-    name: str = ""
-    stem: str = ""
-
-    def titled(self, title: str) -> str:
-        """A section's title with the block's name."""
-        return f"{title}, {self.name}" if self.name else title
-
-    def label(self, cell: GridCell, *, seed: bool = True) -> str:
-        """A cell by the axes that vary here; by its name where none does."""
-        seeds = [SEED] if seed and len({held.seed for held in self.block.cells}) > 1 else []
-        return configuration_name(cell, [*self.block.varying(), *seeds]) or cell.name
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Cell name -> `label`."""
-        return {cell.name: self.label(cell) for cell in self.block.cells}
-
-
-@dataclass(frozen=True)
-class GridRecord:
-    """A grid and where its report goes.
-
-    Attributes:
-        folder: The grid's folder, with `figures` below it.
-        grid: Axes, cells and command.
-        cells: What became of the cells.
-        blocks: Finished cells by test faces.
-    """
-
-    folder: Path
-    grid: Grid
-    cells: Sequence[GridCell]
-    blocks: Sequence[GridBlock]
-
-    @property
-    def failed(self) -> list[GridCell]:
-        """Cells without a result."""
-        return [cell for cell in self.cells if cell.run is None]
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether any face was drawn by the program."""
-        return any(cell.run is not None and bool(cell.run.metrics.get("synthetic")) for cell in self.cells)
-
-    def drawing(self, name: str, title: str, width: float, height: float) -> AbstractContextManager[np.ndarray]:
-        """`figures.drawing` into this folder, marked where the faces are synthetic."""
-        return figures.drawing(self.figure(name), title=title, synthetic=self.synthetic, width=width, height=height)
-
-    def figure(self, name: str) -> Path:
-        """The path of a figure."""
-        return self.folder / "figures" / f"{name}.png"
-
-
-def grid_page(record: GridRecord, faces: FacesIn | None) -> Page:
+def grid_page(
+    drawings: Drawings,
+    grid: Grid,
+    cells: Sequence[GridCell],
+    found: Sequence[tuple[Block, Mapping | None]],
+    faces: FacesIn | None,
+) -> Page:
     """Draw the figures of a grid and put its report together.
 
     Args:
-        record: The grid; `figures` below its folder exists.
+        drawings: The figures of the report.
+        grid: Axes and command.
+        cells: What became of the cells.
+        found: Finished cells by test faces, and what `compare` returns for `Block.paired`; None for a single cell.
         faces: Gives test faces of a run by id; without it only ids are shown.
     """
-    sections = [
-        _summary(record),
-        _protocols(record),
-        *(section for shown in record.blocks for section in _block_sections(record, shown, faces)),
-        _axes(record),
-        _repeat(record),
-    ]
-    done = len(record.cells) - len(record.failed)
-    return Page(
-        title=titled(f"Grid {record.folder.name}", synthetic=record.synthetic),
-        subtitle=f"{done} of {record.grid.product}.",
-        banner=SYNTHETIC if record.synthetic else "",
-        sections=[section for section in sections if section.blocks],
-    )
+    shown = [block for block, _ in found]
+    sections = [_summary(cells, found), _across(shown)]
+    for block, comparison in found:
+        # Failed cells belong to no test faces.
+        sections += [_cells(cells if len(found) == 1 else block.cells, block), _map(drawings, block)]
+        if comparison:
+            sections.append(_differences(drawings, block, comparison))
+        sections += [seeds_section(block.titled("Several seeds"), block.repeats), _features(drawings, block)]
+        if comparison:
+            sections.append(_faces(drawings, block, comparison, faces))
+    sections += [settings_section(grid), how_to_repeat(grid.command)]
+    done = sum(cell.run is not None for cell in cells)
+    subtitle = f"{done} of {grid.product}."
+    return report(f"Grid {drawings.folder.name}", subtitle, sections, synthetic=drawings.synthetic)
 
 
-def _block_sections(record: GridRecord, shown: GridBlock, faces: FacesIn | None) -> list[Section]:
-    return [
-        _cells(record, shown),
-        _map(record, shown),
-        _differences(record, shown),
-        _repeats(shown),
-        _features(record, shown),
-        _faces(record, shown, faces),
-    ]
-
-
-def _summary(record: GridRecord) -> Section:
+def _summary(cells: Sequence[GridCell], found: Sequence[tuple[Block, Mapping | None]]) -> Section:
     blocks: list[Part] = []
-    if len(record.blocks) > 1:
+    if len(found) > 1:
         blocks.append(
             Warn(
-                "Not all cells were judged on the same test faces and emotions, and only those that were are ranked "
+                "Not all cells were evaluated on the same test faces and emotions, and only those that were are ranked "
                 "against each other. A difference between two such groups is a property of the protocol, not of the "
                 "model."
             )
         )
-    blocks += [Text(_chosen_words(shown)) for shown in record.blocks]
-    limits = sorted(
-        {limit for cell in record.cells if cell.run and (limit := cell.run.metrics.get("data", {}).get("limit"))}
-    )
+    blocks += [Text(_chosen_words(block, comparison)) for block, comparison in found]
+    done = [cell for cell in cells if cell.run is not None]
+    limits = sorted({limit for cell in done if (limit := cell.run.metrics.get("data", {}).get("limit"))})
     if limits:
         kept = " or ".join(f"{limit:,}" for limit in limits)
         blocks.append(Warn(f"A quick look, not a result: --limit kept at most {kept} rows of each split of the data."))
-    if record.failed:
-        reasons = tuple(f"{cell.name}: {cell.error}" for cell in record.failed)
-        blocks += [Warn(f"{len(reasons)} of {len(record.cells)} cells failed:"), Items(reasons)]
+    failed = [f"{cell.name}: {cell.error}" for cell in cells if cell.run is None]
+    if failed:
+        blocks += [Warn(f"{len(failed)} of {len(cells)} cells failed:"), Items(failed)]
     return Section("Summary", "", blocks)
 
 
-def _chosen_words(shown: GridBlock) -> str:
+def _chosen_words(block: Block, comparison: Mapping | None) -> str:
     """What the cell that validation chooses reaches on the test faces."""
-    chosen, scores = shown.block.chosen, shown.block.chosen.scores()
-    several = len(shown.block.configurations()) > 1
+    chosen, scores = block.chosen, block.chosen.scores
+    several = len(block.configurations) > 1
     words = [
-        f"On {shown.name}:" * bool(shown.name),
-        _choice_words(shown),
-        f"On the {scores['n']:,} test faces {'it' if several else shown.label(chosen)} names "
+        f"On {block.name}:" * bool(block.name),
+        _choice_words(block),
+        f"On the {scores['n']:,} test faces {'it' if several else block.label(chosen)} names "
         f"{percent(scores['top1'])} rightly (95 % interval {span(scores, 'top1')}); its macro F1 is "
         f"{percent(scores['macro_f1'])}.",
-        "It was chosen on validation faces alone: the best of several test scores would lean to the good side."
-        * several,
-        _standing_words(shown),
+        "It was chosen on validation faces alone: the best of several test scores would be too optimistic." * several,
+        _standing_words(comparison),
     ]
     return " ".join(filter(None, words))
 
 
-def _choice_words(shown: GridBlock) -> str:
+def _choice_words(block: Block) -> str:
     """Which configuration validation chooses, and what its seeds reach; a single one is not chosen."""
-    chosen, held = shown.block.chosen, shown.block.configurations().values()
-    alike = next(cells for cells in held if chosen in cells)
-    name = shown.label(chosen, seed=False)
-    validation, top1 = (spread(mean_std([cell.scores()[key] or 0 for cell in alike])) for key in (CHOOSING, "top1"))
+    chosen, several = block.chosen, len(block.configurations) > 1
+    alike = next(cells for cells in block.configurations if chosen in cells)
+    name = block.label(chosen, seed=False)
     if len(alike) == 1:
-        best = f"macro F1 {percent(chosen.scores()[CHOOSING])}"
-        return f"The best validation score ({best}) belongs to {name}." if len(held) > 1 else ""
+        best = f"macro F1 {percent(chosen.scores[CHOOSING])}"
+        return f"The best validation score ({best}) belongs to {name}." * several
+    validation, top1 = (spread(mean_std([cell.scores[key] or 0 for cell in alike])) for key in (CHOOSING, "top1"))
     best = f"The best mean validation score (macro F1 {validation} % over {len(alike)} seeds) belongs to {name}, whose"
     return (
-        f"{best if len(held) > 1 else f'Over {len(alike)} seeds, the'} top-1 accuracy on test faces is {top1} %; "
+        f"{best if several else f'Over {len(alike)} seeds, the'} top-1 accuracy on test faces is {top1} %; "
         f"seed {chosen.seed} stands for them in what follows."
     )
 
 
-def _standing_words(shown: GridBlock) -> str:
-    """How the other cells stand to the chosen one on the test faces."""
-    clear = [_clear(pair) for pair in shown.comparison["pairs"]] if shown.comparison else []
+def _standing_words(comparison: Mapping | None) -> str:
+    """How the other cells compare with the chosen one on the test faces."""
+    pairs = comparison["pairs"] if comparison else ()
+    clear = [direction(pair["differences"]["top1"], pair["mcnemar"]["p"]) for pair in pairs]
     words = {-1: "clearly worse", 1: "clearly better", 0: "not clearly different"}
     if len(clear) < 2:
         return "".join(f"The other cell is {words[one]} in top-1 accuracy on these faces." for one in clear)
@@ -231,247 +150,161 @@ def _standing_words(shown: GridBlock) -> str:
     return f"In top-1 accuracy on these faces, of the {len(clear)} other cells are {worse}, {better} and {tied}."
 
 
-def _clear(pair: Mapping) -> int:
-    """-1 or 1 where the other cell is clearly worse or better in top-1 accuracy, else 0."""
-    top1 = pair["differences"]["top1"]
-    if top1["low"] <= 0 <= top1["high"] or pair["mcnemar"]["p"] >= _ALPHA:
-        return 0
-    return 1 if top1["difference"] > 0 else -1
-
-
-def _protocols(record: GridRecord) -> Section:
+def _across(found: Sequence[Block]) -> Section:
     """The same settings on different test faces, side by side, where that is all that differs."""
-    if len(record.blocks) < 2:
+    if len(found) < 2:
         return Section("", "", [])
+
+    def values(cells: Sequence[GridCell], axis: str) -> set[str]:
+        return {cell.point[axis] for cell in cells}
+
+    everything = [cell for block in found for cell in block.cells]
     shared = [
         axis
-        for axis, values in record.grid.axes.items()
-        if axis != SEED
-        and all({cell.point[axis] for cell in shown.block.cells} == {*values} for shown in record.blocks)
+        for axis in everything[0].point
+        if axis != SEED and all(values(block.cells, axis) == values(everything, axis) for block in found)
     ]
-    held: dict[str, dict[str, str]] = {}
-    for shown in record.blocks:
-        for cells in shown.block.configurations().values():
-            scores = [cell.scores() for cell in cells]
-            text = (
-                spread(mean_std([row["top1"] for row in scores])) if len(scores) > 1 else with_span(scores[0], "top1")
-            )
-            held.setdefault(configuration_name(cells[0], shared), {})[shown.name] = text
-    names = [shown.name for shown in record.blocks]
-    rows = [(name or "all", *(texts.get(block, UNKNOWN) for block in names)) for name, texts in held.items()]
+    rows: dict[str, dict[str, str]] = {}
+    for block in found:
+        for cells in block.configurations:
+            top1 = spread(mean_std([cell.figures["top1"] for cell in cells]))
+            text = top1 if len(cells) > 1 else with_span(cells[0].scores, "top1")
+            rows.setdefault(configuration_name(cells[0], shared), {})[block.name] = text
+    names = [block.name for block in found]
     return Section(
         "Across test faces",
-        "The same settings judged by different protocols. Read along a row, the gap is what the protocol does to the "
-        "number; it says nothing about which model is better.",
+        "The same settings evaluated by different protocols. Along a row, the gap is what the protocol does to the "
+        "number; it does not show which model is better.",
         [
             Table(
                 ("Settings", *names),
-                rows,
+                [(name or "all", *(texts.get(block, UNKNOWN) for block in names)) for name, texts in rows.items()],
                 caption="Top-1 accuracy in percent, with its interval or its spread over seeds",
             )
         ],
     )
 
 
-def _cells(record: GridRecord, shown: GridBlock) -> Section:
-    axes, chosen = list(record.grid.axes), shown.block.chosen
-    held = record.cells if len(record.blocks) == 1 else shown.block.cells  # failed ones belong to no test faces
-    several = len(shown.block.configurations()) > 1
+def _cells(cells: Sequence[GridCell], block: Block) -> Section:
+    several, axes = len(block.configurations) > 1, list(cells[0].point)
     hint = "The bold row was chosen by its validation score. " * several
-    if len({cell.test_rows for cell in shown.block.cells}) > 1:
+    if len({cell.test_rows for cell in block.cells}) > 1:
         hint += "Each seed cuts test faces of its own, so that only rows of one seed may be compared face by face. "
+    counts = {cell.scores["n"] for cell in block.cells}
+    n = " to ".join(dict.fromkeys((whole(min(counts)), whole(max(counts)))))
+    failed = ("failed", *[UNKNOWN] * (len(_SCORES) - 1))
     table = Table(
-        (*(axis.replace("_", " ") for axis in axes), *_NUMBERS),
-        [_cell_row(cell, axes) for cell in held],
-        caption=f"n = {_counts(shown)} test faces. Scores in percent, top-1 with its 95 % bootstrap interval; "
+        (*(axis.replace("_", " ") for axis in axes), *_SCORES),
+        [
+            (*cell.point.values(), *(failed if cell.run is None else (text(cell.scores) for text in _SCORES.values())))
+            for cell in cells
+        ],
+        caption=f"n = {n} test faces. Scores in percent, top-1 with its 95 % bootstrap interval; "
         "Validation is the macro F1 on validation faces, CPU-s the CPU-seconds of training",
-        strong=tuple(number for number, cell in enumerate(held) if cell is chosen and several),
-        words=tuple(range(len(axes))),
+        strong=[number for number, cell in enumerate(cells) if cell is block.chosen and several],
+        words=range(len(axes)),
     )
     hint += "Each cell is a run of its own, in the folder of its name below this report."
-    return Section(shown.titled("Cells"), hint, [table])
+    return Section(block.titled("Cells"), hint, [table])
 
 
-def _counts(shown: GridBlock) -> str:
-    """How many test faces: 3,589, or 139 to 141 where seeds cut different ones."""
-    counts = {cell.scores()["n"] for cell in shown.block.cells}
-    return " to ".join(dict.fromkeys((whole(min(counts)), whole(max(counts)))))
-
-
-def _cell_row(cell: GridCell, axes: Sequence[str]) -> tuple[str, ...]:
-    values = tuple(cell.point[axis] for axis in axes)
-    if cell.run is None:
-        return (*values, "failed", *[UNKNOWN] * (len(_NUMBERS) - 1))
-    scores = cell.scores()
-    return (
-        *values,
-        with_span(scores, "top1"),
-        *(points(scores[key]) for key in ("balanced_accuracy", "macro_f1", "weighted_f1", "top2", "top3", CHOOSING)),
-        whole(scores["train_cpu_seconds"]),
-        millions(scores["parameters"]),
-    )
-
-
-def _map(record: GridRecord, shown: GridBlock) -> Section:
-    title = shown.titled("At a glance")
-    found = heat_map(shown.block)
+def _map(drawings: Drawings, block: Block) -> Section:
+    found, name = heat_map(block), block.titled("At a glance")
     if found is None:
-        return Section(title, "", [])
-    rows, columns = list(map(str, found.means.index)), list(map(str, found.means.columns))
-    spreads = found.spreads.to_numpy()
-    name = f"heat_map{shown.stem}"
-    cell = 0.75 if np.isnan(spreads).all() else 1.05
-    width = min(max(_LETTER * max(map(len, rows)) + cell * len(columns) + 0.6, 3.6), 10.0)
-    height = 1.1 + 0.36 * len(rows) + 0.05 * max(map(len, columns))
-    with record.drawing(name, found.title, width, height) as axes:
-        comparison_figures.heat_map(
-            axes[0, 0], found.means.to_numpy(), rows=rows, columns=columns, spreads=spreads, across=found.across
-        )
-    alt = f"{found.title} by {found.across} and {', '.join(rows)}"
+        return Section(name, "", [])
+    means, spreads = found
+    rows, columns, across = list(means.index), list(means.columns), means.columns.name
+    seeds = spreads.notna().any(axis=None)
+    title = "Recall of each emotion, %" if across == "emotion" else "Top-1 accuracy, %"
+    image = drawings.draw(
+        f"heat_map{block.stem}",
+        lambda ax: figures.heat_map(ax, means, spreads),
+        title=title,
+        alt=f"{title} by {across} and {', '.join(rows)}",
+        width=min(max(_LETTER * max(map(len, rows)) + (1.05 if seeds else 0.75) * len(columns) + 0.6, 3.6), 10.0),
+        height=1.1 + 0.36 * len(rows) + 0.05 * max(map(len, columns)),
+    )
     return Section(
-        title,
-        "Darker is higher; the colours span the values that occur, so look at the numbers before the colours."
-        + " A number behind ± is the standard deviation over seeds." * (not np.isnan(spreads).all()),
-        [Images((Image(record.figure(name), alt, width),))],
+        name,
+        "Darker is higher; the colours span the values that occur, so read the numbers before the colours."
+        + " A number behind ± is the standard deviation over seeds." * bool(seeds),
+        [image],
     )
 
 
-def _differences(record: GridRecord, shown: GridBlock) -> Section:
-    title = shown.titled("Differences from the chosen cell")
-    pairs = shown.comparison["pairs"] if shown.comparison else ()
-    if not pairs:
-        return Section(title, "", [])
-    labels = shown.labels
-    rows = [
-        (
-            labels[pair["b"]],
-            *(difference(pair["differences"][measure]) for measure in _MEASURES),
-            chance(pair["mcnemar"]["p"]),
-        )
-        for pair in pairs
-    ]
-    name = f"differences{shown.stem}"
-    width = min(_LETTER * max(map(len, (row[0] for row in rows))) + 4.6, 10.0)
-    with record.drawing(name, "Difference in top-1 accuracy", width, 1.1 + 0.27 * len(rows)) as axes:
-        named = [(labels[pair["b"]], pair["differences"]["top1"]) for pair in pairs]
-        comparison_figures.differences(axes[0, 0], named, xlabel="percentage points against the chosen cell")
-    people = shown.comparison["test"].get("subjects")
-    blocks: list[Part] = [
-        Table(
-            ("Cell", *_MEASURES.values(), "McNemar p"),
-            rows,
-            caption=f"Each cell minus {labels[shown.block.chosen.name]}, in points, with 95 % intervals",
+def _differences(drawings: Drawings, block: Block, comparison: Mapping) -> Section:
+    labels, pairs = block.labels, comparison["pairs"]
+    rows = [(labels[pair["b"]], pair["differences"], chance(pair["mcnemar"]["p"])) for pair in pairs]
+    image = drawings.draw(
+        f"differences{block.stem}",
+        lambda ax: figures.differences(
+            ax,
+            [(name, measures["top1"]) for name, measures, _ in rows],
+            xlabel="percentage points against the chosen cell",
         ),
-        Images((Image(record.figure(name), "Differences in top-1 accuracy with intervals", width),)),
-    ]
-    if people:
-        text = (
-            f"The test faces show {people:,} people. Intervals draw whole people; McNemar's p cannot, and is too small."
-        )
-        blocks.append(Warn(text))
+        title="Difference in top-1 accuracy",
+        alt="Differences in top-1 accuracy with intervals",
+        width=min(_LETTER * max(len(name) for name, *_ in rows) + 4.6, 10.0),
+        height=1.1 + 0.27 * len(rows),
+    )
+    caption = f"Each cell minus {labels[block.chosen.name]}, in points, with 95 % intervals"
+    blocks: list[Part] = [differences_table("Cell", rows, p="McNemar p", caption=caption), image]
+    if people := comparison["test"].get("subjects"):
+        draws = "Intervals draw whole people; McNemar's p cannot, and is too small."
+        blocks.append(Warn(f"The test faces show {people:,} people. {draws}"))
     return Section(
-        title,
-        "Paired: both cells answered the same faces. An interval that holds zero, or a p of 0.05 or more, means no "
+        block.titled("Differences from the chosen cell"),
+        "Paired: both cells predicted the same faces. An interval that includes zero, or a p of 0.05 or more, means no "
         "clear difference. The p values are those of top-1"
         + (f" and not corrected for making {len(rows)} comparisons." if len(rows) > 1 else "."),
         blocks,
     )
 
 
-def _repeats(shown: GridBlock) -> Section:
-    held = repeats(shown.block)
-    rows = [
-        (
-            ", ".join(label(axis, value) for axis, value in row["point"].items()) or "all",
-            ", ".join(row["seeds"]),
-            *(spread(row[measure]) for measure in (*_MEASURES, CHOOSING)),
-        )
-        for row in held
-    ]
-    cut = "" if all(row["one_test"] for row in held) else " Seeds cut test faces of their own, which adds to it."
-    columns = ("Configuration", "Seeds", *_MEASURES.values(), "Validation")
-    return Section(
-        shown.titled("Several seeds"),
-        "Mean and standard deviation: how much the same settings vary from one training to the next. A gap between "
-        f"configurations that is not clearly larger is noise.{cut}",
-        [Table(columns, rows, words=(0, 1))] if rows else [],
-    )
-
-
-def _features(record: GridRecord, shown: GridBlock) -> Section:
+def _features(drawings: Drawings, block: Block) -> Section:
     """The first stage's t-SNE maps of all configurations side by side, one seed each."""
-    maps = {}
-    for cells in shown.block.configurations().values():
-        cell = shown.block.chosen if shown.block.chosen in cells else cells[0]
+    title, maps = block.titled("Learned features"), {}
+    for cells in block.configurations:
+        cell = block.chosen if block.chosen in cells else cells[0]
         stage = next(iter(cell.run.metrics.get("training") or {}), "")
         path = cell.run.folder / "stages" / stage / FEATURES
-        if path.is_file():
-            maps[f"{shown.label(cell, seed=False)}: {stage}"] = read_feature_map(path)
+        if path.is_file() and len(maps) < _MOST_MAPS:
+            maps[f"{block.label(cell, seed=False)}: {stage}"] = read_feature_map(path)
     if len(maps) < 2:
-        return Section("", "", [])
-    maps = dict(list(maps.items())[:_MOST_MAPS])
-    name = f"features{shown.stem}"
-    height = 3.0 * -(-len(maps) // 3) + 0.4
-    with record.drawing(name, shown.titled("Learned features"), 10.4, height) as axes:
-        figures.feature_maps(axes[0, 0], maps)
+        return Section(title, "", [])
+    image = drawings.draw(
+        f"features{block.stem}",
+        lambda ax: feature_maps(ax, maps),
+        title=title,
+        alt="t-SNE of the features of each run's first stage",
+        width=10.4,
+        height=3.0 * -(-len(maps) // 3) + 0.4,
+    )
     return Section(
-        shown.titled("Learned features"),
+        title,
         "What the first stage of each run gives to its last layer, in two dimensions (t-SNE, van der Maaten and "
         "Hinton, 2008), for test faces. Faces side by side have similar features; how large a cluster is, and how far "
         "from another, means nothing, and nothing can be read across the panels but how well the colours part.",
-        [Images((Image(record.figure(name), "t-SNE of the features of each run's first stage", 10.4),))],
+        [image],
     )
 
 
-def _faces(record: GridRecord, shown: GridBlock, faces: FacesIn | None) -> Section:
-    if not shown.comparison:
-        return Section("", "", [])
-    best = [cell for cell in shown.block.ranking() if cell in shown.block.paired][:MOST_SHOWN]
-    held = [cell for cell in shown.block.cells if cell in best]
-    order = {cell.name: number for number, cell in enumerate(held)}
+def _faces(drawings: Drawings, block: Block, comparison: Mapping, faces: FacesIn | None) -> Section:
+    best = [cell for cell in block.ranking() if cell in block.paired][:MOST_SHOWN]
+    order = [cell.name for cell in block.cells if cell in best]
     sample = [
-        {
-            **face,
-            "runs": sorted((run for run in face["runs"] if run["run"] in order), key=lambda run: order[run["run"]]),
-        }
-        for face in shown.comparison["side_by_side"]
+        {**face, "runs": [run for name in order for run in face["runs"] if run["run"] == name]}
+        for face in comparison["side_by_side"]
     ]
     section = side_by_side_section(
+        drawings,
         sample,
-        classes=shown.comparison["classes"],
-        labels=shown.labels,
-        folder=record.folder,
-        synthetic=record.synthetic,
-        faces=partial(faces, record.folder / shown.block.chosen.name) if faces else None,
-        table=f"side_by_side{shown.stem}.csv",
-        stem=f"side_by_side{shown.stem}",
+        classes=comparison["classes"],
+        labels=block.labels,
+        faces=partial(faces, drawings.folder / block.chosen.name) if faces else None,
+        table=f"side_by_side{block.stem}.csv",
+        stem=block.stem,
     )
-    left_out = len(shown.block.cells) - len(held)
-    hint = section.hint + f" Shown are the {len(held)} best on validation; {left_out} cells are left out." * bool(
-        left_out
-    )
-    return Section(shown.titled(section.title), hint, section.blocks)
-
-
-def _axes(record: GridRecord) -> Section:
-    rows = [(axis.replace("_", " "), ", ".join(values)) for axis, values in record.grid.axes.items()]
-    settings = [dict(flatten(cell.config.to_dict())) for cell in record.grid.cells]
-    common = [pair for pair in settings[0].items() if all(other.get(pair[0]) == pair[1] for other in settings)]
-    hidden = ("format", "name", "stages")
-    return Section(
-        "Settings",
-        "What was varied, and what all cells share. What is open here was settled by each run; its report says how.",
-        [
-            Table(("Axis", "Values"), rows, words=(0, 1)),
-            Table(
-                ("Setting", "Value"),
-                [pair for pair in common if pair[0] not in hidden],
-                caption="Settings of all cells",
-                words=(0, 1),
-            ),
-        ],
-    )
-
-
-def _repeat(record: GridRecord) -> Section:
-    return Section("How to repeat this", "The command below, in the project's folder.", [Code(record.grid.command)])
+    left_out = len(block.cells) - len(order)
+    hint = f" Shown are the {len(order)} best on validation; {left_out} cells are left out." * bool(left_out)
+    return Section(block.titled(section.title), section.hint + hint, section.blocks)

@@ -3,26 +3,26 @@
 import dataclasses
 import gc
 import logging
+import re
 import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.experiments.comparison import load_run
-from fer_hierarchy.hierarchy.experiments.grid import Cell, Grid, read_grid, read_states, write_grid
-from fer_hierarchy.hierarchy.experiments.grid_report import write_grid_report
-from fer_hierarchy.hierarchy.experiments.grid_table import GridCell, grid_table
+from fer_hierarchy.hierarchy.experiments import crossval, folds
+from fer_hierarchy.hierarchy.experiments.folds import CellFaces
+from fer_hierarchy.hierarchy.experiments.grid import FOLD, KIND, SEED, Cell, Grid, read_grid, read_states, write_grid
+from fer_hierarchy.hierarchy.experiments.report import write_crossval_report, write_grid_report
+from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, finished, grid_table, outcome
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -31,28 +31,11 @@ from fer_hierarchy.hierarchy.training import pipeline
 from fer_hierarchy.hierarchy.training.transfer import origins
 
 TABLE = "table.csv"
-REPORT = "report.html"  # the last file that a run writes
 States = dict[str, dict[str, str]]  # cell -> `fingerprint` of its faces, and `error` where it failed
 _LONGEST_AXES = 80  # letters of a grid's own name
+_LONGEST_MODEL = 60  # letters of a cross-validation's
 
 log = logging.getLogger("hierarchy")
-
-
-@dataclass(frozen=True)
-class CellFaces:
-    """What a look at the faces of a cell tells.
-
-    Attributes:
-        dataset: Names of its sources.
-        fingerprint: Of all faces.
-        test_hashes: Pixels of the test faces.
-        test: Rows of the manifest (`id`, `source`, `subject`) that are its test split.
-    """
-
-    dataset: str
-    fingerprint: str
-    test_hashes: frozenset[str]
-    test: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def _nothing(folder: Path, grid: Grid, looks: Sequence[CellFaces]) -> None:
@@ -82,6 +65,18 @@ class ExperimentKind:
     report: Callable[[Path, Grid, Sequence[GridCell]], None]
 
 
+def _check_folds(folder: Path, planned: Grid, looks: Sequence[CellFaces]) -> None:
+    by, expected = planned.cells[0].config.data.split_by, folds.fold_table(planned, looks)
+    folds.check_folds(folder / folds.FOLDS, folds.read_folds(folder), expected, by=by)
+
+
+def _crossval_stem(planned: Grid, dataset: str) -> str:
+    config, repeats = planned.cells[0].config, len(planned.axes[SEED])
+    model = re.sub(r"[^\w.+-]+", "-", config.stage.model)[:_LONGEST_MODEL]
+    times = f"x{repeats}" if repeats > 1 else ""
+    return f"{dataset}-{config.mode}-{model}-{len(planned.axes[FOLD])}fold{times}-seed{planned.axes[SEED][0]}"
+
+
 PLAIN = ExperimentKind(
     noun="grid",
     cell="cell",
@@ -89,10 +84,26 @@ PLAIN = ExperimentKind(
     stem=lambda grid, dataset: f"{dataset}-grid-{'-'.join(grid.axes)[:_LONGEST_AXES]}",
     report=partial(write_grid_report, faces=lambda folder, ids: Run(folder).pictures(ids)),
 )
+CROSSVAL = ExperimentKind(
+    noun="cross-validation",
+    cell="run",
+    size=crossval.size,
+    stem=_crossval_stem,
+    begin=lambda folder, grid, looks: run_folder.write_table(folder / folds.FOLDS, folds.fold_table(grid, looks)),
+    check=_check_folds,
+    report=lambda folder, grid, cells: write_crossval_report(folder, grid, cells, folds.read_folds(folder)),
+)
+_KINDS = {KIND: PLAIN, crossval.KIND: CROSSVAL}
 
 
 def train_grid(
-    grid: Grid, stage_type: type[Stage], *, name: str | None, results: Path, logs: Path, job: ExperimentKind = PLAIN
+    grid: Grid,
+    stage_type: type[Stage],
+    *,
+    name: str | None,
+    results: Path,
+    logs: Path,
+    job: ExperimentKind | None = None,
 ) -> Path:
     """Train every cell of a new grid and report on all of them.
 
@@ -102,7 +113,7 @@ def train_grid(
         name: Folder below `results`; None for one made of data set and axes.
         results: Folder of all runs and grids.
         logs: Folder of all logs.
-        job: What it is trained for.
+        job: What it is trained for; by default that of the grid's kind.
 
     Returns:
         The grid's folder.
@@ -113,6 +124,7 @@ def train_grid(
     """
     run_folder.check_writable(results)
     run_folder.check_name(name, results)
+    job = job or _KINDS[grid.kind]
     looks = _look_over(grid, stage_type)
     dataset = "+".join(dict.fromkeys(look.dataset for look in looks))
     stem = name or job.stem(grid, dataset)
@@ -127,20 +139,21 @@ def train_grid(
     return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
 
 
-def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: ExperimentKind = PLAIN) -> Path:
+def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: ExperimentKind | None = None) -> Path:
     """Go on with a grid: finished cells are kept, the half-done one goes on, failed ones are tried again.
 
     Args:
         folder: The grid's folder.
         stage_type: What trains the stages.
         logs: Folder of all logs.
-        job: What it is trained for.
+        job: What it is trained for; by default that of the grid's kind.
 
     Raises:
         UserError: The data has changed, a file is damaged, or, at the end, that cells failed.
         KeyboardInterrupt: With the words that say how to go on.
     """
     grid, states = read_grid(folder), read_states(folder)
+    job = job or _KINDS[grid.kind]
     with _resumable(folder, grid.kind, logs):
         looks = _look_over(grid, stage_type)
     for cell, look in zip(grid.cells, looks, strict=True):
@@ -188,7 +201,7 @@ def _train_cells(
     with _resumable(folder, grid.kind, logs):
         for number, cell in enumerate(grid.cells, 1):
             line = f"{job.cell} {number} of {total}: {cell.text}"
-            if _finished(folder / cell.name):
+            if finished(folder / cell.name):
                 announce(f"{line}, finished already")
             else:
                 announce(line + _pace(time.monotonic() - began, trained, total - number + 1))
@@ -206,10 +219,6 @@ def _train_cells(
             f"{folder / REPORT} says why and has the others"
         )
     return folder
-
-
-def _finished(place: Path) -> bool:
-    return (place / run_folder.METRICS).is_file() and (place / REPORT).is_file()
 
 
 def _pace(spent: float, trained: int, left: int) -> str:
@@ -244,13 +253,6 @@ def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> N
     if place.exists():  # killed before its configuration was written: there is nothing to go on with
         shutil.rmtree(place)
     pipeline.train_run(config, stage_type, results=place.parent, logs=logs, command=command)
-
-
-def outcome(folder: Path, cell: Cell, state: dict[str, str]) -> GridCell:
-    """What became of a cell of the grid in `folder`."""
-    place = folder / cell.name
-    run = load_run(place) if _finished(place) else None
-    return GridCell(name=cell.name, point=cell.point, run=run, error=state.get("error", ""))
 
 
 @contextmanager

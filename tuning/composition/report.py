@@ -9,7 +9,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.evaluation.metrics import per_class
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures, mcnemar
-from fer_hierarchy.hierarchy.experiments import comparison_figures
+from fer_hierarchy.hierarchy.experiments.figures import differences as draw_differences
 from fer_hierarchy.hierarchy.paths import CALL
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
@@ -183,7 +183,7 @@ def _factor_image(shown: _Shown, records: list[dict[str, Any]]) -> Image:
     size = {"width": image.width, "height": 1.2 + 0.3 * len(compared)}
     title = f"Difference in {shown.measure} from the soft composition"
     with figures.drawing(image.path, title=title, synthetic=shown.found.synthetic, **size) as axes:
-        comparison_figures.differences(axes[0, 0], compared, xlabel=unit)
+        draw_differences(axes[0, 0], compared, xlabel=unit)
     return image
 
 

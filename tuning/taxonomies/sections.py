@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy.experiments import comparison_figures
+from fer_hierarchy.hierarchy.experiments.figures import differences as draw_differences
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import Beside, Block, Image, Images, Section, Table, Text
 from fer_hierarchy.hierarchy.taxonomy import FLAT
@@ -166,7 +166,7 @@ def _difference_image(shown: Shown) -> list[Image]:
         1.2 + 0.3 * len(compared),
     ) as axes:
         named = [(row["candidate"], {key: row[f"difference{end}"] for key, end in _PARTS.items()}) for row in compared]
-        comparison_figures.differences(axes[0, 0], named, xlabel=f"percentage points against {reference}")
+        draw_differences(axes[0, 0], named, xlabel=f"percentage points against {reference}")
     return [Image(shown.figure("differences"), f"Differences from {reference} with 95 % intervals", width)]
 
 

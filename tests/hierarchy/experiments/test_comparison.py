@@ -9,8 +9,9 @@ import pytest
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import emotion_scores, stage_scores
-from fer_hierarchy.hierarchy.experiments.comparison import compare, load_run
-from fer_hierarchy.hierarchy.experiments.comparison_report import write_comparison
+from fer_hierarchy.hierarchy.experiments.comparison import compare
+from fer_hierarchy.hierarchy.experiments.report import write_comparison
+from fer_hierarchy.hierarchy.experiments.run_record import load_run
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.hierarchy.wording import signed
 

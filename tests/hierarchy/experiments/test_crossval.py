@@ -13,9 +13,9 @@ from PIL import Image
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.experiments import crossval_report, crossval_training
-from fer_hierarchy.hierarchy.experiments.crossval import are_crossvals, plan, read_crossval, refuse_changes
-from fer_hierarchy.hierarchy.experiments.grid import find_grid
+from fer_hierarchy.hierarchy.experiments import grid_training, report
+from fer_hierarchy.hierarchy.experiments.crossval import are_crossvals, plan, refuse_changes
+from fer_hierarchy.hierarchy.experiments.grid import find_grid, read_grid
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import Page
 from fer_hierarchy.hierarchy.training import pipeline
@@ -56,13 +56,13 @@ def _quick(patch, *, drawn=False):
     patch.setattr(figures, "DPI", 20)
     patch.setattr(pipeline, "write_run_report", lambda folder, **_: (folder / "report.html").write_text("a report"))
     if not drawn:
-        patch.setattr(crossval_report, "crossval_page", lambda record: Page("report", "", "", []))
+        patch.setattr(report, "crossval_page", lambda *rest: Page("report", "", "", []))
 
 
 def _train(root, data, *, name="cv", repeats=1, **flags):
     made = planned(repeats=repeats, **{"data": str(data), **flags})
     places = {"results": root / "results", "logs": root / "logs"}
-    return crossval_training.train_crossval(made, Centroids, name=name, **places)
+    return grid_training.train_grid(made, Centroids, name=name, **places)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def finished(_finished, tmp_path, monkeypatch):
 
 
 def resume(folder):
-    return crossval_training.resume_crossval(folder, Centroids, logs=folder.parent.parent / "logs")
+    return grid_training.resume_grid(folder, Centroids, logs=folder.parent.parent / "logs")
 
 
 def _json(path):
@@ -147,7 +147,7 @@ def test_every_face_is_a_test_face_once_in_each_repeat_and_no_person_is_divided(
     assert (folds.groupby(["repeat", "subject"])["fold"].agg(set).str.len() == 1).all()
     first, second = (folds[folds["repeat"] == number].set_index("row")["fold"] for number in (1, 2))
     assert (first != second.loc[first.index]).any(), "a repeat has folds of its own"
-    for cell in read_crossval(folder).cells:
+    for cell in read_grid(folder).cells:
         run = folder / cell.name
         repeat, fold = cell.config.seed + 1, cell.config.data.fold
         own = folds.loc[(folds["repeat"] == repeat) & (folds["fold"] == fold), "row"]
@@ -280,7 +280,7 @@ def test_other_data_is_not_mixed_in(train, tmp_path):
 def test_answers_about_other_faces_are_not_pooled(finished):
     path = finished / "seed0-fold1" / "predictions.csv"
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
-    with pytest.raises(UserError, match="judged on other faces than those of its fold"):
+    with pytest.raises(UserError, match="evaluated on other faces than those of its fold"):
         resume(finished)
 
 

@@ -10,14 +10,13 @@ from scipy.stats import ttest_1samp
 
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.experiments import crossval_comparison
-from fer_hierarchy.hierarchy.experiments.comparison import load_run
+from fer_hierarchy.hierarchy.experiments.comparison import corrected_t
 from fer_hierarchy.hierarchy.experiments.crossval import plan
-from fer_hierarchy.hierarchy.experiments.crossval_pairs import corrected_t
-from fer_hierarchy.hierarchy.experiments.crossval_report import write_crossval_report
 from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table
 from fer_hierarchy.hierarchy.experiments.grid import write_grid
-from fer_hierarchy.hierarchy.experiments.grid_table import GridCell
+from fer_hierarchy.hierarchy.experiments.report import compare_crossvals, write_crossval_report
+from fer_hierarchy.hierarchy.experiments.run_record import load_run
+from fer_hierarchy.hierarchy.experiments.table import GridCell
 from fer_hierarchy.hierarchy.reports import figures
 from tests.hierarchy.experiments.test_comparison import VALENCE, write_run
 
@@ -106,7 +105,7 @@ def test_means_spreads_and_the_pooled_confusion_are_those_of_the_folds(tmp_path)
 def test_repeats_are_averaged_before_their_spread_is_taken(tmp_path):
     made, cells, folds = make(tmp_path, repeats=2)
     means = crossval_table(made, cells, folds)["means"]
-    values = np.array([cell.scores()["top1"] for cell in cells]).reshape(2, 3)
+    values = np.array([cell.scores["top1"] for cell in cells]).reshape(2, 3)
     assert [held["top1"]["mean"] for held in means["of_repeats"]] == pytest.approx(values.mean(axis=1).tolist())
     assert means["over_repeats"]["top1"]["std"] == pytest.approx(values.mean(axis=1).std(ddof=1))
     text = report(tmp_path / "other", repeats=2)
@@ -179,12 +178,12 @@ def test_failed_folds_are_named_and_the_others_stand(tmp_path):
 
 def test_a_run_of_other_faces_is_refused(tmp_path):
     made, cells, folds = make(tmp_path)
-    with pytest.raises(UserError, match="judged on other faces than those of its fold"):
+    with pytest.raises(UserError, match="evaluated on other faces than those of its fold"):
         crossval_table(made, cells, folds.assign(row=folds["row"] + "x"))
 
 
 def compare(results, *names):
-    return crossval_comparison.compare(
+    return compare_crossvals(
         [str(name) for name in names], name=None, resamples=100, seed=0, results=results, command="compare them"
     )
 

@@ -15,9 +15,9 @@ from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import comparison_sections, grid_sections, grid_training
-from fer_hierarchy.hierarchy.experiments.comparison_report import compare_runs
 from fer_hierarchy.hierarchy.experiments.grid import MOST_CELLS, label, parse_axes, plan, read_grid, settings
 from fer_hierarchy.hierarchy.experiments.listing import run_table
+from fer_hierarchy.hierarchy.experiments.report import compare_runs
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import Section
 from fer_hierarchy.hierarchy.training import pipeline

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy.config import RunConfig
-from fer_hierarchy.hierarchy.experiments.comparison import load_run
 from fer_hierarchy.hierarchy.experiments.grid import parse_axes, plan
-from fer_hierarchy.hierarchy.experiments.grid_report import write_grid_report
-from fer_hierarchy.hierarchy.experiments.grid_table import GridCell, blocks, grid_table, heat_map, repeats
+from fer_hierarchy.hierarchy.experiments.report import write_grid_report
+from fer_hierarchy.hierarchy.experiments.run_record import load_run
+from fer_hierarchy.hierarchy.experiments.table import GridCell, blocks, grid_table, heat_map
 from fer_hierarchy.hierarchy.reports import figures
 from tests.hierarchy.experiments.test_comparison import TRUTH, VALENCE, write_run
 
@@ -95,17 +95,17 @@ def test_validation_chooses_even_where_the_test_says_otherwise(tmp_path):
 
 def test_one_axis_maps_recalls_and_two_map_top1(tmp_path):
     _, cells = make_grid(tmp_path / "one", "augment=on,off")
-    found = heat_map(blocks(cells)[0])
-    assert found.means.columns.tolist() == list(EMOTIONS)
-    assert found.means.index.tolist() == ["augment on", "augment off"]
+    means, spreads = heat_map(blocks(cells)[0])
+    assert means.columns.tolist() == list(EMOTIONS)
+    assert means.index.tolist() == ["augment on", "augment off"]
     recall = cells[1].run.metrics["answers"]["flat"]["per_class"][0]["recall"]
-    assert found.means.loc["augment off", "angry"] == pytest.approx(recall)
+    assert means.loc["augment off", "angry"] == pytest.approx(recall)
     _, cells = make_grid(tmp_path / "three", "model=shallow_cnn,deep_cnn", "augment=on,off", "schedule=linear,cosine")
-    found = heat_map(blocks(cells)[0])
-    assert found.means.columns.tolist() == ["linear", "cosine"]
-    assert found.means.index.tolist()[:2] == ["shallow_cnn, augment on", "shallow_cnn, augment off"]
-    assert found.means.loc["deep_cnn, augment off", "cosine"] == pytest.approx(cells[7].scores()["top1"])
-    assert found.spreads.isna().all(axis=None)
+    means, spreads = heat_map(blocks(cells)[0])
+    assert means.columns.tolist() == ["linear", "cosine"]
+    assert means.index.tolist()[:2] == ["shallow_cnn, augment on", "shallow_cnn, augment off"]
+    assert means.loc["deep_cnn, augment off", "cosine"] == pytest.approx(cells[7].scores["top1"])
+    assert spreads.isna().all(axis=None)
 
 
 def test_seeds_are_averaged_and_choose_together(tmp_path):
@@ -118,14 +118,14 @@ def test_seeds_are_averaged_and_choose_together(tmp_path):
     )
     (block,) = blocks(cells)
     assert block.chosen.name == "deep_cnn-seed0", "a single lucky seed chooses nothing"
-    values = [cell.scores()["top1"] for cell in cells[2:]]
-    (_, deep) = repeats(block)
+    values = [cell.scores["top1"] for cell in cells[2:]]
+    (_, deep) = block.repeats
     assert deep["top1"] == {
         "mean": pytest.approx(np.mean(values)),
         "std": pytest.approx(np.std(values, ddof=1)),
         "n": 2,
     }
-    assert deep["seeds"] == ["0", "1"]
+    assert deep["seeds"] == [0, 1]
     text = report(tmp_path, grid, cells)
     assert f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}" in section(text, "Several seeds")
     assert "adds to it" not in text

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy.experiments.comparison import compare, load_run, opinions
-from fer_hierarchy.hierarchy.experiments.comparison_report import write_comparison
-from fer_hierarchy.hierarchy.experiments.side_by_side import sample, side_by_side
+from fer_hierarchy.hierarchy.experiments.comparison import aligned, compare, sample, side_by_side
+from fer_hierarchy.hierarchy.experiments.report import write_comparison
+from fer_hierarchy.hierarchy.experiments.run_record import load_run
 from fer_hierarchy.hierarchy.reports import figures
 from tests.hierarchy.experiments.test_comparison import TRUTH, VALENCE, write_run
 
@@ -31,7 +31,7 @@ def faces_of(ids):
 
 
 def test_the_table_holds_every_face_with_the_answers_and_probabilities_of_every_run(runs):
-    table = side_by_side(opinions(runs), EMOTIONS)
+    table = side_by_side(aligned(runs))
     per_run = ["predicted", *(f"p_{emotion}" for emotion in EMOTIONS)]
     assert table.columns.tolist() == ["row", "true", *(f"{r}: {c}" for r in ("first", "second") for c in per_run)]
     assert len(table) == len(TRUTH)
@@ -43,13 +43,13 @@ def test_the_table_holds_every_face_with_the_answers_and_probabilities_of_every_
 
 def test_rows_in_another_order_stay_beside_each_other(runs):
     path = runs[1].folder / "predictions.csv"
-    before = side_by_side(opinions(runs), EMOTIONS)
+    before = side_by_side(aligned(runs))
     pd.read_csv(path).sample(frac=1, random_state=0).to_csv(path, index=False)
-    pd.testing.assert_frame_equal(side_by_side(opinions([runs[0], load_run(runs[1].folder)]), EMOTIONS), before)
+    pd.testing.assert_frame_equal(side_by_side(aligned([runs[0], load_run(runs[1].folder)])), before)
 
 
 def test_a_sample_shows_two_faces_of_each_emotion_and_what_each_run_says_of_them(runs):
-    shown = sample(opinions(runs), EMOTIONS, seed=3)
+    shown = sample(aligned(runs), seed=3)
     assert [face["true"] for face in shown] == [emotion for emotion in EMOTIONS for _ in range(2)]
     assert len({face["row"] for face in shown}) == 14
     for face in shown:
@@ -63,13 +63,13 @@ def test_a_sample_shows_two_faces_of_each_emotion_and_what_each_run_says_of_them
 
 def test_the_seed_alone_decides_which_faces_are_shown(runs):
     def rows(order, seed):
-        return [face["row"] for face in sample(opinions(order), EMOTIONS, seed=seed)]
+        return [face["row"] for face in sample(aligned(order), seed=seed)]
 
     assert rows(runs, 1) == rows(runs[::-1], 1) != rows(runs, 2)
 
 
 def test_an_emotion_of_one_face_is_shown_once_and_an_absent_one_not_at_all(tmp_path):
-    shown = sample(opinions(few_faces(tmp_path)), EMOTIONS, seed=0)
+    shown = sample(aligned(few_faces(tmp_path)), seed=0)
     assert [face["true"] for face in shown] == ["angry", "happy", "happy"]
 
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import emotion_scores, scores, stage_scores
-from fer_hierarchy.hierarchy.experiments.comparison_report import write_comparison
-from fer_hierarchy.hierarchy.experiments.comparison_sections import short_names, verdict
+from fer_hierarchy.hierarchy.experiments.report import write_comparison
+from fer_hierarchy.hierarchy.experiments.sections import short_names, verdict
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.reports.run_sections import confident_mistakes
