@@ -1,17 +1,16 @@
-"""Plots of a search: scores along it, slices and importance; each draws on the `ax` it is given."""
+"""Plots of a search: scores along it, by hyperparameter, all settings together, and importance; each draws on `ax`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.collections import PathCollection
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from pandas.plotting import parallel_coordinates
 
-from fer_hierarchy.hierarchy.reports.figures import ACCENT, INK, MUTED, SECOND, THIRD
+from fer_hierarchy.hierarchy.reports.figures import ACCENT, INK, MUTED, PALE, SECOND, THIRD
 from fer_hierarchy.hierarchy.wording import decimals, points
 from fer_hierarchy.tuning.report.trials import Axis, best_so_far, several_epochs
 from fer_hierarchy.tuning.settings import OBJECTIVES
@@ -23,64 +22,27 @@ TITLES = {
     "nll": "negative log-likelihood",
 }
 _DARK = "#08306b"
-_EARLY_TO_LATE = LinearSegmentedColormap.from_list("early_to_late", ["#c3d5e3", ACCENT, _DARK])
-WORST_TO_BEST = LinearSegmentedColormap.from_list("worst_to_best", ["#d3dae0", "#7fb2d5", _DARK])
-_LEAST_REACH = 0.005  # of scores closer together than this none is far from the others
-_FEW = 12  # so many trials all have a place of their own
-_MOST_SPREAD = 2.0  # how many times as far below the median as the best is above it a score may lie and be drawn
-GOLDEN = 0.6180339887  # steps of this fraction fill a range evenly, however many there are
+_SHADES = LinearSegmentedColormap.from_list("shades", ["#c3d5e3", ACCENT, _DARK])
+_LEAST_REACH = 0.005  # scores closer together than this are never far from each other
+_FEW = 12  # so many trials are all drawn at their own score
+_MOST_SPREAD = 2.0  # how many times as far below the median as the best is above it a score may be and be drawn
+_GOLDEN = 0.6180339887  # steps of this fraction fill a range evenly, however many there are
+
+Limits = tuple[float, float]  # the least and the largest score that is drawn
 
 
-@dataclass(frozen=True)
-class Window:
-    """The scores that are drawn; one that is far worse stands at the edge.
-
-    Attributes:
-        worst: The worst score that has a place of its own.
-        best: The best one.
-        objective: What the scores are.
-    """
-
-    worst: float
-    best: float
-    objective: str
-
-    def outside(self, scores: np.ndarray) -> np.ndarray:
-        """Which scores are worse than any that is drawn, shape (scores,)."""
-        return scores > self.worst if OBJECTIVES[self.objective] == "min" else scores < self.worst
-
-    def drawn(self, scores: np.ndarray) -> np.ndarray:
-        """The scores with those outside at the edge, shape (scores,)."""
-        return np.where(self.outside(scores), self.worst, scores)
-
-    def shares(self, scores: np.ndarray) -> np.ndarray:
-        """Where the scores lie between worst (0) and best (1), shape (scores,)."""
-        reach = self.best - self.worst
-        return (self.drawn(scores) - self.worst) / reach if reach else np.full(len(scores), 0.5)
-
-    def apply(self, ax: Axes, *, bottom: float = 0.06) -> None:
-        """Set the vertical axis so that better is up; `bottom` is the room below the worst score, as a share."""
-        reach = self.best - self.worst
-        if not reach:
-            reach = np.copysign(0.02, 1 if OBJECTIVES[self.objective] == "max" else -1)
-        ax.set_ylim(self.worst - bottom * reach, self.best + 0.08 * reach)
-        ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-        if self.objective != "nll":
-            digits = 0 if abs(reach) > 0.05 else 1 if abs(reach) > 0.005 else 2
-            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=digits, symbol=" %"))
-
-
-def window_of(scores: Sequence[float], objective: str, others: Sequence[float] = ()) -> Window:
-    """The scores to draw: all but those that lie very far below the rest, and `others` in any case."""
+def score_limits(scores: np.ndarray, objective: str, others: Sequence[float] = ()) -> Limits:
+    """The scores to draw: all but those that are very far worse than the rest, and `others` in any case."""
     sign = -1 if OBJECTIVES[objective] == "min" else 1
-    held = sign * np.asarray(scores, dtype=float)  # larger is better
-    best, median = held.max(), np.median(held)
-    floor = median - _MOST_SPREAD * max(best - median, _LEAST_REACH)
-    near = held[held >= floor] if len(held) > _FEW else held
-    worst, best = (choose([*near, *(sign * np.asarray(others, dtype=float))]) for choose in (min, max))
-    if len(near) < len(held):
-        worst -= 0.08 * (best - worst)  # so that the edge is nobody's own place
-    return Window(sign * worst, sign * best, objective)
+    larger = sign * scores  # larger is better
+    floor = np.median(larger) - _MOST_SPREAD * max(larger.max() - np.median(larger), _LEAST_REACH)
+    near = scores[larger >= floor] if len(scores) > _FEW else scores
+    return min(near.min(), *others, np.inf), max(near.max(), *others, -np.inf)
+
+
+def outside(scores: np.ndarray, limits: Limits) -> np.ndarray:
+    """Which scores are worse than any that is drawn, shape (scores,)."""
+    return np.clip(scores, *limits) != scores
 
 
 def score_text(value: float | None, objective: str) -> str:
@@ -88,49 +50,13 @@ def score_text(value: float | None, objective: str) -> str:
     return decimals(value) if objective == "nll" else points(value)
 
 
-def score_title(objective: str) -> str:
-    """What a score is called on an axis."""
-    return f"{TITLES[objective]}, lower is better" if OBJECTIVES[objective] == "min" else TITLES[objective]
-
-
-@dataclass(frozen=True)
-class TrialStyle:
-    """Colour and size of each trial's dot, and what the legend says of them.
-
-    Attributes:
-        colours: One for each trial.
-        sizes: Square points, one for each trial.
-        legend: (text, colour, size) of each kind.
-    """
-
-    colours: list[str]
-    sizes: np.ndarray
-    legend: list[tuple[str, str, float]]
-
-
-def look_of(done: pd.DataFrame) -> TrialStyle:
-    """Dots of one kind, or by the number of epochs where the search gave trials different ones, as Hyperband does."""
-    base = float(np.clip(1800 / max(len(done), 1), 13, 30))
-    levels = sorted(done["epochs_asked"].dropna().unique())
-    if not several_epochs(done):
-        return TrialStyle([ACCENT] * len(done), np.full(len(done), base), [("a trial", ACCENT, base)])
-    shades = {
-        level: to_hex(WORST_TO_BEST(place))
-        for level, place in zip(levels, np.linspace(0.2, 1, len(levels)), strict=True)
-    }
-    area = dict(zip(levels, np.linspace(0.7, 1.9, len(levels)) * base, strict=True))
-    legend = [(f"{level} epoch{'' if level == 1 else 's'}", shades[level], area[level]) for level in levels]
-    given = done["epochs_asked"].fillna(levels[0])
-    return TrialStyle([shades[level] for level in given], np.array([area[level] for level in given]), legend)
-
-
 def progress(
     ax: Axes,
     done: pd.DataFrame,
-    places: Sequence[float],
+    places: pd.Series,
+    objective: str,
     *,
-    window: Window,
-    look: TrialStyle,
+    limits: Limits,
     best: int,
     failures: Sequence[float],
     fresh: tuple[float, float] | None,
@@ -140,106 +66,113 @@ def progress(
     Args:
         ax: Where to draw.
         done: The completed trials, in the order of `places`.
-        places: Where each stands along the search, rising.
-        window: Scores to draw.
-        look: Of each trial.
+        places: Where each is along the search, rising.
+        objective: What the scores are.
+        limits: Scores to draw.
         best: Position of the best trial.
         failures: Where trials failed along the search.
         fresh: Mean and standard deviation of the best trial with fresh seeds.
     """
-    scores, objective = done["score"].to_numpy(dtype=float), window.objective
-    far = window.outside(scores)
-    end = max([*places, *failures])
+    scores, end = done["score"].to_numpy(dtype=float), max([*places, *failures])
     if fresh is not None:
-        ax.axhspan(fresh[0] - fresh[1], fresh[0] + fresh[1], color=THIRD, alpha=0.18, lw=0, zorder=0)
-        ax.axhline(fresh[0], color=THIRD, linewidth=1.2, zorder=1)
-    so_far = window.drawn(best_so_far(scores, objective))
-    ax.step([*places, end], [*so_far, so_far[-1]], where="post", color=INK, linewidth=1.3, zorder=2)
-    places, colours = np.asarray(places, dtype=float), np.array(look.colours, dtype=object)
-    for which, marker in ((~far, "o"), (far, "v")):
-        ax.scatter(
-            places[which], window.drawn(scores)[which], s=look.sizes[which], c=list(colours[which]), marker=marker,
-            edgecolor="white", linewidth=0.5, zorder=3,
-        )  # fmt: skip
-    ax.scatter(places[best], scores[best], s=64, marker="D", color=SECOND, edgecolor="white", linewidth=0.9, zorder=5)
-    floor = ax.get_xaxis_transform()
-    ax.plot(failures, [0.035] * len(failures), "x", color=MUTED, ms=4.5, mew=1.2, transform=floor, zorder=4)
-    reach = max(end, 0.1) if end % 1 else max(end, 1)
-    ax.set_xlim(-0.04 * reach, 1.04 * reach)
+        ax.axhspan(fresh[0] - fresh[1], fresh[0] + fresh[1], color=THIRD, alpha=0.18, linewidth=0, zorder=0)
+        ax.axhline(fresh[0], color=THIRD, linewidth=1.2, zorder=1, label="best trial, fresh seeds")
+    line = np.clip(best_so_far(scores, objective), *limits)
+    ax.step([*places, end], [*line, line[-1]], where="post", color=INK, linewidth=1.3, zorder=2, label="best so far")
+    rungs, shades = {"a trial": done}, [ACCENT]
+    if several_epochs(done):
+        rungs = {f"epochs: {epochs}": rung for epochs, rung in done.groupby("epochs_asked")}
+        shades = _SHADES(np.linspace(0.2, 1, len(rungs)))
+    style = {"s": 24, "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
+    for (label, rung), shade in zip(rungs.items(), shades, strict=True):
+        ax.scatter(places[rung.index], rung["score"].clip(*limits), color=shade, label=label, **style)
+    _mark(ax, places.to_numpy(dtype=float), scores, limits, best)
+    if len(failures):
+        heights, label = [0.035] * len(failures), f"failed ({len(failures)})"
+        ax.plot(failures, heights, "x", color=MUTED, ms=4.5, transform=ax.get_xaxis_transform(), label=label)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=end > 3 or end % 1 == 0))
-    window.apply(ax, bottom=0.14 if len(failures) else 0.06)
-    ax.set_ylabel(score_title(objective))
+    score_axis(ax, objective, limits)
+    legend(ax)
+
+
+def _mark(ax: Axes, places: np.ndarray, scores: np.ndarray, limits: Limits, best: int) -> None:
+    """Mark the best score, and at the edge those that are not drawn."""
+    far = outside(scores, limits)
+    if far.any():
+        edge = np.clip(scores, *limits)[far]
+        ax.scatter(places[far], edge, s=34, marker="v", color=MUTED, zorder=4, label=f"off the scale ({far.sum()})")
+    style = {"s": 56, "marker": "D", "color": SECOND, "edgecolor": "white", "linewidth": 0.9, "zorder": 5}
+    ax.scatter(places[best], scores[best], label="the best", **style)
+
+
+def score_axis(ax: Axes, objective: str, limits: Limits) -> None:
+    """Set the vertical axis so that better is up."""
+    margin = 0.08 * (limits[1] - limits[0]) or 0.01
+    ax.set_ylim(limits[0] - margin, limits[1] + margin)
+    if objective != "nll":
+        ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    ax.yaxis.set_inverted(OBJECTIVES[objective] == "min")
+    ax.set_ylabel(_score_title(objective))
     ax.grid(True, axis="y")
 
 
-def progress_legend(ax: Axes, look: TrialStyle, *, failures: int, far: int, fresh: str) -> None:
-    """The legend of `progress`, below the figure that holds `ax`.
-
-    Args:
-        ax: One of the figure's axes.
-        look: Of the trials.
-        failures: Number of failed trials.
-        far: Number of trials below the drawn scores.
-        fresh: What the band is, or nothing.
-    """
-    handles = [_dot(text, colour, size) for text, colour, size in look.legend]
-    handles.append(_dot("the best", SECOND, 40, "D"))
-    handles.append(Line2D([], [], color=INK, linewidth=1.3, label="best so far"))
-    if far:
-        handles.append(_dot(f"off the scale ({far})", look.legend[0][1], 26, "v"))
-    if failures:
-        mark = {"marker": "x", "linestyle": "", "color": MUTED, "ms": 4.5, "mew": 1.2}
-        handles.append(Line2D([], [], label=f"failed ({failures})", **mark))
-    if fresh:
-        handles.append(Patch(color=THIRD, alpha=0.35, label=fresh))
-    legend(ax, handles)
+def _score_title(objective: str) -> str:
+    return f"{TITLES[objective]}, lower is better" if OBJECTIVES[objective] == "min" else TITLES[objective]
 
 
-def slice_of(
-    ax: Axes, axis: Axis, scores: np.ndarray, *, window: Window, sizes: np.ndarray, best: int, left: bool
-) -> None:
-    """Scores against one hyperparameter; the darker a dot, the later the trial.
+def slice_of(ax: Axes, axis: Axis, scores: np.ndarray, objective: str, *, limits: Limits, best: int) -> PathCollection:
+    """Scores against one hyperparameter; the darker a dot, the later the trial; the dots, for a colour bar."""
+    places, numbers = axis.places, np.arange(len(scores))
+    shown = np.clip(scores, *limits)
+    if axis.words:
+        medians = pd.Series(shown).groupby(places).median()
+        ax.hlines(medians, medians.index - 0.36, medians.index + 0.36, color=INK, linewidth=1.2, label="median")
+        places = places + 0.5 * (numbers * _GOLDEN % 1 - 0.5)
+        long = max(map(len, axis.words)) * len(axis.words) > 24
+        tilt = {"rotation": 30, "ha": "right"} if long else {}
+        ax.set_xticks(range(len(axis.words)), map(_short, axis.words), **tilt)
+    if axis.log:
+        ax.set_xscale("log")
+        ticks = np.geomspace(places.min(), places.max(), 3)
+        ax.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        ax.minorticks_off()
+    dots = ax.scatter(places, shown, s=22, c=numbers, cmap=_SHADES, edgecolor="white", linewidth=0.4, zorder=3)
+    _mark(ax, places, scores, limits, best)
+    score_axis(ax, objective, limits)
+    ax.set_title(axis.key, fontsize=8.5)
+    return dots
+
+
+def parallel(ax: Axes, axes: Sequence[Axis], scores: np.ndarray, objective: str, *, limits: Limits, best: int) -> None:
+    """Each trial as a line through all hyperparameters to its score; better trials are darker.
 
     Args:
         ax: Where to draw.
-        axis: The values of all completed trials.
+        axes: Values of all completed trials.
         scores: (trials,).
-        window: Scores to draw.
-        sizes: Square points of each dot, (trials,).
+        objective: What the scores are.
+        limits: Scores to draw.
         best: Position of the best trial.
-        left: Whether the scores are written.
     """
-    places, far = axis.places.copy(), window.outside(scores)
-    if axis.words:
-        places = places + 0.5 * ((np.arange(len(places)) * GOLDEN) % 1 - 0.5)
-        for position in np.unique(axis.places):
-            median = window.drawn(np.array([np.median(scores[axis.places == position])]))
-            ax.plot([position - 0.36, position + 0.36], [median[0]] * 2, color=INK, linewidth=1.2, zorder=2)
-    order = np.linspace(0, 1, len(scores)) if len(scores) > 1 else np.ones(1)
-    for which, marker in ((~far, "o"), (far, "v")):
-        ax.scatter(
-            places[which], window.drawn(scores)[which], s=0.8 * sizes[which], c=_EARLY_TO_LATE(order[which]),
-            marker=marker, edgecolor="white", linewidth=0.4, zorder=3,
-        )  # fmt: skip
-    ax.scatter(places[best], scores[best], s=52, marker="D", color=SECOND, edgecolor="white", linewidth=0.9, zorder=5)
-    window.apply(ax)
-    _value_ticks(ax, axis)
-    ax.tick_params(labelsize=7.5)
-    ax.tick_params(axis="y", labelleft=left)
-    ax.set_title(axis.key, fontsize=8.5)
-    ax.grid(True, axis="y")
-
-
-def slices_legend(ax: Axes, *, words: bool, columns: int) -> None:
-    """The legend of `slice_of`, below the figure that holds `ax`; `words` where a panel shows medians."""
-    handles = [
-        _dot("first trial", _EARLY_TO_LATE(0.0), 26),
-        _dot("last trial", _EARLY_TO_LATE(1.0), 26),
-        _dot("the best", SECOND, 40, "D"),
-    ]
-    if words:
-        handles.append(Line2D([], [], color=INK, linewidth=1.2, label="median"))
-    legend(ax, handles, columns=columns)
+    shown = [*axes, Axis(_score_title(objective), np.clip(scores, *limits))]
+    frame = pd.DataFrame({axis.key: axis.heights for axis in shown})
+    colours = {"worse half": PALE, "better half": ACCENT, "best tenth": _DARK}
+    share = pd.Series(scores).rank(pct=True, method="first", ascending=OBJECTIVES[objective] == "max")
+    group = pd.cut(share, [0, 0.5, 0.9, 1], labels=list(colours)).astype(str)
+    frame = frame.assign(group=group).iloc[np.argsort(share, kind="stable")]
+    shades = [colours[name] for name in frame["group"].unique()]
+    lines = {"color": MUTED, "linewidth": 0.9}
+    parallel_coordinates(frame, "group", ax=ax, color=shades, alpha=0.6, axvlines_kwds=lines)
+    ax.plot(frame.drop(columns="group").loc[best], "D-", color=SECOND, linewidth=2.2, ms=4.5, label="the best")
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+    for place, axis in enumerate(shown):
+        for height, text in axis.marks:
+            ax.text(place + 0.04, height, _short(text), va="center", fontsize=7, bbox=box, zorder=6)
+    ax.set_yticks([])
+    ax.grid(False)
+    ax.tick_params(axis="x", rotation=30)
+    ax.get_legend().remove()
+    legend(ax)
 
 
 def importances(ax: Axes, table: pd.DataFrame) -> None:
@@ -249,64 +182,20 @@ def importances(ax: Axes, table: pd.DataFrame) -> None:
         ax: Where to draw.
         table: Columns `key`, `importance`, `low`, `high`, as `tuning.report.importance.importance` gives them.
     """
-    heights = np.arange(len(table))
-    ax.barh(heights, table["importance"], color=ACCENT, height=0.6, alpha=0.85)
-    ax.hlines(heights, table["low"], table["high"], color=INK, linewidth=1.4, zorder=3)
+    reach = [table["importance"] - table["low"], table["high"] - table["importance"]]
+    ax.barh(table["key"], table["importance"], xerr=reach, color=ACCENT, ecolor=INK, height=0.6)
+    ax.invert_yaxis()
     ax.axvline(0, color=MUTED, linewidth=0.9)
-    ax.set_yticks(heights, table["key"])
-    ax.set_ylim(len(table) - 0.4, -0.6)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.set_xlabel("share of the variance of ranks")
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
     ax.grid(True, axis="x")
 
 
-def _value_ticks(ax: Axes, axis: Axis) -> None:
-    """Ticks of a slice: words, numbers, or numbers on a logarithmic scale."""
-    if axis.words:
-        every = -(-len(axis.words) // 9)
-        shown = range(0, len(axis.words), every)
-        texts = [short(axis.words[i], 16) for i in shown]
-        tilted = sum(map(len, texts)) > 24 or max(map(len, texts)) * len(texts) > 30
-        tilt = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if tilted else {}
-        ax.set_xticks(list(shown), texts, **tilt)
-        ax.set_xlim(-0.6, len(axis.words) - 0.4)
-        return
-    if axis.log:
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=log_steps(axis.places.min(), axis.places.max()), numticks=5))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10], integer=axis.whole))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+def _short(text: str) -> str:
+    return text if len(text) <= 16 else f"{text[:15]}…"
 
 
-def log_steps(low: float, high: float) -> tuple[float, ...]:
-    """Which multiples of the powers of ten make a good number of ticks from `low` to `high`."""
-    decades = np.log10(high / low) if low < high else 0
-    return (1,) if decades > 2.5 else (1, 3) if decades > 1.2 else (1, 2, 5)
-
-
-def number(value: float) -> str:
-    """A tick: 0.001, 1e-4, 20, 0.25."""
-    if value and abs(value) < 0.001:
-        digits, _, power = f"{value:.2e}".partition("e")
-        return f"{float(digits):g}e{int(power)}"
-    return f"{value:.6g}"
-
-
-def short(text: str, letters: int) -> str:
-    """The text, or its beginning where it has more than so many letters."""
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
-
-
-def _dot(text: str, colour: str | tuple[float, ...], size: float, marker: str = "o") -> Line2D:
-    return Line2D([], [], marker=marker, linestyle="", color=colour, mec="white", mew=0.5, ms=size**0.5, label=text)
-
-
-def legend(ax: Axes, handles: Sequence[Line2D | Patch], *, columns: int = 3) -> None:
-    """A legend below the figure that holds `ax`."""
-    style = {"fontsize": 7.5, "handletextpad": 0.4, "columnspacing": 1.2, "borderpad": 0.2, "frameon": False}
-    ax.figure.legend(handles=handles, loc="outside lower left", ncols=min(columns, len(handles)), **style)
+def legend(*axes: Axes) -> None:
+    """A legend of all that is drawn on some axes of a figure, below it."""
+    handles = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    axes[0].figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=3, fontsize=7.5)

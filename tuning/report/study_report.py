@@ -1,31 +1,41 @@
-"""A study to figures, report.md and one self-contained report.html."""
+"""A study to figures, report.md and one self-contained report.html, section by section."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.reports.page import write_page
-from fer_hierarchy.hierarchy.runs.run_folder import read_json
-from fer_hierarchy.tuning.report.record import StudyRecord
-from fer_hierarchy.tuning.report.sections import study_page
-from fer_hierarchy.tuning.report.trials import read_remeasured, read_trials
-from fer_hierarchy.tuning.search.study import BEST, STUDY
-from fer_hierarchy.tuning.settings import OBJECTIVES
+import numpy as np
+import pandas as pd
 
-_OF_STUDY = (
-    "name",
-    "stage",
-    "classes",
-    "command",
-    "seed",
-    "synthetic",
-    "search",
-    "data",
-    "taxonomy",
-    "space",
-    "config",
+from fer_hierarchy.hierarchy.reports.page import (
+    SYNTHETIC,
+    Block,
+    Code,
+    Image,
+    Images,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+    Warn,
+    titled,
+    write_page,
 )
-_OF_BEST = ("trial", "score", "hyperparameters", "epochs")
+from fer_hierarchy.hierarchy.wording import duration, known, plain, whole
+from fer_hierarchy.tuning.report import figures
+from fer_hierarchy.tuning.report.figures import TITLES
+from fer_hierarchy.tuning.report.record import StudyRecord
+from fer_hierarchy.tuning.report.tables import best_section, failures_section, trials_section
+from fer_hierarchy.tuning.report.trials import Axis, busy_seconds
+from fer_hierarchy.tuning.search.study import BEST
+from fer_hierarchy.tuning.settings import OBJECTIVES
+from fer_hierarchy.tuning.space.spaces import describe
+
+_MOST_ACROSS = 8  # hyperparameters in the parallel coordinates
+_MOST_BARS = 20
+_WIDE = 4.9  # inches; two such figures are side by side
 
 
 def write_study_report(folder: Path) -> None:
@@ -37,21 +47,255 @@ def write_study_report(folder: Path) -> None:
     Raises:
         UserError: A file is damaged.
     """
-    record = StudyRecord(
-        folder=folder,
-        study=_read(folder / STUDY, _OF_STUDY),
-        trials=read_trials(folder),
-        best=_read(folder / BEST, _OF_BEST) if (folder / BEST).is_file() else None,
-        fresh=read_remeasured(folder),
-    )
-    if (objective := record.study["search"].get("objective")) not in OBJECTIVES:
-        raise UserError(f"{folder / STUDY} is damaged: objective {objective!r} is none of {', '.join(OBJECTIVES)}")
+    record = StudyRecord.read(folder)
+    study = record.study
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    write_page(study_page(record), folder)
+    drawn = [_progress, best_section, _importance, _slices, _parallel] if len(record.done) else []
+    sections = [part(record) for part in (_summary, *drawn, failures_section, trials_section, _searched)]
+    title = f"Search for stage {study['stage']}: {record.model}, {study['data']['dataset']}"
+    page = Page(
+        title=titled(title, synthetic=study["synthetic"]),
+        subtitle=f"Study {study['name']}: {study['search']['tuner']} search for the best {TITLES[record.objective]} "
+        f"in telling {_listed(study['classes'])}.",
+        banner=SYNTHETIC if study["synthetic"] else "",
+        sections=[section for section in sections if section.blocks],
+    )
+    write_page(page, folder)
 
 
-def _read(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
-    record = read_json(path)
-    if missing := [name for name in needed if name not in record]:
-        raise UserError(f"{path} is damaged: {missing[0]} is missing")
-    return record
+def _summary(record: StudyRecord) -> Section:
+    blocks: list[Block] = [Warn(text) for text in _warnings(record)]
+    if len(record.trials):
+        blocks.append(_tiles(record))
+    if len(record.done):
+        blocks.append(Text(_words(record)))
+    blocks.append(
+        Text(
+            f"Every score on this page is of the same {record.study['data']['rows']['validation']:,} validation faces. "
+            "No test face was used; evaluate a run with these settings to see what they are worth."
+        )
+    )
+    if record.study.get("notes"):
+        blocks += [Text("Notes of the search:"), Items(tuple(map(str, record.study["notes"])))]
+    return Section("Summary", "", blocks)
+
+
+def _warnings(record: StudyRecord) -> list[str]:
+    started, warnings = len(record.trials), []
+    if record.running or (record.planned and started < record.planned):
+        of = f" of {record.planned:,}" if record.planned else ""
+        still = f", {record.running} of them not ended" if record.running else ""
+        warnings.append(
+            f"Not finished: {started:,}{of} trials were started{still}. Continue with --resume {record.study['name']}."
+        )
+    if started and not len(record.done):
+        warnings.append("No trial has a score yet, so there is nothing to recommend.")
+    elif started and record.best is None:
+        warnings.append(f"{BEST} is missing: the search was interrupted before it wrote down what it found.")
+    elif started and record.best["trial"] != record.found["trial"]:
+        warnings.append(f"{BEST} holds trial {record.best['trial']}, and trial {record.found['trial']} is better now.")
+    return warnings
+
+
+def _tiles(record: StudyRecord) -> Tiles:
+    tiles, count = [], len(record.done)
+    if count:
+        note = f"the best of {count:,} trials, so optimistic" if count > 1 else "the only one"
+        score, title = record.text(record.found["score"]), TITLES[record.objective]
+        tiles.append(Tile(f"Best {title}", score, f"trial {record.found['trial']}; {note}"))
+        tiles.append(_remeasured_tile(record))
+    counts = {"failed": len(record.failed), "running": record.running or None, "planned": record.planned}
+    counts = [f"{number:,} {name}" for name, number in counts.items() if number is not None]
+    tiles.append(Tile("Trials completed", f"{count:,}", "; ".join(counts)))
+    again = record.fresh["cpu_seconds"].sum()
+    wall = busy_seconds(record.trials) + record.fresh["seconds"].sum()
+    share = f"{_cpu_hours(again)} of it re-measuring; " if again else ""
+    cost = _cpu_hours(record.trials["cpu_seconds"].sum() + again)
+    tiles.append(Tile("Cost in CPU-hours", cost, f"{share}{duration(wall)} of wall time"))
+    return Tiles(tuple(tiles))
+
+
+def _remeasured_tile(record: StudyRecord) -> Tile:
+    label, count = "Same settings, fresh seeds", len(record.fresh)
+    if not count:
+        return Tile(label, "-", "not re-measured")
+    detail = f"mean ± SD of {count} trainings" if count > 1 else "one training"
+    return Tile(label, record.remeasured_text, f"{detail}; the figure to expect")
+
+
+def _words(record: StudyRecord) -> str:
+    title, count, fresh = TITLES[record.objective], len(record.done), len(record.fresh)
+    trial, score = record.found["trial"], record.text(record.found["score"])
+    if count == 1:
+        text = f"The only completed trial, {trial}, has a {title} of {score}."
+    else:
+        text = (
+            f"Trial {trial} has the best {title} of {count:,} completed trials, {score}. It is the best of {count:,} "
+            "scores on the same faces: part of it is luck, and so the figure is optimistic."
+        )
+    if not fresh:
+        return f"{text} It was not trained again with fresh seeds, so how much of it is luck is not known."
+    seeds = f"{fresh} fresh seeds" if fresh > 1 else "one fresh seed"
+    return (
+        f"{text} Trained again with {seeds}, the same settings have {record.remeasured_text}. That is without the luck "
+        "of the training, though still on the faces by which the settings were chosen."
+    )
+
+
+def _cpu_hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.0f}" if seconds >= 360_000 else f"{seconds / 3600:.3g}"
+
+
+def _progress(record: StudyRecord) -> Section:
+    ended = record.trials[record.trials["status"] != "running"].sort_values("ended", kind="stable")
+    cost = ended["cpu_seconds"].fillna(0).cumsum()
+    unit, size = ("hours", 3600) if cost.max() > 7200 else ("minutes", 60) if cost.max() > 120 else ("seconds", 1)
+    numbers = pd.Series(np.arange(len(record.trials)), index=record.trials.index)
+    ways = [("progress", "Scores by trial", numbers, "trial")]
+    if cost.max() > 0:
+        ways.append(("progress_cost", "Scores by what had been spent", cost / size, f"CPU-{unit} spent on trials"))
+    images = []
+    for name, title, places, xlabel in ways:
+        with record.drawing(name, title, _WIDE, 3.7) as axes:
+            _draw_progress(record, axes[0, 0], places)
+            axes[0, 0].set_xlabel(xlabel)
+        images.append(Image(record.figure(name), f"{title}, with the best so far", _WIDE))
+    hint = (
+        "Each dot is a trial; the line is the best score so far. A long flat end means that more of the same kind of "
+        "search would find little."
+    )
+    hint += " The darker dots had more epochs; the best of few epochs continue with more." * record.rungs
+    if figures.outside(record.scores, record.limits).any():
+        hint += " Triangles at the edge are trials far worse than these, so that the others can be distinguished."
+    return Section("The way there", hint, [Images(tuple(images))])
+
+
+def _draw_progress(record: StudyRecord, ax: figures.Axes, places: pd.Series) -> None:
+    """One panel of the section; `places` has where each trial that has ended is, by the index of the trials."""
+    done = record.done.loc[places.index[places.index.isin(record.done.index)]]
+    figures.progress(
+        ax,
+        done,
+        places[done.index],
+        record.objective,
+        limits=record.limits,
+        best=done.index.get_loc(record.found.name),
+        failures=places[places.index.isin(record.failed.index)].tolist(),
+        fresh=record.remeasured,
+    )
+
+
+def _importance(record: StudyRecord) -> Section:
+    table = record.importance
+    hint = (
+        "Which hyperparameters the score depends on, within the searched values: a key that was searched in a narrow "
+        "range may matter outside it."
+    )
+    if table.empty:
+        return Section("Importance", hint, [Text(f"Not shown: {table.attrs['why']}.")])
+    shown = table[:_MOST_BARS]
+    with record.drawing("importance", "Importance of each hyperparameter", _WIDE, 1.15 + 0.27 * len(shown)) as axes:
+        figures.importances(axes[0, 0], shown)
+    text = (
+        f"A random forest was fitted to the ranks of {table.attrs['trials']} trials and explains "
+        f"{100 * table.attrs['skill']:.0f} % of the variance of ranks that it has not seen. A bar is the part of it "
+        "that is lost when the key's values are permuted (more than all of it where wrong values mislead the "
+        "forest); the line spans 5 to 95 % of repeated cuts. A line that reaches zero means that nothing is proven. "
+        "Keys that act only together share what they explain."
+    )
+    text += " Ranks are among trials of as many epochs." * record.rungs
+    text += f" Of {len(table)} keys the {len(shown)} most important are drawn." * (len(table) > len(shown))
+    image = Image(record.figure("importance"), "Importance of the hyperparameters as bars with intervals", _WIDE)
+    return Section("Importance", hint, [Text(text), Images((image,))])
+
+
+def _slices(record: StudyRecord) -> Section:
+    axes = record.axes
+    half = -(-len(axes) // 2) if len(axes) > 2 else len(axes)
+    parts = [part for part in (axes[:half], axes[half:]) if part and len(record.done) > 1]
+    images = []
+    for number, part in enumerate(parts, 1):
+        name, width = f"slices_{number}", _WIDE if len(part) > 1 else _WIDE / 2 + 0.4
+        title = "Score by hyperparameter" + f" ({number} of {len(parts)})" * (len(parts) > 1)
+        _draw_slices(record, part, name, title, width)
+        images.append(Image(record.figure(name), f"Scores of all trials by {_listed([a.key for a in part])}", width))
+    ordered = ", the most important first" if len(record.importance) else ""
+    hint = (
+        f"Each panel shows all completed trials by one hyperparameter{ordered}. Bayesian search and Hyperband try good "
+        "values more often, so later (darker) dots are close together where more is expected: their number is no "
+        "evidence, their height is."
+    )
+    return Section("Slices", hint, [Images(tuple(images))] if images else [])
+
+
+def _draw_slices(record: StudyRecord, axes: Sequence[Axis], name: str, title: str, width: float) -> None:
+    columns = min(2, len(axes))
+    rows = -(-len(axes) // columns)
+    with record.drawing(name, title, width, 0.8 + 1.75 * rows, rows=rows, columns=columns) as grid:
+        for ax, axis in zip(grid.flat, axes, strict=False):
+            given = {"limits": record.limits, "best": record.best_place}
+            dots = figures.slice_of(ax, axis, record.scores, record.objective, **given)
+        for ax in grid.flat[len(axes) :]:
+            ax.set_axis_off()
+        grid[0, 0].figure.colorbar(dots, ax=grid, label="trial", aspect=40)
+        figures.legend(*grid.flat)
+
+
+def _parallel(record: StudyRecord) -> Section:
+    axes = record.axes[:_MOST_ACROSS]
+    if len(record.done) < 2 or len(record.axes) < 2:
+        return Section("", "", [])
+    if record.rungs and "epochs" not in record.space:
+        axes.append(Axis("epochs", record.done["epochs_asked"].to_numpy(dtype=float, na_value=0.0)))
+    with record.drawing("parallel", "Settings and score of each trial", 2 * _WIDE, 4.2) as grid:
+        given = {"limits": record.limits, "best": record.best_place}
+        figures.parallel(grid[0, 0], axes, record.scores, record.objective, **given)
+    hint = (
+        "Parallel coordinates: a line goes through the settings of one trial and ends at its score. Where dark lines "
+        "run together, good trials agree."
+    )
+    left_out = len(record.axes) - _MOST_ACROSS
+    which = "most important" if len(record.importance) else "first"
+    hint += f" Shown are the {_MOST_ACROSS} {which} hyperparameters; {left_out} are left out." * (left_out > 0)
+    image = Image(record.figure("parallel"), "Each trial as a line through its settings to its score", 2 * _WIDE)
+    return Section("Settings together", hint, [Images((image,))])
+
+
+def _searched(record: StudyRecord) -> Section:
+    study, search, data = record.study, record.study["search"], record.study["data"]
+    groups = "; ".join(f"{name}: {', '.join(held)}" for name, held in study["taxonomy"].get("groups", {}).items())
+    better = "lower" if OBJECTIVES[record.objective] == "min" else "higher"
+    facts = {
+        "Stage": f"{study['stage']} ({', '.join(study['classes'])})",
+        "Model": record.model,
+        "Objective": f"{TITLES[record.objective]} on validation faces, {better} is better",
+        "Tuner": search["tuner"],
+        "Trials planned": search["max_trials"],
+        "Time limit": search.get("budget"),
+        "Trainings of each trial": search.get("executions"),
+        "Image size of early rungs": search.get("early_size"),
+        "Seed": study["seed"],
+        "Data set": data["dataset"],
+        "Path": data["path"],
+        "Fingerprint of the faces": data["fingerprint"],
+        "Train faces of the stage": whole(data["rows"]["train"]),
+        "Train faces used": f"{whole(data['train_used'])} (a fraction of {search['fraction']:g})",
+        "Validation faces of the stage": whole(data["rows"]["validation"]),
+        "Taxonomy": f"{study['taxonomy'].get('name', '')} ({groups})",
+        "Emotions left out": ", ".join(study["excluded"]) or "none",
+    }
+    rows = [(name, plain(value)) for name, value in facts.items() if known(value) and value != ""]
+    space = [(key, describe(dimension)) for key, dimension in record.space.items()]
+    return Section(
+        "What was searched",
+        "The values that trials were drawn from, and everything else that decides a score. The command repeats it.",
+        [
+            Table(("Hyperparameter", "Values"), space, words=(0, 1)),
+            Table(("Fact", "Value"), rows, words=(0, 1)),
+            Code(study["command"]),
+        ],
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,64 +1,20 @@
-"""Reading what the trials of a study left: trials.csv and remeasured.csv as typed tables, and which trial is best."""
+"""Which trials of a study count, which is best, and how the values of a hyperparameter are laid out on an axis."""
 
-import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.tuning.search.study import REMEASURED, TRIALS
+from fer_hierarchy.tuning.search.trial_table import HP
 from fer_hierarchy.tuning.settings import OBJECTIVES
-from fer_hierarchy.tuning.space.dimension import spelled
-
-HP = "hp:"
-STATES = ("completed", "failed", "running")
-
-_FLOATS = ("score", "macro_f1", "balanced_accuracy", "accuracy", "nll", "seconds", "cpu_seconds")
-_WHOLE = ("best_epoch", "epochs", "epochs_asked", "rung", "bracket", "parameters", "multiply_adds")
-_TEXTS = ("trial", "status", "from_trial", "worker", "started", "ended", "message")
-_NEEDED = ("trial", "status", "score")
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-
-
-def read_trials(folder: Path) -> pd.DataFrame:
-    """Every trial of a study, a row each, in order of their number.
-
-    Args:
-        folder: The study's.
-
-    Returns:
-        trials.csv with every column that it may have: texts (`trial` as "0007", empty where there is none), float64
-        scores and seconds, Int64 counts; `hp:` columns are numeric where all values are numbers, else objects (text,
-        number, bool or None). Without rows where the file does not exist.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    return _read(folder / TRIALS, _NEEDED)
-
-
-def read_remeasured(folder: Path) -> pd.DataFrame:
-    """The trainings of the best trial with fresh seeds, those with a score; without rows where there are none.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    table = _read(folder / REMEASURED, ("seed", "score"))
-    return table[np.isfinite(table["score"])].reset_index(drop=True)
-
-
-def hyperparameter_columns(trials: pd.DataFrame) -> list[str]:
-    """The columns of searched values, `hp:KEY`."""
-    return [name for name in trials.columns if name.startswith(HP)]
+from fer_hierarchy.tuning.space.dimension import Dimension, spelled
 
 
 def completed(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials that have a score; one whose score is no number has none."""
+    """The trials that have a score; one whose score is not a number has none."""
     return trials[(trials["status"] == "completed") & np.isfinite(trials["score"])]
 
 
@@ -68,14 +24,8 @@ def failed(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranked(trials: pd.DataFrame, objective: str) -> pd.DataFrame:
-    """The completed trials, best first; of equals the first to be begun."""
+    """The completed trials, best first; of equal ones the first to be started."""
     return completed(trials).sort_values("score", ascending=OBJECTIVES[objective] == "min", kind="stable")
-
-
-def best_row(trials: pd.DataFrame, objective: str) -> pd.Series | None:
-    """The best completed trial, of equals the first; None where nothing is completed."""
-    order = ranked(trials, objective)
-    return order.iloc[0] if len(order) else None
 
 
 def best_so_far(scores: Sequence[float], objective: str) -> np.ndarray:
@@ -86,15 +36,10 @@ def best_so_far(scores: Sequence[float], objective: str) -> np.ndarray:
 
 def busy_seconds(trials: pd.DataFrame) -> float:
     """Wall seconds during which at least one finished trial ran; trials side by side count once."""
-    spans = pd.DataFrame(
-        {name: pd.to_datetime(trials[name], errors="coerce", utc=True) for name in ("started", "ended")}
-    )
-    total, until = 0.0, None
-    for start, end in spans.dropna().sort_values("started").itertuples(index=False):
-        begin = start if until is None else max(start, until)
-        total += max((end - begin).total_seconds(), 0.0)
-        until = end if until is None else max(end, until)
-    return total
+    spans = {name: pd.to_datetime(trials[name], errors="coerce", utc=True) for name in ("started", "ended")}
+    spans = pd.DataFrame(spans).dropna().sort_values("started")
+    before = spans["ended"].cummax().shift().fillna(spans["started"])
+    return float((spans["ended"] - spans["started"].clip(lower=before)).dt.total_seconds().clip(lower=0).sum())
 
 
 def several_epochs(trials: pd.DataFrame) -> bool:
@@ -104,8 +49,8 @@ def several_epochs(trials: pd.DataFrame) -> bool:
 
 def settings_numbers(trials: pd.DataFrame) -> np.ndarray:
     """A number for each trial, the same for trials with the same searched values, shape (trials,)."""
-    rows = trials[hyperparameter_columns(trials)].itertuples(index=False)
-    return pd.factorize(np.array([repr([word(value) for value in row]) for row in rows], dtype=object))[0]
+    keys = [name for name in trials.columns if name.startswith(HP)]
+    return trials[keys].map(word).groupby(keys, sort=False).ngroup().to_numpy()
 
 
 @dataclass(frozen=True)
@@ -127,97 +72,39 @@ class Axis:
     @property
     def varied(self) -> bool:
         """Whether there are two different values."""
-        return len(np.unique(self.places[np.isfinite(self.places)])) > 1
-
-    @property
-    def whole(self) -> bool:
-        """Whether all places are whole numbers."""
-        return bool((self.places == self.places.round()).all())
+        return len(np.unique(self.places)) > 1
 
     @property
     def heights(self) -> np.ndarray:
-        """The places on an even scale: their logarithm to base 10 where the scale is logarithmic."""
-        return np.log10(self.places) if self.log else self.places
+        """The places on an even scale from 0 (the least value) to 1 (the largest), shape (trials,)."""
+        even = np.log10(self.places) if self.log else self.places
+        return (even - even.min()) / (np.ptp(even) or 1)
+
+    @property
+    def marks(self) -> list[tuple[float, str]]:
+        """(height, text) of each word, or of the least and the largest number."""
+        shown = range(len(self.places)) if self.words else (self.places.argmin(), self.places.argmax())
+        texts = [self.words[int(place)] if self.words else f"{place:.3g}" for place in self.places]
+        return list(dict.fromkeys((float(self.heights[trial]), texts[trial]) for trial in shown))
 
 
-def axis_of(trials: pd.DataFrame, key: str, dimension: Any) -> Axis:
+def axis_of(trials: pd.DataFrame, dimension: Dimension) -> Axis:
     """Lay out the values of a searched key.
 
     Args:
         trials: With a column `hp:<key>`.
-        key: The hyperparameter.
-        dimension: Its JSON form: {"low", "high", ...}, {"choices"} or a list, or a single value.
+        dimension: The values that the key may have.
     """
-    values = trials[f"{HP}{key}"]
-    if isinstance(dimension, Mapping) and "low" in dimension and pd.api.types.is_numeric_dtype(values):
-        places = values.to_numpy(dtype=float, na_value=math.nan)
-        return Axis(key, places, log=dimension.get("scale") == "log" and bool((places[np.isfinite(places)] > 0).all()))
+    values = trials[f"{HP}{dimension.key}"]
+    if not dimension.choices and pd.api.types.is_numeric_dtype(values) and values.notna().all():
+        return Axis(dimension.key, values.to_numpy(dtype=float), log=dimension.scale == "log")
     found = [word(value) for value in values]
-    words = _in_order([*map(word, _choices(dimension)), *sorted(set(found))])
-    return Axis(key, np.array([words.index(text) for text in found], dtype=float), words)
+    words = list(dict.fromkeys([*map(word, dimension.choices), *sorted(set(found))]))
+    with suppress(ValueError):  # words that are not all numbers stay in the order of the space
+        words.sort(key=float)
+    return Axis(dimension.key, np.array([words.index(text) for text in found], dtype=float), tuple(words))
 
 
 def word(value: Any) -> str:
-    """A searched value as readers see it; a text that spells a number or a truth value counts as one."""
-    value = _value(value) if isinstance(value, str) else value
-    missing = value is pd.NA or (isinstance(value, float) and math.isnan(value))
-    return spelled(None if missing else value)
-
-
-def _choices(dimension: Any) -> Sequence[Any]:
-    held = dimension.get("choices", ()) if isinstance(dimension, Mapping) else dimension
-    return held if isinstance(held, list | tuple) else (held,)
-
-
-def _in_order(words: Sequence[str]) -> tuple[str, ...]:
-    """Each word once; numbers by size, anything else as it was listed."""
-    once = list(dict.fromkeys(words))
-    return tuple(sorted(once, key=float) if all(map(_NUMBER.fullmatch, once)) else once)
-
-
-def _read(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame(columns=needed)
-        if missing := [name for name in needed if name not in table]:
-            raise ValueError(f"it has no column {missing[0]}")
-        return _typed(table)
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({' '.join(str(error).split())}); delete it, and --resume writes it anew"
-        ) from error
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The texts of a csv as what they stand for.
-
-    Raises:
-        ValueError: A number is none, or a state is unknown.
-    """
-    if "status" in table and (strange := sorted(set(table["status"]) - set(STATES))):
-        raise ValueError(f"status {strange[0]!r} is none of {', '.join(STATES)}")
-    for name in _TEXTS:
-        table[name] = table.get(name, "")
-    for name in (*_FLOATS, *_WHOLE):
-        texts = table[name] if name in table else pd.Series("", index=table.index)
-        numbers = pd.to_numeric(texts.replace({"": None, "nan": None}), errors="raise").astype("float64")
-        table[name] = numbers.astype("Int64") if name in _WHOLE else numbers
-    for name in hyperparameter_columns(table):
-        table[name] = _values(table[name])
-    return table
-
-
-def _values(texts: pd.Series) -> pd.Series:
-    """A column of searched values: numeric where all of them are numbers, else one object each."""
-    found = [_value(text) for text in texts]
-    kinds = {type(value) for value in found}
-    if kinds and kinds <= {int, float}:
-        return pd.Series(found, index=texts.index, dtype="Int64" if kinds == {int} else "float64")
-    return pd.Series(found, index=texts.index, dtype=object)
-
-
-def _value(text: str) -> Any:
-    if text in ("True", "False"):
-        return text == "True"
-    if _NUMBER.fullmatch(text):
-        return int(text) if text.lstrip("+-").isdigit() else float(text)
-    return text or None
+    """A searched value as readers see it."""
+    return spelled(None if pd.isna(value) else value)

@@ -4,6 +4,7 @@ import pytest
 
 from fer_hierarchy.tuning.report import importance as module
 from fer_hierarchy.tuning.report.importance import importance
+from fer_hierarchy.tuning.space.dimension import Dimension
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "scale": "log"},
@@ -46,6 +47,7 @@ def rate_then_loss(row, rng):
 
 
 def of(trials, space=SPACE, **changes):
+    space = {key: Dimension.from_json(key, values, "space") for key, values in space.items()}
     return importance(trials, space, **{"objective": "macro_f1", "seed": 0, **changes})
 
 

@@ -127,12 +127,12 @@ FIVE = (0.5, 0.56, None, 0.53, 0.51)
 
 def test_the_search_s_own_figure_stands_beside_the_one_of_fresh_seeds(tmp_path):
     text = section(report(tmp_path, FIVE), "Summary")
-    assert "56.0 % (trial 0001; the best of 4 looks, so optimistic)" in text
+    assert "56.0 % (trial 0001; the best of 4 trials, so optimistic)" in text
     assert "52.0 ± 2.0 % (mean ± SD of 3 trainings; the figure to expect)" in text
     assert "1 failed" in text
     # Five trials of 36 s and three trainings of 72 s; trials one a minute, half a minute each.
     assert "| 0.11 (0.06 of it re-measuring; 6 min of wall time)" in text
-    assert "same 900 validation faces. No test face was looked at" in text
+    assert "same 900 validation faces. No test face was used" in text
     assert "a note of the search" in text
 
 
@@ -188,7 +188,7 @@ def test_a_search_that_goes_on_says_so(tmp_path):
     running = trial(5, None, status="running", message="")
     search = {"tuner": "random", "objective": "macro_f1", "max_trials": 20, "fraction": 1}
     text = section(report(tmp_path, FIVE, rows=[running], search=search), "Summary")
-    assert "Not finished: 6 of 20 trials were begun, 1 of them not ended. --resume first goes on." in text
+    assert "Not finished: 6 of 20 trials were started, 1 of them not ended. Continue with --resume first." in text
     assert "1 failed; 1 running; 20 planned" in text
 
 
@@ -220,7 +220,7 @@ def test_a_finished_study_has_no_warning(tmp_path):
 
 def test_nothing_begun(tmp_path):
     text = report(tmp_path, (), search={"tuner": "grid", "objective": "nll", "max_trials": 9, "fraction": 1})
-    assert "Not finished: 0 of 9 trials were begun" in text
+    assert "Not finished: 0 of 9 trials were started" in text
     assert "## The way there" not in text
     assert "0.0001 to 0.01, log" in section(text, "What was searched")
 
@@ -245,8 +245,8 @@ def test_all_failed_are_grouped_by_what_went_wrong(tmp_path):
 
 def test_scores_that_are_no_numbers_are_failures(tmp_path):
     text = report(tmp_path, (0.5, float("nan"), float("inf"), 0.4))
-    assert "| its score is no number | 2 | 0001, 0002 |" in section(text, "Failed trials")
-    assert "best of 2 looks" in text
+    assert "| its score is not a number | 2 | 0001, 0002 |" in section(text, "Failed trials")
+    assert "best of 2 scores" in text
 
 
 def test_equal_scores(tmp_path, drawn):
@@ -282,7 +282,7 @@ def test_few_trials_are_all_listed(tmp_path):
     assert [line.split("|")[1].strip(" *") for line in text.splitlines() if line.startswith(("| 0", "| **0"))] == [
         f"{n:04}" for n in range(5)
     ]
-    assert "| 0002 | failed | 20 | 0.6 |" in text
+    assert "| 0002 | failed | 20 | 0.49 M | 0.6 |" in text
     assert "| **0001** | **56.0** |" in text
 
 
@@ -335,3 +335,8 @@ def test_a_damaged_study_is_named(tmp_path, change, said):
 def test_a_missing_study_is_named(tmp_path):
     with pytest.raises(UserError, match=r"study\.json is missing"):
         write_study_report(tmp_path)
+
+
+def test_fresh_trainings_without_a_score_are_left_out(tmp_path):
+    text = report(tmp_path, FIVE, fresh=(0.5, None, 0.7))
+    assert "60.0 ± 14.1 % (mean ± SD of 2 trainings; the figure to expect)" in text

@@ -7,18 +7,16 @@ import pytest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.tuning.report.trials import (
     axis_of,
-    best_row,
     best_so_far,
     busy_seconds,
     completed,
     failed,
-    hyperparameter_columns,
     ranked,
-    read_remeasured,
-    read_trials,
     settings_numbers,
     word,
 )
+from fer_hierarchy.tuning.search.trial_table import read_trials
+from fer_hierarchy.tuning.space.dimension import Dimension
 
 HEADER = "trial,status,score,macro_f1,rung,cpu_seconds,started,ended,hp:learning_rate,hp:flip,hp:model.widths,message"
 ROWS = (
@@ -32,7 +30,11 @@ ROWS = (
 
 def write(folder, *rows, header=HEADER, name="trials.csv"):
     (folder / name).write_text("\n".join((header, *rows)) + "\n")
-    return folder
+    return folder / name
+
+
+def axis(table, key, values):
+    return axis_of(table, Dimension.from_json(key, values, "space"))
 
 
 @pytest.fixture
@@ -42,12 +44,11 @@ def trials(tmp_path):
 
 def test_values_keep_their_kind(trials):
     assert trials["trial"].tolist() == ["0007", "0008", "0009", "0010", "0011"]
-    assert trials["hp:flip"].tolist() == [True, False, None, True, True]
-    assert trials["hp:model.widths"].tolist() == ["32+64", "16+32", "32+64", 8, "32+64"]
+    assert [word(value) for value in trials["hp:flip"]] == ["on", "off", "none", "on", "on"]
+    assert [word(value) for value in trials["hp:model.widths"]] == ["32+64", "16+32", "32+64", "8", "32+64"]
     assert trials["hp:learning_rate"].dtype == "float64"
     assert trials["message"].tolist()[:2] == ["", "the loss became nan"]
     assert trials["rung"].isna().all()
-    assert hyperparameter_columns(trials) == ["hp:learning_rate", "hp:flip", "hp:model.widths"]
 
 
 def test_whole_numbers_stay_whole(tmp_path):
@@ -63,15 +64,14 @@ def test_only_trials_with_a_score_count(tmp_path):
 
 
 def test_the_best_is_the_first_of_equals_in_the_objective_s_direction(trials):
-    assert best_row(trials, "macro_f1")["trial"] == "0009"
-    assert best_row(trials, "nll")["trial"] == "0007"
     assert ranked(trials, "macro_f1")["trial"].tolist() == ["0009", "0011", "0007"]
-    assert best_row(trials[:0], "macro_f1") is None
+    assert ranked(trials, "nll")["trial"].tolist() == ["0007", "0009", "0011"]
+    assert ranked(trials[:0], "macro_f1").empty
 
 
 def test_without_a_file_there_are_no_trials(tmp_path):
-    table = read_trials(tmp_path)
-    assert len(table) == len(completed(table)) == len(failed(table)) == len(read_remeasured(tmp_path)) == 0
+    table = read_trials(tmp_path / "trials.csv")
+    assert len(table) == len(completed(table)) == len(failed(table)) == 0
     assert "cpu_seconds" in table
 
 
@@ -89,7 +89,7 @@ def test_without_a_file_there_are_no_trials(tmp_path):
 def test_a_damaged_file_is_named(tmp_path, text, said):
     (tmp_path / "trials.csv").write_text(text)
     with pytest.raises(UserError, match=r"trials\.csv is damaged") as error:
-        read_trials(tmp_path)
+        read_trials(tmp_path / "trials.csv")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -97,12 +97,7 @@ def test_a_damaged_file_is_named(tmp_path, text, said):
 def test_a_file_of_other_bytes_is_damaged(tmp_path):
     (tmp_path / "trials.csv").write_bytes(b"\xff\xfe\x00trial")
     with pytest.raises(UserError, match="damaged"):
-        read_trials(tmp_path)
-
-
-def test_fresh_trainings_without_a_score_are_left_out(tmp_path):
-    write(tmp_path, "3,0.5", "4,", "5,0.7", header="seed,score", name="remeasured.csv")
-    assert read_remeasured(tmp_path)["score"].tolist() == [0.5, 0.7]
+        read_trials(tmp_path / "trials.csv")
 
 
 def test_best_so_far_follows_the_direction():
@@ -121,22 +116,23 @@ def test_time_side_by_side_counts_once_and_pauses_do_not():
 
 
 def test_a_range_is_a_scale_and_choices_are_words(trials):
-    rate = axis_of(trials, "learning_rate", {"low": 1e-4, "high": 1e-2, "scale": "log"})
+    rate = axis(trials, "learning_rate", {"low": 1e-4, "high": 1e-2, "scale": "log"})
     assert rate.log
     assert rate.words == ()
-    np.testing.assert_allclose(rate.heights, np.log10(rate.places))
-    widths = axis_of(trials, "model.widths", ["16+32", "32+64"])
-    assert widths.words == ("16+32", "32+64", "8")  # one that the space does not name any more stands last
+    assert rate.heights[[0, 2, 4]] == pytest.approx([1 / 3, 0, 1])  # 0.001 of 0.0005 to 0.004
+    assert rate.marks == [(0.0, "0.0005"), (1.0, "0.004")]
+    widths = axis(trials, "model.widths", ["16+32", "32+64"])
+    assert widths.words == ("16+32", "32+64", "8")  # one that the space does not name any more is last
     assert [widths.words[int(place)] for place in widths.places] == ["32+64", "16+32", "32+64", "8", "32+64"]
-    flip = axis_of(trials, "flip", {"choices": [True, None, False]})
-    assert flip.words == ("on", "none", "off")
+    flip = axis(trials, "flip", [True, False])
+    assert flip.words == ("on", "off", "none")
 
 
-def test_choices_that_are_numbers_stand_by_size(tmp_path):
+def test_choices_that_are_numbers_are_in_order_of_size(tmp_path):
     rows = ("0,completed,0.5,128", "1,completed,0.5,32")
     table = read_trials(write(tmp_path, *rows, header="trial,status,score,hp:batch_size"))
-    assert axis_of(table, "batch_size", [128, 32, 64]).words == ("32", "64", "128")
-    fixed = axis_of(table[:1], "batch_size", 128)
+    assert axis(table, "batch_size", [128, 32, 64]).words == ("32", "64", "128")
+    fixed = axis(table[:1], "batch_size", 128)
     assert fixed.words == ("128",)
     assert not fixed.varied
 
@@ -144,9 +140,9 @@ def test_choices_that_are_numbers_stand_by_size(tmp_path):
 def test_a_range_with_a_missing_value_still_has_places(tmp_path):
     rows = ("0,completed,0.5,0.25", "1,completed,0.5,")
     table = read_trials(write(tmp_path, *rows, header="trial,status,score,hp:erase"))
-    axis = axis_of(table, "erase", {"low": 0, "high": 1})
-    assert np.isfinite(axis.places).all()
-    assert set(axis.words) == {"0.25", "none"}
+    laid = axis(table, "erase", {"low": 0, "high": 1})
+    assert np.isfinite(laid.places).all()
+    assert set(laid.words) == {"0.25", "none"}
 
 
 def test_the_same_settings_have_one_number(tmp_path):
@@ -160,12 +156,12 @@ def test_the_same_settings_have_one_number(tmp_path):
     ("value", "text"),
     [
         (True, "on"),
-        ("False", "off"),
+        (False, "off"),
         (None, "none"),
         (math.nan, "none"),
         (pd.NA, "none"),
         (0.1, "0.1"),
-        ("1e-3", "0.001"),
+        ("32+64", "32+64"),
     ],
 )
 def test_values_in_words(value, text):
