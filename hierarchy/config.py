@@ -55,7 +55,7 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-class _Checked:
+class Checked:
     """A section of the settings, which refuses bad values when it is made."""
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class _Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(_Checked):
+class DataConfig(Checked):
     """Which faces a run sees, and how they are grouped and split.
 
     Examples:
@@ -145,7 +145,7 @@ class DataConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageConfig(_Checked):
+class StageConfig(Checked):
     """How one stage is trained; every field can be set for all stages or for one (`stage=value`).
 
     Examples:
@@ -244,7 +244,7 @@ class StageConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig(_Checked):
+class EvaluationConfig(Checked):
     """How a trained run is evaluated; nothing here changes a weight.
 
     Examples:
@@ -268,7 +268,7 @@ class EvaluationConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(_Checked):
+class RunConfig(Checked):
     """Everything that decides what a run computes; a bad value is refused when it is made.
 
     Examples:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
-from fer_hierarchy.hierarchy.config import DataConfig, check_value
+from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.output.rows import KINDS
@@ -15,7 +15,7 @@ from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, 
 
 
 def predict(given: Given, _command: str) -> None:
-    """Answer for every face of the pictures and videos that are named."""
+    """Predict every face of the pictures and videos that are named."""
     faces, settings = section(FaceConfig, given), section(PredictConfig, given)
     out = _table(given.get("out"))
     annotate, explain = (_folder(given, name) for name in ("annotate", "explain"))
@@ -37,14 +37,15 @@ def predict(given: Given, _command: str) -> None:
 def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path, *, quick: bool) -> list:
     """One for each model that is named; they share a detector.
 
-    With `quick`, the published weights, where none is named, need not be looked into.
+    With `quick`, the published weights, where none is named, may be their export.
     """
+    from fer_hierarchy.inference.faces.detectors import make_detector
     from fer_hierarchy.inference.predict import check_runs
-    from fer_hierarchy.inference.predictor import Predictor, detector_of
+    from fer_hierarchy.inference.predictor import Predictor
 
-    detector = detector_of(faces)
-    how = {"results": results, "faces": faces, "detector": detector, "quick": quick}
-    predictors = [Predictor.opened(run, **how) for run in named or [None]]
+    detector = make_detector(faces)
+    runs: Sequence[str | None] = named or [None]
+    predictors = [Predictor.opened(run, results=results, faces=faces, detector=detector, quick=quick) for run in runs]
     check_runs(predictors)
     return predictors
 
@@ -53,39 +54,36 @@ def webcam(given: Given, _command: str) -> None:
     """Show what the faces before a camera, or in a video, express."""
     faces, settings = section(FaceConfig, given), section(WebcamConfig, given)
     if faces.cropped:
-        raise UserError("--cropped does not go with --mode webcam: faces are looked for in every frame")
+        raise UserError("--cropped does not go with --mode webcam: faces are searched for in every frame")
     if len(given.get("run", [])) > 1:
         raise UserError("--run is given twice; the live window shows one model, --mode predict takes several")
     record, rows = (_new_file(given, name) for name in ("record", "csv"))
-    from fer_hierarchy.inference.webcam import check_places, run_webcam
+    from fer_hierarchy.inference.output.window import check_screen
+    from fer_hierarchy.inference.sources.video import check_folder, check_recording
+    from fer_hierarchy.inference.webcam import run_webcam
 
-    check_places(settings.source, window=settings.window, record=record, csv=rows)
+    if record:
+        check_recording(record)
+    if rows:
+        check_folder(rows)
+    if settings.window:
+        check_screen()
     (predictor,) = _predictors(given.get("run"), faces, given["results"], quick=True)
-    run_webcam(
-        predictor,
-        source=settings.source,
-        window=settings.window,
-        record=record,
-        csv=rows,
-        every=settings.every,
-        half_life=settings.half_life,
-        abstain=settings.abstain,
-    )
+    run_webcam(predictor, settings, record=record, csv=rows)
 
 
 def export(given: Given, _command: str) -> None:
     """Write a run as one file of another runtime, and check what was written.
 
     Raises:
-        IncompleteError: An export does not answer as the run does.
+        IncompleteError: An export does not predict as the run does.
     """
-    formats = _formats(check_value(ExportConfig, "format", given.get("format", ExportConfig().format), "--format"))
+    formats = _formats(section(ExportConfig, given).format)
     data = section(DataConfig, given)
     check_data(data)
-    verify = [DataConfig(data=given["verify"])] if "verify" in given else []
-    for config in verify:
-        if not Path(config.data).exists():
-            raise UserError(f"--verify: {config.data} does not exist; expected a folder, csv or zip of faces")
+    verified = given.get("verify")
+    if verified and not Path(verified).exists():
+        raise UserError(f"--verify: {verified} does not exist; expected a folder, csv or zip of faces")
     out = _folder(given, "out")
     run, results = next(iter(given["runs"]), None), given["results"]
     if run is not None:
@@ -95,16 +93,11 @@ def export(given: Given, _command: str) -> None:
     made = exporting.export_run(run, formats, data=data, out=out, results=results)
     for name, path in made.items():
         print(f"{name}: {path}")
-    for config in verify:
-        _verify(run, made, config, results)
+    if verified:
+        from fer_hierarchy.inference.export.verify import verify
 
-
-def _verify(run: str | None, made: dict[str, Path], data: DataConfig, results: Path) -> None:
-    from fer_hierarchy.inference.export import verify as verifying
-
-    wrong = verifying.verify(run, made, data=data, results=results)
-    if wrong:
-        raise IncompleteError("; ".join(wrong))
+        if wrong := verify(run, made, data=DataConfig(data=verified), results=results):
+            raise IncompleteError("; ".join(wrong))
 
 
 def _formats(text: str) -> tuple[str, ...]:
@@ -118,7 +111,7 @@ def _formats(text: str) -> tuple[str, ...]:
 
 
 def default_run(results: Path) -> str:
-    """The run that is looked at where none is named.
+    """The run that is used where none is named.
 
     Raises:
         UserError: There is none.

@@ -1,15 +1,14 @@
-"""The frames of a video with what their faces express: found or followed, answered together, smoothed."""
+"""The frames of a video with what their faces express: found or followed, predicted together, smoothed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
-from typing import Any
+from itertools import islice
 
 import numpy as np
 
 from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker, flow_picture
-from fer_hierarchy.inference.model import Answers, Metadata
-from fer_hierarchy.inference.output.records import answer_columns, face_record
+from fer_hierarchy.inference.model import Metadata, Predictions
+from fer_hierarchy.inference.output.records import BOX, Row, prediction_columns, rows_of_faces
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.sources.video import Frame, VideoReader
 
@@ -17,68 +16,59 @@ _LINGER = 0.5  # seconds for which a face that is not found any more is still be
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FrameResult:
-    """A frame that was looked at.
+class FrameRows:
+    """A frame whose faces were predicted.
 
     Attributes:
         frame: Its picture, position and time.
-        tracks: The faces in it.
-        said: For each predictor its answers, a row a track, smoothed.
+        rows: One a face and model, face by face: frame, time (seconds), track and what `rows_of_faces` gives.
     """
 
     frame: Frame
-    tracks: Sequence[Track]
-    said: Sequence[Answers]
+    rows: Sequence[Row]
 
 
-def analysed_frames(
+def frame_columns(facts: Metadata) -> list[str]:
+    """Columns of a frame's rows in the csv file of the live window."""
+    return ["frame", "time", "track", *BOX, "score", *prediction_columns(facts)]
+
+
+def predicted_frames(
     reader: VideoReader,
     predictors: Sequence[Predictor],
     *,
     step: int = 1,
     detect_every: int = 1,
     half_life: float = 0.0,
+    abstain: float = 0.0,
     batch_frames: int = 1,
-) -> Iterator[FrameResult]:
-    """Look at the frames of a video, one after the other.
+) -> Iterator[FrameRows]:
+    """Predict the faces in the frames of a video, one after the other.
 
     Args:
         reader: An open video.
-        predictors: All answer for the faces that the first one's detector finds.
-        step: Looks at every so many frames and skips those between without decoding them.
-        detect_every: Looks for faces in every so many of these, and follows them by optical flow in between.
-        half_life: Seconds after which an earlier answer weighs half in the smoothed one; 0 smooths nothing.
-        batch_frames: Frames that are searched and answered together; 1 delays nothing, more are faster.
+        predictors: All predict the faces that the first one's detector finds.
+        step: Takes every so many frames and skips those between without decoding them.
+        detect_every: Searches every so many of these for faces, and follows them by optical flow in between.
+        half_life: Seconds after which an earlier prediction weighs half in the smoothed one; 0 smooths nothing.
+        abstain: Probability below which the emotion is "uncertain".
+        batch_frames: Frames that are searched and predicted together; 1 delays nothing, more are faster.
     """
     follower, smoother = _Follower(predictors[0], detect_every), Smoother(half_life)
     frames = _every(reader, step)
     while batch := list(islice(frames, batch_frames)):
         tracks = [follower.follow(frame, found) for frame, found in zip(batch, follower.search(batch), strict=True)]
-        for frame, own, said in zip(batch, tracks, _answers(batch, tracks, predictors), strict=True):
-            yield FrameResult(frame=frame, tracks=own, said=_smoothed(own, said, frame.time, smoother))
-
-
-def frame_records(
-    result: FrameResult, facts: Metadata, *, abstain: float = 0.0, model: int = 0
-) -> list[dict[str, Any]]:
-    """A row a face: frame, time (seconds), track, and what `inference.output.records.face_record` tells.
-
-    Args:
-        result: The frame.
-        facts: Of the model.
-        abstain: Probability below which the answer is "uncertain".
-        model: Which of the predictors.
-    """
-    place = {"frame": result.frame.index, "time": round(result.frame.time, 3)}
-    return [
-        {**place, "track": track.number, **face_record(track.face, result.said[model], row, facts, abstain=abstain)}
-        for row, track in enumerate(result.tracks)
-    ]
-
-
-def record_columns(facts: Metadata) -> list[str]:
-    """Names of what `frame_records` gives, in order."""
-    return ["frame", "time", "track", "left", "top", "width", "height", "score", *answer_columns(facts)]
+        faces = [[track.face for track in own] for own in tracks]
+        crops = [[p.crops(f.picture, own) for f, own in zip(batch, faces, strict=True)] for p in predictors]
+        by_model = [predictor.predict_each(own) for predictor, own in zip(predictors, crops, strict=True)]
+        for frame, own, predictions in zip(batch, tracks, zip(*by_model, strict=True), strict=True):
+            smooth = _smoothed(own, predictions, frame.time, smoother)
+            by_face = rows_of_faces([track.face for track in own], smooth, predictors, abstain=abstain)
+            place = {"frame": frame.index, "time": round(frame.time, 3)}
+            rows = [
+                {**place, "track": t.number, **row} for t, models in zip(own, by_face, strict=True) for row in models
+            ]
+            yield FrameRows(frame=frame, rows=rows)
 
 
 def _every(reader: VideoReader, step: int) -> Iterator[Frame]:
@@ -117,30 +107,14 @@ class _Follower:
         return [t for t in self._tracker.tracks if not t.missed or frame.time - t.seen <= _LINGER]
 
 
-def _answers(
-    frames: Sequence[Frame], tracks: Sequence[Sequence[Track]], predictors: Sequence[Predictor]
-) -> list[list[Answers]]:
-    """For each frame what each predictor says, a row a track; one question to each for all frames."""
-    ends = np.cumsum([0, *(len(own) for own in tracks)])
-    by_frame: list[list[Answers]] = [[] for _ in frames]
-    for predictor in predictors:
-        crops = [
-            crop
-            for frame, own in zip(frames, tracks, strict=True)
-            for crop in predictor.crops(frame.picture, [track.face for track in own])
-        ]
-        said = predictor.answer(crops)
-        for own, (start, end) in zip(by_frame, pairwise(ends), strict=True):
-            own.append(Answers(probabilities=said.probabilities[start:end], gate=said.gate[start:end]))
-    return by_frame
-
-
-def _smoothed(tracks: Sequence[Track], said: Sequence[Answers], seconds: float, smoother: Smoother) -> list[Answers]:
-    """The answers of all predictors, each face's smoothed with its own earlier ones."""
-    parts = [part for answers in said for part in (answers.probabilities, answers.gate)]
+def _smoothed(
+    tracks: Sequence[Track], predictions: Sequence[Predictions], seconds: float, smoother: Smoother
+) -> list[Predictions]:
+    """The predictions of all models, each face's smoothed with its own earlier ones."""
+    parts = [part for own in predictions for part in (own.probabilities, own.gate)]
     table = np.hstack(parts)
     for row, track in enumerate(tracks):
         table[row] = smoother.smooth(track.number, seconds, table[row].copy())
     smoother.keep([track.number for track in tracks])
     smooth = np.split(table, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1)
-    return [Answers(probabilities=p, gate=g) for p, g in zip(smooth[::2], smooth[1::2], strict=True)]
+    return [Predictions(probabilities=p, gate=g) for p, g in zip(smooth[::2], smooth[1::2], strict=True)]

@@ -1,7 +1,7 @@
-"""What a saved model is and says, whatever file it lives in: its facts, its answers, the crops that it takes."""
+"""What a saved model is, whatever file it is in: its metadata, its predictions, the crops that it takes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,16 +16,16 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What must be known of a model to ask it about a face and to read its answer.
+    """What must be known of a model to give it a face and to read its prediction.
 
     Attributes:
         run: Name of the run that it came from.
         mode: "hierarchical" or "flat".
-        taxonomy: The grouping, whose `emotions` and `group_names` are the columns of every answer.
+        taxonomy: The grouping, whose `emotions` and `group_names` are the columns of every prediction.
         image_size: Side of the square faces in pixels.
         channels: 1 (grey) or 3 (RGB).
-        align: Whether the faces that it learned from were turned until their eyes were level.
-        synthetic: Whether it learned from faces that a program drew.
+        align: Whether the faces that it was trained on were turned until their eyes were level.
+        synthetic: Whether it was trained on faces that a program drew.
     """
 
     run: str
@@ -43,16 +43,7 @@ class Metadata:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that an exported file carries."""
-        return {
-            "format": FORMAT,
-            "run": self.run,
-            "mode": self.mode,
-            "taxonomy": self.taxonomy.to_dict(),
-            "image_size": self.image_size,
-            "channels": self.channels,
-            "align": self.align,
-            "synthetic": self.synthetic,
-        }
+        return {"format": FORMAT, **vars(self), "taxonomy": self.taxonomy.to_dict()}
 
     @classmethod
     def from_dict(cls, record: Any, *, source: str) -> Self:
@@ -66,26 +57,27 @@ class Metadata:
             UserError: It is of another format or incomplete.
         """
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
-            raise UserError(f"{source}: the facts inside are not of format {FORMAT}; export the run again")
+            raise UserError(f"{source}: the metadata inside are not of format {FORMAT}; export the run again")
+        kinds: dict[str, Callable] = {
+            "run": str,
+            "mode": str,
+            "taxonomy": lambda groups: Taxonomy.from_dict(groups, name="run"),
+            "image_size": int,
+            "channels": int,
+            "align": bool,
+            "synthetic": bool,
+        }
         try:
-            return cls(
-                run=str(record["run"]),
-                mode=str(record["mode"]),
-                taxonomy=Taxonomy.from_dict(record["taxonomy"], name="run"),
-                image_size=int(record["image_size"]),
-                channels=int(record["channels"]),
-                align=bool(record["align"]),
-                synthetic=bool(record["synthetic"]),
-            )
+            return cls(**{name: kind(record[name]) for name, kind in kinds.items()})
         except UserError:
             raise
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{source}: the facts inside are incomplete ({error}); export the run again") from error
+            raise UserError(f"{source}: the metadata inside are incomplete ({error}); export the run again") from error
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What a model says of n faces.
+class Predictions:
+    """What a model predicts for n faces.
 
     Attributes:
         probabilities: (n, emotions) float64 P(emotion|x), rows sum to 1, columns as `taxonomy.emotions`.
@@ -96,14 +88,18 @@ class Answers:
     probabilities: np.ndarray
     gate: np.ndarray
 
+    def __getitem__(self, rows: slice) -> Self:
+        """Those of some of the faces."""
+        return type(self)(probabilities=self.probabilities[rows], gate=self.gate[rows])
+
 
 class Model(ABC):
-    """A whole hierarchy (or a flat classifier) that answers: uint8 faces in, probabilities out.
+    """A whole hierarchy (or a flat classifier) that predicts: uint8 faces in, probabilities out.
 
     Not safe for several threads at once; `inference.predictor.Predictor` is.
 
     Attributes:
-        facts: What it is.
+        facts: Its metadata.
         source: The folder or file that it was loaded from.
     """
 
@@ -114,16 +110,16 @@ class Model(ABC):
     def emotions(self, faces: np.ndarray) -> np.ndarray:
         """P(emotion|x) of faces (n, size, size, channels) uint8: (n, emotions), rows sum to 1."""
 
-    def answer(self, faces: np.ndarray) -> Answers:
+    def predict(self, faces: np.ndarray) -> Predictions:
         """Probabilities of faces (n, size, size, channels) uint8, n may be 0."""
         taxonomy = self.facts.taxonomy
         if not len(faces):
-            return Answers(
+            return Predictions(
                 probabilities=np.zeros((0, len(taxonomy.emotions))), gate=np.zeros((0, len(taxonomy.groups)))
             )
         table = np.asarray(self.emotions(faces), dtype=np.float64)
         table = table / table.sum(axis=1, keepdims=True)
-        return Answers(probabilities=table, gate=summed(table, taxonomy))
+        return Predictions(probabilities=table, gate=summed(table, taxonomy))
 
 
 def summed(probabilities: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:

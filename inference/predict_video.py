@@ -1,126 +1,92 @@
-"""One video of `--mode predict`: rows of its frames, a marked copy, and its emotions over time."""
+"""One video of `--mode predict`: rows of its frames, an annotated copy, and its emotions over time."""
 
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.inference.frames import FrameResult, analysed_frames, frame_records
-from fer_hierarchy.inference.output.annotated_files import AnnotatedFiles
-from fer_hierarchy.inference.output.drawing import FaceAnswer, annotated
+from fer_hierarchy.inference.frames import predicted_frames
+from fer_hierarchy.inference.output.drawing import annotated
+from fer_hierarchy.inference.output.records import Row, rows_of_file
+from fer_hierarchy.inference.predict import Outputs
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import PredictConfig
-from fer_hierarchy.inference.sources.inputs import Item
+from fer_hierarchy.inference.sources.inputs import Item, place_of_copy
 from fer_hierarchy.inference.sources.video import CODECS, VideoReader, VideoWriter
 
-_BATCH = 8  # frames that are searched and answered together
+_BATCH = 8  # frames that are searched and predicted together
 _FASTEST = 1000.0  # frames a second that mean every frame
 
-Row = dict[str, Any]
 
+def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictConfig, outputs: Outputs) -> list[Row]:
+    """All faces of all frames that were predicted; one row that says so where there is none, or what went wrong.
 
-class VideoJob:
-    """What is made of a video besides its rows.
+    A video that ends before its time keeps its rows; the last one has the error.
 
     Args:
-        predictors: One a model; the first one's answers are drawn.
-        settings: How often it is looked at, how sure an answer must be.
-        pictures: Gives the marked copy its place; None for none.
-        plots: Folder of the figures of emotions over time; None for none.
+        item: The video.
+        predictors: One a model; the first one's predictions are drawn.
+        settings: Which frames are predicted, how sure a prediction must be.
+        outputs: Where the annotated copy and the figure of its emotions over time go.
+
+    Raises:
+        UserError: The copy cannot be written.
     """
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(VideoReader(item.path))
+        except UserError as error:
+            return rows_of_file(item.name, [], predictors, error=str(error))
+        rows, frames = _read(item, reader, predictors, settings, outputs)
+    if outputs.plots:
+        _plot(item, rows, predictors, outputs.plots, frames=frames, seconds=reader.position / reader.fps)
+    error = None
+    if reader.ended_early:
+        error = "the video ends after {} of the {} frames that it promises".format(*reader.ended_early)
+    return rows_of_file(item.name, rows, predictors, error=error)
 
-    def __init__(
-        self,
-        predictors: Sequence[Predictor],
-        settings: PredictConfig,
-        *,
-        pictures: AnnotatedFiles | None,
-        plots: Path | None,
-    ) -> None:
-        self.predictors = predictors
-        self.settings = settings
-        self.pictures = pictures
-        self.plots = plots
 
-    def rows(self, item: Item, blank: Row) -> list[Row]:
-        """All faces of all frames that were looked at; one row that says so where there is none, or what went wrong.
+def _read(
+    item: Item, reader: VideoReader, predictors: Sequence[Predictor], settings: PredictConfig, outputs: Outputs
+) -> tuple[list[Row], int]:
+    """Rows of all frames, which are copied as well, and how many frames were predicted."""
+    step = reader.step(1 / (settings.video_fps or _FASTEST))
+    progress = Progress(-(-reader.frames // step)) if reader.frames and sys.stderr.isatty() else None
+    first, frames = predictors[0], 0
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        writer = None
+        if outputs.annotate:
+            path = place_of_copy(item, outputs.annotate, CODECS, otherwise=".mp4")
+            writer = stack.enter_context(VideoWriter(path, fps=reader.fps / step))
+        results = predicted_frames(reader, predictors, step=step, abstain=settings.abstain, batch_frames=_BATCH)
+        for result in results:
+            frames += 1
+            rows += result.rows
+            if writer:
+                drawn = [row for row in result.rows if row["run"] == first.name]
+                writer.write(annotated(result.frame.picture, drawn, synthetic=first.facts.synthetic))
+            if progress:
+                progress.advance(1, f"frames of {item.path.name}")
+    return rows, frames
 
-        A video that ends before its time keeps its rows; the last one has the error.
-        """
-        with ExitStack() as stack:
-            try:
-                reader = stack.enter_context(VideoReader(item.path))
-            except UserError as error:
-                return [{**blank, "faces": 0, "run": p.name, "error": str(error)} for p in self.predictors]
-            return self._rows(item, reader, blank)
 
-    def _rows(self, item: Item, reader: VideoReader, blank: Row) -> list[Row]:
-        fps = self.settings.video_fps or _FASTEST
-        step = reader.step(1 / fps)
-        progress = Progress(-(-reader.frames // step)) if reader.frames and sys.stderr.isatty() else None
-        rows, frames = [], 0
-        with ExitStack() as stack:
-            writer = self._writer(stack, item, reader.fps / step)
-            for result in analysed_frames(reader, self.predictors, step=step, batch_frames=_BATCH):
-                rows += self._frame_rows(result)
-                frames += 1
-                if writer:
-                    self._draw(writer, result)
-                if progress:
-                    progress.advance(1, f"frames of {item.path.name}")
-        error = None
-        if reader.ended_early:
-            error = "the video ends after {} of the {} frames that it promises".format(*reader.ended_early)
-        if self.plots:
-            self._plot(item, rows, frames, reader)
-        return self._finished(rows, blank, error)
+def _plot(
+    item: Item, rows: Sequence[Row], predictors: Sequence[Predictor], folder: Path, *, frames: int, seconds: float
+) -> None:
+    from fer_hierarchy.inference.output.timeline import draw_timeline
 
-    def _frame_rows(self, result: FrameResult) -> list[Row]:
-        """The rows of one frame, face by face and model by model."""
-        by_model = [
-            [{"face": at + 1, "run": p.name, **row} for at, row in enumerate(self._records(result, number, p))]
-            for number, p in enumerate(self.predictors)
-        ]
-        return [row for rows in zip(*by_model, strict=True) for row in rows]
-
-    def _records(self, result: FrameResult, number: int, predictor: Predictor) -> list[Row]:
-        return frame_records(result, predictor.facts, abstain=self.settings.abstain, model=number)
-
-    def _writer(self, stack: ExitStack, item: Item, fps: float) -> VideoWriter | None:
-        if not self.pictures:
-            return None
-        path = self.pictures.place(item, tuple(CODECS), ".mp4")
-        return stack.enter_context(VideoWriter(path, fps=fps))
-
-    def _draw(self, writer: VideoWriter, result: FrameResult) -> None:
-        facts = self.predictors[0].facts
-        answers = [FaceAnswer.from_record(row) for row in self._records(result, 0, self.predictors[0])]
-        writer.write(annotated(result.frame.picture, answers, synthetic=facts.synthetic))
-
-    def _plot(self, item: Item, rows: Sequence[Row], frames: int, reader: VideoReader) -> None:
-        from fer_hierarchy.inference.output.timeline import draw_timeline
-
-        self.plots.mkdir(parents=True, exist_ok=True)
-        for predictor in self.predictors:
-            stem = Path(item.below).stem + (f"-{predictor.name}" if len(self.predictors) > 1 else "")
-            draw_timeline(
-                self.plots / f"{stem}-emotions.png",
-                [row for row in rows if row["run"] == predictor.name],
-                predictor.facts.taxonomy,
-                name=item.path.name,
-                frames=frames,
-                seconds=reader.position / reader.fps,
-                synthetic=predictor.facts.synthetic,
-            )
-
-    def _finished(self, rows: Sequence[Row], blank: Row, error: str | None) -> list[Row]:
-        """The rows with the file's own columns; `faces` counts those of the whole video."""
-        if not rows:
-            return [{**blank, "faces": 0, "run": p.name, "error": error} for p in self.predictors]
-        count = len(rows) // len(self.predictors)
-        finished = [{**blank, **row, "faces": count} for row in rows]
-        finished[-1]["error"] = error
-        return finished
+    folder.mkdir(parents=True, exist_ok=True)
+    for predictor in predictors:
+        stem = Path(item.below).stem + (f"-{predictor.name}" if len(predictors) > 1 else "")
+        draw_timeline(
+            folder / f"{stem}-emotions.png",
+            [row for row in rows if row["run"] == predictor.name],
+            predictor.facts.taxonomy,
+            name=item.path.name,
+            frames=frames,
+            seconds=seconds,
+            synthetic=predictor.facts.synthetic,
+        )

@@ -1,19 +1,20 @@
-"""Predictor: a saved model and a face detector, loaded once, that answer for pictures from any thread."""
+"""Predictor: a saved model and a face detector, loaded once, that predict pictures from any thread."""
 
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import RESULTS
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
-from fer_hierarchy.inference.faces.crop import Detector, Face, crop, make_detector, whole
-from fer_hierarchy.inference.model import Answers, Metadata, Model, prepared
-from fer_hierarchy.inference.output.records import face_record
+from fer_hierarchy.inference.faces.crop import Face, crop, whole
+from fer_hierarchy.inference.faces.detectors import Detector, make_detector
+from fer_hierarchy.inference.model import Metadata, Model, Predictions, prepared
+from fer_hierarchy.inference.output.records import face_rows
 from fer_hierarchy.inference.settings import FaceConfig
 
 if TYPE_CHECKING:  # the light path does without it
@@ -32,7 +33,7 @@ class Predictor:
         >>> len(faces), round(float(faces.filter(like="p_").sum(axis=1)[0]), 3)
         (1, 1.0)
 
-    Safe to call from several threads: the model answers them one after the other.
+    Safe to call from several threads: the model serves them one after the other.
 
     Attributes:
         name: What rows call the model: the run's folder or the exported file.
@@ -47,7 +48,7 @@ class Predictor:
         self.faces = faces
         self.detector = detector
         self._model = model
-        self._asking = threading.Lock()
+        self._busy = threading.Lock()
 
     @classmethod
     def load(cls, run: str | Path | None = None, *, results: Path = RESULTS, **faces: Any) -> Self:
@@ -63,7 +64,7 @@ class Predictor:
             UserError: There is no such run, or it cannot be used.
         """
         settings = FaceConfig(**faces)
-        return cls.opened(run, results=results, faces=settings, detector=detector_of(settings))
+        return cls.opened(run, results=results, faces=settings, detector=make_detector(settings))
 
     @classmethod
     def opened(
@@ -75,7 +76,7 @@ class Predictor:
         detector: Detector | None,
         quick: bool = False,
     ) -> Self:
-        """The same with a detector that is there already, for several models that share one.
+        """The same with a detector that several models share.
 
         With `quick`, the published weights that None stands for are opened as their TFLite file.
         """
@@ -87,15 +88,17 @@ class Predictor:
         """The networks of the run, by stage; None where the model is an export."""
         return getattr(self._model, "stages", None)
 
-    def answer(self, crops: Sequence[np.ndarray]) -> Answers:
-        """What the model says of faces.
+    def predict_each(self, crops: Sequence[Sequence[np.ndarray]]) -> list[Predictions]:
+        """Predict the faces of several pictures together; gives the predictions of each picture.
 
         Args:
-            crops: uint8 (height, width) grey or (height, width, 3) RGB, at any size: each is one face.
+            crops: For each picture its faces, uint8 (height, width) grey or (height, width, 3) RGB at any size.
         """
-        ready = prepared(crops, self.facts)
-        with self._asking:
-            return self._model.answer(ready)
+        ready = prepared([face for own in crops for face in own], self.facts)
+        with self._busy:
+            predictions = self._model.predict(ready)
+        ends = np.cumsum([0, *(len(own) for own in crops)])
+        return [predictions[start:end] for start, end in pairwise(ends)]
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces in each picture, largest first; the whole picture where every picture is a face already."""
@@ -104,7 +107,7 @@ class Predictor:
         return self.detector.find(pictures)
 
     def crops(self, picture: np.ndarray, faces: Sequence[Face]) -> list[np.ndarray]:
-        """The faces as `answer` takes them, cut out of their picture."""
+        """The faces as `predict_each` takes them, cut out of their picture."""
         if self.detector is None:
             return [self._leveled(picture)]
         settings = self.faces
@@ -115,7 +118,7 @@ class Predictor:
         ]
 
     def _leveled(self, face: np.ndarray) -> np.ndarray:
-        """A face as those that the model learned from: turned by its eyes, where those were."""
+        """A face as those that the model was trained on: turned by its eyes, where those were."""
         if not self.facts.align:
             return face
         from fer_hierarchy.hierarchy.data.alignment import leveled
@@ -125,7 +128,7 @@ class Predictor:
     def predict(
         self, images: np.ndarray | Sequence[np.ndarray], *, records: bool = False
     ) -> "pd.DataFrame | list[dict[str, Any]]":
-        """Find the faces in images and say what each expresses.
+        """Find the faces in images and predict what each expresses.
 
         Args:
             images: One image, uint8 (height, width) grey or (height, width, 3) RGB; a sequence of such, of any sizes;
@@ -144,32 +147,17 @@ class Predictor:
         """
         pictures = _as_pictures(images)
         found = self.find(pictures)
-        crops = [cut for picture, faces in zip(pictures, found, strict=True) for cut in self.crops(picture, faces)]
-        said = self.answer(crops)
-        places = [(at, number, face) for at, faces in enumerate(found) for number, face in enumerate(faces, start=1)]
+        predictions = self.predict_each([self.crops(p, faces) for p, faces in zip(pictures, found, strict=True)])
         rows = [
-            {"image": at, "face": number, **face_record(face, said, row, self.facts)}
-            for row, (at, number, face) in enumerate(places)
+            {"image": at, "face": number, **row}
+            for at, (faces, own) in enumerate(zip(found, predictions, strict=True))
+            for number, row in enumerate(face_rows(faces, own, self.facts), start=1)
         ]
         if records:
             return rows
         import pandas as pd
 
         return pd.DataFrame(rows)
-
-
-def detector_of(settings: FaceConfig) -> Detector | None:
-    """What finds faces by these settings; None where every picture is a face already.
-
-    Raises:
-        UserError: It cannot be had, or needs a model file.
-    """
-    if settings.cropped:
-        return None
-    if (settings.detector == "yunet") != (settings.detector_model is not None):
-        wrong = "needs --detector-model FILE" if settings.detector == "yunet" else "takes no --detector-model"
-        raise UserError(f"--detector {settings.detector} {wrong}")
-    return make_detector(settings.detector, smallest=settings.min_face, model=settings.detector_model)
 
 
 def _as_pictures(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -1,15 +1,15 @@
-"""Settings of an answer: how faces are found and what is said of them; standard library only, as all settings are."""
+"""Settings of predictions: how faces are found and what is made of them; standard library only, as all settings."""
 
 from dataclasses import dataclass
 
-from fer_hierarchy.hierarchy.config import option
+from fer_hierarchy.hierarchy.config import Checked, option
 
 DETECTORS = ("haar", "mtcnn", "yunet")
 FORMATS = ("saved_model", "onnx", "tflite", "tflite-int8")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaceConfig:
+class FaceConfig(Checked):
     """How faces are found in a picture and cut out of it."""
 
     cropped: bool = option(False, "every picture is a face cut out already: look for none")
@@ -26,7 +26,7 @@ class FaceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig:
+class PredictConfig(Checked):
     """What is said of pictures and videos."""
 
     abstain: float = option(0.0, "answer 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
@@ -35,7 +35,7 @@ class PredictConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebcamConfig:
+class WebcamConfig(Checked):
     """How the live window looks and smooths."""
 
     source: str = option("0", "number of a camera, a video file or the address of a stream", metavar="N|FILE|URL")
@@ -48,7 +48,7 @@ class WebcamConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(Checked):
     """What a run is exported as, and how that is checked."""
 
     format: str = option("tflite", f"{', '.join(FORMATS)}, several with commas, or all", metavar="FORMAT")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
-from fer_hierarchy.inference.export.backends.saved_model import INPUT, OUTPUT
+from fer_hierarchy.inference.export.backends import INPUT, OUTPUT
 from fer_hierarchy.inference.model import Metadata
 
 # Names of operations that int8 would spoil begin so, or hold the name that our models give their first layer: its
@@ -28,16 +28,18 @@ def one_function(stages: Mapping[str, Stage], facts: Metadata) -> "tf.types.expe
     """
     networks = {id(stage.network): _outputs(stage.network) for stage in stages.values()}  # stages may share one
 
-    def answer(faces: tf.Tensor) -> dict[str, tf.Tensor]:
+    def predict(faces: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels = tf.cast(faces, tf.float32)
         outputs = {key: call(pixels) for key, call in networks.items()}
         with tf.name_scope(COMPOSING):
-            said = {name: tf.nn.softmax(_scaled(stage, outputs[id(stage.network)])) for name, stage in stages.items()}
-            table = said[FLAT] if FLAT in said else _composed(said, facts.taxonomy)
+            predicted = {
+                name: tf.nn.softmax(_scaled(stage, outputs[id(stage.network)])) for name, stage in stages.items()
+            }
+            table = predicted[FLAT] if FLAT in predicted else _composed(predicted, facts.taxonomy)
             return {OUTPUT: tf.identity(table, name=OUTPUT)}
 
     signature = [tf.TensorSpec((None, *facts.shape), tf.uint8, name=INPUT)]
-    return tf.function(answer, input_signature=signature, autograph=False)
+    return tf.function(predict, input_signature=signature, autograph=False)
 
 
 def _outputs(network: Any) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -55,7 +57,7 @@ def _scaled(stage: Stage, outputs: tf.Tensor) -> tf.Tensor:
     return scaled if stage.log_prior_shift is None else scaled + tf.constant(stage.log_prior_shift, logits.dtype)
 
 
-def _composed(said: Mapping[str, tf.Tensor], taxonomy: Taxonomy) -> tf.Tensor:
+def _composed(predicted: Mapping[str, tf.Tensor], taxonomy: Taxonomy) -> tf.Tensor:
     """P(group|x) P(emotion|group, x), columns as `taxonomy.emotions`; see `hierarchy.classifiers.hierarchical`.
 
     Column by column: int8 conversion rounds what is gathered or joined before it is multiplied, wanted or not.
@@ -63,9 +65,9 @@ def _composed(said: Mapping[str, tf.Tensor], taxonomy: Taxonomy) -> tf.Tensor:
     columns = []
     for emotion in taxonomy.emotions:
         group = taxonomy.group_of(emotion)
-        column = _column(said[taxonomy.gate], taxonomy.group_names.index(group))
+        column = _column(predicted[taxonomy.gate], taxonomy.group_names.index(group))
         if group in taxonomy.specialists:
-            column *= _column(said[group], taxonomy.members(group).index(emotion))
+            column *= _column(predicted[group], taxonomy.members(group).index(emotion))
         columns.append(column)
     return tf.concat(columns, axis=1)
 

@@ -1,4 +1,4 @@
-"""What an exported model says of itself: its facts as JSON and its labels as text, inside the file or folder.
+"""What an exported model carries with it: its metadata as JSON and its labels as text, inside the file or folder.
 
 A .tflite carries them as a zip archive behind its flatbuffer, as TensorFlow Lite Metadata packs associated files: any
 zip program lists them. An .onnx carries them as its metadata, a SavedModel among its extra assets.
@@ -27,7 +27,7 @@ def entries(facts: Metadata) -> dict[str, str]:
 
 
 def add_to_tflite(path: Path, facts: Metadata) -> None:
-    """Put the facts behind the flatbuffer that `path` holds."""
+    """Add the metadata behind the flatbuffer that `path` holds."""
     checksum = zlib.crc32(path.read_bytes())
     with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_DEFLATED) as archive:
         archive.comment = f"{_CHECKSUM} {checksum:08x}".encode()
@@ -36,7 +36,7 @@ def add_to_tflite(path: Path, facts: Metadata) -> None:
 
 
 def read_from_tflite(path: Path) -> Metadata:
-    """The facts of a .tflite file.
+    """Metadata of a .tflite file.
 
     Raises:
         UserError: It has none, because it is not ours, or it is damaged.
@@ -55,7 +55,7 @@ def read_from_tflite(path: Path) -> Metadata:
 
 
 def read_from_onnx(metadata: Mapping[str, str], path: Path) -> Metadata:
-    """The facts among the metadata of an .onnx file.
+    """Metadata of a run among those of an .onnx file.
 
     Raises:
         UserError: There are none.
@@ -66,14 +66,14 @@ def read_from_onnx(metadata: Mapping[str, str], path: Path) -> Metadata:
 
 
 def add_to_saved_model(folder: Path, facts: Metadata) -> None:
-    """Put the facts into a SavedModel's folder."""
+    """Add the metadata to a SavedModel's folder."""
     (folder / EXTRA).mkdir(exist_ok=True)
     for name, text in entries(facts).items():
         (folder / EXTRA / name).write_text(text, encoding="utf-8")
 
 
 def read_from_saved_model(folder: Path) -> Metadata:
-    """The facts of a SavedModel.
+    """Metadata of a SavedModel.
 
     Raises:
         UserError: It has none.
@@ -87,7 +87,7 @@ def read_from_saved_model(folder: Path) -> Metadata:
 
 def _without(path: Path) -> UserError:
     return UserError(
-        f"model {path} does not say what its outputs mean: it has no {FACTS} inside, or it is cut off; "
+        f"model {path} does not tell what its outputs mean: it has no {FACTS} inside, or it is cut off; "
         "expected what --mode export wrote"
     )
 

@@ -1,6 +1,5 @@
-"""Whether exports answer as their run does, how large they are and how fast: a row a format, on real faces."""
+"""Whether exports predict as their run does, how large they are and how fast: a row a format, on real faces."""
 
-import csv
 import dataclasses
 import os
 import statistics
@@ -8,21 +7,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
-from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.runs import run_folder, run_results
 from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
-from fer_hierarchy.inference.export.backends.run_folder import RunFolder, open_run
+from fer_hierarchy.inference.export.run_folder import RunFolder, open_run
 from fer_hierarchy.inference.model import Model
 
 TOLERANCE = 1e-4  # of a probability, for formats that compute in float32
@@ -38,14 +38,14 @@ _TASKS = Path("/proc/self/task")  # the threads of this process, on Linux
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What one format says and costs.
+    """What one format predicts and costs.
 
     Attributes:
         format: As `--format` names it; `KERAS` is the run itself.
-        faces: How many were asked.
-        largest_difference: Of any probability of any face from what the run says.
-        agreement: Share of faces for which format and run name the same emotion.
-        top1: Share of faces whose emotion is named right.
+        faces: How many were predicted.
+        largest_difference: Of any probability of any face from the run's.
+        agreement: Share of faces for which format and run predict the same emotion.
+        top1: Share of faces whose emotion is predicted right.
         megabytes: On disk, of all files.
         faces_per_second: One face a call, on one processor core.
         faces_per_second_64: 64 faces a call, on one processor core.
@@ -64,7 +64,7 @@ class Verified:
 
     @property
     def ok(self) -> bool:
-        """Whether the format answers as the run does."""
+        """Whether the format predicts as the run does."""
         return not self.complaint
 
 
@@ -74,18 +74,19 @@ def verify(run: str | None, exports: Mapping[str, Path], *, data: DataConfig, re
     Args:
         run: Name or folder; None takes the published weights, or the newest run.
         exports: Format -> file, as `inference.export.writer.export_run` gives them.
-        data: Whose test faces are asked, without those that the run has learnt from; the run's own where it names none.
+        data: Whose test faces are predicted, without those that the run was trained on; the run's own where it names
+            none.
         results: Folder of all runs.
 
     Returns:
-        What does not hold, a line a format; empty where all exports answer as the run does.
+        What does not hold, a line a format; empty where all exports predict as the run does.
 
     Raises:
         UserError: No finished run, faces that cannot be read, or an export of another run.
     """
     folder = run_folder.find_run(default_model(results) if run is None else run, results)
     reference = open_run(folder)
-    table = compare(reference, exports, _judged(folder, data))
+    table = compare(reference, exports, _test_faces(folder, data))
     print(_as_text(table))
     for place in {path.parent for path in exports.values()}:
         _write(place, folder.name, table)
@@ -101,18 +102,18 @@ def compare(reference: RunFolder, exports: Mapping[str, Path], faces: Faces) -> 
     rows = faces.split("test")
     pixels = faces.images.pixels[rows.index.to_numpy()]
     labels = class_indices(rows["emotion"].to_numpy(str), reference.facts.taxonomy.emotions)
-    said = reference.answer(pixels).probabilities
+    expected = reference.predict(pixels).probabilities
     size = _megabytes(Path(reference.source) / run_folder.STAGES, "*.keras")
-    table = [_row(KERAS, said, said, labels, size, _speeds(lambda: reference, pixels))]
+    table = [_row(KERAS, expected, expected, labels, size, _speeds(lambda: reference, pixels))]
     for name, path in exports.items():
-        answers = _of_same_run(open_model(str(path), path.parent), reference).answer(pixels).probabilities
-        speeds = _speeds(lambda path=path: open_model(str(path), path.parent), pixels)
-        table.append(_row(name, answers, said, labels, _megabytes(path), speeds))
+        predicted = _of_same_run(open_model(str(path), path.parent), reference).predict(pixels).probabilities
+        speeds = _speeds(partial(open_model, str(path), path.parent), pixels)
+        table.append(_row(name, predicted, expected, labels, _megabytes(path), speeds))
     return table
 
 
-def _judged(folder: Path, data: DataConfig) -> Faces:
-    """The faces to ask, all in the split "test"."""
+def _test_faces(folder: Path, data: DataConfig) -> Faces:
+    """The faces to predict, all in the split "test"."""
     config = run_folder.read_config(folder)
     if data.data is None and data.dataset is None:
         faces = read_faces(config)
@@ -130,29 +131,30 @@ def _of_same_run(model: Model, reference: RunFolder) -> Model:
 
 
 def _row(
-    name: str, said: np.ndarray, wanted: np.ndarray, labels: np.ndarray, size: float, speeds: tuple[float, float]
+    name: str, predicted: np.ndarray, expected: np.ndarray, labels: np.ndarray, size: float, speeds: tuple[float, float]
 ) -> Verified:
-    row = Verified(
+    emotions, wanted = predicted.argmax(axis=1), expected.argmax(axis=1)
+    difference = float(np.abs(predicted - expected).max())
+    return Verified(
         format=name,
         faces=len(labels),
-        largest_difference=float(np.abs(said - wanted).max()),
-        agreement=float((said.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
-        top1=float((said.argmax(axis=1) == labels).mean()),
+        largest_difference=difference,
+        agreement=float((emotions == wanted).mean()),
+        top1=float((emotions == labels).mean()),
         megabytes=size,
         faces_per_second=speeds[0],
         faces_per_second_64=speeds[1],
+        complaint=_complaint(name, difference, emotions == labels, wanted == labels),
     )
-    return dataclasses.replace(row, complaint=_complaint(row, float((wanted.argmax(axis=1) == labels).mean())))
 
 
-def _complaint(row: Verified, top1: float) -> str:
-    """What is wrong with a format whose run has this accuracy."""
-    if row.format in _ROUNDED:
-        lost = round((top1 - row.top1) * row.faces)
-        if lost > max(1, row.faces / 100):
-            return f"{row.format} names {row.top1:.1%} of {row.faces} faces right, the run {top1:.1%}"
-    elif not row.largest_difference <= TOLERANCE:  # written so that NaN is wrong too
-        return f"{row.format} differs from the run by {row.largest_difference:.2g}; at most {TOLERANCE} is right"
+def _complaint(name: str, difference: float, right: np.ndarray, runs: np.ndarray) -> str:
+    """What is wrong with a format that predicts these (n,) faces right, as its run does those."""
+    if name in _ROUNDED:
+        if runs.sum() - right.sum() > max(1, len(right) / 100):
+            return f"{name} names {right.mean():.1%} of {len(right)} faces right, the run {runs.mean():.1%}"
+    elif not difference <= TOLERANCE:  # written so that NaN is wrong too
+        return f"{name} differs from the run by {difference:.2g}; at most {TOLERANCE} is right"
     return ""
 
 
@@ -173,12 +175,12 @@ def _speeds(opened: Callable[[], Model], pixels: np.ndarray) -> tuple[float, flo
 def _rate(model: Model, faces: np.ndarray, calls: int) -> float:
     """Faces per processor second, which other programs on the same core do not lengthen; the median of some rounds."""
     for _ in range(_WARM_UP if calls > 1 else 1):
-        model.answer(faces)
+        model.predict(faces)
     times = []
     for _ in range(_ROUNDS):
         start = time.process_time()
         for _ in range(calls):
-            model.answer(faces)
+            model.predict(faces)
         times.append(time.process_time() - start)
     return calls * len(faces) / statistics.median(times)
 
@@ -223,10 +225,7 @@ def _as_text(table: Sequence[Verified]) -> str:
 
 def _write(folder: Path, run: str, table: Sequence[Verified]) -> None:
     records = [{**dataclasses.asdict(row), "ok": row.ok} for row in table]
-    with atomic_write(folder / "verify.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, records[0])
-        writer.writeheader()
-        writer.writerows(records)
+    run_folder.write_table(folder / "verify.csv", pd.DataFrame(records))
     machine = run_folder.environment(command="")
     machine.pop("command")
     run_folder.write_json(folder / "verify.json", {"run": run, "formats": records, "environment": machine})

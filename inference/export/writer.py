@@ -4,10 +4,10 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -20,13 +20,19 @@ from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export import metadata
-from fer_hierarchy.inference.export.backends import lite, saved_model
-from fer_hierarchy.inference.export.backends import onnx as onnx_file
-from fer_hierarchy.inference.export.backends.run_folder import RunFolder, open_run
-from fer_hierarchy.inference.export.backends.saved_model import OUTPUT, SIGNATURE
+from fer_hierarchy.inference.export.backends import (
+    OUTPUT,
+    SIGNATURE,
+    Exported,
+    LiteModel,
+    OnnxModel,
+    SavedModel,
+    reason,
+)
 from fer_hierarchy.inference.export.calibration_faces import calibration_faces
 from fer_hierarchy.inference.export.graph import COMPOSING, FIRST_LAYER, one_function
-from fer_hierarchy.inference.model import Metadata, Model
+from fer_hierarchy.inference.export.run_folder import RunFolder, open_run
+from fer_hierarchy.inference.model import Metadata
 
 FOLDER = "export"  # in the run's own
 
@@ -35,7 +41,7 @@ _OPSET = 17  # of ONNX; runtimes since 2022 read it
 _CALIBRATED_AT_ONCE = 25  # faces; one by one takes half as long again
 _TOLERANCE = 1e-3  # of a probability, on noise; `inference.export.verify` is stricter, on faces
 
-Function = tf.types.experimental.PolymorphicFunction
+Function: TypeAlias = tf.types.experimental.PolymorphicFunction
 
 
 def export_run(
@@ -58,14 +64,14 @@ def export_run(
     """
     folder = run_folder.find_run(default_model(results) if run is None else run, results)
     model = open_run(folder)
-    faces = calibration_faces(folder, data) if "tflite-int8" in formats else None
+    faces = calibration_faces(folder, data) if "tflite-int8" in formats else np.zeros((0, *model.facts.shape), np.uint8)
     place = _made(out or folder / FOLDER)
     function = one_function(model.stages, model.facts)
     written = {}
     for name in formats:
         path = place / f"{model.facts.run}{_ENDINGS[name]}"
         with _as_user_error(name, model):
-            _WRITERS[name](function, model.facts, path, faces)
+            _write(name, function, model.facts, path, faces)
         written[name] = path
     return written
 
@@ -81,38 +87,44 @@ def _made(folder: Path) -> Path:
 @contextmanager
 def _as_user_error(name: str, model: RunFolder) -> Iterator[None]:
     """A converter's refusal as one line that names the format and the model; its chatter goes nowhere."""
+    logged = logging.root.manager.disable
     try:
-        with hushed(), warnings.catch_warnings(), _quiet_loggers():
+        with hushed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the converters' own insides
+            logging.disable(logging.WARNING)
             yield
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:  # each converter has kinds of its own
         networks = ", ".join(sorted({stage.record["model"] for stage in model.stages.values()}))
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
-        raise UserError(f"run {model.facts.run} cannot be exported as {name}: {networks}: {reason}") from error
-
-
-@contextmanager
-def _quiet_loggers() -> Iterator[None]:
-    """The converters' Python loggers without anything below an error."""
-    loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow", "absl")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
+        why = reason(error)[:200]
+        raise UserError(f"run {model.facts.run} cannot be exported as {name}: {networks}: {why}") from error
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(logged)
 
 
-def _write_saved_model(function: Function, facts: Metadata, path: Path, _faces: np.ndarray | None) -> None:
+def _write(name: str, function: Function, facts: Metadata, path: Path, faces: np.ndarray) -> None:
+    """Write one format; what was there stays until the new file has been checked."""
+    if name == "saved_model":
+        _write_saved_model(function, facts, path)
+        return
+    with atomic_write(path) as temporary:
+        if name == "onnx":
+            _write_onnx(function, facts, temporary)
+            _check(OnnxModel, temporary, function)
+        else:
+            content = _converter(function).convert() if name == "tflite" else _quantised(function, faces)
+            temporary.write_bytes(content)
+            metadata.add_to_tflite(temporary, facts)
+            _check(LiteModel, temporary, function, tolerance=_TOLERANCE if name == "tflite" else 1.0)
+
+
+def _write_saved_model(function: Function, facts: Metadata, path: Path) -> None:
     fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         tf.saved_model.save(tf.Module(), str(fresh), signatures={SIGNATURE: function})
         metadata.add_to_saved_model(fresh, facts)
-        _check(saved_model.open_file, fresh, function)
+        _check(SavedModel, fresh, function)
         fresh.chmod(0o755)
         _take_place(fresh, path)
     finally:
@@ -134,21 +146,21 @@ def _take_place(fresh: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_onnx(function: Function, facts: Metadata, path: Path, _faces: np.ndarray | None) -> None:
+def _write_onnx(function: Function, facts: Metadata, path: Path) -> None:
     try:
         import onnx
         import tf2onnx
     except ImportError as error:
         raise UserError(f"onnx needs {error.name}: python -m pip install tf2onnx onnx onnxruntime") from error
-    handlers = {"Erfc": (_write_erfc, [])}
     model, _ = tf2onnx.convert.from_function(
-        function, input_signature=function.input_signature, opset=_OPSET, custom_op_handlers=handlers
+        function,
+        input_signature=function.input_signature,
+        opset=_OPSET,
+        custom_op_handlers={"Erfc": (_write_erfc, [])},
     )
     onnx.helper.set_model_props(model, metadata.entries(facts))
     onnx.checker.check_model(model)
-    with atomic_write(path) as temporary:
-        onnx.save(model, temporary)
-        _check(onnx_file.open_file, temporary, function)
+    onnx.save(model, path)
 
 
 def _write_erfc(graph: Any, node: Any, name: str, _arguments: Sequence) -> None:
@@ -159,29 +171,10 @@ def _write_erfc(graph: Any, node: Any, name: str, _arguments: Sequence) -> None:
     graph.make_node("Sub", [one.output[0], error.output[0]], name=name, outputs=node.output)
 
 
-def _write_tflite(function: Function, facts: Metadata, path: Path, _faces: np.ndarray | None) -> None:
-    _write_flatbuffer(_converter(function).convert(), facts, path, function)
-
-
-def _write_int8(function: Function, facts: Metadata, path: Path, faces: np.ndarray | None) -> None:
-    _write_flatbuffer(_quantised(function, faces), facts, path, function, tolerance=1.0)
-
-
-def _write_flatbuffer(
-    content: bytes, facts: Metadata, path: Path, function: Function, *, tolerance: float = _TOLERANCE
-) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
-        metadata.add_to_tflite(temporary, facts)
-        _check(lite.open_file, temporary, function, tolerance=tolerance)
-
-
-def _check(
-    open_file: Callable[[Path], Model], path: Path, function: Function, *, tolerance: float = _TOLERANCE
-) -> None:
-    """Refuse what a converter wrote without complaint, and what cannot be run or does not answer as the run does."""
+def _check(kind: type[Exported], path: Path, function: Function, *, tolerance: float = _TOLERANCE) -> None:
+    """Refuse what a converter wrote without complaint, and what cannot be run or does not predict as the run does."""
     try:
-        model = open_file(path)
+        model = kind(path)
     except UserError as error:
         raise ValueError(f"what was written cannot be run: {error.__cause__ or error}") from error
     faces = np.random.default_rng(0).integers(0, 256, (2, *model.facts.shape)).astype(np.uint8)
@@ -228,11 +221,3 @@ def _kept_in_float(content: bytes) -> list[str]:
 
 def _is_spoiled(operation: str) -> bool:
     return operation.startswith(COMPOSING) or FIRST_LAYER in operation
-
-
-_WRITERS: dict[str, Callable[[Function, Metadata, Path, np.ndarray | None], None]] = {
-    "saved_model": _write_saved_model,
-    "onnx": _write_onnx,
-    "tflite": _write_tflite,
-    "tflite-int8": _write_int8,
-}

@@ -1,21 +1,13 @@
-"""Faces in pictures: where they are, and the square around each that a model is asked about."""
+"""A face in a picture, and the square around it that a model predicts."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from fer_hierarchy.hierarchy.data.alignment import EyeLine, turned
-from fer_hierarchy.hierarchy.errors import UserError
 
-DETECTORS = ("haar", "mtcnn", "yunet")
-SMALLEST = 32  # pixels: a face three metres from a webcam; smaller ones tell little of an emotion
-
-_MARGINS = (-0.4, 2.0)  # of the box's side: less leaves a nose, more a crowd
 _EYES_APART = 0.15  # of the box's longer side: nearer eyes are a profile's, and their line tells nothing
 
 
@@ -39,61 +31,6 @@ class Face:
     cut: bool = False
 
 
-class Detector(ABC):
-    """What finds faces in pictures. Safe for several threads at once.
-
-    Attributes:
-        name: What the user calls it.
-        margin: Of its faces, see `Face`.
-    """
-
-    name: ClassVar[str]
-    margin: ClassVar[float]
-
-    @abstractmethod
-    def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
-        """Find the faces of each picture.
-
-        Args:
-            pictures: Each uint8 (h, w) grey or (h, w, 3) RGB, of any size.
-
-        Returns:
-            A list of faces for each picture, the largest first; empty where there is none.
-        """
-
-
-def make_detector(name: str = "haar", *, smallest: int = SMALLEST, model: str | None = None) -> Detector:
-    """Make a detector by its name.
-
-    Args:
-        name: "haar" (fast, OpenCV's own), "mtcnn" (surer, finds the eyes; the package mtcnn) or "yunet" (the same from
-            a model file).
-        smallest: Side in pixels of the smallest face to look for. Large pictures are shrunk first, so that faces may
-            have to be larger there.
-        model: File of yunet's model; None for the others.
-
-    Raises:
-        UserError: There is no such detector, or it lacks what it needs.
-    """
-    if name not in DETECTORS:
-        raise UserError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}")
-    if smallest < 1:
-        raise UserError(f"smallest face {smallest}: expected its side in pixels, 1 or more")
-    if model is not None and name != "yunet":
-        raise UserError(f"face model {model}: only the detector yunet reads one, not {name}")
-    if name == "mtcnn":
-        from fer_hierarchy.inference.faces.detectors.mtcnn import Mtcnn
-
-        return Mtcnn(smallest=smallest)
-    if name == "yunet":
-        from fer_hierarchy.inference.faces.detectors.yunet import Yunet
-
-        return Yunet(model, smallest=smallest)
-    from fer_hierarchy.inference.faces.detectors.haar import Haar
-
-    return Haar(smallest=smallest)
-
-
 def whole(picture: np.ndarray) -> Face:
     """The face of a picture that is nothing but a face: its crop is the picture itself, whatever its shape."""
     height, width = picture.shape[:2]
@@ -112,25 +49,15 @@ def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align:
 
     Returns:
         uint8 (s, s) or (s, s, 3) at the picture's own resolution.
-
-    Raises:
-        UserError: The margin is outside the range that leaves a face.
     """
     if face.cut:
         return picture
     left, top, width, height = face.box
-    widened = 1 + 2 * (face.margin if margin is None else _checked(margin))
+    widened = 1 + 2 * (face.margin if margin is None else margin)
     side = max(1, round(max(width, height) * widened))
     middle = np.array([left + (width - 1) / 2, top + (height - 1) / 2])
     line = _eye_line(face) if align else None
     return _square(picture, middle, side) if line is None else _leveled(picture, middle, side, line)
-
-
-def _checked(margin: float) -> float:
-    low, high = _MARGINS
-    if not low <= margin <= high:
-        raise UserError(f"margin {margin}: expected a share of the face's side, {low} to {high}")
-    return margin
 
 
 def _eye_line(face: Face) -> EyeLine | None:

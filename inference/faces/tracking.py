@@ -1,9 +1,9 @@
-"""Faces over the frames of a video: which is which, where it has moved to, and its answers without their flicker."""
+"""Faces over the frames of a video: which is which, where it has moved to, and its predictions without flicker."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,11 +14,10 @@ if TYPE_CHECKING:  # boxes are moved here, whatever finds them
 _FLOW_SIDE = 960  # pixels of the longer side at which motion is measured; more costs time and shows no more
 _INNER = 0.8  # share of a box's sides that is surely face: what moves behind it must not pull at the box
 _POINTS, _FEWEST = 32, 6  # that are followed in a face, and that must be found again
-_ASTRAY = (
-    1.0  # pixels by which a point may miss its start on the way back (Kalal et al., "Forward-Backward Error", 2010)
-)
+# Pixels by which a point may miss its start on the way back (Kalal et al., "Forward-Backward Error", 2010).
+_ASTRAY = 1.0
 _GROWTH = 1.25  # the most that a face grows or shrinks between two frames
-_LUCAS_KANADE = {
+_LUCAS_KANADE: dict[str, Any] = {
     "winSize": (15, 15),
     "maxLevel": 3,
     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03),
@@ -74,8 +73,8 @@ class Tracker:
         found = []
         for position, face in enumerate(faces):
             number = self.tracks[known[position]].number if position in known else self._new_number()
-            box = tuple(float(side) for side in face.box)
-            found.append(Track(number=number, face=face, seen=time, missed=0, box=box))
+            left, top, width, height = map(float, face.box)
+            found.append(Track(number=number, face=face, seen=time, missed=0, box=(left, top, width, height)))
         matched = set(known.values())
         missed = [_missed(track) for place, track in enumerate(self.tracks) if place not in matched]
         self.tracks = [*found, *(track for track in missed if track.missed < self.lost_after)]
@@ -156,8 +155,8 @@ def _flow(
     if not len(owners):
         return np.zeros((0, 2)), np.zeros((0, 2)), owners
     starts = np.concatenate(points)
-    ends, there, _ = cv2.calcOpticalFlowPyrLK(previous, grey, starts, None, **_LUCAS_KANADE)
-    back, home, _ = cv2.calcOpticalFlowPyrLK(grey, previous, ends, None, **_LUCAS_KANADE)
+    ends, there, _ = cv2.calcOpticalFlowPyrLK(previous, grey, starts, starts.copy(), **_LUCAS_KANADE)
+    back, home, _ = cv2.calcOpticalFlowPyrLK(grey, previous, ends, starts.copy(), **_LUCAS_KANADE)
     good = (there.ravel() == 1) & (home.ravel() == 1) & (np.linalg.norm(back - starts, axis=1) < _ASTRAY)
     return starts[good] / scale, ends[good] / scale, owners[good]
 
@@ -208,10 +207,10 @@ def _moved_face(track: Track, box: Box, width: int, height: int) -> "Face":
 
 
 class Smoother:
-    """Exponential smoothing of each face's answers, by time and not by frames.
+    """Exponential smoothing of each face's predictions, by time and not by frames.
 
     Args:
-        half_life: Seconds after which an answer weighs half in the smoothed one; 0 smooths nothing.
+        half_life: Seconds after which a prediction weighs half in the smoothed one; 0 smooths nothing.
     """
 
     def __init__(self, half_life: float) -> None:
@@ -219,7 +218,7 @@ class Smoother:
         self._last: dict[int, tuple[float, np.ndarray]] = {}
 
     def smooth(self, number: int, time: float, values: np.ndarray) -> np.ndarray:
-        """The smoothed answer.
+        """The smoothed prediction.
 
         Args:
             number: Of the track.

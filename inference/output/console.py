@@ -1,8 +1,14 @@
-"""Answers on the screen: a line a face for one model, a small table a face for several."""
+"""Predictions on the screen: a line a face for one model, a small table a face for several."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fer_hierarchy.hierarchy.wording import percent
+from fer_hierarchy.inference.output.records import Row
+
+if TYPE_CHECKING:
+    from fer_hierarchy.inference.predictor import Predictor
 
 _NAME = 34  # letters of a file's name; longer ones lose their beginning
 _HEADER = f"{'file':<{_NAME}}  {'face':>7}  {'box':<22}  {'emotion':<10} {'prob.':>7}  {'gate'}"
@@ -13,59 +19,51 @@ def header() -> str:
     return _HEADER
 
 
-def face_lines(rows: Sequence[Mapping[str, Any]], gate: str, groups: Sequence[str]) -> list[str]:
-    """Lines for the rows of one file.
+def lines(rows: Sequence[Row], predictors: "Sequence[Predictor]") -> list[str]:
+    """The lines of one file.
 
     Args:
-        rows: The file's rows.
-        gate: Name of the gate's column.
-        groups: Names of its groups.
+        rows: All of the file, see `inference.output.records.rows_of_file`.
+        predictors: The models.
     """
-    return [_face_line(row, gate, groups) for row in rows]
+    if len(predictors) == 1:
+        taxonomy = predictors[0].facts.taxonomy
+        return [_face_line(row, taxonomy.gate, taxonomy.group_names) for row in rows]
+    count = len(predictors)
+    emotions = list(dict.fromkeys(name for predictor in predictors for name in predictor.facts.taxonomy.emotions))
+    faces = [rows[start : start + count] for start in range(0, len(rows), count)]
+    return [line for face in faces for line in _side_by_side(face, emotions)]
 
 
-def _face_line(row: Mapping[str, Any], gate: str, groups: Sequence[str]) -> str:
+def _face_line(row: Row, gate: str, groups: Sequence[str]) -> str:
     if row["error"] or not row["faces"]:
         return f"{_short(row['file']):<{_NAME}}  {row['error'] or 'no face found'}"
     likely = max(groups, key=lambda group: row[f"gate_{group}"])
-    share = _percent(row[f"gate_{likely}"])
-    overruled = f" (the answer is {row[gate]})" if row[gate] != likely else ""
-    return f"{_where(row)}  {row['emotion']:<10} {_percent(row['probability']):>7}  {likely} {share}{overruled}"
+    share = percent(row[f"gate_{likely}"])
+    overruled = f" (the emotion is {row[gate]})" if row[gate] != likely else ""
+    return f"{_where(row)}  {row['emotion']:<10} {percent(row['probability']):>7}  {likely} {share}{overruled}"
 
 
-def _where(row: Mapping[str, Any]) -> str:
+def _where(row: Row) -> str:
     number = f"{row['face']}/{row['faces']}"
     box = f"{row['left']},{row['top']} {row['width']}x{row['height']}"
     return f"{_short(row['file']):<{_NAME}}  {number:>7}  {box:<22}"
 
 
-def side_by_side(rows: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> list[str]:
-    """Lines for one face that several models have looked at: their probabilities in columns.
-
-    Args:
-        rows: One a model, of the same face.
-        emotions: All that any of the models knows.
-    """
+def _side_by_side(rows: Sequence[Row], emotions: Sequence[str]) -> list[str]:
+    """Lines for one face that several models have predicted: their probabilities in columns."""
     first = rows[0]
     if first["error"] or not first["faces"]:
         return [f"{_short(first['file'])}  {first['error'] or 'no face found'}", ""]
     widths = [max(9, len(row["run"])) for row in rows]
-    lines = [_where(first).rstrip(), _columns("", [row["run"] for row in rows], widths)]
+    table = [_where(first).rstrip(), _columns("", [row["run"] for row in rows], widths)]
     for emotion in emotions:
-        lines.append(_columns(emotion, [_cell(row.get(f"p_{emotion}")) for row in rows], widths))
-    return [*lines, _columns("answer", [row["emotion"] for row in rows], widths), ""]
+        table.append(_columns(emotion, [percent(row.get(f"p_{emotion}")) for row in rows], widths))
+    return [*table, _columns("answer", [row["emotion"] for row in rows], widths), ""]
 
 
 def _columns(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
     return f"  {name:<10}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else _percent(value)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _short(name: str) -> str:
@@ -85,7 +83,7 @@ class Summary:
         self._files = self._empty = 0
         self._emotions: dict[str, Counter] = {}
 
-    def count(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def count(self, rows: Sequence[Row]) -> None:
         """Add the rows of one file."""
         self._files += 1
         self.failed += any(row["error"] for row in rows)
@@ -100,15 +98,16 @@ class Summary:
         Args:
             skipped: Files that an earlier call has done.
         """
-        parts = [_count(self._files, "file")]
+        parts = [counted(self._files, "file")]
         for run, counts in self._emotions.items():
             told = ", ".join(f"{name} {number}" for name, number in counts.most_common())
             of = f" by {run}" if len(self._emotions) > 1 else ""
-            parts.append(f"{_count(sum(counts.values()), 'face')}{of} ({told})")
-        parts += [f"{_count(self._empty, 'file')} without a face"] if self._empty else []
-        parts += [f"{_count(skipped, 'file')} done before"] if skipped else []
+            parts.append(f"{counted(sum(counts.values()), 'face')}{of} ({told})")
+        parts += [f"{counted(self._empty, 'file')} without a face"] if self._empty else []
+        parts += [f"{counted(skipped, 'file')} done before"] if skipped else []
         return "; ".join(parts)
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 face`, `2 faces`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,7 +1,7 @@
-"""Answers drawn on a picture: boxes, names and bars for each face, as many of them as have room."""
+"""Predictions drawn on a picture: boxes, names and bars for each face, as many of them as have room."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.inference.output.records import UNCERTAIN
+from fer_hierarchy.inference.output.records import BOX, UNCERTAIN
 from fer_hierarchy.inference.sources.video import check_folder, silence_opencv
 
 SYNTHETIC_BANNERS = ("synthetic: the model learned from drawn faces", "synthetic model", "synthetic")
@@ -38,36 +38,6 @@ _BAR = 4.6  # length of a full bar, in text sizes
 Colour = tuple[int, int, int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FaceAnswer:
-    """What is drawn of one face.
-
-    Attributes:
-        box: left, top, width, height in pixels of the picture.
-        emotion: The answer, or `inference.output.records.UNCERTAIN`.
-        probability: Of the likeliest emotion.
-        emotions: Name -> probability of all emotions, in the order of the bars.
-        groups: Name -> the gate's probability of all groups.
-    """
-
-    box: tuple[int, int, int, int]
-    emotion: str
-    probability: float
-    emotions: Mapping[str, float]
-    groups: Mapping[str, float]
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "FaceAnswer":
-        """Of one row, as `inference.output.records.face_record` makes it."""
-        return cls(
-            box=tuple(int(record[side]) for side in ("left", "top", "width", "height")),
-            emotion=record["emotion"],
-            probability=record["probability"],
-            emotions=_named(record, "p_"),
-            groups=_named(record, "gate_"),
-        )
-
-
 class Rect(NamedTuple):
     """A rectangle in pixels."""
 
@@ -77,8 +47,38 @@ class Rect(NamedTuple):
     height: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Label:
+class _Face(NamedTuple):
+    """What is drawn of one face.
+
+    Attributes:
+        box: In pixels of the canvas.
+        label: The emotion with its probability, or `UNCERTAIN`.
+        colour: Of the emotion.
+        groups: Name -> the gate's probability of all groups.
+        emotions: Name -> probability of all emotions, in the order of the bars.
+    """
+
+    box: Rect
+    label: str
+    colour: Colour
+    groups: dict[str, float]
+    emotions: dict[str, float]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], times: int) -> "_Face":
+        """Of one row, on a canvas so many times as large as the picture."""
+        emotion = row["emotion"]
+        sure = emotion != UNCERTAIN
+        return cls(
+            box=Rect(*(int(row[side]) * times for side in BOX)),
+            label=f"{emotion} {_percent(row['probability'])}" if sure else UNCERTAIN,
+            colour=_rgb(EMOTION_COLOURS[emotion]) if sure else _UNSURE,
+            groups=_named(row, "gate_"),
+            emotions=_named(row, "p_"),
+        )
+
+
+class _Label(NamedTuple):
     """A name that has found its place."""
 
     rect: Rect
@@ -87,34 +87,35 @@ class _Label:
 
 
 def annotated(
-    picture: np.ndarray, faces: Sequence[FaceAnswer], *, synthetic: bool = False, headline: str | None = None
+    picture: np.ndarray, rows: Sequence[Mapping[str, Any]], *, synthetic: bool = False, headline: str | None = None
 ) -> np.ndarray:
-    """Draw answers on a copy of a picture.
+    """Draw predictions on a copy of a picture.
 
     Args:
         picture: uint8 (h, w) grey or (h, w, 3) RGB.
-        faces: What is drawn of each face.
-        synthetic: Whether the model learned from faces that a program drew; a banner says so.
+        rows: One a face, as `inference.output.records.face_rows` gives them.
+        synthetic: Whether the model was trained on faces that a program drew; a banner says so.
         headline: A line at the bottom, as of a live window.
 
     Returns:
         (h, w, 3) uint8 RGB; enlarged where the picture is too small for letters.
     """
     canvas, times = _canvas(picture)
-    boxes = [Rect(*(side * times for side in face.box)) for face in faces]
+    faces = [_Face.of(row, times) for row in rows]
+    boxes = [face.box for face in faces]
     size = text_size(canvas)
     taken = []
     if synthetic:
         taken.append(_banner(canvas, size))
     if headline:
         taken.append(_headline(canvas, headline, size))
-    labels = _place_labels(canvas, faces, boxes, size, taken)
+    labels = _place_labels(canvas, faces, size, taken)
     taken += [label.rect for label in labels]
-    for face, box, label in zip(faces, boxes, labels, strict=True):
-        _draw_box(canvas, face, box, size)
-        _draw_label(canvas, face, label)
-    for face, box in zip(faces, boxes, strict=True):
-        taken += _draw_details(canvas, face, box, size, _table([*taken, *boxes]), alone=len(faces) <= _FEW)
+    for face, label in zip(faces, labels, strict=True):
+        _draw_box(canvas, face, size)
+        _draw_plate(canvas, label, face.colour, _readable_on(face.colour))
+    for face in faces:
+        taken += _draw_details(canvas, face, size, _table([*taken, *boxes]), alone=len(faces) <= _FEW)
     return canvas
 
 
@@ -144,7 +145,7 @@ def save_picture(path: Path, picture: np.ndarray) -> None:
         height, width = picture.shape[:2]
         raise UserError(f"picture {path}: {width}x{height} pixels cannot be written as {suffix}; try .png")
     with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(content.tobytes())
 
 
 def _named(record: Mapping[str, Any], prefix: str) -> dict[str, float]:
@@ -164,32 +165,29 @@ def _canvas(picture: np.ndarray) -> tuple[np.ndarray, int]:
     return colour, times
 
 
-def _colour(face: FaceAnswer) -> Colour:
-    return _UNSURE if face.emotion == UNCERTAIN else _rgb(EMOTION_COLOURS[face.emotion])
-
-
 def _rgb(code: str) -> Colour:
-    return tuple(bytes.fromhex(code.removeprefix("#")))
+    red, green, blue = bytes.fromhex(code.removeprefix("#"))
+    return red, green, blue
 
 
-def _draw_box(canvas: np.ndarray, face: FaceAnswer, box: Rect, size: int) -> None:
-    """A frame in the answer's colour with a dark rim, which keeps it visible on any ground."""
+def _draw_box(canvas: np.ndarray, face: _Face, size: int) -> None:
+    """A frame in the emotion's colour with a dark rim, which keeps it visible on any ground."""
+    box = face.box
     thick = max(1, round(min(size, box.width / 5) / 6))
     corners = (box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)
     cv2.rectangle(canvas, *corners, _INK, thick + max(2, 2 * (thick // 2)))
-    cv2.rectangle(canvas, *corners, _colour(face), thick)
+    cv2.rectangle(canvas, *corners, face.colour, thick)
 
 
-def _place_labels(
-    canvas: np.ndarray, faces: Sequence[FaceAnswer], boxes: Sequence[Rect], size: int, taken: Sequence[Rect]
-) -> list[_Label]:
+def _place_labels(canvas: np.ndarray, faces: Sequence[_Face], size: int, taken: Sequence[Rect]) -> list[_Label]:
     """A place for each name where it covers no other name, and no other face if that can be had."""
     labels: list[_Label] = []
-    for number, (face, box) in enumerate(zip(faces, boxes, strict=True)):
-        others = np.delete(_table(boxes), number, axis=0)
+    boxes = _table([face.box for face in faces])
+    for number, face in enumerate(faces):
+        others = np.delete(boxes, number, axis=0)
         names = _table([*taken, *(label.rect for label in labels)])
-        best, least = None, float("inf")
-        for label in _label_choices(canvas, face, box, size):
+        least = math.inf
+        for label in _label_choices(canvas, face, size):
             # A covered name is lost, a covered piece of a face is not.
             cost = 10 * _covered(label.rect, names) + _covered(label.rect, others)
             if cost < least:
@@ -200,44 +198,39 @@ def _place_labels(
     return labels
 
 
-def _label_choices(canvas: np.ndarray, face: FaceAnswer, box: Rect, size: int) -> Iterator[_Label]:
+def _label_choices(canvas: np.ndarray, face: _Face, size: int) -> Iterator[_Label]:
     """Places for a name from the best to the worst: above, below, inside; letters as large as the face bears."""
-    small = max(_LEAST_TEXT, round(0.55 * size))
+    box, small = face.box, max(_LEAST_TEXT, round(0.55 * size))
     largest = int(np.clip(box.width / 5, small, size))
-    whole = _label_text(face)
-    for text, text_height in ((whole, largest), (whole, small), (whole.split()[0], small)):
-        width = _text_width(text, text_height) + round(0.9 * text_height)
-        height = round(1.45 * text_height)
-        below = box.top + box.height
+    below = box.top + box.height
+    for text, letters in ((face.label, largest), (face.label, small), (face.label.split()[0], small)):
+        width, height = _plate_size(text, letters)
         for top in (box.top - height, below, box.top, below - height):
             if 0 <= top <= canvas.shape[0] - height:
-                left = int(np.clip(box.left, 0, max(canvas.shape[1] - width, 0)))
-                yield _Label(rect=Rect(left, top, width, height), text=text, size=text_height)
-    yield _Label(rect=_inside(Rect(box.left, box.top, width, height), canvas), text=text, size=text_height)
+                yield _Label(_inside(Rect(box.left, top, width, height), canvas), text, letters)
+    yield _Label(_inside(Rect(box.left, box.top, width, height), canvas), text, letters)
 
 
-def _label_text(face: FaceAnswer) -> str:
-    return UNCERTAIN if face.emotion == UNCERTAIN else f"{face.emotion} {_percent(face.probability)}"
+def _plate_size(text: str, size: int) -> tuple[int, int]:
+    """Width and height in pixels of a plate that holds a text."""
+    return _text_width(text, size) + round(0.9 * size), round(1.45 * size)
 
 
-def _draw_label(canvas: np.ndarray, face: FaceAnswer, label: _Label) -> None:
-    colour = _colour(face)
-    _plate(canvas, label.rect, colour, radius=round(0.3 * label.size))
-    middle = label.rect.top + label.rect.height / 2
-    _write(canvas, label.text, label.rect.left + round(0.45 * label.size), middle, label.size, _readable_on(colour))
+def _draw_plate(canvas: np.ndarray, label: _Label, ground: Colour, ink: Colour, *, opacity: float = 1.0) -> None:
+    rect, size = label.rect, label.size
+    _plate(canvas, rect, ground, opacity=opacity, radius=round(0.3 * size))
+    _write(canvas, label.text, rect.left + round(0.45 * size), rect.top + rect.height / 2, size, ink)
 
 
-def _draw_details(
-    canvas: np.ndarray, face: FaceAnswer, box: Rect, size: int, taken: np.ndarray, *, alone: bool
-) -> list[Rect]:
+def _draw_details(canvas: np.ndarray, face: _Face, size: int, taken: np.ndarray, *, alone: bool) -> list[Rect]:
     """Bars beside the face, or the gate's verdict alone, or nothing: whatever has room; gives what it took."""
     for letters in dict.fromkeys(max(_LEAST_TEXT, round(share * size)) for share in (1, 0.82, 0.66)):
         width, height = _panel_size(face, letters)
-        for rect in _beside(box, width, height, canvas, gap=round(0.4 * letters)):
+        for rect in _beside(face.box, width, height, canvas, gap=round(0.4 * letters)):
             if not _covered(rect, taken):
                 _draw_panel(canvas, face, rect, letters)
                 return [rect]
-    return _draw_verdict(canvas, face, box, size, taken) if alone else []
+    return _draw_verdict(canvas, face, size, taken) if alone else []
 
 
 def _beside(box: Rect, width: int, height: int, canvas: np.ndarray, *, gap: int) -> Iterator[Rect]:
@@ -258,7 +251,7 @@ def _beside(box: Rect, width: int, height: int, canvas: np.ndarray, *, gap: int)
             yield Rect(column, row, width, height)
 
 
-def _panel_size(face: FaceAnswer, size: int) -> tuple[int, int]:
+def _panel_size(face: _Face, size: int) -> tuple[int, int]:
     """Width and height of the bars with their names, in pixels."""
     names, numbers = _columns(face, size)
     rows = len(face.groups) + len(face.emotions)
@@ -266,19 +259,19 @@ def _panel_size(face: FaceAnswer, size: int) -> tuple[int, int]:
     return round(width), round((rows + 0.5) * _ROW * size + size)
 
 
-def _columns(face: FaceAnswer, size: int) -> tuple[int, int]:
+def _columns(face: _Face, size: int) -> tuple[int, int]:
     """Widths of the columns of names and of numbers."""
     names = max(_text_width(name, size) for name in (*face.groups, *face.emotions))
     return names, _text_width(_percent(1), size)
 
 
-def _draw_panel(canvas: np.ndarray, face: FaceAnswer, rect: Rect, size: int) -> None:
+def _draw_panel(canvas: np.ndarray, face: _Face, rect: Rect, size: int) -> None:
     """The gate's groups and all emotions, a row each."""
     _plate(canvas, rect, _INK, opacity=_GLASS, radius=round(0.5 * size))
     names, _ = _columns(face, size)
     middle = rect.top + (0.5 + _ROW / 2) * size
     for values, colours in ((face.groups, {}), (face.emotions, EMOTION_COLOURS)):
-        likeliest = max(values, key=values.get)
+        likeliest = max(values, key=values.__getitem__)
         for name, share in values.items():
             ink = _WHITE if name == likeliest else _DIM
             bar = _rgb(colours[name]) if name in colours else _UNSURE
@@ -311,18 +304,17 @@ def _draw_row(
     _write(canvas, number, right - _text_width(number, size), middle, size, ink)
 
 
-def _draw_verdict(canvas: np.ndarray, face: FaceAnswer, box: Rect, size: int, taken: np.ndarray) -> list[Rect]:
-    """The gate's verdict on a small plate below or above the face."""
-    group = max(face.groups, key=face.groups.get)
+def _draw_verdict(canvas: np.ndarray, face: _Face, size: int, taken: np.ndarray) -> list[Rect]:
+    """The gate's likeliest group on a small plate below or above the face."""
+    box, group = face.box, max(face.groups, key=face.groups.__getitem__)
     text = f"{group} {_percent(face.groups[group])}"
     letters = int(np.clip(box.width / 6, max(_LEAST_TEXT, round(0.5 * size)), size))
-    width, height = _text_width(text, letters) + round(0.9 * letters), round(1.45 * letters)
+    width, height = _plate_size(text, letters)
     left = int(np.clip(box.left, 0, max(canvas.shape[1] - width, 0)))
     for top in (box.top + box.height, box.top - height):
         rect = Rect(left, top, width, height)
         if 0 <= top <= canvas.shape[0] - height and not _covered(rect, taken):
-            _plate(canvas, rect, _INK, opacity=_GLASS, radius=round(0.3 * letters))
-            _write(canvas, text, left + round(0.45 * letters), top + height / 2, letters, _WHITE)
+            _draw_plate(canvas, _Label(rect, text, letters), _INK, _WHITE, opacity=_GLASS)
             return [rect]
     return []
 
@@ -378,7 +370,7 @@ def _inside(rect: Rect, canvas: np.ndarray) -> Rect:
 
 
 @lru_cache(maxsize=64)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)  # Aileron, which is inside Pillow
 
 
@@ -404,7 +396,7 @@ def _stamp(cover: Image.Image, colour: Colour, opacity: float = 1.0) -> _Stamp:
 def _letters(text: str, size: int, colour: Colour) -> _Stamp:
     """A line of text whose capitals stand in the middle of its height."""
     font = _font(size)
-    capitals = -font.getbbox("H", anchor="ls")[1]
+    capitals = -round(font.getbbox("H", anchor="ls")[1])
     height = 2 * size + capitals % 2
     image = Image.new("L", (_text_width(text, size) + 2, height))
     ImageDraw.Draw(image).text((1, (height + capitals) // 2), text, fill=255, font=font, anchor="ls")

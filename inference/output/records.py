@@ -1,63 +1,104 @@
-"""One face's answer as a row: columns that a table, a csv file and a program read alike."""
+"""Predictions as rows: one a face and model, whose columns a table, a csv file and a program read alike."""
 
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_hierarchy.inference.faces.crop import Face
-from fer_hierarchy.inference.model import Answers, Metadata
+from fer_hierarchy.inference.model import Metadata, Predictions
+
+if TYPE_CHECKING:
+    from fer_hierarchy.inference.predictor import Predictor
+
+Row = dict[str, Any]
 
 UNCERTAIN = "uncertain"
-DIGITS = 6  # of a probability in a file, as in a run's predictions.csv
+BOX = ("left", "top", "width", "height")
+
+_DIGITS = 6  # of a probability in a file, as in a run's predictions.csv
 
 
-def answer_columns(facts: Metadata) -> list[str]:
-    """Names of what `answer_record` gives, in order."""
+def prediction_columns(facts: Metadata) -> list[str]:
+    """Columns of one model: emotion, its probability and group, the gate's route, entropy, all probabilities."""
     taxonomy = facts.taxonomy
     emotions, groups = (f"p_{name}" for name in taxonomy.emotions), (f"gate_{name}" for name in taxonomy.group_names)
     return ["emotion", "probability", taxonomy.gate, "route", "entropy", *emotions, *groups]
 
 
-def face_record(face: Face, said: Answers, row: int, facts: Metadata, *, abstain: float = 0.0) -> dict[str, Any]:
-    """Where a face is and what it expresses.
+def columns_of(predictors: "Iterable[Predictor]") -> list[str]:
+    """Columns of a file: where a face is, what each model predicts, and what went wrong."""
+    predicted = dict.fromkeys(name for predictor in predictors for name in prediction_columns(predictor.facts))
+    return ["file", "frame", "time", "track", "faces", "face", *BOX, "score", "run", *predicted, "error"]
+
+
+def face_rows(
+    faces: Sequence[Face], predictions: Predictions, facts: Metadata, *, abstain: float = 0.0
+) -> Iterator[Row]:
+    """Where each face is and what it expresses.
 
     Args:
-        face: The face.
-        said: What the model says of some faces.
-        row: Which of them this one is.
+        faces: Some faces.
+        predictions: One model's for them.
         facts: Of the model.
-        abstain: Probability below which the answer is `UNCERTAIN`.
+        abstain: Probability below which the emotion is `UNCERTAIN`.
     """
-    left, top, width, height = face.box
-    box = {"left": left, "top": top, "width": width, "height": height, "score": face.score}
-    return {**box, **answer_record(said, row, facts, abstain=abstain)}
+    taxonomy, columns = facts.taxonomy, prediction_columns(facts)
+    for face, shares, gate in zip(faces, predictions.probabilities, predictions.gate, strict=True):
+        emotion, probability = taxonomy.emotions[int(shares.argmax())], shares.max()
+        values = [
+            emotion if probability >= abstain else UNCERTAIN,
+            round(float(probability), _DIGITS),
+            taxonomy.group_of(emotion),
+            taxonomy.group_names[int(gate.argmax())],
+            round(_entropy(shares), _DIGITS),
+            *(round(float(value), _DIGITS) for value in (*shares, *gate)),
+        ]
+        yield dict(zip([*BOX, "score", *columns], [*face.box, face.score, *values], strict=True))
 
 
-def answer_record(said: Answers, row: int, facts: Metadata, *, abstain: float = 0.0) -> dict[str, Any]:
-    """The answer alone: emotion, its probability and group, the gate's route, entropy in bits, all probabilities."""
-    taxonomy = facts.taxonomy
-    table, gate = said.probabilities[row], said.gate[row]
-    best = int(table.argmax())
-    named = taxonomy.emotions[best]
-    values = [round(float(value), DIGITS) for value in (*table, *gate)]
-    columns = answer_columns(facts)
-    return dict(
-        zip(
-            columns,
-            [
-                named if table[best] >= abstain else UNCERTAIN,
-                round(float(table[best]), DIGITS),
-                taxonomy.group_of(named),
-                taxonomy.group_names[int(gate.argmax())],
-                round(entropy(table), DIGITS),
-                *values,
-            ],
-            strict=True,
-        )
-    )
+def rows_of_faces(
+    faces: Sequence[Face], predictions: Sequence[Predictions], predictors: "Sequence[Predictor]", *, abstain: float
+) -> list[tuple[Row, ...]]:
+    """For each face of a picture a row a model, with `face` (its number in the picture, from 1) and `run`.
+
+    Args:
+        faces: Those of the picture.
+        predictions: For each model, its predictions for them.
+        predictors: The models.
+        abstain: As for `face_rows`.
+    """
+    by_model = [
+        [
+            {"face": number, "run": predictor.name, **row}
+            for number, row in enumerate(face_rows(faces, own, predictor.facts, abstain=abstain), start=1)
+        ]
+        for predictor, own in zip(predictors, predictions, strict=True)
+    ]
+    return list(zip(*by_model, strict=True))
 
 
-def entropy(table: np.ndarray) -> float:
-    """Entropy of one row of probabilities in bits: 0 is certain, log2 of the number of emotions knows nothing."""
-    some = table[table > 0]
+def rows_of_file(
+    name: str, rows: Sequence[Row], predictors: "Sequence[Predictor]", *, error: str | None = None
+) -> list[Row]:
+    """All rows of a picture or video with all columns; where it has no face, a row a model without one.
+
+    Args:
+        name: Of the file.
+        rows: Those of its faces.
+        predictors: The models.
+        error: What went wrong; stands in the last row, or in all rows without a face.
+    """
+    blank = {**dict.fromkeys(columns_of(predictors)), "file": name}
+    if not rows:
+        return [{**blank, "faces": 0, "run": predictor.name, "error": error} for predictor in predictors]
+    count = len(rows) // len(predictors)
+    return [{**blank, **row, "faces": count} for row in rows[:-1]] + [
+        {**blank, **rows[-1], "faces": count, "error": error}
+    ]
+
+
+def _entropy(shares: np.ndarray) -> float:
+    """Entropy of probabilities (n,) in bits: 0 is certain, log2(n) knows nothing."""
+    some = shares[shares > 0]
     return float(-(some * np.log2(some)).sum())

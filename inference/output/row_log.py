@@ -1,8 +1,8 @@
-"""A csv file that grows while it is looked at."""
+"""A csv file that can be read while it grows."""
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,39 +12,37 @@ from fer_hierarchy.hierarchy.errors import UserError
 class RowLog:
     """The file; a context manager.
 
-    The rows of a frame go to the system in one piece, and at once: a kill leaves whole lines.
+    The rows of a frame go to the system in one piece, and at once: a kill leaves complete lines.
 
     Args:
         path: The file; what it held is lost.
-        columns: Names in order.
+        columns: Names in order; other values of a row are left out.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
         self.columns = list(columns)
-        self._file: io.FileIO | None = None
-
-    def __enter__(self) -> Self:
         self._file = io.FileIO(self.path, "w")
         self._add([dict(zip(self.columns, self.columns, strict=True))])
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows.
 
         Raises:
             UserError: The disk is full; the file then ends with the row before.
         """
-        records = list(records)
-        if records:
-            self._add(records)
+        if rows:
+            self._add(rows)
 
-    def _add(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def _add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         text = io.StringIO()
-        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(records)
+        csv.DictWriter(text, self.columns, extrasaction="ignore", lineterminator="\n").writerows(rows)
         content, before = text.getvalue().encode(), self._file.tell()
         try:
             written = self._file.write(content)

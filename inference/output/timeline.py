@@ -133,7 +133,7 @@ def _note(others: int, seconds: float, interval: float) -> str:
     return "; ".join(parts)
 
 
-def _finish(axes: Sequence[Axes], taxonomy: Taxonomy, seconds: float, *, note: str) -> None:
+def _finish(axes: np.ndarray, taxonomy: Taxonomy, seconds: float, *, note: str) -> None:
     """Axes, legend and note."""
     for ax in axes:
         ax.set_xlim(0, max(seconds, 1e-3))

@@ -3,7 +3,7 @@
 import glob
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TextIO
@@ -49,7 +49,7 @@ def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
         stdin: Where the list is read from.
 
     Raises:
-        UserError: A word names nothing, a folder cannot be read, or there is nothing to look at.
+        UserError: A word names nothing, a folder cannot be read, or there is nothing to predict.
     """
     found: dict[str, Item] = {}
     targets: set[str] = set()
@@ -120,6 +120,25 @@ def _free(below: str, targets: set[str]) -> str:
     return place
 
 
-def names_of(items: Iterable[Item]) -> set[str]:
-    """What rows call the items."""
-    return {item.name for item in items}
+def place_of_copy(item: Item, folder: Path, suffixes: Collection[str], *, otherwise: str) -> Path:
+    """Where the annotated copy of a file goes; its folder is made.
+
+    Args:
+        item: The file.
+        folder: Of all copies, which lie in it as the originals do.
+        suffixes: Kinds that can be written.
+        otherwise: The kind that takes the place of all others.
+
+    Raises:
+        UserError: It is the original's own place, or the folder cannot be made.
+    """
+    path = folder / item.below
+    if path.suffix.lower() not in suffixes:
+        path = path.with_name(f"{path.name}{otherwise}")
+    if path.resolve() == item.path.resolve():
+        raise UserError(f"--annotate {folder}: the copy of {item.name} would replace it; name another folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--annotate: folder {path.parent} cannot be made ({error.strerror})") from error
+    return path

@@ -1,8 +1,8 @@
-"""Pictures to faces, a chunk of files at a time: read, searched together, cut; the next chunk while one is answered."""
+"""Pictures to faces, a chunk of files at a time: read, searched together, cut; the next while one is predicted."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -23,27 +23,27 @@ _SMALL = 128 * 128  # pixels up to which reading spends its time inside the inte
 
 @dataclass(frozen=True, kw_only=True)
 class SearchedPicture:
-    """A picture that was looked at.
+    """A picture that was searched for faces.
 
     Attributes:
         item: The file.
+        crops: For each predictor, the faces cut out.
         picture: uint8 (h, w) or (h, w, 3) RGB; None where it could not be read or is not needed any more.
         faces: Those found, largest first.
-        crops: For each predictor, the faces cut out.
         error: Why it could not be read; "" where it could.
     """
 
     item: Item
+    crops: Sequence[Sequence[np.ndarray]]
     picture: np.ndarray | None = None
     faces: Sequence[Face] = ()
-    crops: Sequence[Sequence[np.ndarray]] = field(default_factory=list)
     error: str = ""
 
 
 def searched_pictures(
     items: Sequence[Item], predictors: Sequence[Predictor], *, keep: bool
 ) -> Iterator[list[SearchedPicture]]:
-    """Look at pictures in chunks, the next chunk in a thread of its own while the caller works on one.
+    """Search pictures for faces in chunks, the next chunk in a thread of its own while the caller works on one.
 
     Args:
         items: Pictures, no videos.
@@ -51,16 +51,15 @@ def searched_pictures(
         keep: Whether the caller needs the pictures themselves.
     """
     chunks = _chunks(items, alone=predictors[0].detector is None)
-    yield from _ahead(_look(chunk, predictors, keep=keep) for chunk in chunks)
+    yield from _ahead(_search(chunk, predictors, keep=keep) for chunk in chunks)
 
 
 def _ahead(made: Iterator[T]) -> Iterator[T]:
     """The same, with the next one in the making."""
-    end = object()
     with ThreadPoolExecutor(max_workers=1) as worker:
-        coming = worker.submit(next, made, end)
-        while (one := coming.result()) is not end:
-            coming = worker.submit(next, made, end)
+        coming = worker.submit(next, made, None)
+        while (one := coming.result()) is not None:
+            coming = worker.submit(next, made, None)
             yield one
 
 
@@ -96,18 +95,17 @@ def _read(item: Item) -> np.ndarray | str:
         return str(error)
 
 
-def _look(
-    chunk: Iterable[tuple[Item, np.ndarray | str]], predictors: Sequence[Predictor], *, keep: bool
+def _search(
+    chunk: Sequence[tuple[Item, np.ndarray | str]], predictors: Sequence[Predictor], *, keep: bool
 ) -> list[SearchedPicture]:
     """Search the pictures of a chunk together and cut out the faces."""
-    chunk = list(chunk)
     found = iter(predictors[0].find([content for _, content in chunk if not isinstance(content, str)]))
-    looked = []
+    searched = []
     for item, content in chunk:
         if isinstance(content, str):
-            looked.append(SearchedPicture(item=item, error=content))
+            searched.append(SearchedPicture(item=item, crops=[[] for _ in predictors], error=content))
             continue
         faces = next(found)
         crops = [predictor.crops(content, faces) for predictor in predictors]
-        looked.append(SearchedPicture(item=item, picture=content if keep else None, faces=faces, crops=crops))
-    return looked
+        searched.append(SearchedPicture(item=item, crops=crops, picture=content if keep else None, faces=faces))
+    return searched

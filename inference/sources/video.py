@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 import cv2
@@ -61,21 +62,33 @@ class VideoReader:
         position: Frames taken so far, skipped ones counted.
         ended_early: (frames taken, frames promised) once a file has ended well before its end, else None.
         vanished: Whether a camera or a stream has stopped sending.
+
+    Raises:
+        UserError: The source is missing, no video, or a camera that cannot be opened.
     """
 
     def __init__(self, source: str | int | Path) -> None:
         self.source = str(source)
-        self.fps = _FILE_FPS
-        self.frames: int | None = None
-        self.live = False
         self.position = 0
         self.ended_early: tuple[int, int] | None = None
-        self.vanished = False
-        self._capture: cv2.VideoCapture | None = None
-        self._first: np.ndarray | None = None  # read when opening: only a frame proves that there is a video
-        self._start = self._time = 0.0
-        self._read_at = 0  # position of the last frame that was read, for the time of the next
-        self._over = False
+        self.vanished = self._over = False
+        self._time, self._read_at = 0.0, 0  # of the last frame that was read, for the time of the next
+        camera, url = self.source.isdecimal(), bool(_URL.match(self.source))
+        if not camera and not url:
+            _check_file(Path(self.source))
+        silence_opencv()
+        self._capture = _open(self.source)
+        # Only a frame proves that there is a video.
+        self._first = self._take(_ATTEMPTS if camera else 1) if self._capture.isOpened() else None
+        if self._first is None or (not camera and _codec(self._capture) == _TEXT_ART):
+            self._capture.release()
+            raise UserError(_why_not(self.source, camera=camera, url=url))
+        fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        known = math.isfinite(fps) and 0 < fps <= _MOST_FPS
+        self.frames = round(count) if known and not camera and math.isfinite(count) and count >= 1 else None
+        self.live = camera or (url and self.frames is None)
+        self.fps = fps if known else _LIVE_FPS if self.live else _FILE_FPS
+        self._start = time.monotonic()
 
     @property
     def name(self) -> str:
@@ -83,33 +96,7 @@ class VideoReader:
         return f"camera {self.source}" if self.source.isdecimal() else self.source
 
     def __enter__(self) -> Self:
-        """Open the source.
-
-        Raises:
-            UserError: It is missing, no video, or a camera that cannot be opened.
-        """
-        silence_opencv()
-        camera, url = self.source.isdecimal(), bool(_URL.match(self.source))
-        if not camera and not url:
-            _check_file(Path(self.source))
-        self._capture = _open(self.source)
-        first = self._take(_ATTEMPTS if camera else 1) if self._capture.isOpened() else None
-        if first is None or (not camera and _codec(self._capture) == _TEXT_ART):
-            self._capture.release()
-            raise UserError(_why_not(self.source, camera=camera, url=url))
-        self._first = first
-        self._learn(camera=camera, url=url)
         return self
-
-    def _learn(self, *, camera: bool, url: bool) -> None:
-        """What the source says of itself, where it can be believed."""
-        fps, count = (self._capture.get(what) for what in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
-        told = math.isfinite(fps) and 0 < fps <= _MOST_FPS
-        if told and math.isfinite(count) and count >= 1 and not camera:
-            self.frames = round(count)
-        self.live = camera or (url and self.frames is None)
-        self.fps = fps if told else _LIVE_FPS if self.live else _FILE_FPS
-        self._start = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
         self._capture.release()
@@ -136,7 +123,9 @@ class VideoReader:
             return pixels
         pixels = None if self._over else self._take(_ATTEMPTS if self.live else 1)
         if pixels is None:
-            self._end()
+            self._over, self.vanished = True, self.live
+            if self.frames and self.position < _WHOLE * self.frames:
+                self.ended_early = self.position, self.frames
         return pixels
 
     def _take(self, attempts: int) -> np.ndarray | None:
@@ -157,12 +146,6 @@ class VideoReader:
         if self.position == 0 or stamp > self._time:
             return max(stamp, 0.0)
         return self._time + (self.position - self._read_at) / self.fps
-
-    def _end(self) -> None:
-        self._over = True
-        self.vanished = self.live
-        if self.frames and self.position < _WHOLE * self.frames:
-            self.ended_early = self.position, self.frames
 
     def skip(self, count: int) -> int:
         """Take `count` frames without decoding them; gives how many there were."""
@@ -212,8 +195,10 @@ class VideoWriter:
         silence_opencv()
         return self
 
-    def __exit__(self, *details: object) -> bool | None:
-        return self._stack.__exit__(*details)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
 
     def write(self, picture: np.ndarray, seconds: float | None = None) -> None:
         """Add a picture.
@@ -228,7 +213,7 @@ class VideoWriter:
             UserError: The file cannot be written.
         """
         if self._writer is None:
-            self._open(picture.shape[1], picture.shape[0])
+            self._writer = self._open(picture.shape[1], picture.shape[0])
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
         pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -246,22 +231,23 @@ class VideoWriter:
             return 1
         return max(due, 0)
 
-    def _open(self, width: int, height: int) -> None:
+    def _open(self, width: int, height: int) -> cv2.VideoWriter:
         temporary = self._stack.enter_context(atomic_write(self.path))
         code = CODECS[self.path.suffix.lower()]
         self._size = width, height
-        self._writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*code), self._fps, self._size)
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*code), self._fps, self._size)
         # Left before the file takes its place: what this finds wrong keeps it from doing so.
-        self._stack.push(lambda kind, *_: self._finish(temporary, checked=kind is None))
-        if not self._writer.isOpened():
+        self._stack.push(lambda kind, *_: self._finish(writer, temporary, checked=kind is None))
+        if not writer.isOpened():
             raise UserError(
                 f"video {self.path}: this OpenCV cannot write {code} of {width}x{height} pixels and "
                 f"{self._fps:g} frames a second; try {' or '.join(CODECS)}"
             )
+        return writer
 
-    def _finish(self, temporary: Path, *, checked: bool) -> None:
-        self._writer.release()
-        # OpenCV does not say that a disk is full: the file then has no end and cannot be read.
+    def _finish(self, writer: cv2.VideoWriter, temporary: Path, *, checked: bool) -> None:
+        writer.release()
+        # OpenCV does not report a full disk: the file then has no end and cannot be read.
         if checked and not (temporary.stat().st_size and cv2.VideoCapture(str(temporary)).isOpened()):
             raise UserError(f"video {self.path} could not be finished; is the disk full?")
 
@@ -290,15 +276,14 @@ def check_folder(path: Path) -> None:
 
 
 def silence_opencv() -> None:
-    """Keep OpenCV, like FFmpeg above, from writing to stderr: what fails is told by our own messages."""
+    """Keep OpenCV, like FFmpeg above, from writing to stderr: our own messages tell what fails."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise UserError(f"video {path} does not exist; expected a video file, the number of a camera or a URL")
     if not path.is_file():
-        raise UserError(f"video {path} is no file; expected a video file, the number of a camera or a URL")
+        wrong = "is no file" if path.exists() else "does not exist"
+        raise UserError(f"video {path} {wrong}; expected a video file, the number of a camera or a URL")
 
 
 def _open(source: str) -> cv2.VideoCapture:
@@ -324,5 +309,5 @@ def _why_not(source: str, *, camera: bool, url: bool) -> str:
             "Right is another number, a video file or a URL"
         )
     if url:
-        return f"{source} gives no video; is the address right, and does it answer?"
+        return f"{source} gives no video; is the address right, and does it respond?"
     return f"video {source} cannot be read: it is no video, damaged or cut off, or its codec is unknown"

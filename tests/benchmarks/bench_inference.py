@@ -40,10 +40,11 @@ print(json.dumps({"rate": done / (time.perf_counter() - start)}))
 _DETECT = """
 import json, sys, time
 import cv2
-from fer_hierarchy.inference.faces.crop import make_detector
+from fer_hierarchy.inference.faces.detectors import make_detector
+from fer_hierarchy.inference.settings import FaceConfig
 cv2.setNumThreads(1)
 picture = cv2.cvtColor(cv2.resize(cv2.imread(sys.argv[2]), (640, 480)), cv2.COLOR_BGR2RGB)
-detector, seconds = make_detector(sys.argv[1], smallest=int(sys.argv[4])), float(sys.argv[3])
+detector, seconds = make_detector(FaceConfig(detector=sys.argv[1], min_face=int(sys.argv[4]))), float(sys.argv[3])
 found = detector.find([picture])[0]
 done, start = 0, time.perf_counter()
 while time.perf_counter() - start < seconds:

@@ -1,9 +1,10 @@
-"""A model and a detector of a few lines, whose answers a test knows beforehand."""
+"""A model and a detector of a few lines, whose predictions a test knows beforehand."""
 
 import numpy as np
 
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
-from fer_hierarchy.inference.faces.crop import Detector, Face
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.detectors import Detector
 from fer_hierarchy.inference.model import Metadata, Model
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
@@ -41,8 +42,6 @@ class BarModel(Model):
 class SquareDetector(Detector):
     """Finds white squares of one size by their left upper corners, in a picture that is black elsewhere."""
 
-    name = "square"
-
     def __init__(self, side):
         self.side = side
         self.batches = []
@@ -61,8 +60,6 @@ class SquareDetector(Detector):
 
 class FixedDetector(Detector):
     """Finds one face, always in the same place."""
-
-    name = "fixed"
 
     def __init__(self, box):
         self.box = box

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from fer_hierarchy.inference.faces.crop import Detector, Face
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.detectors import Detector
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
 from fer_hierarchy.inference.sources.video import VideoWriter
@@ -17,8 +18,6 @@ FRAMES, FPS = 24, 12.0
 
 class BrightDetector(Detector):
     """Finds what is bright on a dark ground."""
-
-    name = "bright"
 
     def __init__(self):
         self.searched = []

@@ -1,11 +1,98 @@
-"""The face detectors, one a file, and what they share: pictures shrunk before the search, boxes brought back after."""
+"""The face detectors, one a file, and what they share: pictures are shrunk first, boxes scaled back after."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.settings import FaceConfig
+
+
+class Detector(ABC):
+    """Finds faces in pictures. Safe for several threads at once.
+
+    Args:
+        smallest: Side in pixels of the smallest face to find. Large pictures are shrunk first, so that faces may have
+            to be larger there.
+
+    Attributes:
+        margin: Of its faces, see `Face`.
+    """
+
+    margin: ClassVar[float] = 0.0
+
+    def __init__(self, smallest: int) -> None:
+        self.smallest = smallest
+
+    @abstractmethod
+    def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
+        """Find the faces of each picture.
+
+        Args:
+            pictures: Each uint8 (h, w) grey or (h, w, 3) RGB, of any size.
+
+        Returns:
+            A list of faces for each picture, the largest first; empty where there is none.
+        """
+
+    def faces(
+        self,
+        picture: np.ndarray,
+        factor: np.ndarray,
+        boxes: np.ndarray,
+        scores: np.ndarray | None = None,
+        eyes: np.ndarray | None = None,
+    ) -> list[Face]:
+        """Convert what was found in a shrunk picture into faces of the picture, the largest first.
+
+        Args:
+            picture: The picture before it was shrunk.
+            factor: As `shrunk` gives it.
+            boxes: (n, 4) left, top, width, height in the shrunk picture's pixels.
+            scores: (n,), or None.
+            eyes: (n, 2, 2) the two eyes' (column, row) in the shrunk picture, in either order; or None.
+        """
+        height, width = picture.shape[:2]
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) * np.tile(factor, 2)
+        corners = np.rint(corners).clip(0, [width, height, width, height]).astype(int)
+        faces = []
+        for index, (left, top, right, bottom) in enumerate(corners.tolist()):
+            sides = (right - left, bottom - top)
+            if min(sides) < 1 or max(sides) < self.smallest:
+                continue
+            score = None if scores is None else float(scores[index])
+            pair = None if eyes is None else _from_left((eyes[index] + 0.5) * factor - 0.5)
+            faces.append(Face(box=(left, top, *sides), score=score, eyes=pair, margin=self.margin))
+        return sorted(faces, key=lambda face: (-face.box[2] * face.box[3], face.box))
+
+
+def make_detector(settings: FaceConfig) -> Detector | None:
+    """The detector of these settings; None where every picture is a face already.
+
+    Raises:
+        UserError: It lacks a package or a model file.
+    """
+    if settings.cropped:
+        return None
+    if (settings.detector == "yunet") != (settings.detector_model is not None):
+        wrong = "needs --detector-model FILE" if settings.detector == "yunet" else "takes no --detector-model"
+        raise UserError(f"--detector {settings.detector} {wrong}")
+    if settings.detector == "mtcnn":
+        from fer_hierarchy.inference.faces.detectors.mtcnn import Mtcnn
+
+        return Mtcnn(settings.min_face)
+    if settings.detector_model:
+        from fer_hierarchy.inference.faces.detectors.yunet import Yunet
+
+        return Yunet(settings.min_face, settings.detector_model)
+    from fer_hierarchy.inference.faces.detectors.haar import Haar
+
+    return Haar(settings.min_face)
 
 
 def shrunk(picture: np.ndarray, scale: float, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,41 +117,6 @@ def shrunk(picture: np.ndarray, scale: float, most: int) -> tuple[np.ndarray, np
 def coloured(picture: np.ndarray) -> np.ndarray:
     """A picture with three channels, (h, w, 3) RGB."""
     return picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-
-
-def as_faces(
-    boxes: np.ndarray,
-    scores: np.ndarray | None,
-    eyes: np.ndarray | None,
-    *,
-    factor: np.ndarray,
-    picture: np.ndarray,
-    smallest: int,
-    margin: float,
-) -> list[Face]:
-    """Bring what was found in a shrunk picture back into the picture, the largest face first.
-
-    Args:
-        boxes: (n, 4) left, top, width, height in the shrunk picture's pixels.
-        scores: (n,), or None.
-        eyes: (n, 2, 2) the two eyes' (column, row) in the shrunk picture, in either order; or None.
-        factor: As `shrunk` gives it.
-        picture: The whole picture.
-        smallest: Side in pixels below which a face is left out.
-        margin: Of the faces, see `Face`.
-    """
-    height, width = picture.shape[:2]
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) * np.tile(factor, 2)
-    corners = np.rint(corners).clip(0, [width, height, width, height]).astype(int)
-    faces = []
-    for index, (left, top, right, bottom) in enumerate(corners.tolist()):
-        sides = (right - left, bottom - top)
-        if min(sides) < 1 or max(sides) < smallest:
-            continue
-        score = None if scores is None else float(scores[index])
-        pair = None if eyes is None else _from_left((eyes[index] + 0.5) * factor - 0.5)
-        faces.append(Face(box=(left, top, *sides), score=score, eyes=pair, margin=margin))
-    return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
 
 
 def _from_left(eyes: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.inference.faces.crop import Detector, Face
-from fer_hierarchy.inference.faces.detectors import as_faces, shrunk
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.detectors import Detector, shrunk
 
 # Tried: OpenCV's cascades default, alt and alt2 with several steps and numbers of neighbours. Among those that saw no
 # face in 20 pictures of other things this one found the most: 0.74 of 300 FER-2013 faces, enlarged four times.
@@ -29,22 +29,18 @@ class Haar(Detector):
     Its faces have no score: what OpenCV calls level weights is a sum of votes, 54 to 59 for faces, without a scale.
     OpenCV's own threads stay on beside ours: they shorten the wait for one picture, and cost many at a time little.
 
-    Args:
-        smallest: Side in pixels of the smallest face to look for.
-
     Raises:
         UserError: OpenCV has no cascades.
     """
 
-    name = "haar"
     margin = _MARGIN
 
-    def __init__(self, *, smallest: int) -> None:
+    def __init__(self, smallest: int) -> None:
+        super().__init__(smallest)
         if not hasattr(cv2, "CascadeClassifier"):
             raise UserError(
                 f"detector haar needs OpenCV's cascades, which {cv2.__version__} has no more: opencv-python<5"
             )
-        self._smallest = smallest
         self._pool = ThreadPoolExecutor(max_workers=cv2.getNumberOfCPUs(), thread_name_prefix="haar")
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
@@ -54,14 +50,14 @@ class Haar(Detector):
     def _find(self, picture: np.ndarray) -> list[Face]:
         grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         small, factor = shrunk(grey, 1.0, _MOST_PIXELS)
-        least = int(np.ceil(self._smallest / factor.max()))
+        least = int(np.ceil(self.smallest / factor.max()))
         found = _cascade().detectMultiScale(small, _SCALE_STEP, _NEIGHBOURS, minSize=(least, least))
-        boxes = np.reshape(found, (-1, 4)).astype(float)
-        return as_faces(boxes, None, None, factor=factor, picture=picture, smallest=self._smallest, margin=self.margin)
+        return self.faces(picture, factor, np.reshape(found, (-1, 4)).astype(float))
 
 
 def _cascade() -> "cv2.CascadeClassifier":
     """This thread's detector."""
     if not hasattr(_own, "cascade"):
-        _own.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / _CASCADE))
+        folder = Path(cv2.data.haarcascades)  # type: ignore[attr-defined]  # OpenCV's own stubs leave it out
+        _own.cascade = cv2.CascadeClassifier(str(folder / _CASCADE))
     return _own.cascade

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.inference.faces.crop import Detector, Face
-from fer_hierarchy.inference.faces.detectors import as_faces, coloured, shrunk
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.detectors import Detector, coloured, shrunk
 
 if TYPE_CHECKING:
     from mtcnn import MTCNN
 
-# The smallest face that the package looks for. Pictures are shrunk until the smallest wanted one is of this size: from
-# a `min_face_size` of about 24 on, the package makes pictures smaller than its first network takes and then finds none.
+# The smallest face that the package finds. Pictures are shrunk until the smallest wanted one is of this size: from a
+# `min_face_size` of about 24 on, the package makes pictures smaller than its first network takes and then finds none.
 _SEARCHED = 20  # pixels
 _MOST_PIXELS = 1280 * 960
 _BATCH = 8  # pictures at a time: a quarter of the time of one by one, and more brings no more
@@ -35,28 +35,30 @@ class Mtcnn(Detector):
     """Three cascaded networks.
 
     Args:
-        smallest: Side in pixels of the smallest face to look for, not below 20.
+        smallest: Side in pixels of the smallest face to find, not below 20.
 
     Raises:
         UserError: The package is not installed, or is too old.
     """
 
-    name = "mtcnn"
     margin = _MARGIN
 
-    def __init__(self, *, smallest: int) -> None:
-        self._smallest = smallest
+    def __init__(self, smallest: int) -> None:
+        super().__init__(smallest)
         self._networks = _networks()
         self._lock = threading.Lock()  # TensorFlow spreads one search over all cores already
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
         """Find the faces of each picture, see `Detector.find`; pictures of one size are searched together."""
-        small = [shrunk(coloured(picture), _SEARCHED / self._smallest, _MOST_PIXELS) for picture in pictures]
+        small = [shrunk(coloured(picture), _SEARCHED / self.smallest, _MOST_PIXELS) for picture in pictures]
         faces: list[list[Face]] = [[] for _ in pictures]
         for rows in _alike([picture.shape for picture, _ in small]):
             found = self._search([small[row][0] for row in rows])
             for number, row in enumerate(rows):
-                faces[row] = self._faces(found[found[:, 0] == number], pictures[row], small[row][1])
+                own = found[found[:, 0] == number]
+                boxes = np.concatenate([own[:, 1:3], own[:, 3:5] - own[:, 1:3]], axis=1)
+                eyes = np.stack([own[:, _FIRST], own[:, _SECOND]], axis=1)
+                faces[row] = self.faces(pictures[row], small[row][1], boxes, own[:, _SCORE], eyes)
         return faces
 
     def _search(self, pictures: list[np.ndarray]) -> np.ndarray:
@@ -72,19 +74,6 @@ class Mtcnn(Detector):
                 threshold_onet=_SURE,
             )
         return found if len(found) else np.zeros((0, 16))
-
-    def _faces(self, found: np.ndarray, picture: np.ndarray, factor: np.ndarray) -> list[Face]:
-        boxes = np.concatenate([found[:, 1:3], found[:, 3:5] - found[:, 1:3]], axis=1)
-        eyes = np.stack([found[:, _FIRST], found[:, _SECOND]], axis=1)
-        return as_faces(
-            boxes,
-            found[:, _SCORE],
-            eyes,
-            factor=factor,
-            picture=picture,
-            smallest=self._smallest,
-            margin=self.margin,
-        )
 
 
 def _alike(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:

@@ -14,8 +14,8 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_bytes
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.inference.faces.crop import Detector, Face
-from fer_hierarchy.inference.faces.detectors import as_faces, coloured, shrunk
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.detectors import Detector, coloured, shrunk
 
 _RIGHT = "expected the ONNX file of YuNet from OpenCV's model zoo, face_detection_yunet_2023mar.onnx"
 _SEARCHED = 16  # pixels: the network finds faces of 10 to 300
@@ -29,18 +29,17 @@ class Yunet(Detector):
     """YuNet.
 
     Args:
+        smallest: Side in pixels of the smallest face to find.
         model: The model file.
-        smallest: Side in pixels of the smallest face to look for.
 
     Raises:
         UserError: There is no file, or it is another model's.
     """
 
-    name = "yunet"
     margin = _MARGIN
 
-    def __init__(self, model: str | None, *, smallest: int) -> None:
-        self._smallest = smallest
+    def __init__(self, smallest: int, model: str) -> None:
+        super().__init__(smallest)
         self._network = _network(model)
         self._lock = threading.Lock()  # it keeps the picture's size as its state, and uses all cores already
 
@@ -49,18 +48,10 @@ class Yunet(Detector):
         return [self._find(picture) for picture in pictures]
 
     def _find(self, picture: np.ndarray) -> list[Face]:
-        small, factor = shrunk(coloured(picture), _SEARCHED / self._smallest, _MOST_PIXELS)
+        small, factor = shrunk(coloured(picture), _SEARCHED / self.smallest, _MOST_PIXELS)
         with self._lock:
             found = _search(self._network, cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        return as_faces(
-            found[:, :4],
-            found[:, 14],
-            found[:, 4:8].reshape(-1, 2, 2),
-            factor=factor,
-            picture=picture,
-            smallest=self._smallest,
-            margin=self.margin,
-        )
+        return self.faces(picture, factor, found[:, :4], found[:, 14], found[:, 4:8].reshape(-1, 2, 2))
 
 
 def _search(network: "cv2.FaceDetectorYN", picture: np.ndarray) -> np.ndarray:
@@ -70,10 +61,8 @@ def _search(network: "cv2.FaceDetectorYN", picture: np.ndarray) -> np.ndarray:
     return np.zeros((0, 15)) if found is None else found.astype(np.float64)
 
 
-def _network(model: str | None) -> "cv2.FaceDetectorYN":
+def _network(model: str) -> "cv2.FaceDetectorYN":
     """The network of a file, tried once: OpenCV reads any ONNX file and fails at the first picture only."""
-    if model is None:
-        raise UserError(f"detector yunet needs a model file; {_RIGHT}")
     try:
         content = np.frombuffer(read_bytes(Path(model)), np.uint8)
     except BadImageError as error:

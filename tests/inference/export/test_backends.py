@@ -103,7 +103,7 @@ def test_a_run_answers_as_it_is_evaluated(results, faces, run):
     model = open_model(run, results)
     rows = pd.DataFrame({"emotion": ["happy"] * len(faces)})
     said = predict(model.stages, THREE, faces, rows)
-    answers = model.answer(faces)
+    answers = model.predict(faces)
     np.testing.assert_allclose(answers.probabilities, said.answer, atol=1e-6)
     np.testing.assert_allclose(answers.gate, said.gate, atol=1e-6)
     assert answers.probabilities.std(axis=0).min() > 1e-3  # the networks do say something
@@ -111,18 +111,18 @@ def test_a_run_answers_as_it_is_evaluated(results, faces, run):
 
 def test_a_run_that_is_asked_often_keeps_its_answers(results, faces):
     model = open_model("tree", results)
-    first = model.answer(faces[:3]).probabilities
-    later = [model.answer(faces[:3]).probabilities for _ in range(8)]
+    first = model.predict(faces[:3]).probabilities
+    later = [model.predict(faces[:3]).probabilities for _ in range(8)]
     np.testing.assert_allclose(later, [first] * 8, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("run", RUNS)
 def test_an_export_answers_as_its_run(results, faces, run, name):
-    wanted = open_model(run, results).answer(faces)
+    wanted = open_model(run, results).predict(faces)
     model = open_model(exported(results, run, name), results)
     for count in (0, 1, 5, 300, 5):
-        answers = model.answer(faces[:count])
+        answers = model.predict(faces[:count])
         assert answers.probabilities.shape == (count, 3)
         np.testing.assert_allclose(answers.probabilities, wanted.probabilities[:count], atol=1e-5)
         np.testing.assert_allclose(answers.gate, wanted.gate[:count], atol=1e-5)
@@ -144,7 +144,7 @@ def test_a_tflite_answers_without_tensorflow(results):
         "from pathlib import Path\n"
         "from fer_hierarchy.inference.export.backends import open_model\n"
         "model = open_model(sys.argv[1], Path())\n"
-        "print(model.answer(np.zeros((2, 16, 16, 1), np.uint8)).probabilities.sum().round(3))\n"
+        "print(model.predict(np.zeros((2, 16, 16, 1), np.uint8)).probabilities.sum().round(3))\n"
         "heavy = {'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
@@ -176,9 +176,9 @@ def flipped(content: bytearray) -> bytes:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda content: content[: len(content) // 2], "does not say what its outputs mean"),
+        (lambda content: content[: len(content) // 2], "does not tell what its outputs mean"),
         (flipped, "damaged"),
-        (lambda content: b"", "does not say what its outputs mean"),
+        (lambda content: b"", "does not tell what its outputs mean"),
     ],
 )
 def test_a_damaged_tflite_is_one_line(results, tmp_path, change, words):
@@ -201,7 +201,7 @@ def test_facts_that_do_not_fit_the_tensors_are_one_line(results, tmp_path):
     path = damaged(exported(results, "tree", "tflite"), tmp_path / "mixed.tflite", flatbuffer)
     facts = open_model("tree", results).facts
     metadata.add_to_tflite(path, dataclasses.replace(facts, image_size=48))
-    assert "its facts promise" in refused(path, results)
+    assert "its metadata promise" in refused(path, results)
 
 
 def test_a_file_of_another_kind_with_our_facts_is_one_line(results, tmp_path):

@@ -50,7 +50,7 @@ def faces(results: Path) -> pd.DataFrame:
 
 
 def answers(path: Path, faces: pd.DataFrame, results: Path) -> np.ndarray:
-    return open_model(str(path), results).answer(np.stack(faces["pixels"])).probabilities
+    return open_model(str(path), results).predict(np.stack(faces["pixels"])).probabilities
 
 
 def test_each_format_is_one_file_beside_the_run(results, made):

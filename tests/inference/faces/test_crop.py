@@ -14,9 +14,11 @@ from PIL import Image
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.taxonomy import Taxonomy
-from fer_hierarchy.inference.faces.crop import DETECTORS, Face, crop, make_detector, whole
-from fer_hierarchy.inference.model import Metadata, prepared
+from fer_hierarchy.inference.faces.crop import Face, crop, whole
+from fer_hierarchy.inference.faces.detectors import make_detector
+from fer_hierarchy.inference.model import prepared
+from fer_hierarchy.inference.settings import FaceConfig
+from tests.inference.stand_ins import facts
 
 EYES = np.array([[220, 190], [308, 186]])  # (column, row) in the portrait
 YUNET_HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # values for each cell
@@ -32,7 +34,11 @@ def portrait():
 
 @pytest.fixture(scope="module")
 def haar():
-    return make_detector()
+    return detector()
+
+
+def detector(**settings):
+    return make_detector(FaceConfig(**settings))
 
 
 def noise(shape, seed=0):
@@ -119,9 +125,9 @@ def test_a_very_wide_picture_is_searched_quickly_and_keeps_its_shape(haar, portr
 
 def test_faces_below_the_smallest_are_left_out(portrait):
     small = cv2.resize(portrait, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)  # the face has 60 pixels
-    assert len(make_detector(smallest=40).find([small])[0]) == 1
-    assert make_detector(smallest=100).find([small]) == [[]]
-    assert make_detector(smallest=10**6).find([small]) == [[]]
+    assert len(detector(min_face=40).find([small])[0]) == 1
+    assert detector(min_face=100).find([small]) == [[]]
+    assert detector(min_face=4096).find([small]) == [[]]
 
 
 def test_boxes_stay_in_the_picture(haar, portrait):
@@ -146,29 +152,31 @@ def test_threads_may_share_a_detector(haar, portrait):
 def test_without_cascades_one_line_says_so(monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(UserError, match=r"haar needs OpenCV's cascades.*opencv-python<5"):
-        make_detector("haar")
+        detector()
 
 
 # --- Making a detector
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "says"),
+    ("options", "words"),
     [
-        ("dlib", {}, "detector 'dlib': expected one of haar, mtcnn, yunet"),
-        ("haar", {"smallest": 0}, "smallest face 0: expected"),
-        ("haar", {"model": "net.onnx"}, "face model net.onnx: only the detector yunet reads one, not haar"),
-        ("yunet", {}, "yunet needs a model file"),
+        ({"detector": "dlib"}, "--detector: expected one of haar, mtcnn, yunet, got 'dlib'"),
+        ({"min_face": 0}, "--min-face: expected at least 8"),
+        ({"margin": -0.5}, "--margin: expected at least -0.4 and at most 2"),
+        ({"margin": float("nan")}, "--margin: expected a number"),
+        ({"detector_model": "net.onnx"}, "--detector haar takes no --detector-model"),
+        ({"detector": "yunet"}, "--detector yunet needs --detector-model FILE"),
     ],
 )
-def test_wrong_wishes_are_one_line(name, options, says):
-    with pytest.raises(UserError, match=says) as caught:
-        make_detector(name, **options)
+def test_wrong_settings_are_one_line(options, words):
+    with pytest.raises(UserError, match=words) as caught:
+        detector(**options)
     assert "\n" not in str(caught.value)
 
 
-def test_haar_is_the_default():
-    assert make_detector().name == DETECTORS[0] == "haar"
+def test_faces_cut_out_already_need_no_detector():
+    assert detector(cropped=True) is None
 
 
 # --- Crops
@@ -209,12 +217,6 @@ def test_outside_the_picture_its_border_is_repeated(shape):
 def test_a_box_outside_the_picture_gives_its_border():
     picture = noise((20, 20))
     assert np.array_equal(crop(picture, Face(box=(50, 5, 4, 4)), margin=0), np.repeat(picture[5:9, -1:], 4, axis=1))
-
-
-@pytest.mark.parametrize("margin", [-0.5, 2.1, 1e9, float("nan")])
-def test_a_margin_that_leaves_no_face_is_refused(margin):
-    with pytest.raises(UserError, match=r"margin .*: expected a share of the face's side, -0.4 to 2.0"):
-        crop(noise((20, 20)), Face(box=(0, 0, 9, 9)), margin=margin)
 
 
 def dotted(eyes, shape=(200, 300)):
@@ -280,14 +282,7 @@ def test_crops_are_prepared_as_training_faces_are(haar, portrait, size, channels
         ids=[path.stem for path in paths], paths=[str(path) for path in paths], emotions=["happy"] * 3, source="folder"
     )
     trained = load_images(manifest, size=size, channels=channels, skip_bad=False).pixels
-    assert np.array_equal(prepared(cuts, facts_of(size, channels)), trained)
-
-
-def facts_of(size, channels):
-    taxonomy = Taxonomy(name="two", gate="valence", groups=(("positive", ("happy",)), ("negative", ("sad",))))
-    return Metadata(
-        run="r", mode="flat", taxonomy=taxonomy, image_size=size, channels=channels, align=False, synthetic=False
-    )
+    assert np.array_equal(prepared(cuts, facts(size=size, channels=channels)), trained)
 
 
 # --- YuNet
@@ -295,7 +290,9 @@ def facts_of(size, channels):
 
 @pytest.fixture(scope="module")
 def yunet(tmp_path_factory):
-    return make_detector("yunet", model=write_yunet(tmp_path_factory.mktemp("yunet") / "face.onnx"), smallest=16)
+    return detector(
+        detector="yunet", detector_model=write_yunet(tmp_path_factory.mktemp("yunet") / "face.onnx"), min_face=16
+    )
 
 
 def write_yunet(path):
@@ -368,7 +365,7 @@ def test_yunet_searches_a_large_picture_in_a_smaller_one(yunet):
 
 def test_a_missing_model_file_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"none\.onnx: file is missing; expected the ONNX file of YuNet"):
-        make_detector("yunet", model=str(tmp_path / "none.onnx"))
+        detector(detector="yunet", detector_model=str(tmp_path / "none.onnx"))
 
 
 @pytest.mark.parametrize(
@@ -379,7 +376,7 @@ def test_a_file_that_is_no_model_is_one_line(tmp_path, capfd, content, says):
     path = tmp_path / "text.onnx"
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"text\.onnx.* {says}.*; expected the ONNX file") as caught:
-        make_detector("yunet", model=str(path))
+        detector(detector="yunet", detector_model=str(path))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
 
@@ -394,7 +391,7 @@ def test_another_network_is_one_line(tmp_path, capfd):
     nodes = [helper.make_node("Flatten", ["input"], ["flat"]), helper.make_node("Gemm", ["flat", "w"], ["out"])]
     save_onnx(path, nodes, ends[0], ends[1:], [numpy_helper.from_array(np.ones((300, 7), np.float32), "w")])
     with pytest.raises(UserError, match=r"other\.onnx is not YuNet's"):
-        make_detector("yunet", model=str(path))
+        detector(detector="yunet", detector_model=str(path))
     assert capfd.readouterr().err == ""
 
 
@@ -404,7 +401,7 @@ def test_another_network_is_one_line(tmp_path, capfd):
 @pytest.fixture(scope="module")
 def mtcnn():
     pytest.importorskip("mtcnn", reason="the optional package mtcnn is not installed")
-    return make_detector("mtcnn")
+    return detector(detector="mtcnn")
 
 
 @pytest.mark.slow
@@ -432,11 +429,11 @@ def test_mtcnn_takes_pictures_of_different_sizes_and_without_faces(mtcnn, portra
 @pytest.mark.slow
 @pytest.mark.parametrize(("smallest", "count"), [(20, 1), (64, 1), (150, 1), (400, 0)])
 def test_mtcnn_finds_faces_above_the_smallest_whatever_it_is(mtcnn, portrait, smallest, count):
-    (faces,) = make_detector("mtcnn", smallest=smallest).find([portrait])
+    (faces,) = detector(detector="mtcnn", min_face=smallest).find([portrait])
     assert len(faces) == count
 
 
 def test_without_mtcnn_one_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mtcnn", None)
     with pytest.raises(UserError, match="detector mtcnn: no package mtcnn is installed; pip install mtcnn"):
-        make_detector("mtcnn")
+        detector(detector="mtcnn")

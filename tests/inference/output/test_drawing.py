@@ -9,7 +9,7 @@ from PIL import Image
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
 from fer_hierarchy.inference.output import drawing
-from fer_hierarchy.inference.output.drawing import FaceAnswer, annotated, save_picture, text_size
+from fer_hierarchy.inference.output.drawing import annotated, save_picture, text_size
 from tests.conftest import CHECKOUT, FER_EMOTIONS
 
 NEGATIVE = ("angry", "disgust", "fear", "sad")
@@ -19,13 +19,15 @@ GROUND = 120
 def answer(box, emotion="happy", *, share=0.83, uncertain=False):
     shares = {name: share if name == emotion else (1 - share) / 6 for name in FER_EMOTIONS}
     negative = sum(shares[name] for name in NEGATIVE)
-    return FaceAnswer(
-        box=box,
-        emotion="uncertain" if uncertain else emotion,
-        probability=share,
-        emotions=shares,
-        groups={"positive": 1 - negative, "negative": negative},
-    )
+    return {
+        **dict(zip(("left", "top", "width", "height"), box, strict=True)),
+        "emotion": "uncertain" if uncertain else emotion,
+        "probability": share,
+        **{f"p_{name}": shares[name] for name in FER_EMOTIONS},
+        "p_contempt": None,  # another model's
+        "gate_positive": 1 - negative,
+        "gate_negative": negative,
+    }
 
 
 def plain(height=480, width=640):
@@ -140,6 +142,16 @@ def plates(monkeypatch, picture, faces, **options):
     return names, others
 
 
+def words(monkeypatch):
+    """Texts that are drawn from now on, as they come."""
+    written = []
+    real = drawing._write
+    monkeypatch.setattr(
+        drawing, "_write", lambda canvas, text, *more: (written.append(text), real(canvas, text, *more))
+    )
+    return written
+
+
 def overlap(a, b):
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
@@ -168,44 +180,18 @@ def test_bars_stand_where_they_cover_no_face_no_name_and_no_edge(monkeypatch):
 
 
 def test_where_bars_have_no_room_the_gates_verdict_stands_alone(monkeypatch):
-    written = []
-    real = drawing._write
-    monkeypatch.setattr(
-        drawing, "_write", lambda canvas, text, *more: (written.append(text), real(canvas, text, *more))
-    )
+    written = words(monkeypatch)
     annotated(plain(), [answer((120, 60, 400, 330))])
     assert written == ["happy 83 %", "positive 89 %"]
 
 
 def test_banner_and_headline_say_what_they_are_for(monkeypatch):
-    written = []
-    real = drawing._write
-    monkeypatch.setattr(
-        drawing, "_write", lambda canvas, text, *more: (written.append(text), real(canvas, text, *more))
-    )
+    written = words(monkeypatch)
     annotated(plain(), [], synthetic=True, headline="24 FPS")
     assert written == ["synthetic: the model learned from drawn faces", "24 FPS"]
     written.clear()
     annotated(plain(200, 200), [], synthetic=True)
     assert written == ["synthetic model"]
-
-
-def test_a_row_of_answers_is_all_that_is_needed():
-    record = {
-        "left": 1.0,
-        "top": 2,
-        "width": 3,
-        "height": 4,
-        "emotion": "sad",
-        "probability": 0.6,
-        "valence": "negative",
-    }
-    record |= {"p_sad": 0.6, "p_happy": 0.4, "p_contempt": None, "gate_negative": 0.6, "gate_positive": 0.4}
-    face = FaceAnswer.from_record(record)
-    assert face.box == (1, 2, 3, 4)
-    assert (face.emotion, face.probability) == ("sad", 0.6)
-    assert face.emotions == {"sad": 0.6, "happy": 0.4}  # contempt is another model's
-    assert face.groups == {"negative": 0.6, "positive": 0.4}
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".PNG"])

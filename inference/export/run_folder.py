@@ -1,4 +1,4 @@
-"""A run of the results folder, opened with Keras: every stage answers, and the answers are composed as a run's are."""
+"""A run of the results folder, opened with Keras: every stage predicts, and the predictions are composed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,17 +43,19 @@ class RunFolder(Model):
     def emotions(self, faces: np.ndarray) -> np.ndarray:
         """P(emotion|x) of faces (n, size, size, channels) uint8: (n, emotions) float64."""
         outputs = self._outputs(faces)
-        said = {name: stage.answer(outputs[id(stage.network)]) for name, stage in self.stages.items()}
-        if FLAT in said:
-            return said[FLAT]
+        predicted = {name: stage.answer(outputs[id(stage.network)]) for name, stage in self.stages.items()}
+        if FLAT in predicted:
+            return predicted[FLAT]
         taxonomy = self.facts.taxonomy
-        return HierarchicalClassifier(taxonomy).compose(said[taxonomy.gate], {g: said[g] for g in taxonomy.specialists})
+        return HierarchicalClassifier(taxonomy).compose(
+            predicted[taxonomy.gate], {group: predicted[group] for group in taxonomy.specialists}
+        )
 
     def _outputs(self, faces: np.ndarray) -> dict[int, np.ndarray]:
         """Each network's outputs, float32 (n, outputs): straight for the first few faces, traced where that will pay.
 
-        Many faces, and the rest of many, are asked about as evaluation does, by Keras's own function and in batches of
-        one size: kernels round by both, and the answers are to be the same.
+        Many faces, and the rest of many, are predicted as in an evaluation, by Keras's own function and in batches of
+        one size: kernels round by both, and the predictions are to be the same.
         """
         many, self._calls = len(faces) > _FEW, self._calls + 1
         if many or self._many:
