@@ -1,4 +1,11 @@
-"""What every test shares: no GPU, a cache of its own, tiny faces on disk, and the program run as a user runs it."""
+"""What every test shares: no GPU, a cache of its own, tiny faces and finished runs, and the program as users run it.
+
+A test that needs a finished run, whatever it has learned, takes one of `stored_runs` instead of training one: flat,
+hierarchical, shared, grid (two flat cells) and half (killed in its last stage) stand there, on faces of 16 pixels.
+
+Figures are set up as ever and saved as a white dot, which takes a tenth of the time; a test about the picture itself
+takes the fixture `drawn`.
+"""
 
 import json
 import os
@@ -7,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 os.environ["FER_CACHE"] = tempfile.mkdtemp(prefix="fer-cache-")
@@ -70,6 +79,45 @@ def fer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny FER-2013 with its three official splits."""
     counts = {"Training": 16, "PublicTest": 6, "PrivateTest": 6}
     return write_fer_folder(tmp_path_factory.mktemp("fer"), per_split=counts)
+
+
+@pytest.fixture(scope="session")
+def stored_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results folder of the runs in tests/data/old_runs.zip, to be copied where a test changes them.
+
+    The version of 30 November 2026 left them: flat, hierarchical (a network a stage), shared (one trunk), a grid of two
+    flat runs, and `half`, which was killed in the first epochs of its last stage; `half-finished` has the figures that
+    it came to when that version resumed it. Their faces stand in `faces` beside the results folder.
+    """
+    place = tmp_path_factory.mktemp("stored")
+    faces = write_fer_folder(place / "faces", per_split={"Training": 6, "PublicTest": 3, "PrivateTest": 3})
+    with zipfile.ZipFile(CHECKOUT / "tests" / "data" / "old_runs.zip") as archive:
+        archive.extractall(place / "results")
+    for path in (place / "results").rglob("*.json"):
+        path.write_text(path.read_text().replace("FACES", str(faces)))
+    return place / "results"
+
+
+_save_figure = Figure.savefig
+
+
+def _save_dot(_figure: Figure, path: str | Path, **_options: object) -> None:
+    """In the place of `Figure.savefig`."""
+    Image.new("L", (1, 1), 255).save(path, "PNG")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dots() -> Iterator[None]:
+    """Figures are saved as dots."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _save_dot)
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn."""
+    monkeypatch.setattr(Figure, "savefig", _save_figure)
 
 
 @pytest.fixture(scope="session")

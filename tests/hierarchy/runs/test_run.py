@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,35 +15,18 @@ from fer_hierarchy.hierarchy.experiments.grid_training import resume_grid
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.training.pipeline import evaluate_run, resume_run
-from tests.conftest import write_fer_folder
 
-# Runs that the version of 30 November 2026 left: flat, hierarchical (a network a stage), shared (one trunk), a grid of
-# two flat runs, and `half`, which was killed in the first epochs of its last stage; `half-finished` has the figures
-# that it came to when that version resumed it.
-OLD_RUNS = Path(__file__).parents[2] / "data" / "old_runs.zip"
-TRAINED = ("flat", "hierarchical", "shared")
-
-
-@pytest.fixture(scope="module")
-def old_runs(tmp_path_factory):
-    """The results folder of an older version, and its faces beside it."""
-    place = tmp_path_factory.mktemp("old")
-    faces = write_fer_folder(place / "faces", per_split={"Training": 6, "PublicTest": 3, "PrivateTest": 3})
-    with zipfile.ZipFile(OLD_RUNS) as archive:
-        archive.extractall(place / "results")
-    for path in (place / "results").rglob("*.json"):
-        path.write_text(path.read_text().replace("FACES", str(faces)))
-    return place / "results"
+TRAINED = ("flat", "hierarchical", "shared")  # of `stored_runs`
 
 
 @pytest.fixture
-def flat(old_runs, tmp_path):
+def flat(stored_runs, tmp_path):
     """A copy of the flat run, to be damaged."""
-    return shutil.copytree(old_runs / "flat", tmp_path / "flat")
+    return shutil.copytree(stored_runs / "flat", tmp_path / "flat")
 
 
-def test_everything_that_an_old_run_holds_is_read(old_runs):
-    run = Run("hierarchical", results=old_runs)
+def test_everything_that_an_old_run_holds_is_read(stored_runs):
+    run = Run("hierarchical", results=stored_runs)
     assert (run.name, run.finished, run.config.mode) == ("hierarchical", True, "hierarchical")
     assert run.stages == ("valence", "positive", "negative")
     assert run.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -58,12 +39,12 @@ def test_everything_that_an_old_run_holds_is_read(old_runs):
     assert run.features == {}
     assert run.subjects.empty
     assert any("not FER-2013 as published" in note for note in run.notes)
-    assert list(Run(old_runs / "shared").history) == ["trunk"]
+    assert list(Run(stored_runs / "shared").history) == ["trunk"]
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_an_old_run_predicts_as_it_did(name, old_runs, tmp_path):
-    run = Run(name, results=old_runs)
+def test_an_old_run_predicts_as_it_did(name, stored_runs, tmp_path):
+    run = Run(name, results=stored_runs)
     folder = evaluate_run(
         str(run.folder),
         KerasStage,
@@ -77,31 +58,36 @@ def test_an_old_run_predicts_as_it_did(name, old_runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_an_old_run_is_resumed_with_the_same_figures(name, old_runs, tmp_path):
-    run = Run(shutil.copytree(old_runs / name, tmp_path / name))
+def test_an_old_run_is_resumed_with_the_same_figures(name, stored_runs, tmp_path):
+    run = Run(shutil.copytree(stored_runs / name, tmp_path / name))
     before, metrics = run.predictions, run.metrics
     resume_run(name, KerasStage, flags={}, results=tmp_path, logs=tmp_path / "logs", command="resume")
     same_figures(Run(run.folder), before, metrics)
 
 
-def test_an_old_run_that_was_killed_is_finished_with_the_same_figures(old_runs, tmp_path):
-    shutil.copytree(old_runs / "half", tmp_path / "half")
+def test_an_old_run_that_was_killed_is_finished_with_the_same_figures(stored_runs, tmp_path):
+    shutil.copytree(stored_runs / "half", tmp_path / "half")
     folder = resume_run("half", KerasStage, flags={}, results=tmp_path, logs=tmp_path / "logs", command="resume")
-    expected = old_runs / "half-finished"
+    expected = stored_runs / "half-finished"
     table = pd.read_csv(expected / "predictions.csv", dtype={"row": str})
     same_figures(Run(folder), table, json.loads((expected / "metrics.json").read_text()))
 
 
-def test_old_runs_are_compared(old_runs, tmp_path):
+def test_stored_runs_are_compared(stored_runs, tmp_path):
     folder = compare_runs(
-        [str(old_runs / name) for name in TRAINED], name=None, resamples=20, seed=0, results=tmp_path, command="compare"
+        [str(stored_runs / name) for name in TRAINED],
+        name=None,
+        resamples=20,
+        seed=0,
+        results=tmp_path,
+        command="compare",
     )
     record = json.loads((folder / "comparison.json").read_text())
-    assert [row["top1"] for row in record["runs"]] == [Run(old_runs / name).scores["top1"] for name in TRAINED]
+    assert [row["top1"] for row in record["runs"]] == [Run(stored_runs / name).scores["top1"] for name in TRAINED]
 
 
-def test_an_old_grid_is_reported_again(old_runs, tmp_path):
-    grid = shutil.copytree(old_runs / "grid", tmp_path / "grid")
+def test_an_old_grid_is_reported_again(stored_runs, tmp_path):
+    grid = shutil.copytree(stored_runs / "grid", tmp_path / "grid")
     before = pd.read_csv(grid / "table.csv")
     for cell in ("seed0", "seed1"):
         (grid / cell / "report.html").touch()
@@ -195,10 +181,10 @@ def test_pictures_come_in_the_order_of_their_ids(flat):
     assert run.pictures(["nobody"]) is None
 
 
-def test_changed_or_missing_faces_give_no_pictures_and_no_error(flat, old_runs, tmp_path):
-    faces = shutil.copytree(old_runs.parent / "faces", tmp_path / "faces")
+def test_changed_or_missing_faces_give_no_pictures_and_no_error(flat, stored_runs, tmp_path):
+    faces = shutil.copytree(stored_runs.parent / "faces", tmp_path / "faces")
     config = flat / "config.json"
-    config.write_text(config.read_text().replace(str(old_runs.parent / "faces"), str(faces)))
+    config.write_text(config.read_text().replace(str(stored_runs.parent / "faces"), str(faces)))
     run = Run(flat)
     row = read_faces(run.config).split("test").iloc[0]
     assert run.pictures([row["id"]]) is not None
