@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import fer_hierarchy
 from docs import make_flags
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.cli.modes import MODES
@@ -183,6 +185,20 @@ def test_the_model_of_the_docs_works(tmp_path, monkeypatch):
     finally:
         sys.modules.pop("fer_hierarchy.models.tiny_cnn", None)
     assert model.output_shape == (None, 4)
+
+
+def test_the_python_reference_has_every_public_name():
+    page = (CHECKOUT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: .*\.(\w+)$", page, re.MULTILINE)) == sorted(fer_hierarchy.__all__)
+
+
+@pytest.mark.parametrize("notebook", sorted((CHECKOUT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_shows_what_it_printed_and_no_error(notebook):
+    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert {output["output_type"] for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert all(output.get("name") != "stderr" for output in outputs)
 
 
 def test_ci_runs_the_readmes_own_test_command():
