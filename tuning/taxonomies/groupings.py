@@ -4,6 +4,7 @@ Pure functions of labels and probabilities. Grouping what a flat model mixes up 
 deep convolutional neural networks for large scale visual recognition", ICCV 2015, find their coarse classes.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
 from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
-from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
 
 BUILT_IN, OWN, CONFUSION, RANDOM = "built-in", "own", "confusion", "random"
 GROUPS = (2, 3)
@@ -33,8 +34,9 @@ class Candidate:
     """One grouping, under every name by which it was found.
 
     Attributes:
-        taxonomy: The grouping, called by the first of its names.
-        origins: (kind, name) pairs; the kind is "built-in", "own", "confusion" or "random".
+        taxonomy: The grouping.
+        origins: (kind, name) pairs; the kind is "built-in", "own", "confusion", "random", or "flat" for the flat
+            network that all are compared with.
     """
 
     taxonomy: Taxonomy
@@ -42,8 +44,8 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What tables and folders call it."""
-        return self.taxonomy.name
+        """What tables and folders call it: the first of its names."""
+        return self.origins[0][1]
 
     @property
     def kind(self) -> str:
@@ -54,6 +56,16 @@ class Candidate:
     def suggested(self) -> bool:
         """Whether the confusion suggests it, whatever else does."""
         return any(kind == CONFUSION for kind, _ in self.origins)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What is trained for it, in order."""
+        return self.taxonomy.stages(self.mode)
+
+    @property
+    def mode(self) -> str:
+        """How it is trained."""
+        return FLAT if self.kind == FLAT else "hierarchical"
 
     @property
     def text(self) -> str:
@@ -81,7 +93,7 @@ def affinity(y_true: ArrayLike, probabilities: ArrayLike, emotions: Sequence[str
     Raises:
         UserError: An emotion without a face, or rows that are no probabilities.
     """
-    table = as_probabilities(probabilities, len(emotions), "probabilities of the flat answer")
+    table = as_probabilities(probabilities, len(emotions), "probabilities of the flat run")
     labels = class_indices(y_true, emotions)
     absent = [emotion for place, emotion in enumerate(emotions) if not (labels == place).any()]
     if absent:
@@ -99,35 +111,23 @@ def confusion_groupings(
 
     Args:
         y_true: (n,) emotion names or indices of validation faces.
-        probabilities: (n, emotions) what the flat model says of them.
+        probabilities: (n, emotions) predictions of the flat model.
         emotions: In column order.
         groups: Numbers of groups; those that are not smaller than the number of emotions are left out.
 
     Returns:
-        Different groupings of gate "confusion", each called by the first method that found it (`spectral-2`,
-        `linkage-3`); `found_by_confusion` tells all of them.
+        Groupings of gate "confusion", one for each method and number of groups (`spectral-2`, `linkage-3`); several
+        may be the same, see `merged`.
 
     Raises:
         UserError: As for `affinity`.
     """
-    found = found_by_confusion(y_true, probabilities, emotions, groups=groups)
-    return [candidate.taxonomy for candidate in merged([(CONFUSION, taxonomy) for taxonomy in found])]
-
-
-def found_by_confusion(
-    y_true: ArrayLike, probabilities: ArrayLike, emotions: Sequence[str], *, groups: Sequence[int] = GROUPS
-) -> list[Taxonomy]:
-    """As `confusion_groupings`, with a grouping once for each method and number of groups that found it."""
     likeness = affinity(y_true, probabilities, emotions)
-    numbers = [number for number in groups if 2 <= number < len(emotions)]
-    methods = {"spectral": _spectral, "linkage": _linkage}
     found = []
-    for method, cluster in methods.items():
-        for number in numbers:
+    for method, cluster in {"spectral": _spectral, "linkage": _linkage}.items():
+        for number in [number for number in groups if 2 <= number < len(emotions)]:
             labels = cluster(likeness, number)
-            parts = [
-                [e for e, own in zip(emotions, labels, strict=True) if own == label] for label in np.unique(labels)
-            ]
+            parts = [np.array(emotions)[labels == label].tolist() for label in np.unique(labels)]
             if len(parts) == number:  # k-means may leave a cluster empty
                 found.append(grouping(parts, name=f"{method}-{number}", gate=CONFUSION))
     return found
@@ -234,12 +234,13 @@ def merged(found: Sequence[tuple[str, Taxonomy]]) -> list[Candidate]:
     Args:
         found: (kind, taxonomy) pairs.
     """
-    kept: dict[Partition, Candidate] = {}
+    alike: dict[Partition, list[tuple[str, Taxonomy]]] = {}
     for kind, taxonomy in found:
-        key, origin = partition(taxonomy), (kind, taxonomy.name)
-        first = kept.get(key, Candidate(taxonomy=taxonomy, origins=()))
-        kept[key] = Candidate(taxonomy=first.taxonomy, origins=(*first.origins, origin))
-    return list(kept.values())
+        alike.setdefault(partition(taxonomy), []).append((kind, taxonomy))
+    return [
+        Candidate(taxonomy=pairs[0][1], origins=tuple((kind, taxonomy.name) for kind, taxonomy in pairs))
+        for pairs in alike.values()
+    ]
 
 
 def with_controls(
@@ -262,19 +263,15 @@ def with_controls(
         for size, share in shares.items()
         for taxonomy in random_groupings(size, emotions, count=share, rng=rng, apart=taken)
     ]
-    named = [(RANDOM, _renamed(taxonomy, f"{RANDOM}-{number}")) for number, taxonomy in enumerate(drawn, 1)]
-    return [*candidates, *merged(named)]
-
-
-def _renamed(taxonomy: Taxonomy, name: str) -> Taxonomy:
-    return Taxonomy(name=name, gate=taxonomy.gate, groups=taxonomy.groups)
+    named = (dataclasses.replace(taxonomy, name=f"{RANDOM}-{number}") for number, taxonomy in enumerate(drawn, 1))
+    return [*candidates, *merged([(RANDOM, taxonomy) for taxonomy in named])]
 
 
 def implied(flat_probabilities: ArrayLike, y_true: ArrayLike, taxonomy: Taxonomy) -> dict[str, Any]:
-    """What a flat answer implies for a grouping, without any training.
+    """What a flat model's predictions imply for a grouping, without any training.
 
-    The soft composition of what is implied is the flat answer itself, whatever the grouping, so only the gate, the
-    specialists and the answers that choose a group tell groupings apart.
+    The soft composition of what is implied is the flat prediction itself, whatever the grouping, so only the gate, the
+    specialists and the routings that choose a group differ between groupings.
 
     Args:
         flat_probabilities: (n, emotions), columns as `taxonomy.emotions`.
@@ -284,7 +281,7 @@ def implied(flat_probabilities: ArrayLike, y_true: ArrayLike, taxonomy: Taxonomy
     Returns:
         {"n", "gate_accuracy", "gate_balanced_accuracy", "specialists": group -> accuracy on the faces of the group
         (None without faces), "oracle_accuracy": of all faces sent to the specialist of their true group,
-        "hard_accuracy", "hard_balanced_accuracy", "hard_macro_f1": of faces sent where the gate says}.
+        "hard_accuracy", "hard_balanced_accuracy", "hard_macro_f1": of faces sent where the gate decides}.
 
     Raises:
         UserError: Rows that are no probabilities, or labels that are none of the emotions.
@@ -293,17 +290,17 @@ def implied(flat_probabilities: ArrayLike, y_true: ArrayLike, taxonomy: Taxonomy
     labels, to_group = class_indices(y_true, taxonomy.emotions), np.array(taxonomy.group_index)
     gate, specialists = composer.imply(flat_probabilities)
     true_groups = to_group[labels]
-    told = composer.compose(gate, specialists, "oracle", true_groups=true_groups).argmax(axis=1) == labels
+    right = composer.compose(gate, specialists, "oracle", true_groups=true_groups).argmax(axis=1) == labels
     routed = composer.compose(gate, specialists, "hard").argmax(axis=1)
-    judged = confusion_figures(confusion_counts(true_groups, gate.argmax(axis=1), len(taxonomy.groups)))
+    gated = confusion_figures(confusion_counts(true_groups, gate.argmax(axis=1), len(taxonomy.groups)))
     hard = confusion_figures(confusion_counts(labels, routed, len(taxonomy.emotions)))
     faces = {group: true_groups == place for place, group in enumerate(taxonomy.group_names)}
     return {
         "n": len(labels),
-        "gate_accuracy": float(judged["top1"]),
-        "gate_balanced_accuracy": float(judged["balanced_accuracy"]),
-        "specialists": {g: float(told[faces[g]].mean()) if faces[g].any() else None for g in taxonomy.specialists},
-        "oracle_accuracy": float(told.mean()),
+        "gate_accuracy": float(gated["top1"]),
+        "gate_balanced_accuracy": float(gated["balanced_accuracy"]),
+        "specialists": {g: float(right[faces[g]].mean()) if faces[g].any() else None for g in taxonomy.specialists},
+        "oracle_accuracy": float(right.mean()),
         "hard_accuracy": float(hard["top1"]),
         "hard_balanced_accuracy": float(hard["balanced_accuracy"]),
         "hard_macro_f1": float(hard["macro_f1"]),

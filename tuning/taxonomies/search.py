@@ -1,4 +1,8 @@
-"""The straight line of a search over taxonomies: candidates, equal trainings, validation scores, the report."""
+"""A search over taxonomies: candidates, equal trainings, validation scores, the report.
+
+Candidates are no cells of a grid: a cell is a run of its own that is evaluated on test faces, while a candidate is
+trained on the same share of the same train faces as all others and never sees a test face.
+"""
 
 import dataclasses
 import gc
@@ -9,45 +13,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fer_hierarchy.hierarchy.classifiers.predictions import predict, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
+from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.progress import clock
+from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run_results import check_same_faces, split_table
-from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, check_same_faces, split_table
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
+from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import origins
 from fer_hierarchy.tuning.search.pipeline import locked, resume_hint
 from fer_hierarchy.tuning.search.study import BEST, STUDY, TRIALS
 from fer_hierarchy.tuning.search.study_faces import split_fingerprint
+from fer_hierarchy.tuning.taxonomies.groupings import Candidate
 from fer_hierarchy.tuning.taxonomies.report import write_taxonomy_report
 from fer_hierarchy.tuning.taxonomies.study import (
     FlatPredictions,
     TaxonomyStudy,
-    check_objective,
     flat_facts,
-    look_at_implied,
+    implied_facts,
     plan_candidates,
     read_flat,
     read_taxonomy_study,
-    run_facts,
 )
-from fer_hierarchy.tuning.taxonomies.table import Outcome, outcome
-from fer_hierarchy.tuning.taxonomies.training import (
-    CANDIDATES,
-    TrainingCandidate,
-    equal_settings,
-    is_complete,
-    planned_work,
-    thinned,
-    train_and_judge,
-)
+from fer_hierarchy.tuning.taxonomies.table import CANDIDATES, FAILED, SCORES, is_complete, outcome
+from fer_hierarchy.tuning.validation_faces import FIGURES, study_name
 
 TAXONOMIES = "taxonomies"
-_LONGEST = 180  # letters of a name that is made here
 
 log = logging.getLogger("hierarchy")
 
@@ -69,11 +68,11 @@ def search_taxonomies(
     """Search for the grouping that makes the best hierarchy, among built-in, suggested and random ones.
 
     Args:
-        run: Folder of a finished flat run; what it said of its validation faces suggests groupings.
+        run: Folder of a finished flat run; its predictions of validation faces suggest groupings.
         stage_type: What trains the stages.
         config: Data and settings of every training, as those of a flat run.
         controls: Random groupings.
-        train: Whether a hierarchy is trained for each grouping; else only the flat answers are looked at.
+        train: Whether a hierarchy is trained for each grouping; else only the flat run's predictions are used.
         objective: "macro_f1", "balanced_accuracy" or "accuracy", of the soft composition on validation faces.
         name: Of the study; made from the run's name when None.
         studies: Folder of all studies.
@@ -87,9 +86,10 @@ def search_taxonomies(
     Raises:
         UserError: A run, data or settings that cannot be used, a name that is taken, or no grouping that could be
             trained.
-        KeyboardInterrupt: With the words that say how to go on.
+        KeyboardInterrupt: With the words that say how to resume.
     """
-    check_objective(objective)
+    if objective not in FIGURES:
+        raise UserError(f"--objective: a search over taxonomies takes {', '.join(FIGURES)}, got {objective!r}")
     run_folder.check_writable(studies)
     run_folder.check_name(name, studies)
     with run_folder.collect_notes() as notes:
@@ -98,11 +98,9 @@ def search_taxonomies(
         config, faces = equal_settings(config, candidates[0].taxonomy), None
         if train:
             config, faces = _settled(config, flat, stage_type, fraction)
-    looks, spread = look_at_implied(flat, candidates, objective)
     synthetic = faces.synthetic if faces else flat.synthetic
     study = TaxonomyStudy(
-        name=_name(name, flat, studies, synthetic=synthetic),
-        run=run_facts(flat),
+        name=study_name(name, f"taxonomy-{flat.folder.name}", studies, synthetic=synthetic),
         config=config,
         objective=objective,
         controls=controls,
@@ -111,20 +109,19 @@ def search_taxonomies(
         emotions=flat.emotions,
         candidates=tuple(candidates),
         left_out=left_out,
-        flat=flat_facts(flat),
-        implied=looks,
-        spread=spread,
         data=_data_facts(config, faces, fraction) if faces else {},
         synthetic=synthetic,
         command=command,
         notes=tuple(notes),
+        **flat_facts(flat),
+        **implied_facts(flat, candidates, objective),
     )
     folder = _write_start(studies, study, faces)
-    return _go_on(folder, study, stage_type, faces, logs)
+    return _train_and_report(folder, study, stage_type, faces, logs)
 
 
 def resume_taxonomies(folder: Path, stage_type: type[Stage], logs: Path) -> Path:
-    """Go on with a search that was interrupted; what is complete is kept, what failed is tried again.
+    """Resume a search that was interrupted; what is complete is kept, what failed is tried again.
 
     Args:
         folder: Of the study.
@@ -133,7 +130,7 @@ def resume_taxonomies(folder: Path, stage_type: type[Stage], logs: Path) -> Path
 
     Raises:
         UserError: The data has changed, a file is damaged, or no grouping could be trained.
-        KeyboardInterrupt: With the words that say how to go on.
+        KeyboardInterrupt: With the words that say how to resume.
     """
     study = read_taxonomy_study(folder)
     faces = None
@@ -142,13 +139,31 @@ def resume_taxonomies(folder: Path, stage_type: type[Stage], logs: Path) -> Path
             raise UserError(f"--resume {folder.name}: it was started with {study.config.framework}")
         faces = read_faces(study.config)
         check_same_faces(folder, faces)
-    return _go_on(folder, study, stage_type, faces, logs)
+    return _train_and_report(folder, study, stage_type, faces, logs)
+
+
+def equal_settings(config: RunConfig, taxonomy: Taxonomy) -> RunConfig:
+    """Settings of a flat run as those of every stage of every hierarchy.
+
+    Args:
+        config: What the user gave; settings of the stage "flat" become those of all stages.
+        taxonomy: Any of the groupings.
+
+    Raises:
+        UserError: Settings of single stages of a hierarchy.
+    """
+    others = [name for name in config.stages if name != FLAT]
+    if others:
+        raise UserError(f"--stage taxonomy trains all stages alike; leave out the settings of stage {others[0]} alone")
+    data = dataclasses.replace(config.data, taxonomy=taxonomy.to_dict())
+    stage = config.for_stage(FLAT)
+    return dataclasses.replace(config, mode="hierarchical", name=None, data=data, stage=stage, stages={}, searched={})
 
 
 def _settled(
     config: RunConfig, flat: FlatPredictions, stage_type: type[Stage], fraction: float
 ) -> tuple[RunConfig, Faces]:
-    """The settings with nothing left open, and the faces that all candidates are trained and judged on.
+    """The settings with nothing left open, and the faces that all candidates are trained and evaluated on.
 
     Raises:
         UserError: The faces show other emotions than the flat run's, or are not those that it was started with.
@@ -166,34 +181,46 @@ def _settled(
 
 
 def _check_origin(config: RunConfig, faces: Faces, flat: FlatPredictions) -> None:
-    """Say where the faces are not the flat run's; refuse them where its very settings give others now."""
+    """Warn where the faces are not the flat run's; refuse them where its very settings give others now."""
     try:
         check_same_faces(flat.folder, faces)
     except UserError:
         own, before = (dataclasses.replace(data, taxonomy="valence") for data in (config.data, flat.config.data))
         if own == before and config.seed == flat.config.seed:
             raise
-        log.warning("Trained and judged on other faces, or other splits of them, than %s was.", flat.folder.name)
+        log.warning("Trained and evaluated on other faces, or other splits of them, than %s was.", flat.folder.name)
 
 
 def _data_facts(config: RunConfig, faces: Faces, fraction: float) -> dict[str, Any]:
-    used = thinned(faces, fraction, seed=config.seed)
     return {
         "dataset": "+".join(sorted(set(faces.manifest["source"]))),
         "path": config.data.data,
         "fingerprint": faces.images.fingerprint,
         "splits": split_fingerprint(faces),
         "rows": {split: len(faces.split(split)) for split in ("train", "validation")},
-        "train_used": len(used.split("train")),
+        "train_used": len(thinned(faces, fraction, seed=config.seed).split("train")),
         "limit": config.data.limit,
     }
 
 
-def _name(name: str | None, flat: FlatPredictions, studies: Path, *, synthetic: bool) -> str:
-    stem = name or f"taxonomy-{flat.folder.name}"[:_LONGEST]
-    if synthetic and SYNTHETIC not in stem:
-        stem = f"{SYNTHETIC}-{stem}"
-    return stem if name else run_folder.free_name(stem, studies)
+def thinned(faces: Faces, fraction: float, *, seed: int) -> Faces:
+    """The faces with a stratified share of the train rows, two of each emotion at least, the same for every stage.
+
+    Args:
+        faces: All faces.
+        fraction: Above 0, at most 1.
+        seed: Decides which.
+    """
+    if fraction == 1:
+        return faces
+    rng, train = np.random.default_rng(seed), faces.split("train")
+    kept = [faces.manifest.index[faces.manifest["split"] != "train"].to_numpy()]
+    for emotion in faces.taxonomy.emotions:
+        members = train.index[train["emotion"] == emotion].to_numpy()
+        count = min(len(members), max(2, round(fraction * len(members))))
+        kept.append(rng.choice(members, size=count, replace=False))
+    chosen = np.concatenate(kept)
+    return dataclasses.replace(faces, manifest=faces.manifest[faces.manifest.index.isin(chosen)])
 
 
 def _write_start(studies: Path, study: TaxonomyStudy, faces: Faces | None) -> Path:
@@ -209,92 +236,33 @@ def _write_start(studies: Path, study: TaxonomyStudy, faces: Faces | None) -> Pa
     return folder
 
 
-def _go_on(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces | None, logs: Path) -> Path:
+def _train_and_report(
+    folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces | None, logs: Path
+) -> Path:
+    """Train what is not complete, write table, best.json and report, and announce the result.
+
+    Raises:
+        UserError: No candidate could be trained.
+    """
     with locked(folder), run_folder.log_to(folder), _resumable(folder):
         log.info("%s in %s", study.command, folder)
         if faces:
             stage_type.prepare(study.config)
             _train_all(folder, study, stage_type, thinned(faces, study.fraction, seed=study.config.seed), logs)
-        _conclude(folder, study)
+        found = outcome(study, folder)
+        run_folder.write_table(folder / TRIALS, found.table)
+        if not found.best:
+            message = next(iter(found.table["message"]), "")
+            raise UserError(f"study {study.name}: no grouping could be trained; the first says: {message}")
+        run_folder.write_json(folder / BEST, found.best)
+        write_taxonomy_report(found)
+        announce(found.line)
     return folder
-
-
-def _entrants(study: TaxonomyStudy) -> list[TrainingCandidate]:
-    """What is trained: the flat yardstick first, then every candidate."""
-    flat = TrainingCandidate(
-        name=FLAT, text="flat network, the yardstick", taxonomy=study.reference.taxonomy, mode=FLAT
-    )
-    trees = [
-        TrainingCandidate(name=one.name, text=f"{one.name}, {one.text}", taxonomy=one.taxonomy, mode="hierarchical")
-        for one in study.candidates
-    ]
-    return [flat, *trees]
-
-
-def _train_all(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces, logs: Path) -> None:
-    """Train what is not complete, one after the other, with the time that is left for all."""
-    entrants = _entrants(study)
-    works = [planned_work(entrant, study.config, stage_type, faces) for entrant in entrants]
-    print(f"study {folder.name}: {len(study.candidates)} groupings and a flat network, {study.objective}", flush=True)
-    began, done = time.monotonic(), 0.0
-    for number, (entrant, work) in enumerate(zip(entrants, works, strict=True)):
-        place = folder / CANDIDATES / entrant.name
-        line = f"candidate {number} of {len(study.candidates)}: {entrant.text}" if number else entrant.text
-        if is_complete(place):
-            print(f"{line}, finished already", flush=True)
-            continue
-        left = sum(w for e, w in zip(entrants, works, strict=True) if not is_complete(folder / CANDIDATES / e.name))
-        print(line + _pace(time.monotonic() - began, done, left), flush=True)
-        train_and_judge(place, entrant, study.config, stage_type, faces, logs=logs / folder.name / entrant.name)
-        done += work
-        gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
-
-
-def _pace(spent: float, done: float, left: float) -> str:
-    """How long the rest takes, judged by the work that is done."""
-    return f" [{clock(spent)} spent, about {clock(spent / done * left)} left]" if done else ""
-
-
-def _conclude(folder: Path, study: TaxonomyStudy) -> None:
-    """Write table, best.json and report, and print the result in one line.
-
-    Raises:
-        UserError: No candidate could be trained.
-    """
-    found = outcome(study, folder)
-    run_folder.write_table(folder / TRIALS, found.table)
-    if not found.best:
-        message = next(iter(found.table["message"]), "")
-        raise UserError(f"study {study.name}: no grouping could be trained; the first says: {message}")
-    run_folder.write_json(folder / BEST, found.best)
-    write_taxonomy_report(found)
-    print(result_line(found))
-
-
-def result_line(found: Outcome) -> str:
-    """The result in one line, with n, interval and seed."""
-    study, best = found.study, found.best
-    origin = "SYNTHETIC faces, " if study.synthetic else ""
-    measure = f"{'' if study.trained else 'implied hard-routed '}{study.objective}"
-    row = found.table.set_index("candidate").loc[best["candidate"]]
-    words = [f"{study.name}: best {measure} {best['score']:.4f} ({best['candidate']}: {row['groups']})"]
-    if (
-        study.trained
-        and best["candidate"] != study.reference.name
-        and "difference" in row
-        and row.notna()["difference"]
-    ):
-        span = f"[{row['difference_low']:+.4f}, {row['difference_high']:+.4f}]"
-        words.append(f"{row['difference']:+.4f} {span} against {study.reference.name}")
-    if best["random"]["count"]:
-        words.append(f"{best['random']['better']} of {best['random']['count']} random groupings do better")
-    n = study.data["rows"]["validation"] if study.trained else study.flat["n"]
-    return f"{', '.join(words)}; {origin}n = {n} validation faces, seed {study.config.seed}"
 
 
 @contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
-    """Say how to go on with a search after Ctrl-C, a full disk or a lack of memory."""
+    """Add the command that resumes a search after Ctrl-C, a full disk or a lack of memory."""
     way = f"go on with: {resume_hint(folder)}"
     try:
         yield
@@ -306,3 +274,71 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise run_folder.unwritable(error, folder, way) from error
     except NoRoomError as error:
         raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
+
+
+def _train_all(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces, logs: Path) -> None:
+    """Train the flat network and every candidate that is not complete, with the time that is left for all."""
+    *trees, flat = study.everything
+    places = {one: folder / CANDIDATES / one.name for one in (flat, *trees)}
+    works = {one: _planned_work(one, study.config, stage_type, faces) for one in places}
+    announce(f"study {folder.name}: {len(trees)} groupings and a flat network, {study.objective}")
+    began, done = time.monotonic(), 0.0
+    for number, (candidate, place) in enumerate(places.items()):
+        line = f"candidate {number} of {len(trees)}: {candidate.name}, {candidate.text}"
+        line = line if number else "flat network, the yardstick"
+        if is_complete(place):
+            announce(f"{line}, finished already")
+            continue
+        left, spent = sum(works[one] for one in places if not is_complete(places[one])), time.monotonic() - began
+        announce(line + (f" [{clock(spent)} spent, about {clock(spent / done * left)} left]" if done else ""))
+        _train(place, candidate, study.config, stage_type, faces, logs=logs / folder.name / candidate.name)
+        done += works[candidate]
+        gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
+
+
+def _planned_work(candidate: Candidate, config: RunConfig, stage_type: type[Stage], faces: Faces) -> float:
+    """Work of training all stages of a candidate, in the stages' own unit."""
+    own, shape = dataclasses.replace(faces, taxonomy=candidate.taxonomy), faces.images.pixels.shape[1:]
+    labels = {s: own.stage_view(s, "train", soft_labels=config.stage.soft_labels).labels for s in candidate.stages}
+    classes = {s: len(candidate.taxonomy.stage_classes(s)) for s in candidate.stages}
+    return sum(stage_type.planned_work(config.stage, shape, classes[s], labels[s]) for s in candidate.stages)
+
+
+def _train(
+    place: Path, candidate: Candidate, common: RunConfig, stage_type: type[Stage], faces: Faces, *, logs: Path
+) -> None:
+    """Train what is not trained yet below `place`, and write the validation scores, or that the training failed."""
+    place.mkdir(parents=True, exist_ok=True)
+    (place / FAILED).unlink(missing_ok=True)
+    data = dataclasses.replace(common.data, taxonomy=candidate.taxonomy.to_dict())
+    config = dataclasses.replace(common, mode=candidate.mode, data=data)
+    own = dataclasses.replace(faces, taxonomy=candidate.taxonomy)
+    try:
+        stages = train_stages(place, config, stage_type, own, logs)
+    except UserError as error:
+        log.warning("%s failed: %s", candidate.name, error)
+        run_folder.write_json(place / FAILED, {"message": str(error)})
+        return
+    predictions = predict(stages, own.taxonomy, own.images.pixels, own.split("validation"))
+    view = own.stage_view(FLAT, "train")
+    prior = class_prior(view.labels[~view.generated], len(own.taxonomy.emotions))
+    evaluation = dataclasses.replace(config.evaluation, logit_adjustment=0.0)
+    run_folder.write_table(place / VALIDATION_PREDICTIONS, prediction_table(predictions))
+    records = {name: stage.record for name, stage in stages.items()}
+    record = {
+        "format": 1,
+        "name": candidate.name,
+        "split": "validation",
+        "taxonomy": candidate.taxonomy.to_dict(),
+        **score_predictions(predictions, prior, evaluation, seed=common.seed),
+        "training": records,
+        "cost": {
+            "stages": len(records),
+            "faces_shown": sum(one["drawn_rows"] * one["epochs_run"] for one in records.values()),
+            "cpu_seconds": sum(one["cpu_seconds"] for one in records.values()),
+            "seconds": sum(one["wall_seconds"] for one in records.values()),
+            "parameters": sum(one["parameters"] for one in records.values()),
+            "multiply_adds": sum(one["multiply_adds"] for one in records.values()),
+        },
+    }
+    run_folder.write_json(place / SCORES, record)

@@ -1,4 +1,4 @@
-"""A search over taxonomies: what a flat run's validation answers suggest, and what the study's study.json holds."""
+"""A search over taxonomies: what a flat run's validation predictions suggest, and what the study's study.json holds."""
 
 import dataclasses
 import re
@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS as VALIDATION
-from fer_hierarchy.hierarchy.runs.run_results import read_splits, refuse_evaluation
+from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, read_splits, refuse_evaluation
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
 from fer_hierarchy.hierarchy.training.tuned_composition import predictions_fingerprint
 from fer_hierarchy.tuning.search.study import FORMAT, STUDY
@@ -30,21 +28,21 @@ from fer_hierarchy.tuning.taxonomies.groupings import (
     affinity,
     all_partitions,
     built_in_groupings,
-    found_by_confusion,
+    confusion_groupings,
     grouping,
     implied,
     merged,
     sizes_of,
     with_controls,
 )
+from fer_hierarchy.tuning.validation_faces import FIGURES, read_validation
 
-FIGURES = {"macro_f1": "macro_f1", "balanced_accuracy": "balanced_accuracy", "accuracy": "top1"}
 _LEAST_EMOTIONS = 3  # with two there is nothing to group
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlatPredictions:
-    """What a flat run said of its validation faces.
+    """A flat run's predictions of its validation faces.
 
     Attributes:
         folder: The run.
@@ -65,21 +63,21 @@ class FlatPredictions:
 
 @dataclass(frozen=True, kw_only=True)
 class TaxonomyStudy:
-    """One search over taxonomies.
+    """One search over taxonomies; each attribute is a key of study.json.
 
     Attributes:
         name: Folder below the studies' folder.
         run: {"name", "folder", "fingerprint"} of the flat run.
         config: Settings of every training; mode and taxonomy are those of the first candidate.
         objective: "macro_f1", "balanced_accuracy" or "accuracy".
-        controls: Random groupings that were asked for.
-        trained: Whether hierarchies are trained, or only the flat answers looked at.
+        controls: Random groupings that were requested.
+        trained: Whether hierarchies are trained, or only the flat run's predictions are used.
         fraction: Share of the train faces that are used.
         emotions: In class order.
         candidates: Every grouping, random ones last.
         left_out: Built-in grouping -> why it is none.
-        flat: {"n", "confusion": counts, "affinity", "scores"} of the flat run's answers.
-        implied: Candidate -> what `groupings.implied` says, with "rank" and "of" among all groupings of its sizes.
+        flat: {"n", "confusion": counts, "affinity", "scores"} of the flat run's predictions.
+        implied: Candidate -> what `groupings.implied` returns, with "rank" and "of" among all groupings of its sizes.
         spread: Sizes ("3+4") -> the objective under implied hard routing of every grouping of these sizes.
         data: Data set, path, fingerprint and rows of the trainings; empty where nothing is trained.
         synthetic: Whether any face is drawn by a program.
@@ -107,8 +105,19 @@ class TaxonomyStudy:
 
     @property
     def reference(self) -> Candidate:
-        """What the others are measured against: valence, or the first where it is impossible."""
+        """What the others are compared with: valence, or the first where it is impossible."""
         return self.candidates[0]
+
+    @property
+    def everything(self) -> tuple[Candidate, ...]:
+        """All candidates and, behind them where something is trained, the flat network."""
+        flat = Candidate(taxonomy=self.reference.taxonomy, origins=((FLAT, FLAT),))
+        return (*self.candidates, flat) if self.trained else self.candidates
+
+    @property
+    def faces(self) -> int:
+        """Number of validation faces that candidates are evaluated on."""
+        return self.data["rows"]["validation"] if self.trained else self.flat["n"]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -134,17 +143,16 @@ def read_taxonomy_study(folder: Path) -> TaxonomyStudy:
     if record.get("format") != FORMAT:
         raise UserError(f"{path}: format {record.get('format')!r} is not the {FORMAT} that this version reads")
     try:
-        candidates = tuple(
+        parsed: dict[str, Any] = {field.name: record[field.name] for field in dataclasses.fields(TaxonomyStudy)}
+        parsed["config"] = RunConfig.from_dict(record["config"], source=str(path))
+        parsed["candidates"] = tuple(
             Candidate(
                 taxonomy=Taxonomy.from_dict(one["taxonomy"], name=one["taxonomy"]["name"]),
                 origins=tuple((kind, name) for kind, name in one["origins"]),
             )
             for one in record["candidates"]
         )
-        plain = {field.name: record[field.name] for field in dataclasses.fields(TaxonomyStudy)}
-        config = RunConfig.from_dict(record["config"], source=str(path))
-        lists = {name: tuple(record[name]) for name in ("emotions", "notes")}
-        return TaxonomyStudy(**{**plain, **lists, "config": config, "candidates": candidates})
+        return TaxonomyStudy(**parsed | {name: tuple(record[name]) for name in ("emotions", "notes")})
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -152,7 +160,7 @@ def read_taxonomy_study(folder: Path) -> TaxonomyStudy:
 
 
 def read_flat(folder: Path) -> FlatPredictions:
-    """What a flat run said of its validation faces; its test predictions and scores are not read.
+    """A flat run's predictions of its validation faces; its test predictions and scores are not read.
 
     Raises:
         UserError: No finished flat run, damaged files, or too few emotions.
@@ -160,64 +168,28 @@ def read_flat(folder: Path) -> FlatPredictions:
     refuse_evaluation(folder)
     config = run_folder.read_config(folder)
     if config.mode != FLAT:
+        raise UserError(f"--stage taxonomy: {folder.name} is hierarchical; name a flat RUN, whose confusion is used")
+    if not (folder / VALIDATION_PREDICTIONS).is_file():
         raise UserError(
-            f"--stage taxonomy: {folder.name} is hierarchical; name a flat RUN, whose confusion is looked at"
+            f"{folder.name} is not finished: it has no {VALIDATION_PREDICTIONS}; --mode flat --resume {folder.name}"
         )
-    table = _read_answers(folder)
-    emotions = tuple(e for e in EMOTIONS if f"p_{e}" in table)
-    _check_answers(table, emotions, folder)
-    splits = read_splits(folder)
-    sources = splits["source"] if "source" in splits else pd.Series(dtype=str)
+    table = read_validation(folder)
+    emotions = tuple(emotion for emotion in EMOTIONS if f"p_{emotion}" in table)
+    if len(emotions) < _LEAST_EMOTIONS:
+        raise UserError(f"{folder.name} tells {len(emotions)} emotions; a grouping needs at least {_LEAST_EMOTIONS}")
+    sources = read_splits(folder).get("source")
     return FlatPredictions(
         folder=folder,
         config=config,
         emotions=emotions,
         true=table["true"].to_numpy(str),
-        probabilities=table[[f"p_{e}" for e in emotions]].to_numpy(np.float64),
-        synthetic=bool(sources.str.startswith(SYNTHETIC).any()),
+        probabilities=table[[f"p_{emotion}" for emotion in emotions]].to_numpy(np.float64),
+        synthetic=sources is not None and bool(sources.str.startswith(SYNTHETIC).any()),
     )
 
 
-def _read_answers(folder: Path) -> pd.DataFrame:
-    path = folder / VALIDATION
-    if not path.is_file():
-        raise UserError(f"{folder.name} is not finished: it has no {VALIDATION}; --mode flat --resume {folder.name}")
-    try:
-        return pd.read_csv(path, dtype={"row": str, "true": str}, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}){_remedy(folder)}") from error
-
-
-def _check_answers(table: pd.DataFrame, emotions: Sequence[str], folder: Path) -> None:
-    path, numbers = folder / VALIDATION, [f"p_{e}" for e in emotions]
-    if table.empty or not {"row", "true"} <= set(table):
-        raise UserError(f"{path} is damaged: it needs rows, and the columns row, true and p_EMOTION{_remedy(folder)}")
-    wrong = next((name for name in numbers if not pd.api.types.is_numeric_dtype(table[name])), None)
-    if wrong:
-        raise UserError(f"{path} is damaged: column {wrong!r} holds something other than numbers{_remedy(folder)}")
-    strange = table["true"][~table["true"].isin(emotions)]
-    if len(strange):
-        raise UserError(f"{path} is damaged: it has no column of emotion {strange.iloc[0]!r}{_remedy(folder)}")
-    if len(emotions) < _LEAST_EMOTIONS:
-        raise UserError(f"{folder.name} tells {len(emotions)} emotions; a grouping needs at least {_LEAST_EMOTIONS}")
-
-
-def _remedy(folder: Path) -> str:
-    return f"; --mode flat --resume {folder.name} writes it again"
-
-
-def check_objective(objective: str) -> None:
-    """Refuse what answers of different groupings are not compared by.
-
-    Raises:
-        UserError: With what would be right.
-    """
-    if objective not in FIGURES:
-        raise UserError(f"--objective: a search over taxonomies takes {', '.join(FIGURES)}, got {objective!r}")
-
-
 def plan_candidates(flat: FlatPredictions, *, controls: int, seed: int) -> tuple[list[Candidate], dict[str, str]]:
-    """Every grouping that is looked at, and the built-in ones that cannot be, with the reason.
+    """Every grouping that is tried, and the built-in ones that cannot be, with the reason.
 
     Args:
         flat: What the groupings are made from.
@@ -225,11 +197,10 @@ def plan_candidates(flat: FlatPredictions, *, controls: int, seed: int) -> tuple
         seed: Of the random groupings.
     """
     built_in, left_out = built_in_groupings(flat.emotions)
-    found = [(BUILT_IN, taxonomy) for taxonomy in built_in]
-    found += [(OWN, taxonomy) for taxonomy in _own(flat)]
-    suggested = found_by_confusion(flat.true, flat.probabilities, flat.emotions)
-    found += [(CONFUSION, taxonomy) for taxonomy in suggested]
-    return with_controls(merged(found), flat.emotions, count=controls, rng=np.random.default_rng(seed)), left_out
+    suggested = confusion_groupings(flat.true, flat.probabilities, flat.emotions)
+    kinds = {BUILT_IN: built_in, OWN: _own(flat), CONFUSION: suggested}
+    found = merged([(kind, taxonomy) for kind, taxonomies in kinds.items() for taxonomy in taxonomies])
+    return with_controls(found, flat.emotions, count=controls, rng=np.random.default_rng(seed)), left_out
 
 
 def _own(flat: FlatPredictions) -> list[Taxonomy]:
@@ -242,55 +213,47 @@ def _own(flat: FlatPredictions) -> list[Taxonomy]:
     return [taxonomy if usable else dataclasses.replace(taxonomy, name=OWN)] if taxonomy.specialists else []
 
 
-def flat_facts(flat: FlatPredictions) -> dict[str, Any]:
-    """Confusion, affinity and scores of the flat run's validation answers."""
+def flat_facts(flat: FlatPredictions) -> dict[str, dict[str, Any]]:
+    """Which run the groupings were made from, and what its predictions show: `run` and `flat` of a study."""
     labels = np.array([flat.emotions.index(emotion) for emotion in flat.true])
     counts = confusion_counts(labels, flat.probabilities.argmax(axis=1), len(flat.emotions))
     figures = confusion_figures(counts)
     return {
-        "n": len(labels),
-        "confusion": counts.tolist(),
-        "affinity": affinity(flat.true, flat.probabilities, flat.emotions).tolist(),
-        "scores": {name: float(figures[key]) for name, key in FIGURES.items()},
+        "run": {
+            "name": flat.folder.name,
+            "folder": str(flat.folder.resolve()),
+            "fingerprint": predictions_fingerprint(flat.folder),
+        },
+        "flat": {
+            "n": len(labels),
+            "confusion": counts.tolist(),
+            "affinity": affinity(flat.true, flat.probabilities, flat.emotions).tolist(),
+            "scores": {name: float(figures[key]) for name, key in FIGURES.items()},
+        },
     }
 
 
-def look_at_implied(
-    flat: FlatPredictions, candidates: Sequence[Candidate], objective: str
-) -> tuple[dict[str, dict[str, Any]], dict[str, list[float]]]:
-    """What the flat answers imply for each candidate, and how it stands among all groupings of the same sizes.
+def implied_facts(flat: FlatPredictions, candidates: Sequence[Candidate], objective: str) -> dict[str, dict[str, Any]]:
+    """What the flat run's predictions imply for each candidate, and its rank among all groupings of the same sizes.
 
     Args:
-        flat: The answers.
+        flat: The predictions.
         candidates: The groupings.
         objective: What the groupings are ranked by, under implied hard routing.
 
     Returns:
-        Candidate -> what `implied` says with "rank" (1 is best, the better of equals) and "of"; sizes ("3+4") -> the
-        objective of every grouping of these sizes.
+        `implied` and `spread` of a study; rank 1 is best, and equals share the better rank.
     """
+    key = f"hard_{objective}"
     spread: dict[str, list[float]] = {}
-    looks = {}
+    found = {}
     for candidate in candidates:
         sizes = sizes_of(candidate.taxonomy)
-        key = "+".join(map(str, sizes))
-        if key not in spread:
-            every = (grouping(p, name="any", gate=RANDOM) for p in all_partitions(sizes, flat.emotions))
-            spread[key] = [_hard(implied(flat.probabilities, flat.true, taxonomy), objective) for taxonomy in every]
-        look = implied(flat.probabilities, flat.true, candidate.taxonomy)
-        better = sum(value > _hard(look, objective) + 1e-12 for value in spread[key])
-        looks[candidate.name] = {**look, "sizes": key, "rank": 1 + better, "of": len(spread[key])}
-    return looks, spread
-
-
-def _hard(look: Mapping[str, Any], objective: str) -> float:
-    return look[f"hard_{objective}"]
-
-
-def run_facts(flat: FlatPredictions) -> dict[str, Any]:
-    """Which run the groupings were made from."""
-    return {
-        "name": flat.folder.name,
-        "folder": str(flat.folder.resolve()),
-        "fingerprint": predictions_fingerprint(flat.folder),
-    }
+        name = "+".join(map(str, sizes))
+        if name not in spread:
+            every = (grouping(parts, name="any", gate=RANDOM) for parts in all_partitions(sizes, flat.emotions))
+            spread[name] = [implied(flat.probabilities, flat.true, taxonomy)[key] for taxonomy in every]
+        own = implied(flat.probabilities, flat.true, candidate.taxonomy)
+        better = sum(value > own[key] + 1e-12 for value in spread[name])
+        found[candidate.name] = {**own, "sizes": name, "rank": 1 + better, "of": len(spread[name])}
+    return {"implied": found, "spread": spread}

@@ -1,4 +1,4 @@
-"""Groupings: what confusion suggests, what is drawn at random, and what a flat answer implies for each."""
+"""Groupings: what confusion suggests, what is drawn at random, and what a flat prediction implies for each."""
 
 import json
 
@@ -12,7 +12,6 @@ from fer_hierarchy.tuning.taxonomies.groupings import (
     all_partitions,
     built_in_groupings,
     confusion_groupings,
-    found_by_confusion,
     grouping,
     implied,
     in_words,
@@ -29,7 +28,7 @@ VALENCE = TAXONOMIES["valence"].exclude(["contempt"])
 
 
 def mixed_up(blocks, emotions, *, faces=20, stray=0.02):
-    """Labels, and answers that share the probability among the emotions of the true one's block."""
+    """Labels, and predictions that share the probability among the emotions of the true one's block."""
     block = {emotion: members for members in blocks for emotion in members}
     rows = [[stray + (e in block[true]) + (e == true) for e in emotions] for true in emotions for _ in range(faces)]
     table = np.array(rows)
@@ -42,8 +41,8 @@ def as_sets(*groups):
 
 def test_clustering_puts_together_what_is_mixed_up():
     blocks = [("angry", "sad", "neutral"), ("disgust", "happy"), ("fear", "surprise")]
-    labels, answers = mixed_up(blocks, SEVEN)
-    found = found_by_confusion(labels, answers, SEVEN, groups=(3,))
+    labels, table = mixed_up(blocks, SEVEN)
+    found = confusion_groupings(labels, table, SEVEN, groups=(3,))
     assert [taxonomy.name for taxonomy in found] == ["spectral-3", "linkage-3"]
     assert {partition(taxonomy) for taxonomy in found} == {
         as_sets("angry sad neutral", "disgust happy", "fear surprise")
@@ -51,8 +50,10 @@ def test_clustering_puts_together_what_is_mixed_up():
 
 
 def test_the_same_groups_by_two_methods_are_one_grouping_that_can_be_used_as_a_file(tmp_path):
-    labels, answers = mixed_up([SEVEN[:4], SEVEN[4:]], SEVEN)
-    (found,) = confusion_groupings(labels, answers, SEVEN, groups=(2,))
+    labels, table = mixed_up([SEVEN[:4], SEVEN[4:]], SEVEN)
+    both = confusion_groupings(labels, table, SEVEN, groups=(2,))
+    (candidate,) = merged([("confusion", taxonomy) for taxonomy in both])
+    found = candidate.taxonomy
     assert (found.name, found.gate) == ("spectral-2", "confusion")
     assert found.group_names == ("angry-disgust-fear-happy", "sad-surprise-neutral")
     (tmp_path / "found.json").write_text(json.dumps(found.to_dict()))
@@ -63,33 +64,33 @@ def test_emotions_may_come_in_any_order_and_names_stay_the_same():
     blocks = [("surprise", "fear"), ("angry", "sad", "happy", "disgust")]
     names = set()
     for order in (SIX, SIX[::-1], ("sad", "fear", "happy", "disgust", "surprise", "angry")):
-        labels, answers = mixed_up(blocks, order)
-        names |= {taxonomy.group_names for taxonomy in found_by_confusion(labels, answers, order, groups=(2,))}
+        labels, table = mixed_up(blocks, order)
+        names |= {taxonomy.group_names for taxonomy in confusion_groupings(labels, table, order, groups=(2,))}
     assert names == {("angry-disgust-happy-sad", "fear-surprise")}
 
 
 def test_affinity_is_the_mean_of_both_directions():
-    answers = np.array([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.0, 0.0, 1.0]])
-    likeness = affinity(["angry", "disgust", "fear"], answers, SEVEN[:3])
+    table = np.array([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.0, 0.0, 1.0]])
+    likeness = affinity(["angry", "disgust", "fear"], table, SEVEN[:3])
     assert likeness == pytest.approx(np.array([[1, 0.35, 0.05], [0.35, 1, 0.05], [0.05, 0.05, 1]]))
 
 
 def test_a_faultless_model_still_gives_groupings():
-    answers = np.eye(7)[np.repeat(np.arange(7), 3)]
-    found = confusion_groupings(np.repeat(np.arange(7), 3), answers, SEVEN)
+    table = np.eye(7)[np.repeat(np.arange(7), 3)]
+    found = confusion_groupings(np.repeat(np.arange(7), 3), table, SEVEN)
     assert {len(taxonomy.groups) for taxonomy in found} == {2, 3}
 
 
 def test_there_are_never_as_many_groups_as_emotions():
-    labels, answers = mixed_up([("angry", "fear"), ("happy",)], ("angry", "fear", "happy"))
-    found = confusion_groupings(labels, answers, ("angry", "fear", "happy"), groups=(2, 3, 4))
-    assert [in_words(taxonomy) for taxonomy in found] == ["angry fear | happy"]
+    labels, table = mixed_up([("angry", "fear"), ("happy",)], ("angry", "fear", "happy"))
+    found = confusion_groupings(labels, table, ("angry", "fear", "happy"), groups=(2, 3, 4))
+    assert {in_words(taxonomy) for taxonomy in found} == {"angry fear | happy"}
 
 
 def test_an_emotion_without_a_face_is_refused_by_name():
-    labels, answers = mixed_up([SEVEN], SEVEN)
+    labels, table = mixed_up([SEVEN], SEVEN)
     with pytest.raises(UserError, match="no validation face shows fear"):
-        confusion_groupings(labels[labels != 2], answers[labels != 2], SEVEN)
+        confusion_groupings(labels[labels != 2], table[labels != 2], SEVEN)
 
 
 @pytest.mark.parametrize(("sizes", "count"), [((3, 4), 35), ((2, 5), 21), ((2, 2, 3), 105), ((1, 6), 7)])
@@ -142,7 +143,7 @@ def test_controls_have_the_sizes_of_what_confusion_suggests_first():
     assert len({partition(candidate.taxonomy) for candidate in both}) == 5
 
 
-def test_built_in_groupings_follow_the_emotions_and_say_why_one_is_left_out():
+def test_built_in_groupings_follow_the_emotions_and_tell_why_one_is_left_out():
     possible, left_out = built_in_groupings(("angry", "disgust", "happy", "neutral"))
     assert [taxonomy.name for taxonomy in possible] == list(TAXONOMIES)
     possible, left_out = built_in_groupings(("angry", "happy", "neutral"))
@@ -153,10 +154,10 @@ def test_built_in_groupings_follow_the_emotions_and_say_why_one_is_left_out():
     assert "positive" in left_out["valence"]
 
 
-def test_what_a_flat_answer_implies_is_counted_right():
+def test_what_a_flat_prediction_implies_is_counted_right():
     pair = Taxonomy(name="pair", gate="gate", groups=(("ab", ("angry", "disgust")), ("c", ("fear",))))
-    answers = np.array([[0.35, 0.25, 0.4], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8], [0.1, 0.3, 0.6]])
-    look = implied(answers, ["angry", "angry", "fear", "disgust"], pair)
+    table = np.array([[0.35, 0.25, 0.4], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8], [0.1, 0.3, 0.6]])
+    look = implied(table, ["angry", "angry", "fear", "disgust"], pair)
     assert look["gate_accuracy"] == 0.75
     assert look["gate_balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert look["specialists"] == {"ab": pytest.approx(2 / 3)}
@@ -165,9 +166,9 @@ def test_what_a_flat_answer_implies_is_counted_right():
     assert look["n"] == 4
 
 
-def test_hard_routing_equals_the_flat_answer_where_it_is_certain():
+def test_hard_routing_equals_the_flat_prediction_where_it_is_certain():
     labels = np.random.default_rng(0).integers(0, 7, 60)
-    answers = np.eye(7)[np.random.default_rng(1).integers(0, 7, 60)]
-    flat = (answers.argmax(axis=1) == labels).mean()
-    looks = [implied(answers, labels, one)["hard_accuracy"] for one in built_in_groupings(SEVEN)[0]]
+    table = np.eye(7)[np.random.default_rng(1).integers(0, 7, 60)]
+    flat = (table.argmax(axis=1) == labels).mean()
+    looks = [implied(table, labels, one)["hard_accuracy"] for one in built_in_groupings(SEVEN)[0]]
     assert looks == pytest.approx([flat] * len(looks))

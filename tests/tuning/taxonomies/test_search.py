@@ -1,7 +1,8 @@
-"""Searching taxonomies: what is trained, on what terms it is judged, how it goes on, and what is refused."""
+"""Searching taxonomies: what is trained, how it is evaluated and resumed, and what is refused."""
 
 import dataclasses
 import json
+import logging
 import shutil
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.progress import ANNOUNCED
 from fer_hierarchy.hierarchy.runs.run_results import split_table
 from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
@@ -89,24 +91,12 @@ class NearestMean(Stage):
 
 @pytest.fixture
 def learner(monkeypatch):
-    """The quick learner, with an empty memory."""
+    """The quick learner, with an empty memory; pages are not drawn."""
+    monkeypatch.setattr(taxonomy_search, "write_taxonomy_report", lambda _: None)
     monkeypatch.setattr(NearestMean, "fitted", [])
     monkeypatch.setattr(NearestMean, "interrupt_at", None)
     monkeypatch.setattr(NearestMean, "refuses", ())
     return NearestMean
-
-
-@pytest.fixture(autouse=True)
-def draws(request, monkeypatch):
-    """Pages are drawn only where a test asks for `page`; few networks are made, so none need be collected."""
-    monkeypatch.setattr("fer_hierarchy.tuning.taxonomies.search.gc.collect", lambda: 0)
-    if "page" not in request.fixturenames:
-        monkeypatch.setattr(taxonomy_search, "write_taxonomy_report", lambda _: None)
-
-
-@pytest.fixture
-def page():
-    """Asks for the page."""
 
 
 def settings(fer_folder, **data):
@@ -126,12 +116,12 @@ def write_flat(folder, config):
     labels = np.array(faces.taxonomy.stage_labels("flat", rows["emotion"]))
     answer = posterior(labels, np.random.default_rng(0), classes=len(emotions))
     gate, specialists = HierarchicalClassifier(faces.taxonomy).imply(answer)
-    said = Predictions(
+    predictions = Predictions(
         taxonomy=faces.taxonomy, headline="flat", rows=rows, answer=answer, gate=gate, specialists=specialists
     )
     for name in ("stages", "predictions.csv", "metrics.json"):
         (folder / name).mkdir(parents=True)
-    prediction_table(said).to_csv(folder / "predictions_validation.csv", index=False)
+    prediction_table(predictions).to_csv(folder / "predictions_validation.csv", index=False)
     split_table(faces).to_csv(folder / "splits.csv", index=False)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     return folder
@@ -150,57 +140,73 @@ def flat_of_three(fer_folder, tmp_path_factory):
 
 
 def search(run, stage_type, tmp_path, config=None, **changes):
-    asked = {"controls": 1, "train": True, "objective": "macro_f1", "name": None, **changes}
+    chosen = {"controls": 1, "train": True, "objective": "macro_f1", "name": None, **changes}
     config = config or dataclasses.replace(
         RunConfig.from_dict(json.loads((run / "config.json").read_text())), name=None
     )
     places = {"studies": tmp_path / "tuning", "logs": tmp_path / "logs"}
-    return search_taxonomies(run, stage_type, config=config, command=COMMAND, **places, **asked)
+    return search_taxonomies(run, stage_type, config=config, command=COMMAND, **places, **chosen)
 
 
 def read(folder, name="best.json"):
     return json.loads((folder / name).read_text())
 
 
+def announced(caught_logs):
+    return "\n".join(record.getMessage() for record in caught_logs.records if hasattr(record, ANNOUNCED))
+
+
 def table_of(folder):
     return pd.read_csv(folder / "trials.csv", keep_default_na=False).set_index("candidate")
 
 
-def test_every_grouping_is_trained_on_equal_terms_and_beside_a_flat_network(flat, learner, tmp_path, capsys):
-    folder = search(flat, learner, tmp_path, controls=2)
+@pytest.fixture(scope="module")
+def searched(flat, tmp_path_factory):
+    """The folder of a finished search with its page, and its trainings."""
+    NearestMean.fitted.clear()
+    log = logging.getLogger("hierarchy")
+    level = log.level
+    log.setLevel(logging.INFO)
+    folder = search(flat, NearestMean, tmp_path_factory.mktemp("searched"), controls=3)
+    log.setLevel(level)
+    return folder, list(NearestMean.fitted)
+
+
+def test_every_grouping_is_trained_on_equal_terms_and_beside_a_flat_network(searched):
+    folder, fitted = searched
     table = table_of(folder)
     assert folder.name == "taxonomy-flat"
     assert list(table.index)[:4] == ["valence", "valence-neutral-negative", "valence-neutral-apart", "arousal"]
-    assert list(table.index)[-3:] == ["random-1", "random-2", "flat"]
+    assert list(table.index)[-4:] == ["random-1", "random-2", "random-3", "flat"]
     assert set(table["status"]) == {"completed"}
-    assert {epochs for _, _, epochs in learner.fitted} == {2}
-    assert len(learner.fitted) == table["stages"].sum()
-    gates = [faces for name, faces, _ in learner.fitted if name in ("valence", "confusion", "random", "flat")]
+    assert {epochs for _, _, epochs in fitted} == {2}
+    assert len(fitted) == table["stages"].sum()
+    gates = [faces for name, faces, _ in fitted if name in ("valence", "confusion", "random", "flat")]
     assert set(gates) == {112}  # all train faces, and no other
     row = table.loc["valence"]
     assert (row["stages"], row["faces_shown"]) == (3, 2 * 112 * 2)
-    assert row["difference"] == ""  # it is what the others are measured against
+    assert row["difference"] == ""  # it is what the others are compared with
     assert float(table.loc["arousal", "difference_low"]) <= float(table.loc["arousal", "difference"])
-    out = capsys.readouterr().out
-    assert "candidate 2 of" in out
-    assert "left]" in out
-    assert "random groupings do better" in out
+    log = (folder / "run.log").read_text()
+    assert "candidate 2 of" in log
+    assert "left]" in log
+    assert "random groupings do better" in log
 
 
-def test_scores_are_those_of_the_validation_faces_and_test_is_not_read(flat, learner, tmp_path):
-    folder = search(flat, learner, tmp_path, controls=0)
+def test_scores_are_those_of_the_validation_faces_and_test_is_not_read(searched):
+    folder, _ = searched
     place = folder / "candidates" / "arousal"
-    said = pd.read_csv(place / "predictions_validation.csv")
+    table = pd.read_csv(place / "predictions_validation.csv")
     splits = pd.read_csv(folder / "splits.csv").set_index("row")
-    assert set(splits.loc[said["row"], "split"]) == {"validation"}
+    assert set(splits.loc[table["row"], "split"]) == {"validation"}
     scores = read(place, "scores.json")
     assert scores["split"] == "validation"
-    assert scores["answers"]["soft"]["top1"] == pytest.approx((said["true"] == said["predicted"]).mean())
+    assert scores["answers"]["soft"]["top1"] == pytest.approx((table["true"] == table["predicted"]).mean())
     assert float(table_of(folder).loc["arousal", "accuracy"]) == pytest.approx(scores["answers"]["soft"]["top1"])
 
 
-def test_the_best_is_no_control_and_can_be_used_as_a_taxonomy(flat, learner, tmp_path):
-    folder = search(flat, learner, tmp_path, controls=3)
+def test_the_best_is_no_control_and_can_be_used_as_a_taxonomy(flat, searched):
+    folder, _ = searched
     best, table = read(folder), table_of(folder)
     serious = table[~table["kind"].isin(["random", "flat"])]
     assert float(best["score"]) == pytest.approx(serious["score"].astype(float).max())
@@ -216,6 +222,18 @@ def test_the_best_is_no_control_and_can_be_used_as_a_taxonomy(flat, learner, tmp
     assert kind_of(folder) == "taxonomy"
 
 
+def test_the_page_tells_what_must_not_be_compared(searched):
+    folder, _ = searched
+    text = (folder / "report.md").read_text()
+    assert "whatever the grouping" in text
+    assert "must not be compared" in text
+    assert "Gates may not" in text
+    assert "is optimistic" in text
+    assert "No test face was used" in text
+    assert {path.name for path in (folder / "figures").iterdir()} == {"mixing.png", "scores.png"}
+    assert (folder / "report.html").stat().st_size > 100_000
+
+
 def test_one_emotion_more_or_less_makes_other_groupings(flat_of_three, learner, tmp_path):
     folder = search(flat_of_three, learner, tmp_path, controls=5)
     study = read_taxonomy_study(folder)
@@ -228,7 +246,7 @@ def test_one_emotion_more_or_less_makes_other_groupings(flat_of_three, learner, 
     assert any(len(one.origins) > 1 for one in study.candidates)  # what confusion suggests is one of them
 
 
-def test_an_interrupted_search_goes_on_where_it_was(flat_of_three, learner, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_search_is_resumed(flat_of_three, learner, tmp_path, monkeypatch, caught_logs):
     monkeypatch.setattr(learner, "interrupt_at", 4)
     with pytest.raises(KeyboardInterrupt, match=r"--resume taxonomy-flat"):
         search(flat_of_three, learner, tmp_path)
@@ -238,7 +256,7 @@ def test_an_interrupted_search_goes_on_where_it_was(flat_of_three, learner, tmp_
     assert resume_taxonomies(folder, learner, tmp_path / "logs") == folder
     whole = [(name, faces) for name, faces, _ in learner.fitted]
     assert len(whole) == 7  # the flat network, and a gate and a specialist for each grouping, each once
-    assert "finished already" in capsys.readouterr().out
+    assert "finished already" in announced(caught_logs)
     first = read(folder)
     resume_taxonomies(folder, learner, tmp_path / "logs")
     assert len(learner.fitted) == 7
@@ -277,11 +295,11 @@ def test_settings_of_the_flat_stage_become_those_of_all(flat_of_three, fer_folde
     search(flat_of_three, learner, tmp_path, dataclasses.replace(config, stages={"flat": {"epochs": 3}}))
     assert {epochs for _, _, epochs in learner.fitted} == {3}
     hierarchical = dataclasses.replace(config, mode="hierarchical", stages={"valence": {"epochs": 3}})
-    with pytest.raises(UserError, match="trains all stages alike; leave out what is said of stage valence"):
+    with pytest.raises(UserError, match="trains all stages alike; leave out the settings of stage valence"):
         search(flat_of_three, learner, tmp_path, hierarchical)
 
 
-def test_nothing_is_trained_where_only_the_implied_is_asked_for(flat, learner, tmp_path):
+def test_nothing_is_trained_where_only_the_implied_is_requested(flat, learner, tmp_path):
     folder = search(flat, learner, tmp_path, train=False, name="look")
     table, best = table_of(folder), read(folder)
     assert learner.fitted == []
@@ -303,7 +321,7 @@ def test_a_taxonomy_of_the_run_is_a_candidate_too(fer_folder, learner, tmp_path)
     assert table.loc["own", "kind"] == "own"
 
 
-def test_other_data_is_said_and_changed_data_is_refused(flat_of_three, fer_folder, learner, tmp_path):
+def test_other_data_is_noted_and_changed_data_is_refused(flat_of_three, fer_folder, learner, tmp_path):
     config = dataclasses.replace(settings(fer_folder, emotions=THREE, limit=12), name=None)
     folder = search(flat_of_three, learner, tmp_path, config)
     assert any("other faces" in note for note in read(folder, "study.json")["notes"])
@@ -333,7 +351,7 @@ def test_runs_that_cannot_be_used_are_refused(flat, learner, tmp_path):
     (run / "config.json").write_text(json.dumps({**read(run, "config.json"), "mode": "flat"}))
     answers = run / "predictions_validation.csv"
     answers.write_text(answers.read_text().replace("p_sad", "sad"))
-    with pytest.raises(UserError, match="damaged: it has no column of emotion 'sad'"):
+    with pytest.raises(UserError, match="damaged: it holds emotion 'sad' and has no column of it"):
         search(run, learner, tmp_path)
     answers.unlink()
     with pytest.raises(UserError, match="flat is not finished"):
@@ -362,18 +380,6 @@ def test_synthetic_faces_are_called_so(flat, learner, tmp_path):
     folder = search(run, learner, tmp_path, train=False)
     assert folder.name == "synthetic-taxonomy-flat"
     assert read(folder, "study.json")["synthetic"]
-
-
-def test_the_page_says_what_must_not_be_compared(flat, learner, tmp_path, page):
-    folder = search(flat, learner, tmp_path)
-    text = (folder / "report.md").read_text()
-    assert "whatever the grouping" in text
-    assert "must not be compared" in text
-    assert "Gates may not" in text
-    assert "leans to the good side" in text
-    assert "No test face was looked at" in text
-    assert (folder / "figures" / "implied.png").is_file()
-    assert (folder / "report.html").stat().st_size > 100_000
 
 
 @pytest.mark.slow
