@@ -4,7 +4,7 @@ A test that needs a finished run, whatever it has learned, takes one of `stored_
 hierarchical, shared, grid (two flat cells) and half (killed in its last stage) stand there, on faces of 16 pixels.
 
 Figures are set up as ever and saved as a white dot, which takes a tenth of the time; a test about the picture itself
-takes the fixture `drawn`.
+takes the fixture `rendered`.
 """
 
 import json
@@ -115,8 +115,8 @@ def _dots() -> Iterator[None]:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn."""
+def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are rendered."""
     monkeypatch.setattr(Figure, "savefig", _save_figure)
 
 

@@ -22,7 +22,7 @@ def texts(ax) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("rendered")
 def test_drawing_saves_a_png_of_the_asked_size_and_leaves_nothing_else(tmp_path):
     with figures.drawing(tmp_path / "a.png", title="A", synthetic=False, width=4, height=2) as axes:
         axes[0, 0].plot([0, 1], [0, 1])

@@ -49,7 +49,7 @@ def bands(ax, low, high):
     return sorted({(round(b.x0, 3), round(b.x1, 3)) for b in boxes if b.y0 >= low and b.y1 <= high and b.width})
 
 
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("rendered")
 def test_a_face_a_panel_with_its_presence_and_answer(tmp_path, drawn):
     every = np.arange(0, 20, 0.2)
     size = draw(tmp_path / "a.png", [*rows(1, every), *rows(2, every[:25], emotion="sad", share=0.9)], synthetic=True)

@@ -118,7 +118,7 @@ def test_near_copies_of_light_and_contrast_and_many_tiles(tmp_path, monkeypatch)
     assert set(near["listed"][0]["splits"]) == {"unassigned"}
 
 
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("rendered")
 def test_files_are_written_and_the_page_is_self_contained(images, tmp_path):
     found = audit(images)
     folder = tmp_path / "results" / "audit"
