@@ -1,24 +1,23 @@
-"""Which model answers where the user names none: the published weights, else the newest run."""
+"""Which model predicts where the user names none: the published weights, else the newest run."""
 
-import json
 import logging
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.config import TRAINING_MODES
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import CALL, PUBLISHED
-from fer_hierarchy.hierarchy.runs.run_folder import CONFIG, METRICS
+from fer_hierarchy.hierarchy.paths import CALL, CONFIG, METRICS, PUBLISHED
+from fer_hierarchy.hierarchy.runs.run_folder import read_json
 
 log = logging.getLogger("hierarchy")
 
 
 def default_model(results: Path, *, quick: bool = False) -> str:
-    """The published weights; the newest finished run in `results` where there are none, said in a note.
+    """The published weights; the newest finished run in `results` where there are none, with a warning.
 
     Args:
         results: Folder of all runs.
-        quick: Take the published weights as the TFLite file beside them, which starts without TensorFlow and answers
-            alike, but whose networks nobody can look into.
+        quick: Take the published weights as the TFLite file beside them, which starts without TensorFlow and predicts
+            alike, but whose networks cannot be explained.
 
     Raises:
         UserError: There is neither.
@@ -35,14 +34,14 @@ def default_model(results: Path, *, quick: bool = False) -> str:
             f"no model: there are no published weights, and no finished run in {results}; "
             f"train one ({CALL} --mode hierarchical) or name one with --run"
         )
-    log.warning("No --run was given: the newest run, %s, answers.", newest.name)
+    log.warning("No --run was given: the newest run, %s, predicts.", newest.name)
     return str(newest)
 
 
 def _is_trained(metrics: Path) -> bool:
     """Whether a folder is a run with networks of its own: not an evaluation, a comparison or damaged."""
     try:
-        record = json.loads(metrics.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        mode = read_json(metrics).get("mode")
+    except UserError:
         return False
-    return isinstance(record, dict) and record.get("mode") in TRAINING_MODES and (metrics.parent / CONFIG).is_file()
+    return mode in TRAINING_MODES and (metrics.parent / CONFIG).is_file()

@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.native_output import hushed
-from fer_hierarchy.hierarchy.runs.run_folder import find_run
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.export import metadata
 from fer_hierarchy.inference.model import Model
 
@@ -160,10 +160,10 @@ def open_model(run: str, results: Path) -> Model:
         return kind(path)
     if (path / "saved_model.pb").is_file():
         return SavedModel(path)
-    folder = find_run(run, results)
-    from fer_hierarchy.inference.export.run_folder import open_run
+    folder = Run(run, results=results)
+    from fer_hierarchy.inference.export.run_model import RunModel
 
-    return open_run(folder)
+    return RunModel(folder)
 
 
 def reason(error: Exception) -> str:

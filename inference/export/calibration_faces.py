@@ -1,27 +1,25 @@
-"""The faces by which the steps of an int8 model are chosen: some of those that the run was trained on."""
+"""The faces that decide the steps of an int8 model: some of those that the run was trained on."""
 
 import dataclasses
 import logging
-from pathlib import Path
 
 import numpy as np
 
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
-from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
+from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import stratified
-from fer_hierarchy.hierarchy.runs import run_folder
 
 MOST_FACES = 500  # more move no step by much
 
 log = logging.getLogger("hierarchy")
 
 
-def calibration_faces(folder: Path, data: DataConfig) -> np.ndarray:
+def calibration_faces(config: RunConfig, data: DataConfig) -> np.ndarray:
     """A stratified choice of train faces, the same for the same run.
 
     Args:
-        folder: Of the run.
+        config: Of the run.
         data: What to read where the run's own data is gone; may name nothing.
 
     Returns:
@@ -30,28 +28,22 @@ def calibration_faces(folder: Path, data: DataConfig) -> np.ndarray:
     Raises:
         UserError: Neither the run's data nor other data can be read, or it has no train faces.
     """
-    config = run_folder.read_config(folder)
-    faces = _own_faces(config, data) or read_faces(_elsewhere(config, data))
+    try:
+        faces = read_faces(config)
+    except (UserError, OSError) as error:
+        if data.data is None and data.dataset is None:
+            raise UserError(
+                f"tflite-int8 needs some train faces of this run, and they cannot be read ({error}); "
+                "name other with --data"
+            ) from error
+        log.warning("The run's own faces cannot be read (%s): others calibrate tflite-int8.", error)
+        faces = read_faces(_elsewhere(config, data))
     rows = faces.split("train")
     if not len(rows):
         raise UserError("tflite-int8 needs some train faces of this run, and the data has none; name other with --data")
     chosen = rows.iloc[stratified(rows["emotion"], most=MOST_FACES, seed=config.seed)]
     log.info("int8 calibrated by %d train faces.", len(chosen))
     return faces.images.pixels[chosen.index.to_numpy()]
-
-
-def _own_faces(config: RunConfig, data: DataConfig) -> Faces | None:
-    """The faces that the run was trained on; None where they are gone and `data` names others."""
-    named = data.data is not None or data.dataset is not None
-    try:
-        return read_faces(config)
-    except (UserError, OSError) as error:
-        if named:
-            log.warning("The run's own faces cannot be read (%s): others calibrate tflite-int8.", error)
-            return None
-        raise UserError(
-            f"tflite-int8 needs some train faces of this run, and they cannot be read ({error}); name other with --data"
-        ) from error
 
 
 def _elsewhere(config: RunConfig, data: DataConfig) -> RunConfig:

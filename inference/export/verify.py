@@ -17,12 +17,13 @@ from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
-from fer_hierarchy.hierarchy.runs import run_folder, run_results
+from fer_hierarchy.hierarchy.paths import STAGES
+from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
-from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
-from fer_hierarchy.inference.export.run_folder import RunFolder, open_run
+from fer_hierarchy.inference.export.run_model import RunModel
 from fer_hierarchy.inference.model import Model
 
 TOLERANCE = 1e-4  # of a probability, for formats that compute in float32
@@ -84,16 +85,15 @@ def verify(run: str | None, exports: Mapping[str, Path], *, data: DataConfig, re
     Raises:
         UserError: No finished run, faces that cannot be read, or an export of another run.
     """
-    folder = run_folder.find_run(default_model(results) if run is None else run, results)
-    reference = open_run(folder)
-    table = compare(reference, exports, _test_faces(folder, data))
+    opened = Run(default_model(results) if run is None else run, results=results)
+    table = compare(RunModel(opened), exports, _test_faces(opened, data))
     print(_as_text(table))
     for place in {path.parent for path in exports.values()}:
-        _write(place, folder.name, table)
+        _write(place, opened.name, table)
     return [row.complaint for row in table if not row.ok]
 
 
-def compare(reference: RunFolder, exports: Mapping[str, Path], faces: Faces) -> list[Verified]:
+def compare(reference: RunModel, exports: Mapping[str, Path], faces: Faces) -> list[Verified]:
     """A row for the run itself and one for each export, on the test faces.
 
     Raises:
@@ -103,7 +103,7 @@ def compare(reference: RunFolder, exports: Mapping[str, Path], faces: Faces) -> 
     pixels = faces.images.pixels[rows.index.to_numpy()]
     labels = class_indices(rows["emotion"].to_numpy(str), reference.facts.taxonomy.emotions)
     expected = reference.predict(pixels).probabilities
-    size = _megabytes(Path(reference.source) / run_folder.STAGES, "*.keras")
+    size = _megabytes(Path(reference.source) / STAGES, "*.keras")
     table = [_row(KERAS, expected, expected, labels, size, _speeds(lambda: reference, pixels))]
     for name, path in exports.items():
         predicted = _of_same_run(open_model(str(path), path.parent), reference).predict(pixels).probabilities
@@ -112,18 +112,16 @@ def compare(reference: RunFolder, exports: Mapping[str, Path], faces: Faces) -> 
     return table
 
 
-def _test_faces(folder: Path, data: DataConfig) -> Faces:
+def _test_faces(run: Run, data: DataConfig) -> Faces:
     """The faces to predict, all in the split "test"."""
-    config = run_folder.read_config(folder)
     if data.data is None and data.dataset is None:
-        faces = read_faces(config)
-        run_results.check_same_faces(folder, faces)
+        faces = read_faces(run.config)
+        check_same_faces(run.folder, faces)
         return faces
-    run = Run(folder)
     return evaluated_faces(as_trained(data, run), run)
 
 
-def _of_same_run(model: Model, reference: RunFolder) -> Model:
+def _of_same_run(model: Model, reference: RunModel) -> Model:
     ours, theirs = reference.facts, model.facts
     if (theirs.taxonomy, theirs.shape) != (ours.taxonomy, ours.shape):
         raise UserError(f"model {model.source} is not of run {ours.run}, but of {theirs.run}; export the run again")

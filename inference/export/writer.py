@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.native_output import hushed
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export import metadata
 from fer_hierarchy.inference.export.backends import (
@@ -31,7 +31,7 @@ from fer_hierarchy.inference.export.backends import (
 )
 from fer_hierarchy.inference.export.calibration_faces import calibration_faces
 from fer_hierarchy.inference.export.graph import COMPOSING, FIRST_LAYER, one_function
-from fer_hierarchy.inference.export.run_folder import RunFolder, open_run
+from fer_hierarchy.inference.export.run_model import RunModel
 from fer_hierarchy.inference.model import Metadata
 
 FOLDER = "export"  # in the run's own
@@ -62,10 +62,14 @@ def export_run(
     Raises:
         UserError: No finished run, no faces to calibrate by, a model that a format cannot hold, or no room.
     """
-    folder = run_folder.find_run(default_model(results) if run is None else run, results)
-    model = open_run(folder)
-    faces = calibration_faces(folder, data) if "tflite-int8" in formats else np.zeros((0, *model.facts.shape), np.uint8)
-    place = _made(out or folder / FOLDER)
+    opened = Run(default_model(results) if run is None else run, results=results)
+    model = RunModel(opened)
+    faces = (
+        calibration_faces(opened.config, data)
+        if "tflite-int8" in formats
+        else np.zeros((0, *model.facts.shape), np.uint8)
+    )
+    place = _made(out or opened.folder / FOLDER)
     function = one_function(model.stages, model.facts)
     written = {}
     for name in formats:
@@ -85,7 +89,7 @@ def _made(folder: Path) -> Path:
 
 
 @contextmanager
-def _as_user_error(name: str, model: RunFolder) -> Iterator[None]:
+def _as_user_error(name: str, model: RunModel) -> Iterator[None]:
     """A converter's refusal as one line that names the format and the model; its chatter goes nowhere."""
     logged = logging.root.manager.disable
     try:

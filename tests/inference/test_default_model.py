@@ -42,7 +42,7 @@ def test_what_only_answers_takes_the_export_beside_the_published_weights(results
 
 def test_the_newest_finished_run_comes_next_and_is_named(results, caught_logs):
     assert default_model(results) == str(results / "new")
-    assert "the newest run, new, answers" in caught_logs.text
+    assert "the newest run, new, predicts" in caught_logs.text
 
 
 def test_without_any_run_it_says_how_to_get_one(results):

@@ -1,4 +1,4 @@
-"""`--mode predict` as a user runs it, on a tiny run trained here and on the stand-ins of this folder."""
+"""`--mode predict` as a user runs it, on a tiny run and on the stand-ins of this folder."""
 
 import io
 import json
@@ -19,8 +19,9 @@ from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig, PredictConfig
 from fer_hierarchy.inference.sources.inputs import Item, find_items
 from fer_hierarchy.inference.sources.pictures import searched_pictures
-from tests.conftest import QUICK, draw_face, run_program
-from tests.inference.stand_ins import BarModel, FixedDetector, SquareDetector
+from tests.conftest import draw_face, run_program
+from tests.inference.stand_ins import SEVEN, BarModel, FixedDetector, SquareDetector
+from tests.inference.untrained import fit_last_layers, write_run
 
 PHOTO = Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
 
@@ -41,43 +42,37 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path) -> dict:
     """Results folder, working folder, and exit code and output of each command by name."""
     results, work = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("work")
+    fit_last_layers(write_run(results / "tree", SEVEN, data=fer_folder))
+    write_run(results / "flat", SEVEN, mode="flat")
     at = ("--results", results)
-    train = ("--data", fer_folder, *QUICK, "--epochs", "1", "--logs", work / "logs", *at)
     shutil.copy(PHOTO, work / "photo.jpg")
     (work / "film.mp4").write_text("no film")
     (work / "bad").mkdir()
     (work / "bad" / "text.jpg").write_text("no picture")
     shutil.copy(PHOTO, work / "bad" / "photo.jpg")
-    predict = ("--mode", "predict", *at)
+    predict = ("--mode", "predict", *at, "--run", "tree")
+    photo = (*predict, work / "photo.jpg")
     commands = {
-        "flat": ("--mode", "flat", *train, "--name", "flat"),
-        "tree": ("--mode", "hierarchical", *train, "--name", "tree"),
         "evaluate": ("--mode", "evaluate", "tree", "--data", other, "--name", "judged", *at),
-        "cropped": (*predict, other, "--cropped", "--run", "tree", "--out", work / "cropped.csv"),
-        "again": (*predict, other, "--cropped", "--run", "tree", "--out", work / "cropped.csv"),
-        "photo": (
-            *predict,
-            work / "photo.jpg",
-            "--run",
-            "tree",
-            "--annotate",
-            work / "marked",
-            "--explain",
-            work / "why",
-        ),
-        "two": (*predict, work / "photo.jpg", "--run", "tree", "--run", "flat", "--explain", work / "why2"),
-        "abstain": (*predict, work / "photo.jpg", "--run", "tree", "--abstain", "0.999"),
-        "bad": (*predict, work / "bad", "--run", "tree", "--out", work / "bad.json"),
-        "plot": (*predict, work / "photo.jpg", "--run", "tree", "--plot"),
-        "explain": (*predict, work / "film.mp4", "--run", "tree", "--explain", work / "why3"),
-        "twice": (*predict, work / "photo.jpg", "--run", "tree", "--run", "tree"),
-        "unknown": (*predict, work / "photo.jpg", "--run", "nothing"),
-        "kind": (*predict, work / "photo.jpg", "--run", "tree", "--out", work / "rows.txt"),
-        "place": (*predict, work / "photo.jpg", "--run", "tree", "--out", work / "gone" / "rows.csv"),
-        "yunet": (*predict, work / "photo.jpg", "--run", "tree", "--detector", "yunet"),
-        "replace": (*predict, work / "photo.jpg", "--run", "tree", "--annotate", work),
+        "cropped": (*predict, other, "--cropped", "--out", work / "cropped.csv"),
+        "again": (*predict, other, "--cropped", "--out", work / "cropped.csv"),
+        "abstain": (*photo, "--abstain", "0.999"),
+        "bad": (*predict, work / "bad", "--out", work / "bad.json"),
+        "plot": (*photo, "--plot"),
+        "explain": (*predict, work / "film.mp4", "--explain", work / "why3"),
+        "twice": (*photo, "--run", "tree"),
+        "unknown": ("--mode", "predict", *at, work / "photo.jpg", "--run", "nothing"),
+        "kind": (*photo, "--out", work / "rows.txt"),
+        "place": (*photo, "--out", work / "gone" / "rows.csv"),
+        "yunet": (*photo, "--detector", "yunet"),
+        "replace": (*photo, "--annotate", work),
     }
-    outcomes = dict(zip(commands, run_program(*commands.values(), drawn=True), strict=True))
+    drawn = {
+        "photo": (*photo, "--annotate", work / "marked", "--explain", work / "why"),
+        "two": (*photo, "--run", "flat", "--explain", work / "why2"),
+    }
+    outcomes = dict(zip(commands, run_program(*commands.values()), strict=True))
+    outcomes |= zip(drawn, run_program(*drawn.values(), drawn=True), strict=True)
     return {"results": results, "work": work, "outcomes": outcomes}
 
 

@@ -7,81 +7,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy.classifiers.predictions import predict
-from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.config import DataConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
-from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.inference.export import metadata
 from fer_hierarchy.inference.export.backends import open_model
 from fer_hierarchy.inference.export.writer import export_run
-from fer_hierarchy.models.registry import create_model
 from tests.conftest import CHECKOUT
+from tests.inference.untrained import SHAPE, write_run
 
-SHAPE = (16, 16, 1)
 FORMATS = ("saved_model", "onnx", "tflite")
 RUNS = ("tree", "shared", "flat")
 # happy is alone in its group, and needs no specialist.
 THREE = TAXONOMIES["valence"].restrict(["happy", "angry", "sad"])
 
 
-def write_run(
-    folder: Path,
-    *,
-    mode: str = "hierarchical",
-    model: str = "shallow_cnn",
-    shared: bool = False,
-    stage: StageConfig | None = None,
-) -> Path:
-    """A finished run of untrained networks, or of one with several heads; temperatures and prior shifts differ."""
-    data = DataConfig(data="gone", image_size=SHAPE[0], channels=1, emotions=THREE.emotions)
-    config = RunConfig(mode=mode, name=folder.name, data=data, stage=stage or StageConfig(model=model))
-    names, first = THREE.stages(mode), 0
-    for number, name in enumerate(names):
-        classes = THREE.stage_classes(name)
-        shift = tuple(np.linspace(-1, 0.5, len(classes))) if number else None
-        made = KerasStage(
-            name=name,
-            classes=classes,
-            columns=(first, first + len(classes)) if shared else None,
-            temperature=2.0 + number,
-            log_prior_shift=shift,
-            record={"model": model},
-        )
-        place = folder / "stages" / name
-        place.mkdir(parents=True)
-        made.save(place)
-        if not shared:
-            write_network(place, model, outputs=len(classes), seed=number)
-        first += len(classes)
-    if shared:
-        write_network(folder / "stages" / "trunk", model, outputs=first, seed=len(names))
-    run_folder.write_json(folder / run_folder.CONFIG, config.to_dict())
-    empty = {name: {} for name in ("answers", "stages", "data", "cost", "training")}
-    parts = {"format": 1, "mode": mode, "seed": 0, "taxonomy": THREE.to_dict(), "synthetic": False, **empty}
-    run_folder.write_json(folder / run_folder.METRICS, {**parts, "headline": "soft"})
-    return folder
-
-
-def write_network(place: Path, model: str, *, outputs: int, seed: int) -> None:
-    keras.utils.set_random_seed(seed)
-    place.mkdir(exist_ok=True)
-    create_model(model, input_shape=SHAPE, num_classes=outputs).save(place / "model.keras")
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs with their exports; the flat one has an activation of which tf2onnx knows a part only."""
     place = tmp_path_factory.mktemp("results")
-    write_run(place / "tree")
-    write_run(place / "shared", shared=True)
-    write_run(place / "flat", mode="flat", model="shallow_cnn:activation=gelu")
+    write_run(place / "tree", THREE)
+    write_run(place / "shared", THREE, shared=True)
+    write_run(place / "flat", THREE, mode="flat", model="shallow_cnn:activation=gelu")
     for name in RUNS:
         export_run(name, FORMATS, data=DataConfig(), out=None, results=place)
     return place
@@ -288,5 +241,5 @@ def test_a_run_of_pytorch_is_one_line(results, run):
 
 
 def test_a_run_that_takes_depth_is_one_line(results, tmp_path):
-    run = write_run(tmp_path / "rgbd", stage=StageConfig(model="rgbd_fusion"))
+    run = write_run(tmp_path / "rgbd", THREE, stage=StageConfig(model="rgbd_fusion"))
     assert "with their depth" in refused(run, results)

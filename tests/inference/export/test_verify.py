@@ -106,7 +106,7 @@ def test_what_does_not_hold_is_said_and_written(compared, answers, faces, tmp_pa
     folder = tmp_path / "first"
     (folder / "config.json").write_text("{}")
     table = compared(tflite=answers, onnx=wrong(answers, 5))
-    monkeypatch.setattr(verify, "open_run", lambda folder: Table(folder, answers))
+    monkeypatch.setattr(verify, "RunModel", lambda run: Table(run.folder, answers))
     monkeypatch.setattr(verify, "_test_faces", lambda *_: faces)
     monkeypatch.setattr(verify, "compare", lambda *_: table)
     said = verify.verify(

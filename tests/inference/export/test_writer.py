@@ -1,4 +1,4 @@
-"""A trained run as one file in every format, and what happens to the files when an export goes wrong."""
+"""A run as one file in every format, and what happens to the files when an export goes wrong."""
 
 import json
 import shutil
@@ -13,25 +13,25 @@ from ai_edge_litert.interpreter import Interpreter
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs.run_folder import read_config
+from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.inference.export import metadata, writer
 from fer_hierarchy.inference.export.backends import open_model
 from fer_hierarchy.inference.export.verify import verify
 from fer_hierarchy.inference.settings import FORMATS
-from tests.conftest import QUICK, run_program, write_fer_folder
+from tests.conftest import write_fer_folder
+from tests.inference.untrained import fit_last_layers, write_run
 
 EMOTIONS = ("fear", "happy", "sad")  # two networks to train and convert: happy is alone in its group
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
-    """The run "tree", trained for long enough to know its bars."""
+    """The run "tree", which knows its bars, and "flat", one network."""
     place = tmp_path_factory.mktemp("results")
-    model = (*QUICK, "--model", "shallow_cnn", "--optimizer", "adamw")
-    words = ("--mode", "hierarchical", *model, "--data", fer_folder, "--emotions", ",".join(EMOTIONS))
-    more = ("--mirror", "--epochs", "8", "--name", "tree", "--results", place, "--logs", place.parent / "logs")
-    ((code, text),) = run_program((*words, *more))
-    assert code == 0, text
+    taxonomy = TAXONOMIES["valence"].restrict(EMOTIONS)
+    fit_last_layers(write_run(place / "tree", taxonomy, mirror=True, data=fer_folder))
+    write_run(place / "flat", taxonomy, mode="flat", data=fer_folder)
     return place
 
 
@@ -41,16 +41,10 @@ def made(results: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def faces(results: Path) -> pd.DataFrame:
-    """Pixels and saved probabilities of the run's test faces."""
-    read = read_faces(read_config(results / "tree"))
-    rows = read.split("test")
-    said = pd.read_csv(results / "tree" / "predictions.csv").set_index("row").loc[rows["id"]]
-    return said.assign(pixels=list(read.images.pixels[rows.index.to_numpy()]))
-
-
-def answers(path: Path, faces: pd.DataFrame, results: Path) -> np.ndarray:
-    return open_model(str(path), results).predict(np.stack(faces["pixels"])).probabilities
+def pixels(results: Path) -> np.ndarray:
+    """The run's test faces."""
+    faces = read_faces(Run(results / "tree").config)
+    return faces.images.pixels[faces.split("test").index.to_numpy()]
 
 
 def test_each_format_is_one_file_beside_the_run(results, made):
@@ -62,19 +56,13 @@ def test_each_format_is_one_file_beside_the_run(results, made):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_export_answers_as_the_run_was_judged(results, made, faces, name):
-    said = answers(made[name], faces, results)
-    saved = faces[[f"p_{emotion}" for emotion in EMOTIONS]].to_numpy()
+def test_an_export_predicts_as_its_run(results, made, pixels, name):
+    expected, predicted = (open_model(str(p), results).predict(pixels).probabilities for p in ("tree", made[name]))
     if name != "tflite-int8":
-        np.testing.assert_allclose(said, saved, atol=1e-4)
-    same = said.argmax(axis=1) == saved.argmax(axis=1)
+        np.testing.assert_allclose(predicted, expected, atol=1e-4)
+    same = predicted.argmax(axis=1) == expected.argmax(axis=1)
     assert same.mean() >= (0.8 if name == "tflite-int8" else 1)
-    assert len(set(saved.argmax(axis=1))) > 1  # the run does tell emotions apart
-
-
-def test_the_run_itself_answers_as_it_was_judged(results, faces):
-    saved = faces[[f"p_{emotion}" for emotion in EMOTIONS]].to_numpy()
-    np.testing.assert_allclose(answers(results / "tree", faces, results), saved, atol=2e-6)
+    assert len(set(expected.argmax(axis=1))) == len(EMOTIONS)  # the run does tell emotions apart
 
 
 def test_a_zip_program_finds_facts_and_labels_in_a_tflite(made):
@@ -111,33 +99,40 @@ def test_exports_are_verified_against_their_run(results, made, capsys, tmp_path)
 
 
 def test_nothing_but_our_own_words_reaches_the_screen(results, tmp_path, capfd):
-    writer.export_run("tree", ["tflite-int8", "onnx"], data=DataConfig(), out=tmp_path, results=results)
+    writer.export_run("flat", ["tflite-int8", "onnx"], data=DataConfig(), out=tmp_path, results=results)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture
-def copy(results, made, tmp_path) -> Path:
-    """A results folder of its own with the run and its exports."""
-    return shutil.copytree(results / "tree", tmp_path / "results" / "tree").parent
+def copy(results, tmp_path) -> Path:
+    """A results folder of its own with the run "flat" and exports of yesterday."""
+    folder = shutil.copytree(results / "flat", tmp_path / "results" / "flat") / "export"
+    (folder / "flat_saved_model").mkdir(parents=True)
+    for name in ("flat.tflite", "flat_saved_model/saved_model.pb"):
+        (folder / name).write_bytes(b"old")
+    return folder.parent.parent
+
+
+def files_in(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(("name", "step"), [("tflite", "add_to_tflite"), ("saved_model", "add_to_saved_model")])
 def test_an_interrupted_export_leaves_the_old_one(copy, monkeypatch, name, step):
-    folder = copy / "tree" / "export"
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    before = files_in(copy / "flat" / "export")
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(metadata, step, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        writer.export_run("tree", [name], data=DataConfig(), out=None, results=copy)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+        writer.export_run("flat", [name], data=DataConfig(), out=None, results=copy)
+    assert files_in(copy / "flat" / "export") == before
 
 
 def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(copy, monkeypatch):
-    folder = copy / "tree" / "export" / "tree_saved_model"
-    before = {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*") if path.is_file()}
+    folder = copy / "flat" / "export" / "flat_saved_model"
+    before = files_in(folder.parent)
     rename = Path.rename
 
     def interrupt(self, target):
@@ -147,33 +142,30 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(copy, monkeypatc
 
     monkeypatch.setattr(Path, "rename", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        writer.export_run("tree", ["saved_model"], data=DataConfig(), out=None, results=copy)
-    assert {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*") if path.is_file()} == before
+        writer.export_run("flat", ["saved_model"], data=DataConfig(), out=None, results=copy)
+    assert files_in(folder.parent) == before
 
 
-@pytest.mark.parametrize("name", ["tflite", "saved_model"])
-def test_a_second_export_takes_the_place_of_the_first(copy, name):
-    folder = copy / "tree" / "export"
+def test_a_second_export_takes_the_place_of_the_first(copy):
+    folder = copy / "flat" / "export"
     before = sorted(path.name for path in folder.iterdir())
-    file = folder / {"tflite": "tree.tflite", "saved_model": "tree_saved_model/saved_model.pb"}[name]
-    file.write_bytes(b"old")
-    made = writer.export_run("tree", [name], data=DataConfig(), out=None, results=copy)
+    made = writer.export_run("flat", ["tflite", "saved_model"], data=DataConfig(), out=None, results=copy)
     assert sorted(path.name for path in folder.iterdir()) == before
-    assert open_model(str(made[name]), copy).facts.run == "tree"
+    assert [open_model(str(path), copy).facts.run for path in made.values()] == ["flat", "flat"]
 
 
 def test_int8_is_calibrated_by_other_faces_where_the_own_are_gone(copy, tmp_path):
-    config = copy / "tree" / "config.json"
+    config = copy / "flat" / "config.json"
     record = json.loads(config.read_text())
     record["data"] = {**record["data"], "data": str(tmp_path / "gone")}
     config.write_text(json.dumps(record))
     given = {"out": tmp_path / "out", "results": copy}
     with pytest.raises(UserError, match=r"needs some train faces of this run.*name other with --data"):
-        writer.export_run("tree", ["tflite-int8"], data=DataConfig(), **given)
+        writer.export_run("flat", ["tflite-int8"], data=DataConfig(), **given)
     assert not (tmp_path / "out").exists()
     other = write_fer_folder(tmp_path / "other", per_split={"Training": 3, "PublicTest": 1, "PrivateTest": 1}, seed=6)
-    made = writer.export_run("tree", ["tflite-int8"], data=DataConfig(data=str(other)), **given)
-    assert open_model(str(made["tflite-int8"]), copy).facts.run == "tree"
+    made = writer.export_run("flat", ["tflite-int8"], data=DataConfig(data=str(other)), **given)
+    assert open_model(str(made["tflite-int8"]), copy).facts.run == "flat"
 
 
 def test_a_model_that_a_format_cannot_hold_is_one_line(copy, monkeypatch):
@@ -182,11 +174,11 @@ def test_a_model_that_a_format_cannot_hold_is_one_line(copy, monkeypatch):
 
     monkeypatch.setattr(writer, "_converter", refuse)
     with pytest.raises(UserError) as caught:
-        writer.export_run("tree", ["tflite"], data=DataConfig(), out=None, results=copy)
-    assert str(caught.value) == "run tree cannot be exported as tflite: shallow_cnn: no such operation"
+        writer.export_run("flat", ["tflite"], data=DataConfig(), out=None, results=copy)
+    assert str(caught.value) == "run flat cannot be exported as tflite: shallow_cnn: no such operation"
 
 
 def test_a_place_that_is_no_folder_is_one_line(copy, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot export into .*file"):
-        writer.export_run("tree", ["tflite"], data=DataConfig(), out=tmp_path / "file", results=copy)
+        writer.export_run("flat", ["tflite"], data=DataConfig(), out=tmp_path / "file", results=copy)

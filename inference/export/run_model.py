@@ -1,43 +1,43 @@
 """A run of the results folder, opened with Keras: every stage predicts, and the predictions are composed."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
-from fer_hierarchy.hierarchy.classifiers.stage import Stage
-from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.batches import EVALUATED
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.inference.model import Metadata, Model
 
-_NEEDED = {"mode", "taxonomy", "synthetic"}  # of metrics.json
 _FEW = 32  # faces
 # Tracing three networks costs as much processor time as about six direct calls for a face.
 _DIRECT_CALLS = 5
 
 
-class RunFolder(Model):
+class RunModel(Model):
     """A finished run; see `Model`.
+
+    Args:
+        run: Its folder.
 
     Attributes:
         stages: Its networks by stage, with their calibration.
+
+    Raises:
+        UserError: The run is not finished, damaged, of another framework, or takes faces with their depth.
     """
 
-    def __init__(self, folder: Path, facts: Metadata, stages: Mapping[str, Stage]) -> None:
-        self.facts = facts
-        self.source = str(folder)
-        self.stages = stages
-        self._networks = {id(stage.network): stage.network for stage in stages.values()}  # stages may share one
+    def __init__(self, run: Run) -> None:
+        run.require_networks()
+        self.facts = _metadata(run)
+        self.source = str(run.folder)
+        self.stages = run.load_stages(KerasStage)
+        self._networks = {id(stage.network): stage.network for stage in self.stages.values()}  # stages may share one
         self._calls = 0
         self._many = False
-        signature = [tf.TensorSpec((None, *facts.shape), tf.uint8)]
+        signature = [tf.TensorSpec((None, *self.facts.shape), tf.uint8)]
         self._traced = tf.function(self._direct, input_signature=signature, autograph=False)
 
     def emotions(self, faces: np.ndarray) -> np.ndarray:
@@ -77,53 +77,20 @@ class RunFolder(Model):
         return {key: network(pixels, training=False) for key, network in self._networks.items()}
 
 
-def open_run(folder: Path) -> RunFolder:
-    """Open a finished run.
-
-    Args:
-        folder: With config.json, metrics.json and stages.
-
-    Raises:
-        UserError: It is not finished, damaged, of another framework, or takes faces with their depth.
-    """
-    record = _metrics(folder)
-    config = run_folder.read_config(folder)
-    if config.reads_depth:
+def _metadata(run: Run) -> Metadata:
+    metrics, data = run.metrics, run.config.data
+    if run.config.reads_depth:
         raise UserError(
-            f"run {folder.name} takes faces with their depth, which a picture alone has not; name a run of pictures"
+            f"run {run.name} takes faces with their depth, which a picture alone has not; name a run of pictures"
         )
-    facts = _facts(folder, config, record)
-    stages = KerasStage.load_all(folder / run_folder.STAGES, facts.taxonomy.stages(facts.mode))
-    return RunFolder(folder, facts, stages)
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    """What a finished run's metrics.json holds."""
-    try:
-        record = run_folder.read_json(folder / run_folder.METRICS)
-    except UserError:
-        record = {}
-    if not record.keys() >= _NEEDED or not (folder / run_folder.STAGES).is_dir():
-        # Says what is wrong and how to go on; loaded only here, because it brings all of training and reports with it.
-        from fer_hierarchy.hierarchy.runs import run_results
-
-        run_results.refuse_evaluation(folder)
-        run_results.read_metrics(folder)
-        raise UserError(f"run {folder.name} is incomplete or of an older version; train it again")
-    return record
-
-
-def _facts(folder: Path, config: RunConfig, record: Mapping[str, Any]) -> Metadata:
-    if config.data.image_size is None or config.data.channels is None:
-        raise UserError(
-            f"run {folder.name}: its {run_folder.CONFIG} does not say how large its faces are; train it again"
-        )
+    if data.image_size is None or data.channels is None:
+        raise UserError(f"run {run.name}: its config.json does not tell how large its faces are; train it again")
     return Metadata(
-        run=folder.name,
-        mode=config.mode,
-        taxonomy=Taxonomy.from_dict(record["taxonomy"], name="run"),
-        image_size=int(config.data.image_size),
-        channels=int(config.data.channels),
-        align=config.data.align,
-        synthetic=bool(record["synthetic"]),
+        run=run.name,
+        mode=run.config.mode,
+        taxonomy=run.taxonomy,
+        image_size=data.image_size,
+        channels=data.channels,
+        align=data.align,
+        synthetic=bool(metrics["synthetic"]),
     )
