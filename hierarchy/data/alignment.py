@@ -8,6 +8,7 @@ import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ _UPPER = 0.6  # share of the picture's height that eyes lie in
 _ALIKE = 1.6  # largest ratio of the two boxes' sides
 _APART = (0.15, 0.6)  # of the picture's width, from eye to eye
 _MOST_TURN = 30.0  # degrees
+Distance = TypeVar("Distance", np.ndarray, None)
 _own = threading.local()  # OpenCV's cascade keeps state while it searches: one for each thread
 
 
@@ -45,11 +47,11 @@ class EyeLine:
     degrees: float
 
 
-def leveled(path: str, colour: np.ndarray, distance: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+def leveled(path: str, colour: np.ndarray, distance: Distance) -> tuple[np.ndarray, Distance]:
     """Turn a face until its eyes are level; unchanged where they are not found.
 
     Args:
-        path: The picture's file; landmarks are looked for beside it.
+        path: The picture's file; landmarks may stand beside it.
         colour: uint8 (h, w) or (h, w, 3) at native size.
         distance: float32 (h, w) millimetres, NaN in holes; None without depth.
 
@@ -60,7 +62,7 @@ def leveled(path: str, colour: np.ndarray, distance: np.ndarray | None) -> tuple
     return (colour, distance) if line is None else turned(colour, distance, line)
 
 
-def turned(colour: np.ndarray, distance: np.ndarray | None, line: EyeLine) -> tuple[np.ndarray, np.ndarray | None]:
+def turned(colour: np.ndarray, distance: Distance, line: EyeLine) -> tuple[np.ndarray, Distance]:
     """Turn a face about the middle of its eyes until they are level.
 
     Both keep their size; what comes in from outside is 0 in the colours and a hole in the depth.
@@ -70,7 +72,7 @@ def turned(colour: np.ndarray, distance: np.ndarray | None, line: EyeLine) -> tu
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_CONSTANT
     level = cv2.warpAffine(colour, matrix, size, flags=flags, borderMode=border, borderValue=0)
     if distance is None:
-        return level, None
+        return level, distance
     return level, warped(distance, matrix, size, flags=flags, border=border)
 
 
@@ -92,7 +94,7 @@ def eye_line(path: str, colour: np.ndarray) -> EyeLine | None:
     if flat.is_file() and (eyes := _eyes(_flat_landmarks(flat))) is not None:
         return _line(*eyes)
     if solid.is_file() and (eyes := _eyes(_solid_landmarks(solid))) is not None:
-        # Millimetres upwards, and nothing that tells where in the picture: the angle counts, about the middle.
+        # Millimetres upwards, without a place in the picture: the angle counts, about the middle.
         height, width = colour.shape[:2]
         degrees = _line(*(eyes * [1, -1])).degrees
         return EyeLine(middle=((width - 1) / 2, (height - 1) / 2), degrees=degrees)
@@ -129,7 +131,7 @@ def _solid_landmarks(path: Path) -> dict[str, np.ndarray]:
     lines = _lines(path)
     start = next((number for number, line in enumerate(lines, 1) if _COUNT_LINE.fullmatch(line)), None)
     if start is None:
-        raise BadImageError(f"landmarks {path.name}: no line that tells their number")
+        raise BadImageError(f"landmarks {path.name}: no line with their number")
     return _named(path, [line.lower() for line in lines[start::2]], lines[start + 1 :: 2], 3)
 
 
@@ -186,5 +188,6 @@ def _cascade() -> "cv2.CascadeClassifier":
     if not hasattr(cv2, "CascadeClassifier"):
         raise UserError(f"finding eyes needs OpenCV's cascades, which {cv2.__version__} has no more: opencv-python<5")
     if not hasattr(_own, "cascade"):
-        _own.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / _CASCADE))
+        folder = cv2.data.haarcascades  # type: ignore[attr-defined]  # missing in OpenCV's own types
+        _own.cascade = cv2.CascadeClassifier(str(Path(folder) / _CASCADE))
     return _own.cascade

@@ -116,7 +116,7 @@ def _unpack(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], target: Pa
 
 
 def _write_entries(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], folder: Path, total: int) -> None:
-    """Write every entry below `folder`; the directory's promise of `total` bytes is held against what comes out."""
+    """Write every entry below `folder`; more than the `total` bytes that the directory promises is damage."""
     written = 0
     made: set[PurePosixPath] = set()
     for entry in entries:
@@ -131,5 +131,5 @@ def _write_entries(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], fol
             while chunk := packed.read(_CHUNK):
                 written += len(chunk)
                 if written > total:
-                    raise zipfile.BadZipFile("holds more than its directory says")
+                    raise zipfile.BadZipFile("holds more than its directory promises")
                 file.write(chunk)

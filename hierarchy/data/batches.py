@@ -1,7 +1,7 @@
 """Manifest rows -> training batches, and tf.data batches of float32 pixels in [0, 255] and stage targets.
 
 Every training batch is a function of (seed, step) alone: a run that was killed and resumed sees the very batches that
-the uninterrupted run would have seen. TensorFlow is imported only where a tf.data pipeline is asked for.
+the uninterrupted run would have seen. TensorFlow is imported only where a tf.data pipeline is made.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Fetch a data set from Kaggle, and say what to do by hand where that is impossible."""
+"""Fetch a data set from Kaggle, or explain how to do it by hand."""
 
 import shutil
 from pathlib import Path
@@ -61,7 +61,7 @@ def _copy(fetched: Path, to: Path) -> None:
     try:
         with atomic_folder(to) as copy:
             shutil.copytree(fetched, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
-    # shutil.Error is an OSError whose message is a list of one entry for each file; the first tells enough.
+    # shutil.Error is an OSError whose message is a list of one entry for each file; the first is enough.
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]
         raise UserError(f"downloaded to {fetched}, but it cannot be copied to {to}: {reason}") from error

@@ -59,7 +59,7 @@ class Faces:
 
     Attributes:
         images: Decoded faces; `images.pixels` is (n, size, size, channels) uint8, or uint16 with a depth plane.
-        manifest: The rows that the run uses, `split` filled; the index says which row of `images.pixels` is meant.
+        manifest: The rows that the run uses, `split` filled; the index is the row of `images.pixels`.
         taxonomy: The grouping, without excluded and absent emotions.
     """
 
@@ -144,7 +144,7 @@ def resolve_data(config: DataConfig) -> DataConfig:
         return config
     if DEFAULT_DATA.exists() and config.dataset in (None, "fer2013"):
         return dataclasses.replace(config, data=str(DEFAULT_DATA))
-    if config.dataset is not None:  # reading it says what is missing; other faces are not what was requested
+    if config.dataset is not None:  # the source names what is missing
         return config
     log.warning("No --data was given and data/fer2013 does not exist: the embedded synthetic faces take its place.")
     return dataclasses.replace(config, dataset=SYNTHETIC)
@@ -170,12 +170,12 @@ def read_manifest(config: DataConfig, *, undecided: bool = False) -> pd.DataFram
     if UNDECIDED in manifest and not undecided:
         manifest = manifest[~manifest[UNDECIDED]].reset_index(drop=True)
     if is_synthetic(manifest).any():
-        log.warning("SYNTHETIC faces: drawn by a program; scores on them say nothing about real people.")
+        log.warning("SYNTHETIC faces: drawn by a program; scores on them prove nothing about real people.")
     return _strong(manifest, config.min_intensity)
 
 
 def _merged(parts: Sequence[pd.DataFrame], paths: Sequence[str]) -> pd.DataFrame:
-    """One manifest of several; `source` says where a face is from, and subjects are people of their source.
+    """One manifest of several; `source` is where a face is from, and subjects are people of their source.
 
     Raises:
         UserError: Two of the places hold the same files.
@@ -196,19 +196,19 @@ def _merged(parts: Sequence[pd.DataFrame], paths: Sequence[str]) -> pd.DataFrame
 
 
 def _strong(manifest: pd.DataFrame, least: int | None) -> pd.DataFrame:
-    """The faces whose expression is at least so strong; those of which the data says nothing (neutral ones) stay.
+    """The faces whose expression is at least so strong; those without an intensity (neutral ones) stay.
 
     Raises:
-        UserError: The data tells no intensity.
+        UserError: The data has no intensities.
     """
     if least is None:
         return manifest
     if not (manifest["intensity"] > 0).any():
-        raise UserError(f"--min-intensity {least}: this data tells no intensities; BU-3DFE does")
+        raise UserError(f"--min-intensity {least}: this data has no intensities; BU-3DFE does")
     return manifest[(manifest["intensity"] == 0) | (manifest["intensity"] >= least)].reset_index(drop=True)
 
 
-def decode(manifest: pd.DataFrame, data: DataConfig, *, with_depth: bool, size: int | None = None) -> ImageSet:
+def decode(manifest: pd.DataFrame, data: DataConfig, *, with_depth: bool, size: int = 0) -> ImageSet:
     """The faces of a manifest as a run's settings want them; see `hierarchy.data.images.load_images`.
 
     Args:

@@ -87,10 +87,10 @@ class EntryWriter:
                 if isinstance(image, str):
                     self.bad.append((position, image))
                 else:
-                    file.write(image.pixels)
+                    file.write(image.pixels.data)
                     self._positions.append(position)
                     self._digests.append(image.digest)
-                    self._sizes.append((image.height, image.width))
+                    self._sizes.append(image.size)
                     self._meter.add(image.sample)
             file.seek(0)
             self._write_header(file)
@@ -124,7 +124,7 @@ class EntryWriter:
         with target.open("wb") as file:
             self._write_header(file)
             for start in range(0, len(order), _BLOCK):
-                file.write(pixels[order[start : start + _BLOCK]])
+                file.write(pixels[order[start : start + _BLOCK]].data)
             file.flush()
             os.fsync(file.fileno())
         target.replace(source)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,26 +56,13 @@ class ImageSet:
     measures: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
-class Want:
-    """What decoding is to give.
-
-    Attributes:
-        size: Side of the square result in pixels.
-        channels: Colour planes, 1 (grey) or 3 (RGB).
-        depth: Whether each face comes with its depth plane.
-        align: Whether faces in files are turned until their eyes are level.
-    """
+class Want(NamedTuple):
+    """What decoding is to give, see `load_images`."""
 
     size: int
     channels: int
-    depth: bool = False
-    align: bool = False
-
-    @property
-    def planes(self) -> int:
-        """Colour planes and the depth plane."""
-        return self.channels + self.depth
+    depth: bool
+    align: bool
 
 
 def load_images(
@@ -99,13 +88,13 @@ def load_images(
     if depth and not (manifest["depth_path"] != "").any():
         named = "+".join(sorted(set(manifest["source"])))
         raise UserError(f"{named} has no depth, which an RGB-D model needs; choose a --model that reads colour alone")
-    want = Want(size=size, channels=channels, depth=depth, align=align)
+    want = Want(size, channels, depth, align)
     key = _cache_key(manifest, want)
     entry = read_entry(key)
     if entry is None:
         entry = _build(key, manifest, want, skip_bad)
     bad = _bad_table(manifest, entry.bad)
-    _judge_bad(bad, len(manifest), skip_bad)
+    _report_bad(bad, len(manifest), skip_bad)
     usable = _usable_rows(manifest, entry)
     return ImageSet(entry.pixels, usable, bad, fingerprint(usable), entry.measures)
 
@@ -123,7 +112,7 @@ def describe_bad(bad: pd.DataFrame) -> str:
     return f"{len(bad)} bad image{'s' if len(bad) != 1 else ''}: {'; '.join(shown)}{more}"
 
 
-def _judge_bad(bad: pd.DataFrame, total: int, skip_bad: bool) -> None:
+def _report_bad(bad: pd.DataFrame, total: int, skip_bad: bool) -> None:
     if bad.empty:
         return
     if not skip_bad:
@@ -135,11 +124,11 @@ def _judge_bad(bad: pd.DataFrame, total: int, skip_bad: bool) -> None:
 
 def _build(key: str, manifest: pd.DataFrame, want: Want, skip_bad: bool) -> CacheEntry:
     kind = np.uint16 if want.depth else np.uint8
-    with new_entry(key, (want.size, want.size, want.planes), kind) as writer:
+    with new_entry(key, (want.size, want.size, want.channels + want.depth), kind) as writer:
         writer.write(_with_progress(_decode_all(manifest, want), len(manifest)))
         bad = _bad_table(manifest, writer.bad)
         if len(bad) == len(manifest) or not skip_bad:
-            _judge_bad(bad, len(manifest), skip_bad)
+            _report_bad(bad, len(manifest), skip_bad)
     entry = read_entry(key)
     if entry is None:
         raise UserError(f"image cache entry {key}: damaged while it was written; try again")
@@ -216,7 +205,7 @@ def _decode_files(files: pd.DataFrame, want: Want) -> Iterator[tuple[int, Decode
             tasks = list(zip(chunk["path"], chunk["depth_path"], chunk["source"], strict=True))
             first = decode(tasks[0])
             # Threads gain on large images only: small ones spend their time inside the interpreter, one at a time.
-            large = isinstance(first, Decoded) and first.height * first.width > _THREADED_PIXELS
+            large = isinstance(first, Decoded) and math.prod(first.size) > _THREADED_PIXELS
             rest = (pool.map if large else map)(decode, tasks[1:])
             yield from zip(chunk.index, chain([first], rest), strict=True)
 

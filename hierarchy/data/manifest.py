@@ -54,12 +54,12 @@ def make_manifest(
         source: Name of the data source.
         splits: "train", "validation", "test", or "" where the source assigns none.
         rows: 0-based data row numbers inside the csv, -1 for image files.
-        subjects: Who is on the image, "" where the source does not tell.
+        subjects: Who is on the image, "" where the source does not name them.
         depth_paths: Absolute paths of the depth that belongs to each image (a picture, a mesh or a range file), ""
             where there is none.
         depth_kinds: "metric" where a sensor measured distances from itself, "relative" where only differences count,
             "" without depth.
-        intensities: How strong the expression is on the data set's own scale, from 1; 0 where it tells none.
+        intensities: How strong the expression is on the data set's own scale, from 1; 0 without one.
         soft: `soft_<emotion>` columns, one row an image: shares of votes that sum to 1.
         undecided: With `soft`: whether people did not agree on a face. Its emotion is the largest share; it is only
             good for training on the shares.
@@ -90,7 +90,7 @@ def make_manifest(
 
 
 def vote_columns(manifest: pd.DataFrame) -> list[str]:
-    """The columns that say how people voted; none where nobody did."""
+    """The columns of people's votes; none where nobody voted."""
     return [column for column in manifest.columns if column.startswith(SOFT_PREFIX) or column == UNDECIDED]
 
 

@@ -12,7 +12,7 @@ Batch = tuple[tf.Tensor, tf.Tensor]
 
 
 class _StepSeeds(keras.random.SeedGenerator):
-    """Seeds for the random numbers of one step: what Keras asks for, without a state that earlier steps have moved.
+    """Seeds for the random numbers of one step: what Keras needs, without a state that earlier steps have moved.
 
     Args:
         seed: The run's seed.
@@ -25,7 +25,7 @@ class _StepSeeds(keras.random.SeedGenerator):
         self._drawn = 0
 
     def next(self, ordered: bool = True) -> tf.Tensor:  # noqa: ARG002 - Keras's signature
-        """Another seed, int64 (2,); the draws of a step are asked for in a fixed order."""
+        """Another seed, int64 (2,); the draws of a step come in a fixed order."""
         self._drawn += 1
         return tf.random.experimental.stateless_fold_in(self._key, tf.constant(self._drawn, tf.int64))
 

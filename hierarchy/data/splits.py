@@ -1,4 +1,4 @@
-"""Which faces train, choose and judge: official splits honoured, missing ones cut by subject or by face, or folds."""
+"""Which faces train, choose and evaluate: official splits, missing ones cut by subject or by face, or folds."""
 
 import logging
 from fractions import Fraction
@@ -30,7 +30,7 @@ def assign(
     """Fill the column `split` of every row.
 
     Official splits stay as they are. Where only train and validation are official, the official validation rows become
-    the test split, so that nothing is ever chosen on the rows that judge. What is missing is cut from train:
+    the test split, so that nothing is ever chosen on the rows that evaluate. What is missing is cut from train:
     stratified, seeded, and grouped by subject, or by identical pixels where no subjects are known. Sources with
     different official splits are served each by itself. With `folds` no official split counts: one fold of all rows is
     the test split, and validation is cut from the others.
@@ -109,10 +109,10 @@ def _hold_out(manifest: pd.DataFrame, *, folds: int, fold: int | None, seed: int
             "test split.",
             ", ".join(official),
         )
-    is_held = fold_numbers(manifest, folds=folds, seed=seed, by=by) == fold
-    manifest["split"] = np.where(is_held, "test", "train")
+    is_cut = fold_numbers(manifest, folds=folds, seed=seed, by=by) == fold
+    manifest["split"] = np.where(is_cut, "test", "train")
     text = "Fold %s of %d: %d of %d rows are the test split (%s, stratified, seed %d)."
-    log.warning(text, fold, folds, int(is_held.sum()), len(manifest), _how(manifest, by), seed)
+    log.warning(text, fold, folds, int(is_cut.sum()), len(manifest), _how(manifest, by), seed)
 
 
 def fold_numbers(manifest: pd.DataFrame, *, folds: int, seed: int, by: str = "subject") -> pd.Series:
@@ -161,8 +161,8 @@ def _shuffled(emotions: pd.Series, groups: pd.Series, folds: int, seed: int, gro
     # With groups of single faces the grouped splitter would give much the same, and take minutes for many faces.
     splitter = StratifiedGroupKFold if grouped else StratifiedKFold
     cut = splitter(n_splits=folds, shuffle=True, random_state=seed)
-    held = [groups.iloc[test].unique() for _, test in cut.split(emotions, emotions, groups if grouped else None)]
-    return pd.concat([pd.Series(number, index=names) for number, names in enumerate(held, 1)])
+    cut_groups = [groups.iloc[test].unique() for _, test in cut.split(emotions, emotions, groups if grouped else None)]
+    return pd.concat([pd.Series(number, index=names) for number, names in enumerate(cut_groups, 1)])
 
 
 def _is_grouped(manifest: pd.DataFrame, by: str) -> bool:
@@ -178,7 +178,7 @@ def _how(manifest: pd.DataFrame, by: str) -> str:
 
 
 def _cut(manifest: pd.DataFrame, split: str, fraction: float, seed: int, by: str, name: str = "") -> None:
-    """Move a share of the train rows to `split`, in place; `name` stands before what is said of it."""
+    """Move a share of the train rows to `split`, in place; `name` begins the messages."""
     train = manifest[manifest["split"] == "train"]
     try:
         chosen = (_by_subject if _is_grouped(train, by) else _by_face)(train, fraction, seed)
@@ -198,12 +198,12 @@ def _by_subject(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
     # scikit-learn refuses to make more folds than the commonest class has rows.
     if per_class.iloc[0] >= 2 and train["emotion"].value_counts().max() >= share.denominator:
         splitter = StratifiedGroupKFold(n_splits=share.denominator, shuffle=True, random_state=seed)
-        folds = [held for _, held in splitter.split(emotions, emotions, persons)]
+        folds = [rows for _, rows in splitter.split(emotions, emotions, persons)]
         for first in range(len(folds)):
-            is_held = np.zeros(len(train), dtype=bool)
-            is_held[np.concatenate((folds + folds)[first : first + share.numerator])] = True
-            if set(emotions[is_held]) == set(emotions) == set(emotions[~is_held]):
-                return train.index[is_held]
+            is_cut = np.zeros(len(train), dtype=bool)
+            is_cut[np.concatenate((folds + folds)[first : first + share.numerator])] = True
+            if set(emotions[is_cut]) == set(emotions) == set(emotions[~is_cut]):
+                return train.index[is_cut]
     raise UserError(
         f"class {rarest!r} has too few subjects ({per_class.iloc[0]}) to split by subject; "
         f"add faces or use --exclude {rarest}"
@@ -222,10 +222,10 @@ def _persons(train: pd.DataFrame) -> pd.Series:
 
 
 def _share(fraction: float, subjects: int) -> Fraction:
-    """The held folds of all folds that come closest to `fraction`, with no more folds than subjects."""
+    """The folds to cut, of all folds, that come closest to `fraction`, with no more folds than subjects."""
     share = Fraction(fraction).limit_denominator(max(1, min(subjects, max(10, round(1 / fraction)))))
     if share == 0 and subjects > 1:
-        return Fraction(1, subjects)  # one person is more than was asked for, but the least that there is
+        return Fraction(1, subjects)  # one person is more than requested, but the least that there is
     if not 0 < share < 1:
         raise UserError(
             f"{subjects} subject(s) are too few to cut {fraction:.0%} of the faces by subject "
@@ -243,11 +243,11 @@ def _by_face(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
             f"class {counts.idxmin()!r} has {counts.min()} different faces of {len(faces)} in train, too few to split; "
             f"add faces or use --exclude {counts.idxmin()}"
         )
-    _, held = train_test_split(faces, test_size=fraction, stratify=faces["emotion"], random_state=seed)
+    _, chosen = train_test_split(faces, test_size=fraction, stratify=faces["emotion"], random_state=seed)
     # Stratifying rounds the share of a rare class down to nothing.
-    missed = faces[~faces["emotion"].isin(held["emotion"])]
-    held = pd.concat([held, missed.groupby("emotion").sample(1, random_state=seed)])
-    return train.index[train["pixel_hash"].isin(held["pixel_hash"])]
+    missed = faces[~faces["emotion"].isin(chosen["emotion"])]
+    chosen = pd.concat([chosen, missed.groupby("emotion").sample(1, random_state=seed)])
+    return train.index[train["pixel_hash"].isin(chosen["pixel_hash"])]
 
 
 def _require_every_class(manifest: pd.DataFrame) -> None:

@@ -109,7 +109,7 @@ def _advice(exact: dict, near: dict, bad: dict, subjects: dict) -> list[str]:
     if exact["across_splits"]:
         what = _number(exact["across_splits"], "group of exact copies stands", "groups of exact copies stand")
         advice.append(
-            f"{what} in more than one split: a model is judged on what it has seen. "
+            f"{what} in more than one split: a model is evaluated on what it was trained on. "
             f"--drop-duplicates leaves them out of training."
         )
     if near["across_splits"]:
@@ -150,7 +150,7 @@ def _counts(folder: Path, audit: dict) -> Section:
     return Section(
         "Counts",
         "how many images each emotion has; the last column divides the largest class by the smallest. "
-        "Above about 3, accuracy alone misleads: look at balanced accuracy and macro F1 too.",
+        "Above about 3, accuracy alone misleads: balanced accuracy and macro F1 show more.",
         [
             Images([Image(path, "Bar chart of the images of each emotion by split", width)]),
             Table(("split", *emotions, "all", "largest : smallest"), rows),
@@ -172,7 +172,7 @@ def _exact(folder: Path, audit: dict, image_set: ImageSet) -> Section:
         blocks.append(_group_list("across splits", across))
     return Section(
         "Exact copies",
-        "images whose pixels are all equal. Copies across splits leak answers into the test; conflicting labels "
+        "images whose pixels are all equal. Copies across splits leak train faces into the test; conflicting labels "
         "put a ceiling on accuracy. duplicates.csv lists every image.",
         blocks,
     )
@@ -220,7 +220,7 @@ def _sizes_and_subjects(audit: dict) -> Section:
     caption = f"the {_LISTED} most frequent of {len(sizes):,} sizes" if len(sizes) > _LISTED else ""
     blocks: list[Block] = [Table(("height x width", "images"), rows, caption=caption)]
     if not subjects["known"]:
-        blocks.append(Text("This source names no subjects: whether one person stands in two splits cannot be told."))
+        blocks.append(Text("This source names no subjects: whether one person stands in two splits is unknown."))
     else:
         blocks.append(
             Text(f"{subjects['known']:,} subjects, {subjects['in_several_splits']:,} in more than one split.")

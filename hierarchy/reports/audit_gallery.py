@@ -23,7 +23,7 @@ def group_gallery(path: Path, title: str, groups: Sequence[dict], audit: dict, i
         path: The PNG file.
         title: Stands above the pictures.
         groups: As an audit lists them, at least one.
-        audit: Tells whether the faces are synthetic.
+        audit: Names the faces synthetic or not.
         image_set: The images.
     """
     shown = groups[:_GROUPS]

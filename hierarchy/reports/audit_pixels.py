@@ -1,10 +1,10 @@
-"""What an audit says of pixels: a table of every measure, its distribution by split, and the most unusual faces."""
+"""An audit's section on pixels: a table of every measure, its distribution by split, and the most unusual faces."""
 
 from pathlib import Path
 
 import numpy as np
 
-from fer_hierarchy.hierarchy.data.audit.pixel_table import SPAN, SPLITS
+from fer_hierarchy.hierarchy.data.audit.audit import SPAN, SPLITS
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import COLUMN, MEASURES
 from fer_hierarchy.hierarchy.data.audit.pixels.published import published
 from fer_hierarchy.hierarchy.data.images import ImageSet
@@ -36,7 +36,7 @@ def pixel_section(folder: Path, audit: dict, images: ImageSet) -> Section:
     return Section(
         "Pixels",
         "what the pictures are like at their own size, whatever they show. A model that is trained on altered pixels "
-        "is not comparable with others, and one that is evaluated on other pixels than it learned from does worse.",
+        "is not comparable with others, and one that is evaluated on other pixels than it was trained on does worse.",
         blocks,
     )
 

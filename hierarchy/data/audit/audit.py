@@ -1,11 +1,13 @@
 """What is wrong with a data set, before anybody trains on it: counts, copies, conflicts, blanks, sizes, subjects."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.audit.pixel_table import audit_pixels
+from fer_hierarchy.hierarchy.data.audit.pixels.measures import COLUMN
+from fer_hierarchy.hierarchy.data.audit.pixels.verdict import verdict
 from fer_hierarchy.hierarchy.data.duplicates import (
     BLANK_DEVIATION,
     NEAR_CORRELATION,
@@ -17,12 +19,14 @@ from fer_hierarchy.hierarchy.data.images import ImageSet
 from fer_hierarchy.hierarchy.data.sources import source_module
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
-_SPLITS = ("train", "validation", "test", "")
+SPLITS = ("train", "validation", "test", "")
 NO_SPLIT = "unassigned"  # what tables call rows to which the source gives no split
+SPAN = (0.05, 0.5, 0.95)  # quantiles in the table of measures
+_COMMON = 0.01  # share of the faces from which a value is nothing unusual
 
 
 def audit(image_set: ImageSet) -> dict:
-    """Look over a data set.
+    """Examine a data set.
 
     Args:
         image_set: All its images, loaded with `skip_bad=True`.
@@ -59,7 +63,7 @@ def audit(image_set: ImageSet) -> dict:
 
 
 def audit_depth(manifest: pd.DataFrame, pairs: ImageSet) -> list[dict]:
-    """Look over the depth that comes with pictures, source by source.
+    """Examine the depth that comes with pictures, source by source.
 
     Args:
         manifest: All pictures.
@@ -95,7 +99,7 @@ def _counts(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
     table = pd.crosstab(manifest["split"], manifest["emotion"])
     emotions = [e for e in EMOTIONS if e in table.columns]
     return {
-        split or NO_SPLIT: {e: int(table.loc[split, e]) for e in emotions} for split in _SPLITS if split in table.index
+        split or NO_SPLIT: {e: int(table.loc[split, e]) for e in emotions} for split in SPLITS if split in table.index
     }
 
 
@@ -149,3 +153,45 @@ def _subjects(manifest: pd.DataFrame) -> dict:
         if len(found) > 1
     ]
     return {"known": len(splits), "in_several_splits": len(listed), "listed": listed}
+
+
+def audit_pixels(images: ImageSet) -> dict:
+    """Measures, verdict and unusual faces of a data set.
+
+    Args:
+        images: All its usable pictures.
+
+    Returns:
+        {"known", "altered", "signs", "differences"} as in `Verdict`; "table" [{source, split, images, measures {name:
+        [5th percentile, median, 95th percentile]}}]; "unusual" [{id, measure, value, end}], the faces with the lowest
+        and the highest value of each measure.
+    """
+    groups = images.manifest.groupby(["source", "split"], sort=False).indices
+    ordered = sorted(groups, key=lambda key: (key[0], SPLITS.index(key[1])))
+    return {
+        **dataclasses.asdict(verdict(images)),
+        "table": [
+            {"source": source, "split": split, "images": len(groups[source, split]), "measures": _spans(images, places)}
+            for (source, split), places in ((key, groups[key]) for key in ordered)
+        ],
+        "unusual": list(_unusual(images)),
+    }
+
+
+def _spans(images: ImageSet, places: np.ndarray) -> dict[str, list[float]]:
+    spans = np.quantile(images.measures[places], SPAN, axis=0)
+    return {name: [round(float(value), 4) for value in spans[:, column]] for name, column in COLUMN.items()}
+
+
+def _unusual(images: ImageSet) -> Iterator[dict]:
+    """The faces at both ends of each measure, each face once; an end that many faces share is nothing unusual."""
+    ids = images.manifest["id"]
+    free = np.ones(len(ids), bool)
+    for name, column in COLUMN.items():
+        values = images.measures[:, column]
+        for end, extreme, order in (("lowest", values.min(), values), ("highest", values.max(), -values)):
+            if not free.any() or (values == extreme).sum() > max(1, _COMMON * len(values)):
+                continue
+            place = np.flatnonzero(free)[order[free].argmin()]
+            free[place] = False
+            yield {"id": ids.iloc[place], "measure": name, "value": round(float(values[place]), 4), "end": end}

@@ -19,13 +19,13 @@ from fer_hierarchy.hierarchy.data.depth.rasterise import render
 _START = struct.Struct("<HHdH")
 _COUNT = struct.Struct("<I")
 _PLANES = 5
-_LEAST_POINTS = 100  # fewer are no face, and too few to tell the planes apart
+_LEAST_POINTS = 100  # fewer are no face, and too few to distinguish the planes
 _FRACTION = (-0.05, 1.05)  # u and v: a point at the border may lie a little outside
 _LEAST_SHARE = 0.05  # of the picture that a face covers in each direction
 _CLEARER = 3.0  # times that u changes more along the columns than along the rows; v the reverse
 _FOLLOWS = 0.9  # least correlation of x with u and of y with v; z has less with both
 _SPIKE_MM = 6.0  # a point that stands this far before or behind its neighbours was measured wrongly
-_JUDGES = 6  # least number of its eight neighbours for saying so
+_NEIGHBOURS = 6  # least number of its eight neighbours that shows it
 _STEEPEST = 4.0  # millimetres of depth per millimetre across (76 degrees): more is an edge with nothing between
 
 
@@ -54,7 +54,7 @@ def read_bnt(path: Path | str) -> RangeGrid:
 
     Raises:
         BadImageError: It is missing, cut off or inconsistent, holds too few points or values that are not finite, or
-            does not tell which plane is which.
+            leaves open which plane is which.
     """
     planes = _measured(*_parse(read_bytes(Path(path))))
     x, y, z, u, v = planes[_order(planes)]
@@ -100,7 +100,7 @@ def _parse(content: bytes) -> tuple[np.ndarray, float]:
         raise BadImageError(f"cut off within the header: {len(content)} bytes, a name of {letters} letters promised")
     (count,) = _COUNT.unpack_from(content, start)
     if count == 0 or count != _PLANES * rows * columns:
-        raise BadImageError(f"header tells {count} numbers for {rows}x{columns} points, expected {_PLANES} a point")
+        raise BadImageError(f"header promises {count} numbers for {rows}x{columns} points, expected {_PLANES} a point")
     size = start + _COUNT.size + 8 * count
     if len(content) < size:
         raise BadImageError(f"cut off: {len(content)} of {size} bytes")
@@ -129,7 +129,7 @@ def _order(planes: np.ndarray) -> list[int]:
             f"{len(fractions)} of its {_PLANES} planes lie within 0..1, expected 2: places in the picture"
         )
     if ((high - low)[fractions] < _LEAST_SHARE).any():
-        raise BadImageError("the places in the picture that it tells are all the same")
+        raise BadImageError("its places in the picture are all the same")
     u, v = _along_grid(planes, fractions)
     with np.errstate(invalid="ignore", divide="ignore"):
         follows = np.nan_to_num(np.corrcoef(points))
@@ -157,7 +157,7 @@ def _lengths(follows: np.ndarray, u: int, v: int) -> tuple[int, int, int]:
     beside_u = [plane for plane in rest if abs(follows[plane, u]) >= _FOLLOWS]
     beside_v = [plane for plane in rest if abs(follows[plane, v]) >= _FOLLOWS]
     if len(beside_u) != 1 or len(beside_v) != 1 or beside_u == beside_v:
-        raise BadImageError("its planes do not tell x, y and z apart: one must follow u, one v, one neither")
+        raise BadImageError("its planes do not distinguish x, y and z: one must follow u, one v, one neither")
     (z,) = set(rest) - {*beside_u, *beside_v}
     return beside_u[0], beside_v[0], z
 
@@ -174,7 +174,7 @@ def _check_bulge(grid: RangeGrid) -> None:
 def _spikes(z: np.ndarray) -> np.ndarray:
     """Which points (rows, columns) stand before, or behind, all but one of their neighbours.
 
-    A median of the neighbours would take the jaw's edge for errors, and at the rim too few are left to judge by; what
+    A median of the neighbours would take the jaw's edge for errors, and at the rim too few are left for it; what
     is wrong there is cut off by its steepness.
     """
     wide = np.pad(z, 1, constant_values=np.nan)
@@ -184,7 +184,7 @@ def _spikes(z: np.ndarray) -> np.ndarray:
     count = np.isfinite(around).sum(axis=0)
     nearest_but_one = np.take_along_axis(around, np.maximum(count - 2, 0)[None], axis=0)[0]
     sticks_out = (z > nearest_but_one + _SPIKE_MM) | (z < around[1] - _SPIKE_MM)
-    return sticks_out & (count >= _JUDGES)
+    return sticks_out & (count >= _NEIGHBOURS)
 
 
 def _triangles(measured: np.ndarray) -> np.ndarray:

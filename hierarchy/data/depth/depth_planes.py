@@ -14,7 +14,7 @@ UNIT_MM = 0.05  # of a stored plane: finer than any of the sensors, and 3.2 m fi
 NOMINAL_MM = 600.0  # where the middle of a face without a camera stands
 MOST_RELIEF_MM = 120.0  # half a head: what lies further before or behind the face's mean is cut off there
 _LEAST_COVER = 0.5  # share of a new pixel that must have been measured
-_CHUNK = 256  # faces looked at together
+_CHUNK = 256  # faces at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def depth_statistics(pixels: np.ndarray, rows: np.ndarray, *, reading: str) -> t
 
     Args:
         pixels: (n, height, width, planes) uint16, all faces.
-        rows: Rows of `pixels` to look at: the train rows.
+        rows: The train rows of `pixels`.
         reading: "relief" or "distance", see `StageConfig.depth`; normals are unit vectors and need none.
 
     Returns:

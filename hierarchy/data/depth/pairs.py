@@ -8,7 +8,7 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.data.alignment import leveled
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import middle
-from fer_hierarchy.hierarchy.data.decoding import BadImageError, Decoded, read_image, with_channels
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, Decoded, digest_of, read_image, with_channels
 from fer_hierarchy.hierarchy.data.depth import depth_planes
 from fer_hierarchy.hierarchy.data.sources import source_module
 from fer_hierarchy.hierarchy.paths import atomic_write, cache_dir
@@ -71,7 +71,7 @@ def _keep(plane: np.ndarray, place: Path) -> None:
     """Write a plane as 16-bit PNG, whole or not at all."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(place) as temporary:
-        # Encoded in memory: cv2.imwrite tells nobody that the disk is full.
+        # Encoded in memory: cv2.imwrite hides that the disk is full.
         temporary.write_bytes(cv2.imencode(".png", plane)[1].tobytes())
 
 
@@ -107,10 +107,7 @@ def stacked(colour: np.ndarray, distance: np.ndarray, size: int, channels: int) 
         `pixels` is uint16 (size, size, channels + 1).
     """
     plane = depth_planes.to_plane(distance)
-    digest = hashlib.blake2b(repr(colour.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(colour))
-    digest.update(plane)
     pixels = np.empty((size, size, channels + 1), np.uint16)
     pixels[..., :-1] = with_channels(colour, size, channels)
     pixels[..., -1] = depth_planes.to_plane(depth_planes.resized(distance, size))
-    return Decoded(pixels, digest.digest(), *colour.shape[:2], middle(colour))
+    return Decoded(pixels, digest_of(colour, plane), colour.shape[:2], middle(colour))

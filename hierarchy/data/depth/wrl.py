@@ -14,7 +14,7 @@ _FARTHEST = 1e6  # coordinates beyond are no millimetres, and products of theirs
 _LEAST_AREA = 1e-9  # pixels; a triangle seen from its edge has no plane that could be drawn
 _MOST_COVER = 200  # times that the faces' boxes may cover the picture; a face's own cover it two or three times
 _HEADER = "#VRML V2.0"
-# Patterns that begin with a fixed letter are found many times faster than those that look around first.
+# Patterns that begin with a fixed letter are found many times faster than those that begin with a condition.
 _PROSE = re.compile(r'["#](?:(?<=")(?:[^"\\]|\\.)*+"?|(?<=[\s,\[\]{}]#)[^\r\n]*)', re.DOTALL)  # strings and comments
 _PICTURE = re.compile(r'url\s*\[?\s*"([^"]*)"')
 _SHAPE = re.compile(r"IndexedFaceSet\b")
@@ -36,7 +36,7 @@ class Mesh:
         points: (n, 3) float64: x to the right, y up, z towards the viewer, in the file's unit.
         triangles: (m, 3) int64 rows of `points`.
         texture: (m, 3, 2) float64: where each corner lies in the picture, from the left and from below, 0..1; None
-            where the file does not tell for every triangle.
+            where the file lacks it for some triangle.
         pictures: File names of the pictures that the file puts on the mesh.
     """
 
@@ -93,7 +93,7 @@ def _read_shape(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] |
 
 
 def _read_texture(text: str, corners: np.ndarray) -> np.ndarray | None:
-    """Where the corners of all triangles lie in the picture, (m, 3, 2); None where the shape does not tell."""
+    """Where the corners of all triangles lie in the picture, (m, 3, 2); None where the shape lacks it."""
     places = _list(text, "texCoord", np.float64, columns=2)
     if places is None:
         return None
@@ -101,7 +101,7 @@ def _read_texture(text: str, corners: np.ndarray) -> np.ndarray | None:
     if own is None or not own.size:
         own = corners
     if not np.array_equal(own < 0, corners < 0):
-        raise BadImageError("'texCoordIndex' and 'coordIndex' do not tell of the same faces")
+        raise BadImageError("'texCoordIndex' and 'coordIndex' do not list the same faces")
     _check_finite(places, "texture coordinates")
     return places[_triangles(own, "texCoordIndex", len(places))]
 

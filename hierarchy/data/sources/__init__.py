@@ -96,7 +96,7 @@ def _read(name: str, root: Path | None, ferplus: Path | None) -> "pd.DataFrame":
 
 
 def _unpacked(path: Path) -> Path:
-    """The folder or csv to look at; a zip is unpacked to the cache."""
+    """The folder or csv to search; a zip is unpacked to the cache."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give a folder, a csv or a zip")
     path = path.resolve()
@@ -110,7 +110,7 @@ def _unpacked(path: Path) -> Path:
 def _locate(root: Path, dataset: str | None, given: Path) -> tuple[str, Path]:
     """Name of the source and where exactly it lies: `root`, or one folder further down."""
     if root.is_file() and (dataset is None or hasattr(source_module(dataset), "READS_CSV")):
-        # Even where nothing fits: the reader of csv files says best what is wrong with one.
+        # Even where nothing fits: the reader of csv files explains best what is wrong with one.
         return dataset or _recognise(root) or _WITH_FERPLUS, root
     if root.is_dir() and not any(root.iterdir()):
         raise UserError(f"{given}: the folder is empty; give a folder with faces, a csv or a zip")
@@ -143,7 +143,7 @@ def _find_any(places: list[Path], given: Path) -> tuple[str, Path]:
         listed = ", ".join(f"{place.name} ({name})" for name, place in found[:5])
         raise UserError(f"{given}: holds several data sets: {listed}; give the path of one, or a --data for each")
     if not found:
-        # The reader of any folder says best what is missing: it names the folders that it found.
+        # The reader of any folder explains best what is missing: it names the folders that it found.
         return _GENERAL, places[0]
     return found[0]
 

@@ -154,13 +154,13 @@ def _shares_of(counts: tuple[int, ...]) -> tuple[float, ...]:
     for level in sorted({count for count in counts if count}, reverse=True):
         if 4 * sum(taken) >= 3 * total or sum(map(bool, taken)) >= _MOST_EMOTIONS:
             break
-        taken = [count if count == level else held for count, held in zip(emotions, taken, strict=True)]
+        taken = [count if count == level else before for count, before in zip(emotions, taken, strict=True)]
         if level in counts[len(VOTES) :]:
             break
-    held = sum(taken)
-    if 2 * held <= total or sum(map(bool, taken)) > _MOST_EMOTIONS:
+    total_taken = sum(taken)
+    if 2 * total_taken <= total or sum(map(bool, taken)) > _MOST_EMOTIONS:
         return (0.0,) * len(VOTES)
-    return tuple(count / held for count in taken)
+    return tuple(count / total_taken for count in taken)
 
 
 def _without_single(votes: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def _is_set(folder: Path) -> bool:
 
 
 def fits(path: Path) -> bool:
-    """Whether `path` can be read as this data set when the user says that it is one."""
+    """Whether `path` can be read as this data set where the user names it."""
     return detect(path) or any(_expression(word) for _, word, _ in class_folders(path))
 
 
@@ -135,7 +136,8 @@ def _annotation(path: Path) -> str | None:
     """
     try:
         # The releases store the number as text or as a number; 3.0 finds the key 3, and 3.5 finds none.
-        return EXPRESSIONS[float(np.load(path, allow_pickle=False).item())]
+        number: Any = float(np.load(path, allow_pickle=False).item())
+        return EXPRESSIONS[number]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, AttributeError, KeyError) as error:

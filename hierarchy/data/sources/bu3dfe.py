@@ -58,23 +58,22 @@ def read(path: Path) -> pd.DataFrame:
         path: The folder that holds the folders of the subjects.
 
     Raises:
-        UserError: A picture's name tells no subject, emotion and intensity.
+        UserError: A picture's name lacks subject, emotion or intensity.
     """
     pictures, meshes = _listed(path)
-    matches = [_STEM.fullmatch(stem.rpartition("/")[2]) for stem in pictures]
-    odd = [file for file, match in zip(pictures.values(), matches, strict=True) if match is None]
-    if odd:
+    matches = {stem: match for stem in pictures if (match := _STEM.fullmatch(stem.rpartition("/")[2]))}
+    if odd := [file for stem, file in pictures.items() if stem not in matches]:
         raise UserError(
-            f"{path}: {len(odd)} pictures do not tell their emotion (first: {odd[0]}); names like "
+            f"{path}: {len(odd)} pictures have no emotion in their names (first: {odd[0]}); names like "
             f"F0001_AN01WH_F2D.bmp with {', '.join(EMOTION_CODES)} and an intensity of two digits are needed"
         )
     _note_lonely(path, [file for stem, file in meshes.items() if stem not in pictures])
     rows = [
-        (match[0], picture, meshes.get(stem, ""), EMOTION_CODES[match[2].upper()], match[1].upper())
-        for match, (stem, picture) in zip(matches, pictures.items(), strict=True)
+        (match[0], pictures[stem], meshes.get(stem, ""), EMOTION_CODES[match[2].upper()], match[1].upper())
+        for stem, match in matches.items()
     ]
     table = pd.DataFrame(rows, columns=["id", "file", "depth", "emotion", "subject"])
-    levels = pd.Series([int(match[3]) for match in matches])
+    levels = pd.Series([int(match[3]) for match in matches.values()])
     return paired_manifest(path, table, _NAME, DEPTH.kind, intensities=levels.where(table["emotion"] != "neutral", 0))
 
 
@@ -97,10 +96,10 @@ def _note_lonely(path: Path, meshes: list[str]) -> None:
 
 
 def problem(path: str, _depth_path: str) -> str | None:
-    """Why a face cannot be what its name says, None if nothing speaks against it."""
+    """Why a face cannot be what its name promises; None without a contradiction."""
     named, folder = Path(path).name[:5], Path(path).parent.name
     if named.upper() != folder.upper():
-        return f"file name says {named!r}, the folder {folder}: whose face is it?"
+        return f"file name begins with {named!r}, the folder {folder}: whose face is it?"
     return None
 
 
@@ -151,7 +150,7 @@ def corner_places(mesh: wrl.Mesh, beside: Path | None, picture: tuple[int, int])
     """Where each triangle's corners lie in the picture: (m, 3, 2) column and row, pixel edges at whole numbers."""
     height, width = picture
     stems = {Path(name).stem.lower() for name in mesh.pictures}
-    # A texture may be put together from other views; then its coordinates say nothing about the frontal picture.
+    # A texture may be put together from other views; then its coordinates do not fit the frontal picture.
     if mesh.texture is not None and (not stems or (beside is not None and beside.stem.lower() in stems)):
         return mesh.texture * (width, -height) + (0, height)
     scale = width / WIDTH_MM
@@ -174,12 +173,12 @@ def _extent(mesh: wrl.Mesh) -> str:
 
 
 def _check_coincides(distance: np.ndarray, beside: Path) -> None:
-    """Refuse a mesh that lies beside the pictured face, as far as a black background tells."""
+    """Refuse a mesh that lies beside the pictured face, as far as a black background shows it."""
     try:
         colour = read_image(beside)
     except BadImageError:  # reported when the picture itself is read
         return
-    shown = colour > 0 if colour.ndim == 2 else colour.any(axis=2)
+    shown = colour.reshape(*colour.shape[:2], -1).any(axis=2)
     if colour.shape[:2] != distance.shape or 1 - shown.mean() < _LEAST_BLACK:
         _warn_unproven()
         return

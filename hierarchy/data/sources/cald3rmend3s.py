@@ -109,7 +109,7 @@ def _faces(path: Path, folders: list[tuple[str, str, str, str]]) -> list[_Face]:
 
 
 def _face(file: str, part: str, folder: str, kind: str) -> _Face:
-    """What a file's name says; a strange name is a face of its own."""
+    """What a file's name means; a strange name is a face of its own."""
     name = file.rpartition("/")[2]
     match = _parsed(name, kind)
     if match is None:
@@ -150,14 +150,14 @@ def _note_lonely(path: Path, colours: list[_Face], depths: list[_Face]) -> None:
 
 
 def problem(path: str, _depth_path: str) -> str | None:
-    """Why a face cannot be what its name says, None if nothing speaks against it."""
+    """Why a face cannot be what its name promises; None without a contradiction."""
     match = _parsed(Path(path).name, "RGB")
     if match is None:
-        return "file name is not like F_001_1120_anger_Color.png: it tells neither subject nor emotion"
+        return "file name is not like F_001_1120_anger_Color.png: it has neither subject nor emotion"
     word, folder = match[5], Path(path).parent.parent.name
     known = word.lower() in (*_WORDS, folder.lower())
     if not known or emotion_word(word) != emotion_word(folder):
-        return f"file name says {word!r}, the folder {folder}"
+        return f"file name has {word!r}, the folder {folder}"
     return None
 
 

@@ -43,7 +43,7 @@ def read(path: Path) -> pd.DataFrame:
     odd = [file for file, match in zip(faces["file"], matches, strict=True) if match is None]
     if odd:
         raise UserError(
-            f"{path}: {len(odd)} file names do not tell the subject (first: {odd[0]}); "
+            f"{path}: {len(odd)} file names lack the subject (first: {odd[0]}); "
             f"names like S010_004_00000017.png are needed, or --dataset folder, which knows no subjects"
         )
     return listed_manifest(path, faces, _NAME, ids=ids, subjects=[match[1] for match in matches if match])

@@ -34,7 +34,7 @@ def detect(path: Path) -> bool:
 
 
 def fits(path: Path) -> bool:
-    """Whether `path` can be read as this data set when the user says that it is one."""
+    """Whether `path` can be read as this data set where the user names it."""
     return _pixel_csv.find_csv(path, _CSV_NAMES) is not None
 
 

@@ -77,7 +77,7 @@ def _read_csv(csv: Path, ferplus: Path | None) -> pd.DataFrame:
 def _read_folder(root: Path, ferplus: Path | None) -> pd.DataFrame:
     faces = list_faces(root)
     names = pd.Series(stems(faces["file"]))
-    # Kaggle's test folder merges PublicTest and PrivateTest, so the folder does not tell the split: the name does.
+    # Kaggle's test folder merges PublicTest and PrivateTest, so that only the file name holds the split.
     splits = names.map(_usage).map(_pixel_csv.USAGE_SPLITS)
     if splits.isna().any():
         odd = faces["file"][splits.isna()]

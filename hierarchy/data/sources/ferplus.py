@@ -95,7 +95,7 @@ def read_folder(root: Path, faces: pd.DataFrame, table: Path) -> pd.DataFrame:
         faces: `file` (relative to `root`), `emotion` and official `split` of every picture.
         table: Votes by file name: the columns `file`, `image` (FER+'s name of it, empty where FER+ has none) and the
             ten choices. With a column `emotion` (the original label) pictures of one name and different emotions are
-            told apart.
+            distinguished.
 
     Raises:
         UserError: Pictures without votes, names that are not unique, or `table` is not such a table.
@@ -103,7 +103,7 @@ def read_folder(root: Path, faces: pd.DataFrame, table: Path) -> pd.DataFrame:
     names = [name.lower() for name in header(table)]
     if "file" not in names and _IMAGE_NAME.lower() in names:
         raise UserError(
-            f"{table} goes by the row number of fer2013.csv, which the pictures of {root} do not tell; give "
+            f"{table} goes by the row number of fer2013.csv, which the pictures of {root} lack; give "
             f"fer2013.csv as data, or a table with the columns file, image and the ten choices"
         )
     key = ["emotion", "file"] if "emotion" in names else ["file"]
@@ -185,7 +185,7 @@ def _check_unique(table: Path, rows: pd.DataFrame, columns: list[str], place: Ca
     twice = rows.duplicated(columns)
     if twice.any():
         named = "/".join(rows.loc[twice.idxmax(), columns])
-        hint = "; a column emotion tells pictures of one name apart" if columns == ["file"] else ""
+        hint = "; a column emotion distinguishes pictures of one name" if columns == ["file"] else ""
         raise UserError(
             f"{table}: {twice.sum()} rows repeat the {' and '.join(columns)} of another, first {named!r} in "
             f"{place(int(twice.idxmax()))}; each picture needs one row{hint}"
@@ -207,7 +207,7 @@ def _rows_of(root: Path, faces: pd.DataFrame, table: Path, frame: pd.DataFrame, 
     if twice.any():
         raise UserError(
             f"{root}: {twice.sum()} file names stand for two pictures (first {own.loc[twice.idxmax(), 'file']}), and "
-            f"{table} does not tell which is meant; it needs the column emotion, and each picture once in a class"
+            f"{table} leaves open which is meant; it needs the column emotion, and each picture once in a class"
         )
     rows = pd.MultiIndex.from_frame(frame[key]).get_indexer(pd.MultiIndex.from_frame(own))
     _check_voted(table, root, len(rows), faces["file"][rows < 0].tolist())

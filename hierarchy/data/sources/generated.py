@@ -1,4 +1,4 @@
-"""Faces that a generative network drew (`pt_files.gan`), with the record of the faces that it learnt from."""
+"""Faces that a generative network drew (`pt_files.gan`), with the record of the faces that it was trained on."""
 
 import hashlib
 import json
@@ -26,23 +26,23 @@ def detect(path: Path) -> bool:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read the manifest: train rows only, whatever is asked of them later.
+    """Read the manifest: train rows only.
 
     Args:
         path: A folder that `pt_files.gan` wrote. Faces may have been taken out of it by hand.
 
     Raises:
-        UserError: The record is damaged, a face is of another emotion than the record says, or no face is left.
+        UserError: The record is damaged, a face is of another emotion than in the record, or no face is left.
     """
     emotion = _read_record(path)["emotion"]
     faces = list_faces(path)
-    if foreign := sorted(set(faces["emotion"]) - {emotion}):
-        raise UserError(f"{path}: {RECORD} speaks of {emotion}, but there are faces of {', '.join(foreign)} too")
+    if others := sorted(set(faces["emotion"]) - {emotion}):
+        raise UserError(f"{path}: {RECORD} is of {emotion}, but there are faces of {', '.join(others)} too")
     return listed_manifest(path, faces.assign(split="train"), _NAME, ids=f"{_NAME}/" + faces["file"])
 
 
 def read_seen(path: Path) -> frozenset[str]:
-    """Pixel hashes of the faces that the generator learnt from.
+    """Pixel hashes of the faces that the generator was trained on.
 
     Raises:
         UserError: They are missing, or not those that the record was written about.

@@ -37,13 +37,13 @@ def detect(path: Path) -> bool:
     root = _kaggle_root(path)
     if root is None:
         return False
-    # Numbers alone say nothing (other sets number other emotions): the file names must be RAF-DB's.
+    # Numbers alone prove nothing (other sets number other emotions): the file names must be RAF-DB's.
     folders = [root / folder for _, _, folder in class_folders(root, _SPLITS)] or [root / split for split in _SPLITS]
     return any(any_image(folder, _FILE.match) for folder in folders)
 
 
 def fits(path: Path) -> bool:
-    """Whether `path` can be read as this data set when the user says that it is one."""
+    """Whether `path` can be read as this data set where the user names it."""
     return _label_list(path) is not None or _kaggle_root(path) is not None
 
 
@@ -54,7 +54,7 @@ def _label_list(path: Path) -> Path | None:
 
 
 def _kaggle_root(path: Path) -> Path | None:
-    """The folder with train/ and test/: `path` or its folder DATASET; their folders are numbers, or csv files tell."""
+    """The folder with train/ and test/: `path` or its folder DATASET; its folders are numbers, or csv files label."""
     for root in (path / "DATASET", path):
         if set(subfolders(root)) >= set(_SPLITS):
             words = {word for split, word, _ in class_folders(root, _SPLITS) if split}

@@ -68,7 +68,7 @@ _BLENDS = {
 }
 
 # Faces of each emotion in any hundred: FER-2013's shares (3995, 436, 4097, 7215, 4830, 3171, 4965 of 28,709), but
-# disgust at twice its 1.5 so that the default splits hold enough of it to learn from and to score.
+# disgust at twice its 1.5 so that the default splits hold enough of it to train on and to score.
 SHARES = {"angry": 14, "disgust": 3, "fear": 14, "happy": 25, "sad": 16, "surprise": 11, "neutral": 17}
 
 FACES_PER_SUBJECT = 5
@@ -204,7 +204,7 @@ def rendered_folder(spec: SyntheticSpec) -> Path:
                 parent.mkdir(parents=True)
             for face in faces:
                 for file, pixels in spec.pictures(face).items():
-                    # Encoded in memory: cv2.imwrite tells nobody that the disk is full.
+                    # Encoded in memory: cv2.imwrite hides that the disk is full.
                     (temporary / file).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     except OSError as error:
         raise UserError(
@@ -275,7 +275,7 @@ def _sample_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
             n: (1 - weight) * units.get(n, 0.0) + weight * PROTOTYPES[partner].get(n, 0.0)
             for n in sorted({*units, *PROTOTYPES[partner]})
         }
-    lead = max(units, key=units.get, default=0)  # never missing, or the face would be neutral
+    lead = max(units, key=lambda number: units[number], default=0)  # never missing, or the face would be neutral
     units = {n: a for n, a in units.items() if rng.random() > 0.1 or n == lead}
     for number, (probability, activation) in _EXTRAS[emotion].items():
         if rng.random() < probability:

@@ -1,4 +1,4 @@
-"""The embedded faces in colour and depth: which person looks how, and what both sensors make of each picture.
+"""The embedded faces in colour and depth: each person's appearance, and what both sensors make of each picture.
 
 Expressions and persons are those of `embedded` under the same (seed, index). A picture's light and its
 depth's quality are drawn independently of each other and of the expression.

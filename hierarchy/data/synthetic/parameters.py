@@ -1,4 +1,4 @@
-"""What decides a face's pixels. A field's comment says what it means, its default how it is drawn at random.
+"""What decides a face's pixels. A field's comment is its meaning, its default how it is drawn at random.
 
 `sample` draws the fields of a class in their order, so that their order is part of what a seed gives.
 """

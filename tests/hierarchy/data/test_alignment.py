@@ -79,7 +79,7 @@ def test_landmarks_in_space_give_the_same_angle(picture, blank):
         (".lm2", flat_file(EYES).rpartition("\n")[0], "5 names for 4 places"),
         (".lm2", flat_file(EYES).replace("44.000", "x"), "could not convert"),
         (".lm2", flat_file(EYES).replace("44.000", "nan"), "every place needs 2 finite numbers"),
-        (".lm3", "something else", "no line that tells their number"),
+        (".lm3", "something else", "no line with their number"),
         (".lm3", solid_file(EYES).replace(" 30", ""), "every place needs 3 finite numbers"),
         (".lm2", "", "empty file"),
     ],

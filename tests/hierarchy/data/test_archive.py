@@ -127,7 +127,7 @@ def test_too_many_bytes_or_files_are_refused(tmp_path, cache, monkeypatch):
 def test_an_entry_that_grows_beyond_its_promise_is_stopped_while_writing(tmp_path, cache, monkeypatch):
     path = write_zip(tmp_path / "set.zip", {"a": b"1234"})
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_args, **_kwargs: io.BytesIO(bytes(2**21)))
-    assert_refused(path, "more than its directory says", cache)
+    assert_refused(path, "more than its directory promises", cache)
 
 
 def test_too_little_room_is_noticed_before_writing(tmp_path, cache, monkeypatch):

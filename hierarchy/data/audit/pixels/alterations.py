@@ -28,7 +28,7 @@ class _Kind:
         higher: Whether the measure rises.
         whole: What a group of such pictures is, compared with the published one.
         looks: What one such picture does, where the measure names the alteration itself.
-        follows: Measures that change along with it and then say nothing further.
+        follows: Measures that change along with it and then show nothing further.
         typical: Value that altered pictures exceed, where there is one that only they do.
     """
 

@@ -26,7 +26,7 @@ _SIZE = 48  # pixels of the decoded copy; measures are taken at native size
 def main(words: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="measure_published", description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="the data set, a key of published.json that tells its counts")
+    parser.add_argument("name", help="the data set, a key of published.json that has its counts")
     parser.add_argument(
         "--data", type=Path, required=True, help="where the true set lies, complete but for whole splits"
     )

@@ -1,4 +1,4 @@
-"""What pixels look like, whatever they show: brightness, histogram, sharpness, JPEG blocks, borders, colour.
+"""What pixels are like, whatever they show: brightness, histogram, sharpness, JPEG blocks, borders, colour.
 
 Each measure is one number a picture, taken at the picture's own size. Pictures of one shape are measured together.
 """

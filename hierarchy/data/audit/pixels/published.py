@@ -15,7 +15,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import MEASURES
 
 TABLE = Path(__file__).with_name("published.json")
-# Shares at which published.json tells the quantiles of a measure.
+# Shares at which published.json holds the quantiles of a measure.
 SHARES = (0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 1)
 ANY = "any"  # the quantiles over the faces of all emotions
 DIGITS = 5  # of the quantiles, and so of the values that are compared with them

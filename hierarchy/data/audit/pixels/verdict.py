@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 _NOT = "this is not"
 _CERTAIN = 1e-5  # p value; a data set has about a hundred comparisons
 _DISTANCE = 0.1  # Kolmogorov's distance between splits below which a difference does not matter
-_GIVES_AWAY = 0.9  # area under the ROC curve from which a measure alone tells a class
+_GIVES_AWAY = 0.9  # area under the ROC curve from which a measure alone identifies a class
 _LISTED = 3  # measures in a sentence
 
 
@@ -62,7 +62,7 @@ _SIGNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the pixels of a data set say.
+    """What the pixels of a data set show.
 
     Attributes:
         known: A line for each known data set: as published or not, and what was done to it.
@@ -81,7 +81,7 @@ def require_published(found: Verdict, *, strict: bool) -> None:
     """Warn of data that is not what it claims to be, and of pixels that differ between its parts.
 
     Args:
-        found: What the pixels say.
+        found: What the pixels show.
         strict: Whether a known data set that is not as published is an error.
 
     Raises:
@@ -143,8 +143,10 @@ def _as_published(known: Published, rows: pd.DataFrame) -> str:
     missing = [split for split in totals if split not in counts]
     whole = all(counts[split] == totals[split] for split in counts)
     if not known.quantiles:
-        held = "all" if whole and not missing else f"{len(rows):,} of"
-        return f"these are {held} {known.faces:,} faces of {known.title} by their counts; its pixels are not known here"
+        share = "all" if whole and not missing else f"{len(rows):,} of"
+        return (
+            f"these are {share} {known.faces:,} faces of {known.title} by their counts; its pixels are not known here"
+        )
     if whole and not missing:
         return f"this is {known.title} as published"
     if whole:
@@ -185,7 +187,7 @@ def _signs(rows: pd.DataFrame, measures: np.ndarray) -> Iterator[str]:
 
 
 def _split_differences(rows: pd.DataFrame, measures: np.ndarray) -> Iterator[str]:
-    """Where a model would be evaluated on other pixels than it learned from."""
+    """Where a model would be evaluated on other pixels than it was trained on."""
     splits = rows["split"].to_numpy(str)
     train = _units(rows, measures, splits == "train")
     for split in ("validation", "test"):
@@ -204,7 +206,7 @@ def _split_differences(rows: pd.DataFrame, measures: np.ndarray) -> Iterator[str
 
 
 def _give_aways(rows: pd.DataFrame, measures: np.ndarray) -> Iterator[str]:
-    """Where a measure alone tells a class from all others of its split."""
+    """Where a measure alone distinguishes a class from all others of its split."""
     emotions = rows["emotion"].to_numpy(str)
     for split in ("train", "validation", "test", ""):
         here = (rows["split"] == split).to_numpy()

@@ -133,12 +133,12 @@ METRES = face() * [[[0.001]], [[0.001]], [[0.001]], [[1]], [[1]]] + 0.1
 @pytest.mark.parametrize(
     ("planes", "reason"),
     [
-        (changed("u", lambda planes: 0.5 + 0 * planes[3]), "places in the picture that it tells are all the same"),
+        (changed("u", lambda planes: 0.5 + 0 * planes[3]), "places in the picture are all the same"),
         (changed("u", lambda planes: planes[4]), "do not follow the grid's columns and rows"),
         (changed("z", lambda planes: -planes[2]), "middle of the face lies behind its rim"),
         (changed("x", lambda planes: -planes[0]), "x must grow with u and y fall with v"),
         (changed("v", lambda planes: 1 - planes[4]), "x must grow with u and y fall with v"),
-        (changed("z", lambda planes: 2 * planes[0]), "do not tell x, y and z apart"),
+        (changed("z", lambda planes: 2 * planes[0]), "do not distinguish x, y and z"),
         (changed("z", lambda planes: np.where(planes[0] == planes[0, 5, 5], np.nan, planes[2])), "no finite numbers"),
         (METRES, "5 of its 5 planes lie within 0..1, expected 2"),
         (kept(0), "0 of 1200 points are measured, at least 100"),
@@ -157,10 +157,10 @@ def test_points_that_make_no_sense_are_refused(write, planes, reason):
         (b"\x01\x02\x03", "3 bytes, too short for a range file's header"),
         (content(face())[:20], "cut off within the header: 20 bytes, a name of 15 letters promised"),
         (content(face())[:20000], "cut off: 20000 of 48033 bytes"),
-        (content(face(), count=7), "header tells 7 numbers for 40x30 points, expected 5 a point"),
+        (content(face(), count=7), "header promises 7 numbers for 40x30 points, expected 5 a point"),
         (content(face(), rows=65535, columns=65535, count=2**32 - 1), "4294967295 numbers for 65535x65535 points"),
         (content(face(), rows=20000, columns=20000, count=2_000_000_000), "cut off: 48033 of 16000000033 bytes"),
-        (content(face()[:, :0]), "header tells 0 numbers"),
+        (content(face()[:, :0]), "header promises 0 numbers"),
         (b"\xff\xd8\xff\xe0" + bytes(200), "header"),
     ],
 )

@@ -70,8 +70,8 @@ def test_everything_but_the_depth_is_in_the_names(place, around):
     assert manifest["depth_path"].tolist() == [str(root / around / files[1]), ""]
 
 
-def test_a_name_that_tells_no_emotion_stops(place):
-    with pytest.raises(UserError, match=r"1 pictures do not tell their emotion \(first: F0001/F0001_XX01WH_F2D.bmp\)"):
+def test_a_name_without_an_emotion_stops(place):
+    with pytest.raises(UserError, match=r"1 pictures have no emotion in their names .first: F0001/F0001_XX01"):
         read_source(place("F0001/F0001_AN01WH_F2D.bmp", "F0001/F0001_XX01WH_F2D.bmp"))
 
 
@@ -84,7 +84,9 @@ def test_meshes_without_picture_and_pictures_in_two_formats_are_told(place, capl
 
 def test_a_face_in_another_subjects_folder_is_a_bad_one():
     assert bu3dfe.problem("/data/F0001/F0001_AN01WH_F2D.bmp", "") is None
-    assert bu3dfe.problem("/data/F0001/F0002_AN01WH_F2D.bmp", "").startswith("file name says 'F0002', the folder F0001")
+    assert bu3dfe.problem("/data/F0001/F0002_AN01WH_F2D.bmp", "").startswith(
+        "file name begins with 'F0002', the folder F0001"
+    )
 
 
 def test_depth_lies_on_the_pictured_face(face):

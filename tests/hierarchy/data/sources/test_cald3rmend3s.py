@@ -100,8 +100,8 @@ def test_a_folder_that_names_no_emotion(place):
         ("Happiness", "aligned_M_01_1_Happiness", None),
         ("Happy", "M_01_1_happiness", None),
         ("Joy", "M_01_1_joy", None),
-        ("Happiness", "F_904_1000_joyful", "file name says 'joyful', the folder Happiness"),
-        ("Happiness", "F_904_1000_sadness", "file name says 'sadness', the folder Happiness"),
+        ("Happiness", "F_904_1000_joyful", "file name has 'joyful', the folder Happiness"),
+        ("Happiness", "F_904_1000_sadness", "file name has 'sadness', the folder Happiness"),
         ("Happiness", "me", "file name is not like F_001_1120_anger_Color.png"),
     ],
 )
@@ -168,7 +168,7 @@ class TestRendered:
         manifest = read_source(REAL / "broken" / "CalD3rMenD3s").set_index("emotion")
         assert len(manifest) == 5
         happy = manifest.loc["happy"]
-        assert cald3rmend3s.problem(happy["path"], happy["depth_path"]).startswith("file name says 'joyful'")
+        assert cald3rmend3s.problem(happy["path"], happy["depth_path"]).startswith("file name has 'joyful'")
         assert manifest.loc["sad", "depth_path"] == ""
         with pytest.raises(BadImageError, match=r"fear_Depth.png: 8-bit depth: its units are lost"):
             cald3rmend3s.read_depth(manifest.loc["fear", "depth_path"], (224, 224))

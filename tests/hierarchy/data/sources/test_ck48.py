@@ -20,7 +20,7 @@ def test_subjects_and_ids_come_from_the_file_names(place):
 
 def test_a_name_without_subject_is_refused(place):
     root = place("anger/S010_004_00000017.png", "happy/me.png")
-    with pytest.raises(UserError, match=r"1 file names do not tell the subject \(first: happy/me.png\)"):
+    with pytest.raises(UserError, match=r"1 file names lack the subject \(first: happy/me.png\)"):
         ck48.read(root)
 
 

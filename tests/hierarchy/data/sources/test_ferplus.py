@@ -210,7 +210,7 @@ def test_a_shuffled_csv_is_noticed_by_its_labels(write):
 
 def test_a_folder_copy_takes_no_votes_by_row_number(as_table, as_csv):
     root, _ = as_table()
-    with pytest.raises(UserError, match=r"goes by the row number of fer2013.csv, which the pictures .* do not tell"):
+    with pytest.raises(UserError, match=r"goes by the row number of fer2013.csv, which the pictures .* lack"):
         read_source(root, ferplus=as_csv()[1])
 
 

@@ -66,7 +66,7 @@ def test_a_record_of_another_format_is_refused(made):
 
 def test_faces_of_another_emotion_than_recorded_are_refused(made, place):
     place("happy/generated_00001.png")
-    with pytest.raises(UserError, match="speaks of disgust, but there are faces of happy too") as error:
+    with pytest.raises(UserError, match="is of disgust, but there are faces of happy too") as error:
         read_source(made)
     assert one_line(error)
 
