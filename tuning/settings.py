@@ -47,7 +47,7 @@ class SearchConfig:
     executions: int = option(
         1, "trainings of each trial, each with the next seed; their mean is its score", low=1, high=20
     )
-    fraction: float = option(1.0, "stratified share of the train faces that trials learn from", above=0, high=1)
+    fraction: float = option(1.0, "stratified share of the train faces that trials are trained on", above=0, high=1)
     early_size: int | None = option(
         None, "hyperband: image size in pixels of every rung but a bracket's last", low=16, high=512
     )
@@ -58,13 +58,8 @@ class SearchConfig:
         low=0,
         high=20,
     )
-    controls: int = option(3, "taxonomy: random groupings that stand beside the others", low=0, high=100)
-    implied: bool = option(False, "taxonomy: only what the flat run's answers imply; train nothing")
-
-
-def default_objective(stage: str, gate: str) -> str:
-    """What a stage is searched by unless the user says otherwise."""
-    return "balanced_accuracy" if stage == gate else "macro_f1"
+    controls: int = option(3, "taxonomy: random groupings to compare the others with", low=0, high=100)
+    implied: bool = option(False, "taxonomy: only what the flat run's predictions imply; train nothing")
 
 
 def seconds(text: str, where: str) -> int:

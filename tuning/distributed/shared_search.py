@@ -14,9 +14,10 @@ from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.tuning.distributed.address import Address
 from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, new_worker_id, serve
 from fer_hierarchy.tuning.search.oracles import build_oracle
-from fer_hierarchy.tuning.search.pipeline import OpenStudy, TrialRunner, open_study, run_trials, same_faces
+from fer_hierarchy.tuning.search.pipeline import TrialRunner, same_faces
 from fer_hierarchy.tuning.search.study import STUDY, TRIALS, Study, read_study
 from fer_hierarchy.tuning.search.trial_table import trial_table
+from fer_hierarchy.tuning.search.tuner import StageTuner
 
 _LOOK = 1.0  # seconds between two looks for a study that its chief has not made yet
 
@@ -28,31 +29,24 @@ def as_chief(address: Address) -> TrialRunner:
     return partial(_serve, address=address)
 
 
-def _serve(opened: OpenStudy, *, address: Address) -> None:
-    print(f"study {opened.study.name}: the chief listens at {address}", flush=True)
-    watch = _Watch(opened)
-    serve(opened.oracle, address, study=opened.study.name, idle=watch, until=opened.budget.end)
-    if len(opened.oracle.end_order) < opened.progress.total:
-        opened.budget.check()
+def _serve(tuner: StageTuner, *, address: Address) -> None:
+    study, oracle = tuner.study, tuner.oracle
+    reported = set(oracle.end_order)
 
+    def watch() -> None:
+        """Write the table and a line of progress whenever a worker has ended a trial."""
+        for trial_id in [trial_id for trial_id in oracle.end_order if trial_id not in reported]:
+            reported.add(trial_id)
+            score = oracle.trials[trial_id].score
+            tuner.progress.advance(1, "")
+            text = "failed" if score is None else f"{study.search.objective} {score:.4f} on validation"
+            tuner.progress.settle(f"trial {trial_id}: {text}")
+            run_folder.write_table(tuner.folder / TRIALS, trial_table(oracle, study, tuner.folder))
 
-class _Watch:
-    """Writes the table and a line of progress whenever a trial has ended under some worker's hands."""
-
-    def __init__(self, opened: OpenStudy) -> None:
-        self.opened = opened
-        self.ended = len(opened.oracle.end_order)
-
-    def __call__(self) -> None:
-        oracle, opened = self.opened.oracle, self.opened
-        for trial_id in oracle.end_order[self.ended :]:
-            trial = oracle.trials[trial_id]
-            opened.progress.advance(1, "")
-            name = opened.study.search.objective
-            score = "failed" if trial.score is None else f"{name} {trial.score:.4f} on validation"
-            opened.progress.settle(f"trial {trial_id}: {score}")
-            run_folder.write_table(opened.folder / TRIALS, trial_table(oracle, opened.study, opened.folder))
-        self.ended = len(oracle.end_order)
+    print(f"study {study.name}: the chief listens at {address}", flush=True)
+    serve(oracle, address, study=study.name, idle=watch, until=tuner.budget.end)
+    if len(oracle.end_order) < tuner.progress.total:
+        tuner.budget.check()
 
 
 def work(
@@ -84,8 +78,7 @@ def work(
         faces = same_faces(study)
         with run_folder.log_to(folder / "workers" / worker):
             stage_type.prepare(study.config)
-            opened = open_study(folder, study, stage_type, faces=faces, oracle=oracle)
-            run_trials(opened, remote=remote)
+            StageTuner(study, folder, stage_type, faces=faces, oracle=oracle, remote=remote).search()
     return folder
 
 

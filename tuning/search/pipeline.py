@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras_tuner
 import pandas as pd
 from filelock import FileLock, Timeout
+from keras_tuner.engine.trial import Trial
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
@@ -23,9 +23,8 @@ from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run_results import split_table
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.transfer import origins
-from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, mend
 from fer_hierarchy.tuning.report.study_report import write_study_report
-from fer_hierarchy.tuning.search.budget import Budget, BudgetSpentError
+from fer_hierarchy.tuning.search.budget import BudgetSpentError
 from fer_hierarchy.tuning.search.oracles import open_oracle, planned_trials
 from fer_hierarchy.tuning.search.study import (
     BEST,
@@ -35,54 +34,24 @@ from fer_hierarchy.tuning.search.study import (
     STUDY,
     TRIALS,
     Study,
-    default_group,
-    settled_search,
     stage_config,
     stages_named,
 )
 from fer_hierarchy.tuning.search.study_faces import StudyFaces, split_fingerprint
-from fer_hierarchy.tuning.search.trial_table import trial_table
-from fer_hierarchy.tuning.search.trial_training import TrialPlan, TrialTraining, course_of, epochs_done
-from fer_hierarchy.tuning.search.tuner import StageTuner, timed
+from fer_hierarchy.tuning.search.trial_table import read_trials, trial_table
+from fer_hierarchy.tuning.search.trial_training import TrialPlan, epochs_done, plan_of
+from fer_hierarchy.tuning.search.tuner import RESULT, StageTuner, timed
 from fer_hierarchy.tuning.settings import SearchConfig
 from fer_hierarchy.tuning.space.default_spaces import default_space
-from fer_hierarchy.tuning.space.dimension import Dimension
+from fer_hierarchy.tuning.space.dimension import IMAGE_SIZE, Dimension
 from fer_hierarchy.tuning.space.spaces import check_models, read_space
 
 LOCK = ".lock"
-_NOT_FOUND = ("epochs", "patience")  # how long trials were trained says nothing of how long a run should be
+_NOT_FOUND = ("epochs", "patience")  # how long trials were trained is no advice on how long a run should be
 
-TrialRunner = Callable[["OpenStudy"], None]  # runs the trials of a study
+TrialRunner = Callable[[StageTuner], None]  # runs the trials of a study
 
 log = logging.getLogger("hierarchy")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OpenStudy:
-    """A study that is being searched.
-
-    Attributes:
-        study: What is searched.
-        folder: Its folder, which this process has locked.
-        oracle: Chooses the trials.
-        training: Trains and scores them.
-        progress: In trials.
-        budget: Of this call.
-    """
-
-    study: Study
-    folder: Path
-    oracle: keras_tuner.Oracle
-    training: TrialTraining
-    progress: Progress
-    budget: Budget
-
-
-def run_trials(opened: OpenStudy, *, remote: RemoteOracle | None = None) -> None:
-    """Run trials in this process, one after the other: all of them, or those that a chief hands out."""
-    mend(opened.oracle)
-    parts = {f.name: getattr(opened, f.name) for f in dataclasses.fields(opened)}
-    StageTuner(**parts, remote=remote).search()
 
 
 def start_search(
@@ -93,7 +62,7 @@ def start_search(
     name: str | None,
     studies: Path,
     command: str,
-    way: TrialRunner = run_trials,
+    way: TrialRunner = StageTuner.search,
 ) -> Path:
     """Search the hyperparameters of one stage, or of all stages one after the other.
 
@@ -111,13 +80,13 @@ def start_search(
 
     Raises:
         UserError: Bad data, settings or space, a study that exists already, or no trial that could be trained.
-        KeyboardInterrupt: With the words that say how to go on.
+        KeyboardInterrupt: With the command that continues.
     """
     run_folder.check_writable(studies)
     stages = stages_named(search.stage, config)
     sized = config.data.image_size is not None  # by the user, before it is settled
     with run_folder.collect_notes() as notes:
-        for stage in stages:  # what is wrong with one of them is said before any face is read
+        for stage in stages:  # what is wrong with one of them is reported before any face is read
             settled = settle_before_data(stage_config(config, stage), stage_type)
             config = dataclasses.replace(config, data=settled.data, framework=settled.framework)
         spaces = {stage: _space(stage_config(config, stage), stage, search, sized=sized) for stage in stages}
@@ -131,12 +100,14 @@ def start_search(
         _write_start(studies / study.name, study, faces[study.config.learns_votes])
     with _resumable(studies / _common_name(planned)):
         for study in planned:
-            go_on(studies / study.name, study, stage_type, faces=faces[study.config.learns_votes], way=way)
+            continue_search(studies / study.name, study, stage_type, faces=faces[study.config.learns_votes], way=way)
     return studies / planned[-1].name
 
 
-def resume_search(planned: Mapping[Path, Study], stage_type: type[Stage], *, way: TrialRunner = run_trials) -> Path:
-    """Go on with studies that were interrupted, or search longer; a finished one is only reported again.
+def resume_search(
+    planned: Mapping[Path, Study], stage_type: type[Stage], *, way: TrialRunner = StageTuner.search
+) -> Path:
+    """Continue studies that were interrupted, or search longer; a finished one is only reported again.
 
     Args:
         planned: Folder -> study, with what the user changed in its length.
@@ -148,7 +119,7 @@ def resume_search(planned: Mapping[Path, Study], stage_type: type[Stage], *, way
     """
     with _resumable(next(iter(planned)).parent / _common_name(list(planned.values()))):
         for folder, study in planned.items():
-            go_on(folder, study, stage_type, faces=same_faces(study), way=way)
+            continue_search(folder, study, stage_type, faces=same_faces(study), way=way)
     return folder
 
 
@@ -193,8 +164,7 @@ def _plan(
     if stage not in (known := faces.taxonomy.stages(config.mode)):
         raise UserError(f"--stage {stage}: this data has no such stage; its stages are {', '.join(known)}")
     check_unseen(origins([config.for_stage(stage).weights]), set(faces.split("test")["pixel_hash"]))
-    view = StudyFaces(faces, config, stage=stage, fraction=search.fraction, soft_labels=soft_labels)
-    train, validation = view.of_size(config.data.image_size)
+    train, validation = StudyFaces(faces, config, stage=stage, fraction=search.fraction).of_size(config.data.image_size)
     data = {
         "dataset": "+".join(sorted(set(faces.manifest["source"]))),
         "path": config.data.data,
@@ -206,11 +176,12 @@ def _plan(
         },
         "train_used": len(train.rows),
     }
+    usual = "balanced_accuracy" if stage == faces.taxonomy.gate else "macro_f1"
     study = Study(
         name="",
         stage=stage,
         config=config,
-        search=settled_search(search, stage, faces.taxonomy.gate),
+        search=dataclasses.replace(search, stage=stage, objective=search.objective or usual),
         space=space,
         taxonomy=faces.taxonomy,
         data=data,
@@ -224,7 +195,8 @@ def _plan(
 def _named(planned: Sequence[Study], name: str | None, studies: Path) -> list[Study]:
     """The studies with names: the given one (and the stage, where there are several), or one that tells the key."""
     first, named = planned[0], []
-    common = name or f"{default_group(first.data['dataset'], first.config, first.search.tuner)}-{first.key[:8]}"
+    model = first.config.stage.model.partition(":")[0]
+    common = name or f"{first.data['dataset']}-{model}-{first.search.tuner}-{first.key[:8]}"
     for study in planned:
         own = common if len(planned) == 1 and name else f"{common}-{study.stage}"
         if study.synthetic and SYNTHETIC not in own:
@@ -237,9 +209,9 @@ def _named(planned: Sequence[Study], name: str | None, studies: Path) -> list[St
 
 
 def _common_name(planned: Sequence[Study]) -> str:
-    """What `--resume` takes to go on with all of them."""
-    (name, stage) = (planned[0].name, planned[0].stage)
-    return name if len(planned) == 1 else name.removesuffix(f"-{stage}")
+    """What `--resume` takes to continue all of them."""
+    first = planned[0]
+    return first.name if len(planned) == 1 else first.name.removesuffix(f"-{first.stage}")
 
 
 def _write_start(folder: Path, study: Study, faces: Faces) -> None:
@@ -266,7 +238,9 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def go_on(folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, way: TrialRunner = run_trials) -> None:
+def continue_search(
+    folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, way: TrialRunner = StageTuner.search
+) -> None:
     """Run the trials that are left, then find and re-measure the best one and write the report.
 
     Args:
@@ -283,97 +257,64 @@ def go_on(folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, 
         log.info("%s in %s", study.command, folder)
         run_folder.write_json(folder / STUDY, study.to_dict())
         stage_type.prepare(study.config)
-        opened = open_study(folder, study, stage_type, faces=faces)
-        spent = _search(opened, way)
-        _conclude(opened, spent)
+        tuner = StageTuner(study, folder, stage_type, faces=faces, oracle=open_oracle(study, folder))
+        _conclude(tuner, spent=_search(tuner, way))
 
 
-def open_study(
-    folder: Path,
-    study: Study,
-    stage_type: type[Stage],
-    *,
-    faces: Faces,
-    oracle: keras_tuner.Oracle | None = None,
-) -> OpenStudy:
-    """A study with everything that its trials need; the oracle is read from the folder if none is given."""
-    view = StudyFaces(
-        faces,
-        study.config,
-        stage=study.stage,
-        fraction=study.search.fraction,
-        soft_labels=study.settings.soft_labels,
-    )
-    oracle = oracle or open_oracle(study, folder)
-    return OpenStudy(
-        study=study,
-        folder=folder,
-        oracle=oracle,
-        training=TrialTraining(study, stage_type, view),
-        progress=Progress(planned_trials(study), done=len(oracle.end_order)),
-        budget=Budget.of(study.search.budget),
-    )
-
-
-def _search(opened: OpenStudy, way: TrialRunner) -> bool:
+def _search(tuner: StageTuner, way: TrialRunner) -> bool:
     """Run the trials; the table is written whatever ends them. Returns whether the time was over before they were."""
-    study = opened.study
-    announce(f"study {study.name}: {opened.progress.total:.0f} trials, {study.search.tuner}, {study.search.objective}")
+    study, total = tuner.study, tuner.progress.total
+    announce(f"study {study.name}: {total:.0f} trials, {study.search.tuner}, {study.search.objective}")
     try:
-        way(opened)
+        way(tuner)
     except BudgetSpentError as spent:
         log.warning("%s before all trials of %s were done.", spent, study.name)
         return True
     finally:
-        run_folder.write_table(opened.folder / TRIALS, trial_table(opened.oracle, study, opened.folder))
+        run_folder.write_table(tuner.folder / TRIALS, trial_table(tuner.oracle, study, tuner.folder))
     return False
 
 
-def _conclude(opened: OpenStudy, spent: bool) -> None:
+def _conclude(tuner: StageTuner, *, spent: bool) -> None:
     """Write what the search found and what it is worth.
 
     Raises:
         UserError: Nothing was found.
     """
-    folder = opened.folder
-    best = next((t for t in opened.oracle.get_best_trials(1) if t.score is not None), None)
+    folder, best = tuner.folder, tuner.best_trial()
     if best is None:
         write_study_report(folder)
-        raise UserError(_nothing_found(opened, spent))
-    opened.training.prune(folder / "trials", best=best.trial_id, finished=not spent)
-    run_folder.write_json(folder / BEST, best_record(best, opened))
-    _remeasure(best, opened)
+        raise UserError(_nothing_found(tuner, spent=spent))
+    tuner.training.prune(folder / "trials", best=best.trial_id, finished=not spent)
+    run_folder.write_json(folder / BEST, best_record(best, tuner.study))
+    _remeasure(best, tuner)
     write_study_report(folder)
-    announce(_headline(best, opened))
+    announce(_headline(best, tuner))
 
 
-def _nothing_found(opened: OpenStudy, spent: bool) -> str:
-    name, table = opened.study.name, pd.read_csv(opened.folder / TRIALS, keep_default_na=False)
+def _nothing_found(tuner: StageTuner, *, spent: bool) -> str:
+    study, folder = tuner.study, tuner.folder
     if spent:
-        epochs = max(map(epochs_done, opened.folder.glob("trials/*")), default=0)
+        epochs = max(map(epochs_done, folder.glob("trials/*")), default=0)
         return (
-            f"--budget {opened.study.search.budget} is too small for one trial: it ended after {epochs} of "
-            f"{opened.study.settings.epochs} epochs; go on with a larger one: {resume_hint(opened.folder)} --budget 1h"
+            f"--budget {study.search.budget} is too small for one trial: it ended after {epochs} of "
+            f"{study.settings.epochs} epochs; go on with a larger one: {resume_hint(folder)} --budget 1h"
         )
-    failed = table[table["status"] == "failed"]
-    first = failed["message"].iloc[0] if len(failed) else "none was begun"
-    return f"study {name}: all {len(failed)} trials failed; the first: {first}; {opened.folder / TRIALS} has them all"
+    failed = read_trials(folder / TRIALS).query("status == 'failed'")["message"]
+    first = next(iter(failed), "none was started")
+    return f"study {study.name}: all {len(failed)} trials failed; the first: {first}; {folder / TRIALS} has them all"
 
 
-def best_record(best: keras_tuner.engine.trial.Trial, opened: OpenStudy) -> dict[str, Any]:
+def best_record(best: Trial, study: Study) -> dict[str, Any]:
     """What best.json holds: plain settings that a run takes by `--hyperparameters`."""
-    study = opened.study
-    course = course_of(best.hyperparameters.values, study)
-    skipped = [name for name in _NOT_FOUND if name not in study.space]
-    usual = StageConfig()
+    plan, usual = plan_of(best.hyperparameters.values, study), StageConfig()
     found = {
         name: value
-        for name, value in dataclasses.asdict(course.settings).items()
-        if name not in skipped and (name in study.space or value != getattr(usual, name))
+        for name, value in dataclasses.asdict(plan.settings).items()
+        if name in (*study.space, "model") or (name not in _NOT_FOUND and value != getattr(usual, name))
     }
-    found["model"] = course.settings.model
-    if "image_size" in study.space:
-        found["image_size"] = course.parts[-1].size
+    if IMAGE_SIZE in study.space:
+        found[IMAGE_SIZE] = plan.parts[-1].size
     return {
         "format": 1,
         "kind": STAGE_STUDY,
@@ -384,51 +325,46 @@ def best_record(best: keras_tuner.engine.trial.Trial, opened: OpenStudy) -> dict
         "score": best.score,
         "trial": best.trial_id,
         "hyperparameters": found,
-        "epochs": course.epochs,
+        "epochs": plan.epochs,
         "data": dict(study.data),
         "taxonomy": study.taxonomy.to_dict(),
         "seed": study.config.seed,
     }
 
 
-def _remeasure(best: keras_tuner.engine.trial.Trial, opened: OpenStudy) -> None:
-    """Train the best trial anew with seeds that the search has not seen; a search's own best figure is optimistic."""
-    study, folder = opened.study, opened.folder
-    course = course_of(best.hyperparameters.values, study)
-    first = study.config.seed + study.search.executions
-    rows = []
-    for number in range(study.search.remeasure):
-        place = folder / "remeasured" / f"{best.trial_id}-seed{first + number}"
-        rows.append({"seed": first + number, **_measured(place, course, first + number, opened)})
-        run_folder.write_table(folder / REMEASURED, pd.DataFrame(rows))
+def _remeasure(best: Trial, tuner: StageTuner) -> None:
+    """Train the best trial again with seeds that the search has not used; a search's own best figure is optimistic."""
+    study, path = tuner.study, tuner.folder / REMEASURED
+    first, rows = study.config.seed + study.search.executions, []
+    for seed in range(first, first + study.search.remeasure):
+        place = tuner.folder / "remeasured" / f"{best.trial_id}-seed{seed}"
+        rows.append({"seed": seed, **_measured(place, plan_of(best.hyperparameters.values, study), seed, tuner)})
+        run_folder.write_table(path, pd.DataFrame(rows))
     if not rows:
-        (folder / REMEASURED).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
-def _measured(place: Path, course: TrialPlan, seed: int, opened: OpenStudy) -> dict[str, Any]:
+def _measured(place: Path, plan: TrialPlan, seed: int, tuner: StageTuner) -> dict[str, Any]:
     """Scores and cost of one fresh training; it is kept, and not repeated by a later call."""
-    path = place / "result.json"
+    path = place / RESULT
     if path.is_file():
         return run_folder.read_json(path)
-    study = opened.study
-    progress = Progress(opened.training.work(course))
     with timed() as spent:
-        result = opened.training.train(course, place, seed=seed, progress=progress)
-    row = {"score": result["metrics"][study.search.objective], **result["metrics"], "best_epoch": result["best_epoch"]}
-    row |= spent
+        result = tuner.training.train(plan, place, seed=seed, progress=Progress(tuner.training.work(plan)))
+    metrics = result["metrics"]
+    row = {"score": metrics[tuner.study.search.objective], **metrics, "best_epoch": result["best_epoch"], **spent}
     run_folder.write_json(path, row)
     for file in (*place.glob("*.keras"), *place.glob("*.npz")):
         file.unlink()
     return row
 
 
-def _headline(best: keras_tuner.engine.trial.Trial, opened: OpenStudy) -> str:
-    study = opened.study
+def _headline(best: Trial, tuner: StageTuner) -> str:
+    study = tuner.study
     origin = "SYNTHETIC faces, " if study.synthetic else ""
     text = f"{study.name}: best {study.search.objective} {best.score:.4f} on validation (trial {best.trial_id})"
-    path = opened.folder / REMEASURED
-    if path.is_file():
-        scores = pd.read_csv(path)["score"]
+    scores = read_trials(tuner.folder / REMEASURED, ("score",))["score"]
+    if len(scores):
         spread = f" ± {scores.std():.4f}" if len(scores) > 1 else ""
         text += f", re-measured {scores.mean():.4f}{spread} over {len(scores)} fresh seeds"
     return f"{text}; {origin}n = {study.data['rows']['validation']}, seed {study.config.seed}"
@@ -446,6 +382,6 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 
 def resume_hint(folder: Path) -> str:
-    """The command that goes on with a study, as it can be pasted."""
+    """The command that continues a study, as it can be pasted."""
     place = [] if folder.parent == STUDIES else ["--study-dir", str(folder.parent)]
     return shlex.join([*COMMAND, "--mode", "tune", *place, "--resume", folder.name])

@@ -11,21 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy.config import (
-    DataConfig,
-    RunConfig,
-    StageConfig,
-    apply_flags,
-    check_value,
-    differences,
-    fields_of,
-)
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, apply_flags, check_value, differences, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import LOGS
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
-from fer_hierarchy.tuning.settings import SearchConfig, default_objective
-from fer_hierarchy.tuning.space.dimension import Dimension
+from fer_hierarchy.tuning.settings import SearchConfig
+from fer_hierarchy.tuning.space.dimension import IMAGE_SIZE, Dimension, section_of
 
 STUDY = "study.json"
 BEST = "best.json"
@@ -38,7 +30,7 @@ STUDIES = LOGS / "tuning"
 
 # What may change when a search goes on: for how long it searches, not what for.
 _EXTENDABLE = ("max_trials", "budget", "remeasure")
-# What stands elsewhere in the record, or belongs to other searches.
+# What is elsewhere in the record, or belongs to other searches.
 _APART = ("stage", "space", "controls", "implied")
 
 
@@ -85,7 +77,7 @@ class Study:
         """16 hex digits over all that a trial's score depends on; another key is another study."""
         search = {k: v for k, v in dataclasses.asdict(self.search).items() if k not in (*_EXTENDABLE, *_APART)}
         config = {k: v for k, v in self.config.to_dict().items() if k not in ("name", "evaluation", "data", "trunk")}
-        held = {
+        decisive = {
             "stage": self.stage,
             "search": search,
             "config": config,
@@ -98,7 +90,7 @@ class Study:
             "fingerprint": self.data["fingerprint"],
             "splits": self.data["splits"],
         }
-        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -190,12 +182,6 @@ def _of_group(folder: Path, group: str) -> bool:
     return folder.name == f"{group}-{record.get('stage')}"
 
 
-def default_group(dataset: str, config: RunConfig, tuner: str) -> str:
-    """How the studies of a search are called, before the stage and the key."""
-    model = config.stage.model.partition(":")[0]
-    return f"{dataset}-{model}-{tuner}"
-
-
 def stage_config(config: RunConfig, stage: str) -> RunConfig:
     """The configuration as one stage's search needs it: of the mode that has the stage."""
     mode = FLAT if stage == FLAT else "hierarchical"
@@ -218,14 +204,8 @@ def stages_named(stage: str, config: RunConfig) -> tuple[str, ...]:
     return (stage,)
 
 
-def settled_search(search: SearchConfig, stage: str, gate: str) -> SearchConfig:
-    """The search of one stage, with its objective given."""
-    objective = search.objective or default_objective(stage, gate)
-    return dataclasses.replace(search, stage=stage, objective=objective)
-
-
 def extended(study: Study, flags: Mapping[str, Any], search_flags: Mapping[str, Any]) -> Study:
-    """The study with more trials or time, as `--resume` may ask for.
+    """The study with more trials or time, as `--resume` allows.
 
     Args:
         study: As it was started.
@@ -246,27 +226,11 @@ def extended(study: Study, flags: Mapping[str, Any], search_flags: Mapping[str, 
     return dataclasses.replace(study, search=dataclasses.replace(study.search, **longer))
 
 
-@dataclass(frozen=True, kw_only=True)
-class BestSettings:
-    """What a search found for one stage, as best.json holds it.
-
-    Attributes:
-        study: Name of the study.
-        stage: Whose hyperparameters they are.
-        settings: Field of the stage's settings -> value.
-        image_size: Pixels, where the search was about that too.
-        path: The best.json.
-    """
-
-    study: str
-    stage: str
-    settings: Mapping[str, Any]
-    image_size: int | None
-    path: Path
-
-
-def read_best(path: Path) -> BestSettings:
+def read_best(path: Path) -> tuple[str, dict[str, Any]]:
     """Read a best.json.
+
+    Returns:
+        The stage, and its settings that the search found: fields of `StageConfig`, and `image_size` if it was searched.
 
     Raises:
         UserError: It is missing or damaged, of another kind, or holds a bad setting.
@@ -279,18 +243,12 @@ def read_best(path: Path) -> BestSettings:
         way = use.get(str(record.get("kind")), "a study of a stage")
         raise UserError(f"--hyperparameters: {path} holds no hyperparameters of a stage; use {way}")
     try:
-        values, stage = dict(record["hyperparameters"]), record["stage"]
-        size = values.pop("image_size", None)
-        unknown = next((name for name in values if name not in fields_of(StageConfig)), None)
-        if unknown:
-            raise UserError(f"{path}: unknown setting {unknown!r}; known: {', '.join(fields_of(StageConfig))}")
-        settings = {name: check_value(StageConfig, name, value, f"{path}: {name}") for name, value in values.items()}
-        size = check_value(DataConfig, "image_size", size, f"{path}: image_size")
-        return BestSettings(study=record["study"], stage=stage, settings=settings, image_size=size, path=path)
-    except UserError:
-        raise
+        values, stage, known = dict(record["hyperparameters"]), record["stage"], fields_of(StageConfig)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
+    if unknown := next((name for name in values if name not in (*known, IMAGE_SIZE)), None):
+        raise UserError(f"{path}: unknown setting {unknown!r}; known: {', '.join(known)}")
+    return stage, {k: check_value(section_of(k), k, value, f"{path}: {k}") for k, value in values.items()}
 
 
 def with_hyperparameters(config: RunConfig, given: Sequence[str], studies: Path) -> RunConfig:
@@ -304,33 +262,27 @@ def with_hyperparameters(config: RunConfig, given: Sequence[str], studies: Path)
     Raises:
         UserError: Nothing found, two for one stage, one for a stage that the run has not, or image sizes that differ.
     """
-    known = config.grouping().stages(config.mode)
-    found: dict[str, BestSettings] = {}
+    data, stages, searched, sizes = config.data, dict(config.stages), {}, {}
     for text in given:
-        for best in _chosen(text, known, studies):
-            if best.stage in found:
-                raise UserError(f"--hyperparameters: {found[best.stage].path} and {best.path} are both of {best.stage}")
-            found[best.stage] = best
-    sizes = {best.image_size: best.path for best in found.values() if best.image_size}
+        for path, stage, settings in _found(text, config.grouping().stages(config.mode), studies):
+            if stage in searched:
+                raise UserError(f"--hyperparameters: {searched[stage]} and {path} are both of {stage}")
+            if size := settings.pop(IMAGE_SIZE, None):
+                sizes[size] = path
+                data = dataclasses.replace(data, image_size=size)
+            stages[stage] = {**stages.get(stage, {}), **settings}
+            searched[stage] = str(path)
     if len(sizes) > 1:
         named = ", ".join(f"{size} ({path})" for size, path in sizes.items())
         raise UserError(f"--hyperparameters: all stages of a run see faces of one size; these were found for {named}")
-    stages = {**config.stages, **{s: {**config.stages.get(s, {}), **best.settings} for s, best in found.items()}}
-    searched = {**config.searched, **{stage: str(best.path) for stage, best in found.items()}}
-    data = dataclasses.replace(config.data, **({"image_size": next(iter(sizes))} if sizes else {}))
-    return dataclasses.replace(config, data=data, stages=stages, searched=searched)
+    return dataclasses.replace(config, data=data, stages=stages, searched={**config.searched, **searched})
 
 
-def _chosen(text: str, known: Sequence[str], studies: Path) -> list[BestSettings]:
-    """What one value of `--hyperparameters` means for a run of the stages `known`."""
-    if Path(text).is_file():
-        found = [read_best(Path(text))]
-    else:
-        found = [read_best(folder / BEST) for folder in find_studies(text, studies)]
-    fitting = [best for best in found if best.stage in known]
-    if not fitting:
-        stages = ", ".join(best.stage for best in found)
-        raise UserError(
-            f"--hyperparameters {text} is for stage {stages}; the stages of this run are {', '.join(known)}"
-        )
-    return fitting
+def _found(text: str, known: Sequence[str], studies: Path) -> list[tuple[Path, str, dict[str, Any]]]:
+    """(path, stage, settings) of what one value of `--hyperparameters` means for a run of the stages `known`."""
+    paths = [Path(text)] if Path(text).is_file() else [folder / BEST for folder in find_studies(text, studies)]
+    found = [(path, *read_best(path)) for path in paths]
+    if fitting := [best for best in found if best[1] in known]:
+        return fitting
+    stages = ", ".join(stage for _, stage, _ in found)
+    raise UserError(f"--hyperparameters {text} is for stage {stages}; the stages of this run are {', '.join(known)}")

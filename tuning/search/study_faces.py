@@ -1,4 +1,4 @@
-"""The faces that a study learns from and is scored on: train and validation, in every size that a trial asks for."""
+"""The faces of a study: train and validation, in every size that its trials need."""
 
 import dataclasses
 import hashlib
@@ -18,16 +18,12 @@ class StudyFaces:
         config: Settings that they were read by.
         stage: Whose labels they get.
         fraction: Stratified share of the train faces.
-        soft_labels: Whether targets are vote shares.
     """
 
-    def __init__(
-        self, faces: Faces, config: RunConfig, *, stage: str, fraction: float = 1.0, soft_labels: bool = False
-    ) -> None:
+    def __init__(self, faces: Faces, config: RunConfig, *, stage: str, fraction: float) -> None:
         self.config = config
         self.stage = stage
         self.fraction = fraction
-        self.soft_labels = soft_labels
         self._read = {config.data.image_size: faces}
 
     def of_size(self, size: int) -> tuple[StageFaces, StageFaces]:
@@ -35,7 +31,8 @@ class StudyFaces:
         if size not in self._read:
             self._read[size] = self._resized(size)
         faces = self._read[size]
-        train = faces.stage_view(self.stage, "train", soft_labels=self.soft_labels)
+        soft_labels = self.config.for_stage(self.stage).soft_labels
+        train = faces.stage_view(self.stage, "train", soft_labels=soft_labels)
         return share(train, self.fraction, seed=self.config.seed), faces.stage_view(self.stage, "validation")
 
     def _resized(self, size: int) -> Faces:

@@ -1,4 +1,4 @@
-"""What a trial is: drawn values to a course of trainings, trainings to validation scores."""
+"""What a trial is: drawn values to a plan of trainings, trainings to validation scores."""
 
 import dataclasses
 import gc
@@ -17,6 +17,7 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training.callbacks import CHECKPOINT, read_checkpoint
 from fer_hierarchy.hierarchy.training.stages import stage_seed
@@ -33,7 +34,7 @@ class TrialPhase:
 
     Attributes:
         size: Height and width in pixels.
-        until: Last epoch, counted from 1 over the whole course.
+        until: Last epoch, counted from 1 over the whole plan.
         early: Whether larger faces follow; such a part is not stopped early, since its scores are no more than a start.
     """
 
@@ -47,7 +48,7 @@ class TrialPlan:
     """How a trial is trained.
 
     Attributes:
-        settings: Of the stage; `epochs` is the whole course of the learning rate, which may end later than the trial.
+        settings: Of the stage; `epochs` is the whole plan of the learning rate, which may end later than the trial.
         parts: One after the other.
         goes_on_from: Hyperband: the trial that trained all but the last epochs.
         rung: Hyperband: how many trials it goes on from; None otherwise.
@@ -71,11 +72,11 @@ class TrialPlan:
         return self.parts[-2].until if len(self.parts) > 1 else 0
 
 
-def course_of(values: Mapping[str, Any], study: Study) -> TrialPlan:
+def plan_of(values: Mapping[str, Any], study: Study) -> TrialPlan:
     """How KerasTuner's values are trained.
 
     A trial that goes on from another one follows the schedule on which that one was: Hyperband's rungs are pauses in
-    the course of all epochs, so a best trial's last rung is the very training that a run with its settings does.
+    the plan of all epochs, so a best trial's last rung is the very training that a run with its settings does.
 
     Args:
         values: Drawn values; those of Hyperband begin with `tuner/`.
@@ -113,7 +114,7 @@ class TrialTraining:
 
     def run(
         self,
-        course: TrialPlan,
+        plan: TrialPlan,
         place: Path,
         *,
         earlier: Sequence[Path],
@@ -124,7 +125,7 @@ class TrialTraining:
         """Train a trial, as often as the study wants, and score each training.
 
         Args:
-            course: How.
+            plan: How.
             place: Folder of this attempt.
             earlier: Folders of trials among whose attempts a training may go on.
             progress: The whole search's, in trials.
@@ -135,25 +136,24 @@ class TrialTraining:
             {"metrics", "executions", "best_epoch", "epochs", "epochs_asked", "rung", "bracket", "from_trial",
             "parameters", "multiply_adds"}; metrics are means over the executions.
         """
-        count = self.study.search.executions
-        records = []
+        count, records = self.study.search.executions, []
         for number in range(count):
-            seed = self.study.config.seed + number
-            adopt([path / "*" / str(number) for path in earlier], place / str(number), course)
-            share = TrialProgress(progress, share=1 / count, work=self.work(course), label=label, budget=budget)
-            records.append(self.train(course, place / str(number), seed=seed, progress=share))
-        scores = {name: float(np.mean([r["metrics"][name] for r in records])) for name in records[0]["metrics"]}
-        facts = {name: records[0][name] for name in ("best_epoch", "epochs", "parameters", "multiply_adds")}
-        hyperband = {"rung": course.rung, "bracket": course.bracket, "from_trial": course.goes_on_from}
+            own = place / str(number)
+            adopt([found for path in earlier for found in path.glob(f"*/{number}") if found != own], own, plan)
+            share = TrialProgress(progress, share=1 / count, work=self.work(plan), label=label, budget=budget)
+            records.append(self.train(plan, own, seed=self.study.config.seed + number, progress=share))
+        metrics = [record.pop("metrics") for record in records]
         return {
-            "metrics": scores,
-            "executions": [record["metrics"] for record in records],
-            **facts,
-            "epochs_asked": course.epochs,
-            **hyperband,
+            "metrics": {name: float(np.mean([scores[name] for scores in metrics])) for name in metrics[0]},
+            "executions": metrics,
+            **records[0],
+            "epochs_asked": plan.epochs,
+            "rung": plan.rung,
+            "bracket": plan.bracket,
+            "from_trial": plan.goes_on_from,
         }
 
-    def train(self, course: TrialPlan, place: Path, *, seed: int, progress: Progress) -> dict[str, Any]:
+    def train(self, plan: TrialPlan, place: Path, *, seed: int, progress: Progress) -> dict[str, Any]:
         """Train once, from a checkpoint if there is one, and score on the validation faces.
 
         Returns:
@@ -161,44 +161,39 @@ class TrialTraining:
         """
         place.mkdir(parents=True, exist_ok=True)
         done = epochs_in(place)
-        parts = [part for part in course.parts if part.until > done] or [course.parts[-1]]
+        parts = [part for part in plan.parts if part.until > done] or [plan.parts[-1]]
         config = dataclasses.replace(self.study.config, seed=seed)
         for part in parts:
             keras.backend.clear_session()
             gc.collect()
             train, validation = self.faces.of_size(part.size)
-            self._check(course.settings, train)
+            self._check(plan.settings, train)
             stage = self.stage_type(name=self.study.stage, classes=self.study.classes)
             stage.fit(
                 train,
                 validation,
-                dataclasses.replace(course.settings, patience=0) if part.early else course.settings,
+                dataclasses.replace(plan.settings, patience=0) if part.early else plan.settings,
                 folder=place,
                 logs=place / "tensorboard",
                 seed=stage_seed(config, self.study.stage),
                 progress=progress,
                 until=part.until,
-                since=course.first if part is course.parts[-1] else 0,
+                since=plan.first if part is plan.parts[-1] else 0,
             )
         logits = stage.logits(validation.pixels, validation.rows)
-        record = stage.record
-        return {
-            "metrics": validation_metrics(logits, validation.labels),
-            "best_epoch": record["best_epoch"],
-            "epochs": record["epochs_run"],
-            "parameters": record["parameters"],
-            "multiply_adds": record["multiply_adds"],
-        }
+        facts = {name: stage.record[name] for name in ("best_epoch", "parameters", "multiply_adds")}
+        metrics = validation_metrics(logits, validation.labels)
+        return {"metrics": metrics, "epochs": stage.record["epochs_run"], **facts}
 
     def _check(self, settings: StageConfig, faces: StageFaces) -> None:
         """Refuse what cannot be trained before anything is; a full `RunConfig` has more checks than a stage."""
         dataclasses.replace(self.study.config, stage=settings, stages={}).validated()
         self.stage_type.check(settings, faces.pixels.shape[1:])
 
-    def work(self, course: TrialPlan) -> float:
-        """Work of the whole course, in the stage's own unit."""
-        train, _ = self.faces.of_size(course.parts[-1].size)
-        settings = dataclasses.replace(course.settings, epochs=course.epochs)
+    def work(self, plan: TrialPlan) -> float:
+        """Work of the whole plan, in the stage's own unit."""
+        train, _ = self.faces.of_size(plan.parts[-1].size)
+        settings = dataclasses.replace(plan.settings, epochs=plan.epochs)
         return self.stage_type.planned_work(settings, train.pixels.shape[1:], len(self.study.classes), train.labels)
 
     def prune(self, trials: Path, *, best: str | None, finished: bool = False) -> None:
@@ -218,33 +213,25 @@ class TrialTraining:
                         file.unlink(missing_ok=True)
 
 
-def adopt(patterns: Sequence[Path], place: Path, course: TrialPlan) -> None:
-    """Copy the furthest checkpoint of other attempts, or of the trial that this one goes on from, to `place`.
+def adopt(found: Sequence[Path], place: Path, plan: TrialPlan) -> None:
+    """Copy the furthest checkpoint of other attempts, or of the trial that this one continues, to `place`.
 
     Args:
-        patterns: Folders, with stars, that may hold one.
-        place: Where the training is to go on.
-        course: The training's; nothing that went further is of use.
+        found: Folders of trainings that may have one.
+        place: Where the training continues.
+        plan: The training's; nothing that went further is of use.
     """
-    found = [
-        path for pattern in patterns for path in Path(pattern.anchor or ".").glob(_relative(pattern)) if path != place
-    ]
-    useful = [path for path in found if epochs_in(place) < epochs_in(path) <= course.epochs]
+    useful = [path for path in found if epochs_in(place) < epochs_in(path) <= plan.epochs]
     if not useful:
         return
     best = max(useful, key=epochs_in)
     place.mkdir(parents=True, exist_ok=True)
     # The checkpoint last: it is what makes the epochs count. A model of smaller faces is of no use.
-    names = [CHECKPOINT] if epochs_in(best) <= course.first else [MODEL, CHECKPOINT]
+    names = [CHECKPOINT] if epochs_in(best) <= plan.first else [MODEL, CHECKPOINT]
     for name in names:
         if (best / name).is_file():
-            temporary = place / f".{name}"
-            shutil.copyfile(best / name, temporary)
-            temporary.replace(place / name)
-
-
-def _relative(pattern: Path) -> str:
-    return str(pattern.relative_to(pattern.anchor)) if pattern.anchor else str(pattern)
+            with atomic_write(place / name) as temporary:
+                shutil.copyfile(best / name, temporary)
 
 
 def epochs_done(trial: Path) -> int:

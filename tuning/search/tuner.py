@@ -9,18 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import keras_tuner
+from keras_tuner import Oracle
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.errors import FailedTrialError
 
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
+from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.progress import Progress, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle
+from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, mend
 from fer_hierarchy.tuning.search.budget import Budget
+from fer_hierarchy.tuning.search.oracles import planned_trials
 from fer_hierarchy.tuning.search.study import ORACLE, Study
-from fer_hierarchy.tuning.search.trial_training import TrialPlan, TrialTraining, course_of, epochs_done
+from fer_hierarchy.tuning.search.study_faces import StudyFaces
+from fer_hierarchy.tuning.search.trial_training import TrialPlan, TrialTraining, epochs_done, plan_of
 
 RESULT = "result.json"
 ATTEMPTS = "attempts.json"
@@ -35,35 +39,45 @@ class StageTuner(BaseTuner):
     """Searches one stage's hyperparameters.
 
     Args:
-        oracle: Chooses the trials: one of `tuning.search.oracles`.
         study: What is searched.
         folder: The study's folder.
-        training: Trains and scores a trial.
-        progress: The whole search's, in trials.
-        budget: Ends the search.
-        remote: The chief's oracle, which a worker asks in place of its own.
+        stage_type: What trains the stage.
+        faces: Of the data.
+        oracle: Chooses the trials.
+        remote: The chief's oracle, which a worker uses in place of its own.
+
+    Attributes:
+        training: Trains and scores trials.
+        progress: In trials.
+        budget: Of this call; ends the search.
     """
 
     def __init__(
         self,
-        oracle: keras_tuner.Oracle,
-        *,
         study: Study,
         folder: Path,
-        training: TrialTraining,
-        progress: Progress,
-        budget: Budget,
+        stage_type: type[Stage],
+        *,
+        faces: Faces,
+        oracle: Oracle,
         remote: RemoteOracle | None = None,
     ) -> None:
         super().__init__(oracle, directory=str(folder), project_name=ORACLE)
         self.tuner_id = remote.tuner_id if remote else LOCAL
         self.oracle = remote or oracle  # KerasTuner's constructor takes no proxy
-        self.alone = remote is None
+        self.remote = remote
         self.study = study
         self.folder = folder
-        self.training = training
-        self.progress = progress
-        self.budget = budget
+        view = StudyFaces(faces, study.config, stage=study.stage, fraction=study.search.fraction)
+        self.training = TrialTraining(study, stage_type, view)
+        self.progress = Progress(planned_trials(study), done=len(oracle.end_order))
+        self.budget = Budget(study.search.budget)
+
+    def search(self) -> None:
+        """Run trials in this process, one after the other: all of them, or those that a chief hands out."""
+        if not self.remote:
+            mend(self.oracle)
+        super().search()
 
     def save(self) -> None:
         """Leave it to the oracle, which writes its own files after every change."""
@@ -73,7 +87,7 @@ class StageTuner(BaseTuner):
         self.budget.check()
 
     def _try_run_and_update_trial(self, trial: Trial, *_args: Any, **_kwargs: Any) -> None:
-        """As KerasTuner's, but what is no fault of the trial, a full disk say, ends the search."""
+        """As KerasTuner's, but what is no fault of the trial, such as a full disk, ends the search."""
         try:
             self._run_and_update_trial(trial)
             trial.status = TrialStatus.COMPLETED
@@ -87,7 +101,7 @@ class StageTuner(BaseTuner):
             Validation scores, the objective among them.
 
         Raises:
-            FailedTrialError: It cannot be trained; the search goes on with the next one.
+            FailedTrialError: It cannot be trained; the search continues with the next one.
         """
         place = self.folder / "trials" / trial.trial_id
         place.mkdir(parents=True, exist_ok=True)
@@ -100,50 +114,52 @@ class StageTuner(BaseTuner):
 
     def _result(self, trial: Trial, place: Path) -> dict[str, Any]:
         """What becomes of a trial, as result.json holds it."""
-        began = _now()
-        values = dict(trial.hyperparameters.values)
+        started = _now()
         with timed() as spent:
             try:
-                course = course_of(values, self.study)
+                plan = plan_of(trial.hyperparameters.values, self.study)
                 _count_attempt(place, epochs_done(place))
-                outcome = {"status": "completed", **self._trained(trial.trial_id, place, course)}
+                outcome = {"status": "completed", **self._trained(trial.trial_id, place, plan)}
             except (UserError, NoRoomError, MemoryError, ValueError) as error:
-                if isinstance(error, NoRoomError) and _disk_is_full(place):
+                if isinstance(error, NoRoomError) and shutil.disk_usage(place).free < _LEAST_ROOM:
                     raise
                 message = " ".join(str(error).split()) or type(error).__name__
                 log.info("trial %s failed: %s", trial.trial_id, message)
                 outcome = {"status": "failed", "message": message}
-        return {"trial": trial.trial_id, "worker": self.tuner_id, "started": began, "ended": _now(), **spent, **outcome}
+        who = {"trial": trial.trial_id, "worker": self.tuner_id}
+        return {**who, "started": started, "ended": _now(), **spent, **outcome}
 
-    def _trained(self, trial_id: str, place: Path, course: TrialPlan) -> dict[str, Any]:
-        label = f"trial {trial_id}"
-        before = self.folder / "trials" / course.goes_on_from if course.goes_on_from else None
-        if before and run_folder.read_json(before / RESULT)["status"] == "failed":
-            raise UserError(f"trial {course.goes_on_from}, which it would go on from, failed")
-        places = [place, *([before] if before else [])]
-        return self.training.run(
-            course, place / self.tuner_id, earlier=places, progress=self.progress, budget=self.budget, label=label
-        )
+    def _trained(self, trial_id: str, place: Path, plan: TrialPlan) -> dict[str, Any]:
+        places = [place]
+        if plan.goes_on_from:
+            places.append(self.folder / "trials" / plan.goes_on_from)
+            if run_folder.read_json(places[-1] / RESULT)["status"] == "failed":
+                raise UserError(f"trial {plan.goes_on_from}, which it would continue, failed")
+        shown = {"progress": self.progress, "budget": self.budget, "label": f"trial {trial_id}"}
+        return self.training.run(plan, place / self.tuner_id, earlier=places, **shown)
 
     def on_trial_begin(self, trial: Trial) -> None:  # noqa: ARG002 - KerasTuner's signature
         """Note how much is done, since a failed trial counts as a whole one."""
         self._done_before = self.progress.done
 
     def on_trial_end(self, trial: Trial) -> None:
-        """Report the trial, say how it went, and keep no more of it than is needed."""
+        """Report the trial and its score, and keep no more of it than is needed."""
         super().on_trial_end(trial)
         self.progress.done = self._done_before + 1
-        best = self.oracle.get_best_trials(1)
-        best_id = best[0].trial_id if best and best[0].score is not None else None
+        best = self.best_trial()
+        best_id = best.trial_id if best else None
         result = run_folder.read_json(self.folder / "trials" / trial.trial_id / RESULT)
-        self.progress.settle(_line(trial.trial_id, result, self.study, best_id))
-        if self.alone:  # of a worker's trials the chief knows which may go
+        self.progress.settle(_line(trial.trial_id, result, self.study.search.objective, best_id))
+        if not self.remote:  # the chief knows which of a worker's trials may be removed
             self.training.prune(self.folder / "trials", best=best_id)
 
+    def best_trial(self) -> Trial | None:
+        """The best trial with a score so far."""
+        return next((trial for trial in self.oracle.get_best_trials(1) if trial.score is not None), None)
 
-def _line(trial_id: str, result: dict[str, Any], study: Study, best: str | None) -> str:
-    """What progress says of a finished trial."""
-    objective = study.search.objective
+
+def _line(trial_id: str, result: dict[str, Any], objective: str, best: str | None) -> str:
+    """The line of progress of a finished trial."""
     if result["status"] == "failed":
         return f"trial {trial_id} failed: {result['message']}"
     mark = ", the best so far" if trial_id == best else ""
@@ -163,10 +179,6 @@ def _count_attempt(place: Path, epochs: int) -> None:
     if count > _MOST_ATTEMPTS:
         raise UserError(f"the process ended {_MOST_ATTEMPTS} times in this trial within one epoch (out of memory?)")
     run_folder.write_json(path, {"count": count, "epochs": epochs})
-
-
-def _disk_is_full(place: Path) -> bool:
-    return shutil.disk_usage(place).free < _LEAST_ROOM
 
 
 @contextmanager
