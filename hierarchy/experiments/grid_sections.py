@@ -21,7 +21,7 @@ from fer_hierarchy.hierarchy.paths import FEATURES
 from fer_hierarchy.hierarchy.reports.figures import Drawings, feature_maps
 from fer_hierarchy.hierarchy.reports.page import Block as Part
 from fer_hierarchy.hierarchy.reports.page import Items, Page, Section, Table, Text, Warn, how_to_repeat, report
-from fer_hierarchy.hierarchy.reports.run import read_feature_map
+from fer_hierarchy.hierarchy.runs.run import read_feature_map
 from fer_hierarchy.hierarchy.wording import (
     UNKNOWN,
     chance,

@@ -23,7 +23,6 @@ from fer_hierarchy.hierarchy.experiments.table import Block, GridCell, blocks, o
 from fer_hierarchy.hierarchy.paths import CALL
 from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.reports.page import write_page
-from fer_hierarchy.hierarchy.reports.run import read_run
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.runs.run_folder import read_config, write_json, write_table
@@ -175,5 +174,5 @@ def write_crossval_report(folder: Path, planned: Grid, cells: Sequence[GridCell]
     table = crossval_table(planned, cells, folds)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CROSSVAL, table)
-    histories = {cell.name: read_run(cell.run.folder).histories for cell in cells if cell.run is not None}
+    histories = {cell.name: Run(cell.run.folder).history for cell in cells if cell.run is not None}
     write_page(crossval_page(Drawings(folder, table["synthetic"]), planned, table, histories), folder)

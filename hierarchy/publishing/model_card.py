@@ -8,7 +8,7 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.config import several
 from fer_hierarchy.hierarchy.reports.page import Block, Code, Items, Page, Section, Table, Text, titled
-from fer_hierarchy.hierarchy.reports.run_sections import worst_confusions
+from fer_hierarchy.hierarchy.reports.run import worst_confusions
 from fer_hierarchy.hierarchy.wording import (
     PREDICTIONS,
     duration,

@@ -1,95 +1,598 @@
-"""A run to figures, report.md and one self-contained report.html."""
+"""The report of one run, section by section: figures, report.md and one self-contained report.html."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.preprocessing import normalize
 
-from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import FEATURES
-from fer_hierarchy.hierarchy.reports.page import write_page
-from fer_hierarchy.hierarchy.reports.run_sections import RunRecord, run_page
+from fer_hierarchy.hierarchy.config import SHARED
+from fer_hierarchy.hierarchy.paths import CONFIG
+from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.page import (
+    Beside,
+    Block,
+    Face,
+    Gallery,
+    Image,
+    Images,
+    Items,
+    Page,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+    Warn,
+    facts,
+    how_to_repeat,
+    report,
+    write_page,
+)
+from fer_hierarchy.hierarchy.reports.tuned_section import tuned_section
+from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.runs.run_folder import read_json
+from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, TRUNK
+from fer_hierarchy.hierarchy.wording import (
+    PREDICTION_NOTES,
+    PREDICTIONS,
+    decimals,
+    duration,
+    flatten,
+    known,
+    millions,
+    model_words,
+    percent,
+    plain,
+    points,
+    span,
+    whole,
+    with_span,
+)
+
+GALLERY_FACES = 24
+_SPLITS = ("train", "validation", "test")
+_KINDS = {
+    "hierarchical": "Hierarchical run: a gate chooses the group, a specialist the emotion",
+    "flat": "Flat run: one network chooses among all emotions",
+    "ensemble": "Ensemble: the geometric mean of the probabilities of several runs",
+    "evaluation": "Evaluation: a saved run evaluated on other data",
+}
+_SPANS = {
+    "Top-1 %": partial(with_span, measure="top1"),
+    "Balanced %": partial(with_span, measure="balanced_accuracy"),
+    "Macro F1 %": partial(with_span, measure="macro_f1"),
+}
+
+FacesOf = Callable[[Sequence[str]], np.ndarray]
+"""Ids of n faces -> (n, height, width, channels) uint8."""
 
 
-def write_run_report(folder: Path, *, faces: Callable[[Sequence[str]], np.ndarray] | None) -> None:
+def write_run_report(folder: Path, *, faces: FacesOf | None) -> None:
     """Write figures/*.png, report.md and report.html of a run from what its folder holds.
 
     Args:
-        folder: A run folder with metrics.json and predictions.csv; config.json, environment.json and
+        folder: A run folder with config.json, metrics.json and predictions.csv; environment.json and
             stages/<stage>/history.csv and features.csv are shown where they are there.
-        faces: Ids of n faces -> (n, height, width, channels) uint8 pixels, for the gallery of mistakes; None where no
-            face may be shown.
+        faces: Gives pixels by id, for the gallery of mistakes; None where no face may be shown.
 
     Raises:
-        UserError: metrics.json or predictions.csv is missing or cannot be read.
+        UserError: A file is missing or cannot be read.
     """
-    record = read_run(folder)
-    write_page(run_page(record, faces), folder)
+    run = Run(folder)
+    record = RunRecord(folder=folder, synthetic=bool(run.metrics["synthetic"]), run=run, faces=faces)
+    write_page(_page(record), folder)
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Everything that a report needs of a run folder.
+@dataclass(frozen=True)
+class RunRecord(figures.Drawings):
+    """A run and how its report names things.
 
-    Raises:
-        UserError: metrics.json or predictions.csv is missing or cannot be read, or a features.csv cannot be read.
+    Attributes:
+        run: Finished.
+        faces: Gives pixels by id; None leaves the gallery of mistakes out.
     """
-    stages = sorted(path.parent for path in folder.glob("stages/*/history.csv"))
-    metrics = _read_json(folder / "metrics.json")
-    return RunRecord(
-        folder=folder,
-        synthetic=bool(metrics.get("synthetic")),
-        metrics=metrics,
-        config=_read_optional(folder / "config.json"),
-        environment=_read_optional(folder / "environment.json"),
-        predictions=_read_predictions(folder / "predictions.csv"),
-        histories={stage.name: _read_history(stage / "history.csv") for stage in stages},
-        stages={stage.name: _read_optional(stage / "stage.json") for stage in stages},
-        features={path.parent.name: read_feature_map(path) for path in sorted(folder.glob(f"stages/*/{FEATURES}"))},
+
+    run: Run
+    faces: FacesOf | None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json."""
+        return self.run.metrics
+
+    @property
+    def headline_words(self) -> str:
+        """What the headline scores are scores of."""
+        return PREDICTIONS[self.metrics["headline"]]
+
+    @property
+    def predictions_by(self) -> list[dict]:
+        """Scores of all ways to predict, each with its `name`."""
+        answers = self.metrics["answers"].items()
+        return [{"key": key, "name": PREDICTIONS.get(key, key), **scores} for key, scores in answers]
+
+    @property
+    def training(self) -> Mapping[str, Mapping]:
+        """Stage -> how it was trained."""
+        return self.metrics["training"]
+
+    @property
+    def flat(self) -> bool:
+        """Whether the headline predicts all emotions at once, so that stages are implied."""
+        return self.metrics["headline"] in (FLAT, POOLED)
+
+    @property
+    def on_one_trunk(self) -> bool:
+        """Whether one network predicts for all stages of a hierarchy."""
+        return self.metrics.get("trunk") == SHARED
+
+    @property
+    def gate(self) -> str:
+        """The name of the stage that chooses the group."""
+        return self.metrics["taxonomy"]["gate"]
+
+    @property
+    def split(self) -> str:
+        """The split that the run was evaluated on."""
+        return self.metrics.get("split", "test")
+
+    def stage_title(self, name: str) -> str:
+        """A stage in a heading."""
+        if name in (FLAT, TRUNK):
+            return "Flat model" if name == FLAT else "Shared trunk"
+        kind = "gate" if name == self.gate else "specialist"
+        return f"Implied {kind}: {name}" if self.flat else f"{kind.capitalize()}: {name}"
+
+    def in_training_order(self, tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
+        """Stages and their tables, the gate first."""
+        names = [*self.training, *tables]
+        return sorted(tables.items(), key=lambda item: names.index(item[0]))
+
+
+def _page(record: RunRecord) -> Page:
+    metrics = record.metrics
+    sections = [
+        _summary(record),
+        _predictions(record),
+        tuned_section(metrics),
+        _emotions(record),
+        _confusions(record),
+        _stages(record),
+        _calibration(record),
+        _mistakes(record),
+        _training(record),
+        _features(record),
+        _data(record),
+        _cost(record),
+        _configuration(record),
+        _repeat(record),
+    ]
+    kind = _KINDS.get(metrics["mode"], metrics["mode"])
+    subtitle = f"{kind}. Evaluated on the {record.split} split."
+    return report(str(metrics["run"]), subtitle, sections, synthetic=record.synthetic)
+
+
+def _summary(record: RunRecord) -> Section:
+    metrics, scores = record.metrics, record.run.scores
+    measures = {"Top-1 accuracy": "top1", "Balanced accuracy": "balanced_accuracy", "Macro F1": "macro_f1"}
+    tiles = [Tile(title, percent(scores[name]), _interval_words(scores, name)) for title, name in measures.items()]
+    ece = Tile("Calibration error (ECE)", decimals(scores.get("ece")), f"lower is better; n = {scores['n']:,}")
+    blocks: list[Block] = [Tiles((*tiles, ece)), Text(_summary_words(record))]
+    if limit := metrics["data"].get("limit"):
+        blocks.append(
+            Warn(f"A quick look, not a result: --limit kept at most {limit:,} rows of each split of the data.")
+        )
+    if origin := metrics.get("trained_on"):
+        source = origin.get("data", {}).get("dataset", "")
+        text = f"The model is that of run {origin.get('run')}, trained on {source}; nothing was fitted here."
+        drawn = " These are SYNTHETIC faces, drawn by the program."
+        blocks.append(Warn(text + drawn) if "synthetic" in source else Text(text))
+    if metrics.get("notes"):
+        blocks += [Text("Notes of the run:"), Items(tuple(map(str, metrics["notes"])))]
+    return Section("Summary", "", blocks)
+
+
+def _interval_words(scores: Mapping, measure: str) -> str:
+    bounds = span(scores, measure)
+    return f"95 % interval {bounds}" if bounds else ""
+
+
+def _summary_words(record: RunRecord) -> str:
+    metrics, scores = record.metrics, record.run.scores
+    faces = "synthetic test faces" if record.synthetic else f"test faces of {metrics['data']['dataset']}"
+    bounds = _interval_words(scores, "top1")
+    common = max(scores["per_class"], key=lambda row: row["support"])
+    once = "Each run was trained once" if metrics["mode"] == "ensemble" else f"One training run, seed {metrics['seed']}"
+    excluded = f"Left out everywhere: {', '.join(metrics['excluded'])}. " if metrics.get("excluded") else ""
+    return (
+        f"On {scores['n']:,} {faces} the {record.headline_words} "
+        f"predicts the right one of {len(scores['classes'])} emotions for {percent(scores['top1'])} of them"
+        f"{f' ({bounds})' if bounds else ''}; always predicting {common['class']} would be right for "
+        f"{percent(common['support'] / scores['n'])}. "
+        f"Balanced accuracy, where every emotion counts alike, is {percent(scores['balanced_accuracy'])} "
+        f"(chance: {percent(1 / len(scores['classes']))}); macro F1 is {percent(scores['macro_f1'])}. "
+        f"{excluded}{once}: the interval covers the choice of test faces, not how much another seed would differ."
     )
 
 
-def read_feature_map(path: Path) -> pd.DataFrame:
-    """What `feature_map` gave, from a run's file.
+def _predictions(record: RunRecord) -> Section:
+    rows = record.predictions_by
+    strong = ([row["key"] for row in rows].index(record.metrics["headline"]),)
+    further = {"Top-2 %": ("top2", points), "Top-3 %": ("top3", points), "Weighted F1 %": ("weighted_f1", points)}
+    further |= {"ECE": ("ece", decimals), "NLL": ("nll", decimals)}
+    caption = f"n = {record.run.scores['n']:,} test faces; 95 % bootstrap intervals in brackets"
+    image = record.draw(
+        "answers",
+        lambda ax: figures.intervals(ax, [(row["name"], row) for row in rows]),
+        title="Predictions with 95 % intervals",
+        width=5.4,
+        height=1.2 + 0.56 * len(rows),
+    )
+    return Section(
+        "Predictions",
+        "Higher is better, but for ECE (how far confidence is from the share that is right) and NLL (how improbable "
+        "the model found the true emotion). The bold row is the headline.",
+        [
+            Table.of(rows, {"Prediction": ("name", str), **_SPANS}, caption=caption, strong=strong),
+            Table.of(rows, {"Prediction": ("name", str), **further}, strong=strong),
+            Items([PREDICTION_NOTES[row["key"]] for row in rows if row["key"] in PREDICTION_NOTES]),
+            image,
+        ],
+    )
 
-    Raises:
-        UserError: It cannot be read as such a table.
+
+def _emotions(record: RunRecord) -> Section:
+    per_class = record.run.scores["per_class"]
+    columns = {"Emotion": ("class", str), "Precision %": ("precision", points), "Recall %": ("recall", points)}
+    columns |= {"F1 %": ("f1", points), "Faces": ("support", whole)}
+    image = record.draw(
+        "per_class",
+        lambda ax: figures.class_scores(ax, per_class),
+        title="Precision and recall by emotion",
+        width=5.2,
+        height=1.1 + 0.36 * len(per_class),
+    )
+    return Section(
+        "Emotion by emotion",
+        "Recall is the share of an emotion's faces that was found, precision the share of its predictions that was "
+        "right. With few faces a single one moves the number a lot.",
+        [Beside((Table.of(per_class, columns, caption=f"Headline predictions ({record.headline_words})"), image))],
+    )
+
+
+def _confusions(record: RunRecord) -> Section:
+    blocks: list[Block] = [_draw_confusion(record, "confusion", "Confusion of emotions", record.run.scores)]
+    if worst := worst_confusions(record.run.scores):
+        blocks += [Text("Most frequent confusions, as shares of the true emotion:"), Items(worst)]
+    return Section(
+        "Confusion",
+        "Each row is a true emotion and sums to 100 %; the small numbers are faces. The diagonal is right.",
+        blocks,
+    )
+
+
+def worst_confusions(scores: Mapping) -> tuple[str, ...]:
+    """The three largest shares of an emotion that are taken for another one, in words."""
+    names, shares = scores["classes"], normalize(scores["confusion"], "l1")
+    np.fill_diagonal(shares, 0)
+    rows, columns = np.unravel_index(np.argsort(-shares, axis=None, kind="stable")[:3], shares.shape)
+    return tuple(
+        f"{names[row]} taken for {names[column]}: {percent(shares[row, column])} "
+        f"({whole(scores['confusion'][row][column])} of {whole(sum(scores['confusion'][row]))} faces)"
+        for row, column in zip(rows, columns, strict=True)
+        if shares[row, column] > 0
+    )
+
+
+def _draw_confusion(record: RunRecord, name: str, title: str, scores: Mapping) -> Image:
+    classes = scores["classes"]
+    side = max(1.4 + 0.5 * len(classes), 3.0)
+    return record.draw(
+        name,
+        lambda ax: figures.confusion_matrix(ax, scores["confusion"], classes),
+        title=title,
+        alt=f"Confusion matrix. {title}",
+        width=side,
+        height=side - 0.15,
+    )
+
+
+def _stages(record: RunRecord) -> Section:
+    stages = record.metrics["stages"]
+    columns = {"Stage": ("name", str), "Classes": ("classes", ", ".join), "Faces": ("n", whole), **_SPANS}
+    images = [
+        _draw_confusion(record, f"confusion_{name}", record.stage_title(name), scores)
+        for name, scores in stages.items()
+    ]
+    implied = f"Implied by the {record.headline_words}: "
+    implied += "probabilities summed by group, and renormalised within the true group"
+    rows = [{"name": name, **scores} for name, scores in stages.items()]
+    trunk = " Gate and specialists are heads of one network, trained together on the composed probabilities."
+    return Section(
+        "Stages",
+        f"The gate ({record.gate}) is evaluated on all faces; each specialist on ALL faces of its group, "
+        "also those that the gate would have sent elsewhere, so no stage hides another's errors."
+        f"{trunk if record.on_one_trunk else ''}",
+        [
+            Table.of(rows, columns, caption=implied if record.flat else "", words=(0, 1)),
+            Images(images),
+            _path_table(record),
+            Text(
+                "Hierarchical precision and recall give part of the credit for a prediction in the right group. "
+                "They equal each other where every group holds several emotions."
+            ),
+        ],
+    )
+
+
+def _path_table(record: RunRecord) -> Table:
+    columns = {
+        "Prediction": ("name", str),
+        "Right group %": lambda row: "given" if row["key"] == "oracle" else with_span(row.get("group") or {}, "top1"),
+    }
+    credit = {
+        f"Hier. {title} %": lambda row, key=key: points((row.get("hierarchical") or {}).get(key))
+        for title, key in {"precision": "precision", "recall": "recall", "F1": "f1"}.items()
+    }
+    caption = "The path to the prediction: the right group, and credit for part of the path"
+    return Table.of(record.predictions_by, columns | credit, caption=caption)
+
+
+def _calibration(record: RunRecord) -> Section:
+    parts = {"reliability": ("Emotions", record.run.scores)}
+    parts |= {
+        f"reliability_{name}": (record.stage_title(name), scores) for name, scores in record.metrics["stages"].items()
+    }
+    images = [
+        record.draw(
+            name,
+            partial(figures.reliability, bins=scores["reliability"], ece=scores["ece"]),
+            title=f"Reliability. {title}",
+            width=3.9,
+            height=3.8,
+        )
+        for name, (title, scores) in parts.items()
+        if scores.get("reliability") and known(scores.get("ece"))
+    ]
+    columns = {"Stage": ("name", str), "Temperature": ("temperature", decimals)}
+    columns |= {"ECE before": ("ece_before", decimals), "ECE after": ("ece_after", decimals)}
+    rows = [{"name": name, **stage} for name, stage in record.training.items() if known(stage.get("temperature"))]
+    table = Table.of(rows, columns, caption="Temperatures, fitted and measured on validation faces")
+    return Section(
+        "Calibration",
+        "A dot on the dashed line means that predictions with a confidence of, for example, 70 % are right 70 % of the "
+        "time; below the line the model is too sure of itself. Larger dots hold more faces.",
+        [*([Images(images)] if images else []), *([table] if rows else [])],
+    )
+
+
+def _mistakes(record: RunRecord) -> Section:
+    title, predictions = "Most confident mistakes", record.run.predictions
+    worst = confident_mistakes(predictions, GALLERY_FACES)
+    if record.faces is None or worst.empty:
+        none = Text("There is none: every test face was predicted correctly.")
+        return Section(title, "", [] if record.faces is None else [none])
+    pixels = np.asarray(record.faces(worst["row"].tolist()))
+    confused = (worst["true"] + " → " + worst["predicted"]).tolist()
+    sure = [f"{100 * confidence:.0f} %" for confidence in worst["confidence"]]
+    columns = 6
+    lines = -(-len(worst) // columns)
+    with record.drawing("mistakes", title, 6.6, 0.5 + 1.5 * lines, rows=lines, columns=columns) as axes:
+        for ax, image, words, share in zip(axes.flat, pixels, confused, sure, strict=False):
+            figures.face(ax, image, f"{words}\n{share}")
+    sheet = Image(record.figure("mistakes"), f"The {len(worst)} most confident mistakes", 6.6)
+    gallery = [
+        Face(figures.png(image), words, f"{share} sure")
+        for image, words, share in zip(pixels, confused, sure, strict=True)
+    ]
+    wrong = int((predictions["true"] != predictions["predicted"]).sum())
+    return Section(
+        title,
+        f"Label in the data → prediction, with the probability that the model gave it: the {len(worst)} surest of "
+        f"{wrong:,} mistakes. Check the labels of such faces too: some are doubtful.",
+        [Gallery(gallery, sheet)],
+    )
+
+
+def confident_mistakes(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The `count` wrong predictions with the highest probability, surest first.
+
+    Args:
+        predictions: Columns `row`, `true`, `predicted` and `p_<emotion>`.
+        count: At most so many.
+
+    Returns:
+        Columns `row`, `true`, `predicted`, `confidence`.
     """
-    try:
-        table = pd.read_csv(path, converters={"row": str, "emotion": str}, dtype={"x": float, "y": float})
-        return table[["row", "emotion", "x", "y"]]
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"features {path} are not readable as a table of row, emotion, x, y ({reason})") from error
+    wrong = predictions[predictions["true"] != predictions["predicted"]]
+    sure = [row[f"p_{row['predicted']}"] for _, row in wrong.iterrows()]
+    table = wrong[["row", "true", "predicted"]].assign(confidence=np.array(sure, dtype=float))
+    return table.sort_values("confidence", ascending=False, kind="stable").head(count).reset_index(drop=True)
 
 
-def _read_history(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path).astype(float)
-        return table.astype({"epoch": int})  # refuses a file without that column
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} is not readable as a table of numbers ({reason}); delete the folder {path.parent}, "
-            "then --resume trains this stage again"
-        ) from error
+def _training(record: RunRecord) -> Section:
+    histories = record.in_training_order(record.run.history)
+    images = [_draw_curves(record, stage, history) for stage, history in histories if not history.empty]
+    blocks: list[Block] = [Images(images)] if images else []
+    if validation := record.metrics.get("validation"):
+        blocks.append(
+            Text(
+                f"On the {whole(validation.get('n'))} validation faces the run reaches top-1 "
+                f"{percent(validation.get('top1'))}, balanced accuracy {percent(validation.get('balanced_accuracy'))} "
+                f"and macro F1 {percent(validation.get('macro_f1'))}. Epochs and temperatures were chosen "
+                "on these faces, so these numbers are optimistic."
+            )
+        )
+    return Section(
+        "Training",
+        "Training figures are taken on augmented faces while the weights still change, so they may lie below "
+        "validation. The kept epoch was chosen on validation faces; the test faces had no part in it.",
+        blocks,
+    )
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"run folder {path.parent}: {path.name} is not readable as JSON ({error})") from error
+def _draw_curves(record: RunRecord, stage: str, history: pd.DataFrame) -> Image:
+    name, title = f"curves_{stage}", f"Training. {record.stage_title(stage)}"
+    own = record.training.get(stage) or record.run.stage_records.get(stage, {}).get("record") or {}
+    with record.drawing(name, title, 4.5, 4.4, rows=2, sharex=True) as axes:
+        for ax, measure in zip(axes.flat, ("loss", "accuracy"), strict=True):
+            figures.learning_curve(ax, history, measure=measure, best_epoch=own.get("best_epoch"), ylabel=measure)
+        axes[1, 0].set_xlabel("epoch")
+        axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0, handlelength=1.4)
+    return Image(record.figure(name), f"Loss and accuracy of {stage} by epoch", 4.5)
 
 
-def _read_optional(path: Path) -> dict:
-    return _read_json(path) if path.exists() else {}
+def _features(record: RunRecord) -> Section:
+    images = [
+        record.draw(
+            f"features_{stage}",
+            partial(figures.feature_map, points=table, note=_note(record, table)),
+            title=f"Learned features. {record.stage_title(stage)}",
+            width=4.9,
+            height=3.7,
+        )
+        for stage, table in record.in_training_order(record.run.features)
+    ]
+    return Section(
+        "Learned features",
+        "What each stage gives to its last layer, in two dimensions (t-SNE, van der Maaten and Hinton, 2008): faces "
+        "side by side have similar features. How large a cluster is, and how far from another, means nothing.",
+        [Images(images)] if images else [],
+    )
 
 
-def _read_predictions(path: Path) -> pd.DataFrame:
-    try:
-        # Ids and names stay as written: an id of digits keeps its leading zeros, one called "NA" its letters.
-        return pd.read_csv(path, converters=dict.fromkeys(("row", "true", "predicted", "route"), str))
-    except (OSError, ValueError) as error:
-        raise UserError(f"run folder {path.parent}: {path.name} is not readable as a table ({error})") from error
+def _note(record: RunRecord, table: pd.DataFrame) -> str:
+    total = int(record.run.predictions["true"].isin(table["emotion"].unique()).sum())
+    several = len(table) < total
+    choice, how = (f" of {total:,}", ", chosen in proportion to the emotions") if several else ("", "")
+    shown = f"n = {len(table):,}{choice} {record.split} faces{how}; seed {record.metrics['seed']}."
+    return f"{shown}\nt-SNE keeps neighbours, not distances."
+
+
+def _data(record: RunRecord) -> Section:
+    data, taxonomy = record.metrics["data"], record.metrics["taxonomy"]
+    groups = "; ".join(f"{name}: {', '.join(emotions)}" for name, emotions in taxonomy["groups"].items())
+    values = {
+        "Data set": data["dataset"],
+        "Path": data.get("path"),
+        "Fingerprint of the faces": data.get("fingerprint"),
+        "Fingerprint of the test rows": record.metrics.get("test_fingerprint"),
+        "Rows": ", ".join(f"{split} {count:,}" for split, count in data.get("rows", {}).items()),
+        "Origin of the splits": data.get("split_origin") or data.get("splits"),
+        "Images left out as bad": data.get("bad"),
+        "Counts and pixels": _as_published(data.get("pixels")),
+        "Limit": f"{data['limit']:,} rows of each split" if data.get("limit") else "none",
+        "Taxonomy": f"{taxonomy.get('name', '')} ({groups})",
+        "Emotions left out": record.metrics.get("excluded") or "none",
+    }
+    counts = {split: data["counts"][split] for split in _SPLITS if data.get("counts", {}).get(split)}
+    blocks: list[Block] = [facts({name: value for name, value in values.items() if known(value)})]
+    if counts:
+        table = pd.DataFrame(counts).reindex(record.metrics["emotions"], fill_value=0).fillna(0)
+        blocks.append(Beside((_draw_counts(record, table), _counts_table(table))))
+    return Section(
+        "Data",
+        "Two runs with the same fingerprint saw the same faces. Rare emotions weigh little in top-1 accuracy "
+        "and fully in balanced accuracy and macro F1.",
+        blocks,
+    )
+
+
+def _as_published(pixels: Mapping | None) -> str | None:
+    """What the run found about its data; None where it was made before pixels were compared."""
+    return None if pixels is None else "; ".join(pixels["known"]) or "no published figures to compare with"
+
+
+def _draw_counts(record: RunRecord, counts: pd.DataFrame) -> Image:
+    height = 0.5 + counts.shape[1] * (0.4 + 0.235 * len(counts))
+    with record.drawing("counts", "Faces by emotion and split", 4.8, height, rows=counts.shape[1]) as axes:
+        for ax, split in zip(axes.flat, counts, strict=True):
+            figures.class_counts(ax, counts[split].to_dict(), split=split)
+    return Image(record.figure("counts"), "Number of faces of each emotion in each split", 4.8)
+
+
+def _counts_table(counts: pd.DataFrame) -> Table:
+    total = pd.concat([counts, counts.sum().to_frame("all").T])
+    rows = [(str(emotion), *map(whole, row)) for emotion, row in zip(total.index, total.to_numpy(), strict=True)]
+    return Table(("Emotion", *counts), rows, strong=(len(counts),))
+
+
+def _cost(record: RunRecord) -> Section:
+    cost, training = record.metrics["cost"] or {}, record.training
+    if record.on_one_trunk:  # each stage's record is that of the one training
+        training = {"one network of all stages": next(iter(training.values()), {})}
+    rows = [{"name": name, **stage} for name, stage in training.items()]
+    if cost:
+        total = {key: cost.get(f"train_{key}") for key in ("cpu_seconds", "wall_seconds")}
+        rows.append({"name": "whole run", **cost, **total})
+    columns = {
+        "Stage": ("name", str),
+        "Parameters": ("parameters", millions),
+        "Multiply-adds": ("multiply_adds", millions),
+    }
+    columns |= {"CPU-seconds": ("cpu_seconds", whole), "CPU time": ("cpu_seconds", duration)}
+    columns |= {"Wall time": ("wall_seconds", duration)}
+    blocks: list[Block] = [Table.of(rows, columns, strong=(len(rows) - 1,) if cost else ())] if rows else []
+    latency = cost.get("latency_ms") or {}
+    if known(latency.get("median")):
+        blocks.append(
+            Text(
+                f"The prediction for one face alone takes {latency['median']:.1f} ms on {_machine(record)} "
+                f"(median; 10th to 90th percentile {latency['p10']:.1f} to {latency['p90']:.1f} ms)."
+            )
+        )
+    return Section(
+        "Cost",
+        "CPU-seconds add up all cores and compare runs better than wall time. Multiply-adds are those of one face "
+        "through the network.",
+        blocks,
+    )
+
+
+def _machine(record: RunRecord) -> str:
+    if record.metrics["mode"] == "evaluation":
+        return "the machine that trained the run"
+    return record.run.environment.get("processor") or "the machine below"
+
+
+def _configuration(record: RunRecord) -> Section:
+    columns = {
+        "Stage": ("name", str),
+        "Model": lambda stage: plain(model_words(stage)),
+        "Epochs": _epochs,
+        "Kept": ("best_epoch", plain),
+        "Batch": ("batch_size", plain),
+        "Balance": ("balance", plain),
+        "Temperature": ("temperature", decimals),
+        "Prior correction": ("prior_correction", plain),
+        "Rows": ("rows", whole),
+        "Drawn": ("drawn_rows", whole),
+    }
+    rows = [{"name": name, **stage} for name, stage in record.training.items()]
+    blocks = [Table.of(rows, columns, words=(0, 1))] if rows else []
+    settings = [pair for pair in flatten(read_json(record.folder / CONFIG)) if pair[0] != "format"]
+    blocks.append(facts(settings, "Setting", "All settings, as config.json holds them"))
+    return Section(
+        "Configuration",
+        "What was set, and what each stage was trained with. More rows drawn than held: rare emotions are repeated.",
+        blocks,
+    )
+
+
+def _epochs(stage: Mapping) -> str:
+    run, planned = stage.get("epochs_run"), stage.get("epochs")
+    return plain(run) if planned in (run, None) else f"{plain(run)} of {plain(planned)}"
+
+
+def _repeat(record: RunRecord) -> Section:
+    command = record.metrics.get("command")
+    return how_to_repeat(
+        *([str(command)] if command else []),
+        *([facts(flatten(record.run.environment), "Environment")] if record.run.environment else []),
+        hint="The command below, in the project's folder, at the commit and with the versions below.",
+    )

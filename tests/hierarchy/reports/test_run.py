@@ -2,21 +2,18 @@
 
 import json
 import re
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import emotion_scores, scores, stage_scores
 from fer_hierarchy.hierarchy.experiments.report import write_comparison
 from fer_hierarchy.hierarchy.experiments.sections import short_names, verdict
 from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.reports.run import write_run_report
-from fer_hierarchy.hierarchy.reports.run_sections import confident_mistakes
+from fer_hierarchy.hierarchy.reports.run import confident_mistakes, write_run_report
 from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
 
 TAXONOMY = load_taxonomy("valence").exclude(["contempt"])
@@ -31,19 +28,6 @@ SHARES = {
     "surprise": 0.116,
     "neutral": 0.168,
 }
-
-
-@pytest.fixture(autouse=True)
-def cheap_figures(monkeypatch):
-    """Figures that are drawn, but neither laid out nor saved: what they show is tested with the plots."""
-    monkeypatch.setattr(figures, "drawing", unsaved)
-
-
-@contextmanager
-def unsaved(path: Path, *, title, synthetic, width, height, rows=1, columns=1, sharex=False, shares=None):
-    yield Figure().subplots(rows, columns, squeeze=False, sharex=sharex, width_ratios=shares)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -225,9 +209,7 @@ def report(folder: Path, **changes) -> tuple[str, str]:
 def whole_report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results") / "run"
     metrics = make_run(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "DPI", 30)
-        write_run_report(folder, faces=faces)
+    write_run_report(folder, faces=faces)
     return folder, metrics, (folder / "report.md").read_text(), (folder / "report.html").read_text()
 
 
@@ -308,7 +290,7 @@ def test_flat_quick_look_calls_its_stages_implied_and_warns(tmp_path):
 
 def test_evaluation_without_training_and_cost(tmp_path):
     origin = {"run": "first", "data": {"dataset": "synthetic"}}
-    none = {"training": ..., "cost": ..., "validation": ...}
+    none = {"training": {}, "cost": {}, "validation": ...}
     markdown, html = report(tmp_path / "run", mode="evaluation", trained_on=origin, **none)
     assert "a saved run evaluated on other data" in html
     assert "## Training" not in markdown
@@ -368,23 +350,6 @@ def test_learned_features_are_shown_where_a_stage_has_them(tmp_path, whole_repor
     assert "\n## Learned features\n" in markdown
     assert "(figures/features_valence.png)" in markdown
     assert "(figures/features_negative.png)" in markdown
-
-
-def test_a_damaged_features_table_is_one_clear_line(tmp_path):
-    make_run(tmp_path / "run")
-    (tmp_path / "run/stages/valence/features.csv").write_text("row,emotion\n1,sad\n")
-    with pytest.raises(UserError, match=r"features.csv are not readable as a table of row, emotion, x, y") as raised:
-        write_run_report(tmp_path / "run", faces=faces)
-    assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("content", ["", "loss\n0.5\n", "epoch,loss\n1,much\n", "epoch,loss\n,0.5\n"])
-def test_a_damaged_history_is_one_clear_line(content, tmp_path):
-    make_run(tmp_path / "run")
-    (tmp_path / "run/stages/valence/history.csv").write_text(content)
-    with pytest.raises(UserError, match=r"history.csv is not readable as a table of numbers .*--resume") as raised:
-        write_run_report(tmp_path / "run", faces=faces)
-    assert "\n" not in str(raised.value)
 
 
 def test_confident_mistakes_are_sorted_and_wrong():
