@@ -1,6 +1,5 @@
-"""What finished runs predicted for their validation faces: read and checked, with persons and folds of the faces."""
+"""Validation faces of a search that trains no trials: scores, persons and folds, and the name of its study."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,8 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.data.splits import fold_numbers
-from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
 from fer_hierarchy.hierarchy.runs.run_folder import free_name
-from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS
-from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 FOLDS = 5
 FIGURES = {"macro_f1": "macro_f1", "balanced_accuracy": "balanced_accuracy", "accuracy": "top1"}
@@ -27,42 +23,6 @@ def study_name(name: str | None, stem: str, studies: Path, *, synthetic: bool) -
     if synthetic and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
     return stem if name else free_name(stem, studies)
-
-
-def read_validation(folder: Path, numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """predictions_validation.csv of a run, checked and indexed by row.
-
-    Args:
-        folder: The run.
-        numbers: Columns of numbers that it needs, `p_EMOTION` among them; none means those of every emotion it has.
-
-    Raises:
-        UserError: It is missing or damaged.
-    """
-    path, remedy = folder / VALIDATION_PREDICTIONS, f"; --resume {folder.name} writes it again"
-    try:
-        table = pd.read_csv(path, dtype={"row": str, "true": str}, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or damaged ({str(error).splitlines()[0]}){remedy}") from error
-    problem = _problem(table, numbers or [f"p_{emotion}" for emotion in EMOTIONS if f"p_{emotion}" in table])
-    if problem:
-        raise UserError(f"{path} is damaged: {problem}{remedy}")
-    return table.set_index("row")
-
-
-def _problem(table: pd.DataFrame, numbers: Sequence[str]) -> str:
-    """What is wrong with a table of predictions; nothing where it is fine."""
-    if table.empty:
-        return "it holds no rows"
-    if absent := [name for name in ("row", "true", *numbers) if name not in table]:
-        return f"column {absent[0]!r} is missing"
-    if wrong := [name for name in numbers if not pd.api.types.is_numeric_dtype(table[name])]:
-        return f"column {wrong[0]!r} holds something other than numbers"
-    unknown = table["true"][~("p_" + table["true"]).isin(numbers)]
-    if len(unknown):
-        return f"it holds emotion {unknown.iloc[0]!r} and has no column of it"
-    repeated = table["row"][table["row"].duplicated()]
-    return f"it holds row {repeated.iloc[0]!r} twice" if len(repeated) else ""
 
 
 def score(labels: np.ndarray, predicted: np.ndarray, classes: int, objective: str) -> float:

@@ -32,6 +32,7 @@ from fer_hierarchy.hierarchy.reports.page import (
 from fer_hierarchy.hierarchy.reports.tuned_section import tuned_blocks
 from fer_hierarchy.hierarchy.wording import decimals, known, percent, points, signed, whole
 from fer_hierarchy.tuning.composition.fit import ALL, differences
+from fer_hierarchy.tuning.composition.runs import run_facts
 from fer_hierarchy.tuning.composition.table import FLAT_ALONE, NONE, Composition
 from fer_hierarchy.tuning.settings import OBJECTIVES
 from fer_hierarchy.tuning.validation_faces import HEADINGS, MEASURES
@@ -133,14 +134,14 @@ def _summary_words(shown: _Shown) -> str:
     drawn = "synthetic validation faces" if found.synthetic else "validation faces"
     verdict = "more than noise" if worth["clear"] else "no more than noise: the interval holds zero"
     words = (
-        f"The tuned scores on {worth['n']:,} {drawn} of {found.tree.folder.name} are those of values chosen without "
+        f"The tuned scores on {worth['n']:,} {drawn} of {found.tree.name} are those of values chosen without "
         f"the face that is evaluated. Their difference from the soft composition is {verdict}."
     )
     if "flat" not in worth:
         return words
     standing = "more than noise" if worth["flat"]["clear"] else "no more than noise"
     return (
-        f"{words} The flat run {found.flat.folder.name} alone reaches {shown.score(worth['flat']['score'])}; from it "
+        f"{words} The flat run {found.flat.name} alone reaches {shown.score(worth['flat']['score'])}; from it "
         f"the tuned composition differs by {shown.span(worth['flat'])}, {standing}."
     )
 
@@ -249,13 +250,13 @@ def _protocol(shown: _Shown) -> Section:
     )
     keys = ("run", "dataset", "data_fingerprint", "seed")
     roles = {"tree": "hierarchical", "flat": "flat"}
-    runs = [(roles[role], *(str(run.facts()[key]) for key in keys)) for role, run in found.runs.items()]
+    runs = [(roles[role], *(str(run_facts(run)[key]) for key in keys)) for role, run in found.runs.items()]
     columns = ("Role", "Run", "Data", "Fingerprint of the faces", "Seed")
     return Section("How it was evaluated", "", [Items(facts), Table(columns, runs, words=(0, 1, 2, 3))])
 
 
 def _repeat(shown: _Shown) -> Section:
-    run, study = shown.found.tree.folder.name, shown.found.name
+    run, study = shown.found.tree.name, shown.found.name
     use = f"{CALL} --mode evaluate {run} --data DATA --composition {study}"
     return Section(
         "How to repeat and use this",

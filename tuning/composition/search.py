@@ -6,6 +6,7 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.runs.run_folder import check_name, collect_notes, new_folder, write_json, write_table
 from fer_hierarchy.tuning.composition.fit import search_factors
 from fer_hierarchy.tuning.composition.report import write_composition_report
@@ -19,12 +20,12 @@ FOLDS_TABLE = "folds.csv"
 
 
 def search_composition(
-    runs: Sequence[Path], *, objective: str, seed: int, name: str | None, studies: Path, command: str
+    folders: Sequence[Path], *, objective: str, seed: int, name: str | None, studies: Path, command: str
 ) -> Path:
     """Search temperatures, prior strengths and blend of a finished run; test predictions are not read.
 
     Args:
-        runs: Folder of a hierarchical run, and perhaps of a flat one on the same validation faces.
+        folders: Of a hierarchical run, and perhaps of a flat one on the same validation faces.
         objective: One of `OBJECTIVES`.
         seed: Of folds, search and intervals.
         name: Of the study; made from the runs' names when None.
@@ -41,11 +42,12 @@ def search_composition(
         raise UserError(f"--objective: expected one of {', '.join(OBJECTIVES)}, got {objective!r}")
     check_name(name, studies)
     with collect_notes() as notes:
-        tree, flat = read_runs(runs)
+        tree, flat = read_runs(folders)
         faces = faces_of(tree, flat, seed=seed)
         fitted = search_factors(faces, objective=objective, seed=seed)
-    stem = f"composition-{tree.folder.name}" + (f"-with-{flat.folder.name}" if flat else "")
-    synthetic = tree.synthetic or (flat is not None and flat.synthetic)
+    runs = [tree, flat] if flat else [tree]
+    stem = f"composition-{'-with-'.join(run.name for run in runs)}"
+    synthetic = any(run.metrics["synthetic"] for run in runs)
     found = Composition(
         name=study_name(name, stem, studies, synthetic=synthetic),
         tree=tree,
@@ -65,7 +67,7 @@ def search_composition(
         write_table(folder / FOLDS_TABLE, fold_table(found))
         write_json(folder / BEST, best)
         write_composition_report(folder, found, best, factors)
-        print(result_line(found, best["cross_validated"]))
+        announce(result_line(found, best["cross_validated"]))
     return folder
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.training.tuned_composition import FORMAT, KIND
 from fer_hierarchy.tuning.composition.fit import Fitted, ValidationFaces, difference, measure, parameters_of
-from fer_hierarchy.tuning.composition.runs import RunPredictions
+from fer_hierarchy.tuning.composition.runs import faces_fingerprint, run_facts
 from fer_hierarchy.tuning.settings import OBJECTIVES
 
 NONE, FLAT_ALONE = "none", "flat alone"
@@ -33,8 +34,8 @@ class Composition:
     """
 
     name: str
-    tree: RunPredictions
-    flat: RunPredictions | None
+    tree: Run
+    flat: Run | None
     faces: ValidationFaces
     objective: str
     seed: int
@@ -49,14 +50,14 @@ class Composition:
         return self.fitted[-1]
 
     @property
-    def runs(self) -> dict[str, RunPredictions]:
+    def runs(self) -> dict[str, Run]:
         """The runs by their part: "tree", and "flat" where there is one."""
         return {role: run for role, run in (("tree", self.tree), ("flat", self.flat)) if run}
 
     @property
     def synthetic(self) -> bool:
         """Whether any face is drawn by a program."""
-        return any(run.synthetic for run in self.runs.values())
+        return any(run.metrics["synthetic"] for run in self.runs.values())
 
     def score(self, predictions: np.ndarray, objective: str | None = None) -> float:
         """A score of (emotions, n) logarithms on all validation faces."""
@@ -68,7 +69,7 @@ class Composition:
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprints of the runs, as study.json and best.json hold them."""
-        return {"run" if role == "tree" else role: run.facts()["fingerprint"] for role, run in self.runs.items()}
+        return {"run" if role == "tree" else role: run_facts(run)["fingerprint"] for role, run in self.runs.items()}
 
 
 def study_record(found: Composition) -> dict[str, Any]:
@@ -81,11 +82,11 @@ def study_record(found: Composition) -> dict[str, Any]:
         "seed": found.seed,
         "synthetic": found.synthetic,
         "objective": found.objective,
-        "runs": {role: run.facts() for role, run in found.runs.items()},
+        "runs": {role: run_facts(run) for role, run in found.runs.items()},
         "n": len(found.faces.labels),
         "folds": int(found.faces.folds.max()),
         "by": "face" if found.faces.persons is None else "subject",
-        "fingerprints": {"validation": found.tree.faces_fingerprint(), **found.fingerprints()},
+        "fingerprints": {"validation": faces_fingerprint(found.tree), **found.fingerprints()},
         "taxonomy": found.tree.taxonomy.to_dict(),
         "emotions": list(found.tree.taxonomy.emotions),
         "space": {one.name: {"low": one.bounds[0], "high": one.bounds[1]} for one in found.best.parameters},
@@ -100,8 +101,8 @@ def best_record(found: Composition) -> dict[str, Any]:
         "kind": KIND,
         "study": found.name,
         "recomposition": found.best.combiner.to_dict(),
-        "run": found.tree.folder.name,
-        "flat": found.flat.folder.name if found.flat else None,
+        "run": found.tree.name,
+        "flat": found.flat.name if found.flat else None,
         "objective": found.objective,
         "score": found.best.score,
         "cross_validated": _cross_validated(found),

@@ -372,7 +372,7 @@ def _protocol(shown: _Shown) -> Section:
     study = shown.study
     facts = [
         f"Groupings come from the predictions of {study.run['name']} for its {study.flat['n']:,} validation faces. Its "
-        "test predictions and scores were not read.",
+        "test predictions were not read, its test scores not used.",
         "Spectral clustering takes the affinity of two emotions: the mean probability of one on faces of the other, "
         "in both directions, averaged. Average linkage takes 1 minus it as distance.",
         f"Random groupings are drawn evenly (seed {study.config.seed}) among those of the same sizes that are no "

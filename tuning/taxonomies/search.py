@@ -22,9 +22,10 @@ from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, check_same_faces, split_table
+from fer_hierarchy.hierarchy.runs.run import check_same_faces, split_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.stages import train_stages
@@ -98,9 +99,9 @@ def search_taxonomies(
         config, faces = equal_settings(config, candidates[0].taxonomy), None
         if train:
             config, faces = _settled(config, flat, stage_type, fraction)
-    synthetic = faces.synthetic if faces else flat.synthetic
+    synthetic = faces.synthetic if faces else bool(flat.run.metrics["synthetic"])
     study = TaxonomyStudy(
-        name=study_name(name, f"taxonomy-{flat.folder.name}", studies, synthetic=synthetic),
+        name=study_name(name, f"taxonomy-{flat.run.name}", studies, synthetic=synthetic),
         config=config,
         objective=objective,
         controls=controls,
@@ -172,7 +173,7 @@ def _settled(
     faces = read_faces(config)
     if faces.taxonomy.emotions != flat.emotions:
         kinds = ", ".join(faces.taxonomy.emotions)
-        raise UserError(f"{flat.folder.name} tells {', '.join(flat.emotions)}, but the data {kinds}; use the same")
+        raise UserError(f"{flat.run.name} tells {', '.join(flat.emotions)}, but the data {kinds}; use the same")
     check_unseen(origins([config.stage.weights]), set(faces.split("test")["pixel_hash"]))
     _check_origin(config, faces, flat)
     if fraction < 1:
@@ -183,12 +184,12 @@ def _settled(
 def _check_origin(config: RunConfig, faces: Faces, flat: FlatPredictions) -> None:
     """Warn where the faces are not the flat run's; refuse them where its very settings give others now."""
     try:
-        check_same_faces(flat.folder, faces)
+        check_same_faces(flat.run.folder, faces)
     except UserError:
-        own, before = (dataclasses.replace(data, taxonomy="valence") for data in (config.data, flat.config.data))
-        if own == before and config.seed == flat.config.seed:
+        own, before = (dataclasses.replace(data, taxonomy="valence") for data in (config.data, flat.run.config.data))
+        if own == before and config.seed == flat.run.config.seed:
             raise
-        log.warning("Trained and evaluated on other faces, or other splits of them, than %s was.", flat.folder.name)
+        log.warning("Trained and evaluated on other faces, or other splits of them, than %s was.", flat.run.name)
 
 
 def _data_facts(config: RunConfig, faces: Faces, fraction: float) -> dict[str, Any]:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from fer_hierarchy.hierarchy.config import RunConfig
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, read_splits, refuse_evaluation
-from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.taxonomy import FLAT, TAXONOMIES, Taxonomy
 from fer_hierarchy.hierarchy.training.tuned_composition import predictions_fingerprint
 from fer_hierarchy.tuning.search.study import FORMAT, STUDY
 from fer_hierarchy.tuning.settings import TAXONOMY
@@ -35,7 +34,7 @@ from fer_hierarchy.tuning.taxonomies.groupings import (
     sizes_of,
     with_controls,
 )
-from fer_hierarchy.tuning.validation_faces import FIGURES, read_validation
+from fer_hierarchy.tuning.validation_faces import FIGURES
 
 _LEAST_EMOTIONS = 3  # with two there is nothing to group
 
@@ -45,20 +44,19 @@ class FlatPredictions:
     """A flat run's predictions of its validation faces.
 
     Attributes:
-        folder: The run.
-        config: Its settings.
-        emotions: In class order.
+        run: The run.
         true: (n,) emotion names.
         probabilities: (n, emotions).
-        synthetic: Whether any face is drawn by a program.
     """
 
-    folder: Path
-    config: RunConfig
-    emotions: tuple[str, ...]
+    run: Run
     true: np.ndarray
     probabilities: np.ndarray
-    synthetic: bool
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """In class order."""
+        return self.run.classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,31 +158,22 @@ def read_taxonomy_study(folder: Path) -> TaxonomyStudy:
 
 
 def read_flat(folder: Path) -> FlatPredictions:
-    """A flat run's predictions of its validation faces; its test predictions and scores are not read.
+    """A flat run's predictions of its validation faces; its test predictions are not read and its test scores not used.
 
     Raises:
         UserError: No finished flat run, damaged files, or too few emotions.
     """
-    refuse_evaluation(folder)
-    config = run_folder.read_config(folder)
-    if config.mode != FLAT:
-        raise UserError(f"--stage taxonomy: {folder.name} is hierarchical; name a flat RUN, whose confusion is used")
-    if not (folder / VALIDATION_PREDICTIONS).is_file():
-        raise UserError(
-            f"{folder.name} is not finished: it has no {VALIDATION_PREDICTIONS}; --mode flat --resume {folder.name}"
-        )
-    table = read_validation(folder)
-    emotions = tuple(emotion for emotion in EMOTIONS if f"p_{emotion}" in table)
-    if len(emotions) < _LEAST_EMOTIONS:
-        raise UserError(f"{folder.name} tells {len(emotions)} emotions; a grouping needs at least {_LEAST_EMOTIONS}")
-    sources = read_splits(folder).get("source")
+    run = Run(folder)
+    run.require_networks()
+    if run.config.mode != FLAT:
+        raise UserError(f"--stage taxonomy: {run.name} is hierarchical; name a flat RUN, whose confusion is used")
+    if len(run.classes) < _LEAST_EMOTIONS:
+        raise UserError(f"{run.name} tells {len(run.classes)} emotions; a grouping needs at least {_LEAST_EMOTIONS}")
+    table = run.validation_predictions
     return FlatPredictions(
-        folder=folder,
-        config=config,
-        emotions=emotions,
+        run=run,
         true=table["true"].to_numpy(str),
-        probabilities=table[[f"p_{emotion}" for emotion in emotions]].to_numpy(np.float64),
-        synthetic=sources is not None and bool(sources.str.startswith(SYNTHETIC).any()),
+        probabilities=table[[f"p_{emotion}" for emotion in run.classes]].to_numpy(np.float64),
     )
 
 
@@ -205,9 +194,9 @@ def plan_candidates(flat: FlatPredictions, *, controls: int, seed: int) -> tuple
 
 def _own(flat: FlatPredictions) -> list[Taxonomy]:
     """A taxonomy that the user made and named to the flat run; its name is kept where it can be that of a folder."""
-    if not isinstance(flat.config.data.taxonomy, dict):
+    if not isinstance(flat.run.config.data.taxonomy, dict):
         return []
-    taxonomy = flat.config.grouping().restrict(flat.emotions)
+    taxonomy = flat.run.config.grouping().restrict(flat.emotions)
     taken = taxonomy.name in TAXONOMIES or re.fullmatch(rf"{FLAT}|(spectral|linkage|{RANDOM})-\d+", taxonomy.name)
     usable = re.fullmatch(r"\w[\w.+-]*", taxonomy.name) and not taken
     return [taxonomy if usable else dataclasses.replace(taxonomy, name=OWN)] if taxonomy.specialists else []
@@ -220,9 +209,9 @@ def flat_facts(flat: FlatPredictions) -> dict[str, dict[str, Any]]:
     figures = confusion_figures(counts)
     return {
         "run": {
-            "name": flat.folder.name,
-            "folder": str(flat.folder.resolve()),
-            "fingerprint": predictions_fingerprint(flat.folder),
+            "name": flat.run.name,
+            "folder": str(flat.run.folder.resolve()),
+            "fingerprint": predictions_fingerprint(flat.run.folder),
         },
         "flat": {
             "n": len(labels),

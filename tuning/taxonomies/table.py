@@ -10,8 +10,9 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import paired_bootstrap
+from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
+from fer_hierarchy.hierarchy.runs.run import read_splits
 from fer_hierarchy.hierarchy.runs.run_folder import read_json
-from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, read_splits
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.tuning import validation_faces
 from fer_hierarchy.tuning.search.study import FORMAT

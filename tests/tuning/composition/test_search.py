@@ -10,9 +10,9 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.progress import ANNOUNCED
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.tuning.composition import fit as fitting
-from fer_hierarchy.tuning.composition import search as searching
 from fer_hierarchy.tuning.composition.fit import Parameter, measure, search_factors
 from fer_hierarchy.tuning.composition.runs import faces_of, read_runs
 from fer_hierarchy.tuning.composition.search import search_composition
@@ -28,18 +28,6 @@ def quick_search(monkeypatch):
     monkeypatch.setattr(fitting, "_GENERATIONS_BEFORE_POLISH", 2)
     monkeypatch.setattr(fitting, "_POPULATION", 3)
     monkeypatch.setattr(fitting, "RESAMPLES", 200)
-
-
-@pytest.fixture(autouse=True)
-def draws(request, monkeypatch):
-    """Pages are drawn only where a test asks for `page`."""
-    if "page" not in request.fixturenames:
-        monkeypatch.setattr(searching, "write_composition_report", lambda *_: None)
-
-
-@pytest.fixture
-def page():
-    """Asks for the page."""
 
 
 def truth(seed=0, n=FACES):
@@ -74,11 +62,15 @@ def search(tmp_path, *runs, objective="macro_f1", seed=0, name=None):
     return search_composition(runs, objective=objective, seed=seed, name=name, studies=studies, command=COMMAND)
 
 
+def announced(caught_logs):
+    return "\n".join(record.getMessage() for record in caught_logs.records if hasattr(record, ANNOUNCED))
+
+
 def read(folder, name="best.json"):
     return json.loads((folder / name).read_text())
 
 
-def test_a_leaning_gate_is_found_and_its_gain_holds_on_faces_that_were_not_fitted(tmp_path, tree, capsys):
+def test_a_leaning_gate_is_found_and_its_gain_holds_on_faces_that_were_not_fitted(tmp_path, tree, caught_logs):
     folder = search(tmp_path, tree)
     best = read(folder)
     worth = best["cross_validated"]
@@ -87,7 +79,7 @@ def test_a_leaning_gate_is_found_and_its_gain_holds_on_faces_that_were_not_fitte
     assert worth["tuned"] - worth["neutral"] == pytest.approx(worth["difference"])
     assert best["score"] > worth["neutral"]
     assert (worth["n"], worth["folds"]) == (FACES, 5)
-    line = capsys.readouterr().out.strip()
+    line = announced(caught_logs)
     assert "\n" not in line
     assert f"n = {FACES} validation faces" in line
     assert "more than noise" in line
@@ -141,12 +133,12 @@ def test_a_flat_run_elsewhere_is_named_by_its_path(tmp_path, tree):
     assert faces_of(*read_runs([tree, other]), seed=0).flat == str(other.resolve())
 
 
-def test_nothing_to_gain_is_called_noise(tmp_path, capsys, page):
+def test_nothing_to_gain_is_called_noise(tmp_path, caught_logs):
     labels = truth(3)
     table = posterior(labels, np.random.default_rng(4), strength=2.0)
     folder = search(tmp_path, write_run(tmp_path / "results" / "fine", faces(labels), table))
     assert not read(folder)["cross_validated"]["better"]
-    assert "no more than noise" in capsys.readouterr().out
+    assert "no more than noise" in announced(caught_logs)
     assert "No more than noise" in (folder / "report.md").read_text()
 
 
@@ -212,7 +204,7 @@ def test_rare_emotions_get_fewer_folds(tmp_path):
     assert set(faces_of(*read_runs([run]), seed=0).folds) == {1, 2, 3}
 
 
-def test_the_report_stands_alone_and_states_what_was_read(tmp_path, tree, flat, page):
+def test_the_report_stands_alone_and_states_what_was_read(tmp_path, tree, flat):
     folder = search(tmp_path, tree, flat)
     page = (folder / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -230,14 +222,14 @@ def test_the_report_stands_alone_and_states_what_was_read(tmp_path, tree, flat, 
     assert folds.groupby("factor")["faces"].sum().eq(FACES).all()
 
 
-def test_synthetic_faces_are_called_synthetic(tmp_path, capsys, page):
+def test_synthetic_faces_are_called_synthetic(tmp_path, caught_logs):
     labels = truth()
     table = posterior(labels, np.random.default_rng(1))
     drawn = write_run(tmp_path / "results" / "drawn", faces(labels), table, synthetic=True)
     folder = search(tmp_path, drawn)
     assert folder.name == "synthetic-composition-drawn"
     assert read(folder, "study.json")["synthetic"]
-    assert "SYNTHETIC faces" in capsys.readouterr().out
+    assert "SYNTHETIC faces" in announced(caught_logs)
     assert "SYNTHETIC FACES" in (folder / "report.md").read_text()
 
 
@@ -298,8 +290,8 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(tmp_path, tree, flat):
     [
         (lambda t: t.drop(columns="given_sad"), "column 'given_sad' is missing"),
         (lambda t: t.assign(gate_positive="high"), "column 'gate_positive' holds something other than numbers"),
-        (lambda t: t.assign(true="bored"), "it holds emotion 'bored'"),
-        (lambda t: pd.concat([t, t[:1]]), "it holds row"),
+        (lambda t: t.assign(true="bored"), "true 'bored' is none of"),
+        (lambda t: pd.concat([t, t[:1]]), "row 'face0000' stands there twice"),
         (lambda t: t[:-1], "tell different validation faces"),
         (lambda t: t.assign(gate_positive=0.9, gate_negative=0.9), "sums to 1.8"),
         (lambda t: t[:0], "it holds no rows"),
