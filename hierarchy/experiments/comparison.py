@@ -1,5 +1,6 @@
 """Comparison: finished runs, or finished cross-validations, on the same test faces, as a table that JSON can hold."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,8 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
 )
 from fer_hierarchy.hierarchy.experiments.crossval_table import GATE, MEASURES
 from fer_hierarchy.hierarchy.experiments.grid import SEED
-from fer_hierarchy.hierarchy.experiments.run_record import RunRecord
 from fer_hierarchy.hierarchy.experiments.table import GridCell, by_configuration, over_seeds
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.hierarchy.wording import mode_words, model_words
 
@@ -43,7 +44,7 @@ _T = TypeVar("_T")
 
 
 def compare(
-    runs: Sequence[RunRecord], *, resamples: int = RESAMPLES, seed: int = 0, with_first: bool = False
+    runs: Sequence[Run], *, resamples: int = RESAMPLES, seed: int = 0, with_first: bool = False
 ) -> dict[str, Any]:
     """Compare finished runs on the same test faces.
 
@@ -66,17 +67,17 @@ def compare(
         UserError: Fewer than two runs, a run twice, or runs whose classes, test rows or true labels differ.
     """
     cells = aligned(runs)
-    first = cells[0].run
+    first = cells[0].finished
     subjects = _subjects(cells[0])
     draw = {"resamples": resamples, "seed": seed, "groups": subjects}
-    same_groups = len({_grouping(cell.run.taxonomy) for cell in cells}) == 1
+    same_groups = len({_grouping(cell.finished.taxonomy) for cell in cells}) == 1
     # Ensembles are no repeats: their seed is that of the bootstrap, and they may share trainings.
-    trained = [cell for cell in cells if not cell.run.metrics.get("members")]
+    trained = [cell for cell in cells if not cell.finished.metrics.get("members")]
     repeated = [alike for alike in by_configuration(trained) if len(alike) > 1]
     all_pairs = len(cells) <= _ALL_PAIRS and not with_first
     return {
         "format": FORMAT,
-        "synthetic": any(bool(cell.run.metrics.get("synthetic")) for cell in cells),
+        "synthetic": any(bool(cell.finished.metrics.get("synthetic")) for cell in cells),
         "test": {
             "n": len(cells[0].labels),
             "fingerprint": first.metrics.get("test_fingerprint"),
@@ -85,7 +86,7 @@ def compare(
         "classes": list(first.classes),
         "runs": [_run_row(cell, same_groups, draw) for cell in cells],
         "routings": _level_rows(cells, "routing") if same_groups else [],
-        "repeats": [over_seeds(alike, _configuration(alike[0].run)) for alike in repeated],
+        "repeats": [over_seeds(alike, _configuration(alike[0].finished)) for alike in repeated],
         "repeated_pairs": [_repeated_pair(a, b, draw) for a, b in _pairs(repeated, len(repeated) <= _ALL_PAIRS)],
         "pairs": [_pair(a, b, draw) for a, b in _pairs(cells, all_pairs)],
         "stages": _level_rows(cells, "stage") if same_groups else [],
@@ -95,7 +96,7 @@ def compare(
     }
 
 
-def aligned(runs: Sequence[RunRecord]) -> list[GridCell]:
+def aligned(runs: Sequence[Run]) -> list[GridCell]:
     """The runs as rows of a table, keyed by all settings but name and seed, with test faces in the first one's order.
 
     Raises:
@@ -103,21 +104,21 @@ def aligned(runs: Sequence[RunRecord]) -> list[GridCell]:
     """
     if len(runs) < 2:
         raise UserError(f"compare: got {len(runs)} run(s); at least two are needed")
-    folders = [run.folder for run in runs]
+    folders = [run.folder.resolve() for run in runs]
     twice = [folder for i, folder in enumerate(folders) if folder in folders[:i]]
     if twice:
         raise UserError(f"compare: run {twice[0].name} is named twice; each run once")
-    for run in runs[1:]:
-        _require_same_test(runs[0], run)
-    order = runs[0].predictions.index
-    return [
-        GridCell(name, {"configuration": _settings(run), SEED: str(run.metrics["seed"])}, run, order=order)
+    cells = [
+        GridCell(name, {"configuration": _settings(run), SEED: str(run.metrics["seed"])}, run)
         for name, run in zip(_names(folders), runs, strict=True)
     ]
+    for cell in cells[1:]:
+        _require_same_test(cells[0], cell)
+    return [dataclasses.replace(cell, order=cells[0].rows.index) for cell in cells]
 
 
-def _settings(run: RunRecord) -> str:
-    settings = {key: value for key, value in run.config.items() if key not in ("name", "seed")}
+def _settings(run: Run) -> str:
+    settings = {key: value for key, value in run.config.to_dict().items() if key not in ("name", "seed")}
     return json.dumps([run.metrics["mode"], settings], sort_keys=True)
 
 
@@ -128,26 +129,27 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return next((names for names in (short, longer) if len(set(names)) == len(names)), [str(f) for f in folders])
 
 
-def _require_same_test(first: RunRecord, other: RunRecord) -> None:
+def _require_same_test(first: GridCell, other: GridCell) -> None:
     start = f"runs {first.name} and {other.name} cannot be compared:"
-    if first.classes != other.classes:
+    classes, other_classes = first.finished.classes, other.finished.classes
+    if classes != other_classes:
         raise UserError(
-            f"{start} their classes differ ({', '.join(first.classes)} against {', '.join(other.classes)}); "
+            f"{start} their classes differ ({', '.join(classes)} against {', '.join(other_classes)}); "
             f"use the same --exclude and data with the same emotions"
         )
-    ids, other_ids = first.predictions.index, other.predictions.index
+    ids, other_ids = first.rows.index, other.rows.index
     only, other_only = ids.difference(other_ids), other_ids.difference(ids)
     if len(only) or len(other_only):
         counts = [
-            f"{len(extra)} of {len(run.predictions)} only in {run.name}" + (f", as {extra[0]!r}" if len(extra) else "")
-            for extra, run in ((only, first), (other_only, other))
+            f"{len(extra)} of {len(cell.rows)} only in {cell.name}" + (f", as {extra[0]!r}" if len(extra) else "")
+            for extra, cell in ((only, first), (other_only, other))
         ]
         raise UserError(f"{start} their test rows differ ({'; '.join(counts)}); use the same data, --limit and splits")
-    labels = other.predictions["true"].loc[ids]
-    differ = (first.predictions["true"] != labels).to_numpy()
+    labels = other.rows["true"].loc[ids]
+    differ = (first.rows["true"] != labels).to_numpy()
     if differ.any():
         row = ids[differ.argmax()]
-        pair = f"{first.predictions['true'][row]} against {labels[row]}"
+        pair = f"{first.rows['true'][row]} against {labels[row]}"
         raise UserError(
             f"{start} {differ.sum()} of {len(ids)} true labels differ (row {row!r}: {pair}); label them alike"
         )
@@ -155,7 +157,7 @@ def _require_same_test(first: RunRecord, other: RunRecord) -> None:
 
 def _subjects(cell: GridCell) -> np.ndarray | None:
     """(n,) subject of each test face, "" where unknown; None where nobody is known."""
-    subject_of = cell.run.subjects.to_dict()
+    subject_of = cell.finished.subjects.to_dict()
     known = np.array([subject_of.get(row, "") for row in cell.rows.index], dtype=object)
     if not any(known):
         return None
@@ -172,7 +174,7 @@ def _grouping(taxonomy: Taxonomy) -> tuple:
 
 
 def _run_row(cell: GridCell, same_groups: bool, draw: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = cell.run.metrics
+    metrics = cell.finished.metrics
     training, cost, data = (metrics.get(key) or {} for key in ("training", "cost", "data"))
     return {
         "name": cell.name,
@@ -181,14 +183,14 @@ def _run_row(cell: GridCell, same_groups: bool, draw: Mapping[str, Any]) -> dict
         "framework": metrics.get("framework", "keras"),
         "headline": metrics["headline"],
         "seed": metrics["seed"],
-        "taxonomy": cell.run.taxonomy.name,
+        "taxonomy": cell.finished.taxonomy.name,
         "excluded": metrics.get("excluded", []),
         "rows": data.get("rows"),
         "pixels": data.get("pixels"),
         "n": len(cell.labels),
         **cell.figures,
         **top_shares(cell.labels, cell.probabilities),
-        "intervals": bootstrap_intervals(cell.labels, cell.predicted, len(cell.run.classes), **draw),
+        "intervals": bootstrap_intervals(cell.labels, cell.predicted, len(cell.finished.classes), **draw),
         "ece": cell.ece,
         "group_top1": cell.group_top1 if same_groups else None,
         **{key: cost.get(key) for key in _COSTS},
@@ -200,15 +202,15 @@ def _run_row(cell: GridCell, same_groups: bool, draw: Mapping[str, Any]) -> dict
 
 def _level_rows(cells: Sequence[GridCell], level: str) -> list[dict[str, Any]]:
     """Scores of each `routing` of each run, or of each `stage` across runs; a flat run implies its stages."""
-    taxonomy = cells[0].run.taxonomy
+    taxonomy = cells[0].finished.taxonomy
     if level == "routing":
-        found = [(name, cell, held) for cell in cells for name, held in cell.run.metrics["answers"].items()]
+        found = [(name, cell, held) for cell in cells for name, held in cell.finished.metrics["answers"].items()]
     else:
         found = [
-            (stage, cell, cell.run.metrics["stages"][stage])
+            (stage, cell, cell.finished.metrics["stages"][stage])
             for stage in (taxonomy.gate, *taxonomy.specialists)
             for cell in cells
-            if stage in cell.run.metrics["stages"]
+            if stage in cell.finished.metrics["stages"]
         ]
     # A record of an older version lacks the younger figures; its confusion matrix has them all.
     return [
@@ -233,7 +235,7 @@ def _pair(a: GridCell, b: GridCell, draw: Mapping[str, Any]) -> dict[str, Any]:
         "b": b.name,
         "n": len(a.labels),
         "mcnemar": mcnemar(a.predicted == a.labels, b.predicted == b.labels),
-        "differences": paired_bootstrap(a.labels, a.predicted, b.predicted, len(a.run.classes), **draw),
+        "differences": paired_bootstrap(a.labels, a.predicted, b.predicted, len(a.finished.classes), **draw),
         "per_class": [_class_row(left, right) for left, right in zip(a.per_class, b.per_class, strict=True)],
     }
 
@@ -248,17 +250,17 @@ def _class_row(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, A
 
 def _repeated_pair(a: Sequence[GridCell], b: Sequence[GridCell], draw: Mapping[str, Any]) -> dict[str, Any]:
     """One configuration minus another, each the mean of its seeds, as lists of runs."""
-    labels, classes = a[0].labels, len(a[0].run.classes)
-    predicted = ([cell.predicted for cell in cells] for cells in (a, b))
+    labels, classes = a[0].labels, len(a[0].finished.classes)
+    first, second = ([cell.predicted for cell in cells] for cells in (a, b))
     return {
         "a": [cell.name for cell in a],
         "b": [cell.name for cell in b],
         "n": len(labels),
-        "differences": difference_over_seeds(labels, *predicted, classes, **draw),
+        "differences": difference_over_seeds(labels, first, second, classes, **draw),
     }
 
 
-def _configuration(run: RunRecord) -> str:
+def _configuration(run: Run) -> str:
     """A short text such as `flat, compact_resnet, 24 epochs, balance none`."""
     parts = [mode_words(run.metrics)]
     if run.metrics["mode"] != "flat":
@@ -282,7 +284,7 @@ def sample(cells: Sequence[GridCell], *, seed: int, per_emotion: int = PER_EMOTI
     Returns:
         One dict a face, in class order: row, true, and runs: run, answer, probabilities in class order.
     """
-    true, classes = cells[0].rows["true"], cells[0].run.classes
+    true, classes = cells[0].rows["true"], cells[0].finished.classes
     draw = np.random.default_rng(seed)
     chosen: list[str] = []
     for emotion in classes:
@@ -307,7 +309,7 @@ def side_by_side(cells: Sequence[GridCell]) -> pd.DataFrame:
     Args:
         cells: As `aligned` gives them.
     """
-    shown = ["predicted", *(f"p_{emotion}" for emotion in cells[0].run.classes)]
+    shown = ["predicted", *(f"p_{emotion}" for emotion in cells[0].finished.classes)]
     parts = [cell.rows[shown].add_prefix(f"{cell.name}: ") for cell in cells]
     return pd.concat([cells[0].rows["true"], *parts], axis=1).reset_index(names="row")
 
@@ -316,12 +318,12 @@ def _data_warnings(cells: Sequence[GridCell]) -> list[str]:
     """What a reader must know of the test faces: altered ones, and other pixels under the same names."""
     found = []
     for cell in cells:
-        pixels = (cell.run.metrics.get("data") or {}).get("pixels") or {}
+        pixels = (cell.finished.metrics.get("data") or {}).get("pixels") or {}
         if pixels.get("altered"):
             found.append(f"{cell.name} was evaluated on altered data: {'; '.join(pixels['known'])}.")
-    first = cells[0].run.pixel_hashes.reindex(cells[0].rows.index)
+    first = cells[0].finished.faces_by_id["pixel_hash"].reindex(cells[0].rows.index)
     for cell in cells[1:]:
-        other = cell.run.pixel_hashes.reindex(first.index)
+        other = cell.finished.faces_by_id["pixel_hash"].reindex(first.index)
         differ = int((first.notna() & other.notna() & (first != other)).sum())
         if differ:
             found.append(
@@ -334,8 +336,8 @@ def _data_warnings(cells: Sequence[GridCell]) -> list[str]:
 
 
 def _omitted(cells: Sequence[GridCell], same_groups: bool, repeated: bool, all_pairs: bool) -> list[dict[str, str]]:
-    groupings = "; ".join(f"{cell.name}: {_describe(cell.run.taxonomy)}" for cell in cells)
-    processors = {cell.name: cell.run.environment.get("processor") or "not recorded" for cell in cells}
+    groupings = "; ".join(f"{cell.name}: {_describe(cell.finished.taxonomy)}" for cell in cells)
+    processors = {cell.name: cell.finished.environment.get("processor") or "not recorded" for cell in cells}
     one_processor = len(set(processors.values())) == 1 and "not recorded" not in processors.values()
     machines = "; ".join(f"{name}: {processor}" for name, processor in processors.items())
     reasons = [
@@ -421,13 +423,14 @@ def _require_same_folds(first: Crossval, other: Crossval) -> None:
 def _crossval_pair(a: Crossval, b: Crossval, **draw: int) -> dict[str, Any]:
     left, right = a.pooled, b.pooled
     correct = pd.DataFrame({"a": left["predicted"] == left["label"], "b": right["predicted"] == left["label"]})
-    answers, classes = (left["predicted"], right["predicted"]), len(a.table["classes"])
     return {
         "a": a.name,
         "b": b.name,
         "n": len(left),
         "measures": {name: _differences(a.table, b.table, name) for name in _shared_measures(a.table, b.table)},
-        "pooled": paired_bootstrap(left["label"], *answers, classes, groups=left["group"], **draw),
+        "pooled": paired_bootstrap(
+            left["label"], left["predicted"], right["predicted"], len(a.table["classes"]), groups=left["group"], **draw
+        ),
         "mcnemar": [
             {"repeat": int(repeat), **mcnemar(faces["a"], faces["b"])}
             for repeat, faces in correct.groupby(level="repeat")

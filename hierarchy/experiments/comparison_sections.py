@@ -1,6 +1,8 @@
 """The report of a comparison of runs: verdict, runs, pairs, several seeds, stages, cost and single faces."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from fer_hierarchy.hierarchy.experiments.sections import (
     MEASURE_NAMES,
@@ -138,19 +140,25 @@ def _verdict(comparison: Mapping, runs: Sequence[Mapping], labels: Mapping[str, 
 
 
 def _runs(drawings: Drawings, runs: Sequence[Mapping], n: int) -> Section:
-    name = {"Run": lambda run: run["label"]}
-    further = {"top2": "Top-2 %", "top3": "Top-3 %", "weighted_f1": "Weighted F1 %", "group_top1": "Right group %"}
+    name = {"Run": ("label", str)}
+    further = {
+        "Top-2 %": ("top2", points),
+        "Top-3 %": ("top3", points),
+        "Weighted F1 %": ("weighted_f1", points),
+        "Right group %": ("group_top1", points),
+        "ECE": ("ece", decimals),
+    }
     settings = {
-        "Folder": lambda run: str(run["name"]),
+        "Folder": ("name", str),
         "Mode, prediction, framework": lambda run: ", ".join(
             dict.fromkeys([mode_words(run), *(plain(run[key]) for key in ("headline", "framework") if run.get(key))])
         ),
-        "Taxonomy": lambda run: plain(run.get("taxonomy")),
-        "Seed": lambda run: plain(run.get("seed")),
-        "Model": lambda run: _each(run.get("models")),
-        "Epochs": lambda run: _each(run.get("epochs")),
-        "Balance": lambda run: _each(run.get("balance")),
-        "Data": lambda run: _data_words(run.get("pixels")),
+        "Taxonomy": ("taxonomy", plain),
+        "Seed": ("seed", plain),
+        "Model": ("models", _each),
+        "Epochs": ("epochs", _each),
+        "Balance": ("balance", _each),
+        "Data": ("pixels", _data_words),
     }
     image = drawings.draw(
         "runs",
@@ -160,24 +168,14 @@ def _runs(drawings: Drawings, runs: Sequence[Mapping], n: int) -> Section:
         width=5.6,
         height=1.2 + 0.56 * len(runs),
     )
+    caption = f"n = {n:,} test faces; 95 % bootstrap intervals in brackets"
     return Section(
         "Runs",
         "Overlapping intervals do not prove a tie, nor do separate ones alone prove a difference: all runs predicted "
         "the same faces, so the paired sections below are sharper. Lower is better for ECE alone.",
         [
-            Table.of(
-                runs,
-                {**name, **measured(with_span)},
-                caption=f"n = {n:,} test faces; 95 % bootstrap intervals in brackets",
-            ),
-            Table.of(
-                runs,
-                {
-                    **name,
-                    **measured(lambda run, key: points(run.get(key)), further),
-                    "ECE": lambda run: decimals(run.get("ece")),
-                },
-            ),
+            Table.of(runs, {**name, **measured(with_span)}, caption=caption),
+            Table.of(runs, {**name, **further}),
             image,
             Table.of(runs, {**name, **settings}, caption="What was trained", words=range(len(settings) + 1)),
         ],
@@ -230,12 +228,12 @@ def _pair(drawings: Drawings, number: int, pair: Mapping, labels: Mapping[str, s
 
 
 def _class_table(classes: Sequence[Mapping], *, a: str, b: str) -> Table:
-    columns = {"Emotion": lambda row: row["class"]}
+    columns: dict[str, Any] = {"Emotion": ("class", str)}
     for key, name in (("recall", "Recall"), ("f1", "F1")):
         columns |= {
-            f"{name} A": lambda row, key=key: points(row[f"{key}_a"]),
-            f"{name} B": lambda row, key=key: points(row[f"{key}_b"]),
-            f"{name} B - A": lambda row, key=key: signed(row[f"{key}_delta"]),
+            f"{name} A": (f"{key}_a", points),
+            f"{name} B": (f"{key}_b", points),
+            f"{name} B - A": (f"{key}_delta", signed),
         }
     return Table.of(classes, columns, caption=f"In percent and points; A = {a}, B = {b}")
 
@@ -280,9 +278,9 @@ def _levels(comparison: Mapping, labels: Mapping[str, str]) -> Section:
         Table.of(
             rows,
             {
-                key.capitalize(): lambda row, key=key: plain(row[key]),
-                "Run": lambda row: labels[row["run"]],
-                "Faces": lambda row: whole(row.get("n")),
+                key.capitalize(): (key, plain),
+                "Run": ("run", labels.__getitem__),
+                "Faces": ("n", whole),
                 **measured(with_span),
             },
             caption=caption,
@@ -301,13 +299,13 @@ def _levels(comparison: Mapping, labels: Mapping[str, str]) -> Section:
 
 def _cost(drawings: Drawings, runs: Sequence[Mapping]) -> Section:
     columns = {
-        "Run": lambda run: run["label"],
-        "Top-1": lambda run: percent(run["top1"]),
-        "CPU-seconds": lambda run: whole(run.get("train_cpu_seconds")),
-        "CPU time": lambda run: duration(run.get("train_cpu_seconds")),
-        "Parameters": lambda run: millions(run.get("parameters")),
-        "Multiply-adds": lambda run: millions(run.get("multiply_adds")),
-        "Latency ms": lambda run: _latency(run.get("latency_ms")),
+        "Run": ("label", str),
+        "Top-1": ("top1", percent),
+        "CPU-seconds": ("train_cpu_seconds", whole),
+        "CPU time": ("train_cpu_seconds", duration),
+        "Parameters": ("parameters", millions),
+        "Multiply-adds": ("multiply_adds", millions),
+        "Latency ms": ("latency_ms", _latency),
     }
     if not any(known(run.get(key)) for run in runs for key in (*_COSTS, "parameters", "latency_ms")):
         return Section("Cost", "", [])
@@ -317,9 +315,7 @@ def _cost(drawings: Drawings, runs: Sequence[Mapping]) -> Section:
         if len(rows) > 1:
             image = drawings.draw(
                 name,
-                lambda ax, rows=rows, cost=cost, axis=axis: figures.accuracy_against_cost(
-                    ax, rows, cost=cost, xlabel=axis
-                ),
+                partial(figures.accuracy_against_cost, rows=rows, cost=cost, xlabel=axis),
                 title=title,
                 alt=f"Top-1 accuracy by {axis}",
                 width=4.7,

@@ -1,6 +1,7 @@
 """The reports of cross-validations: folds, confusion, emotions, learning curves, protocol, and pairs fold by fold."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -161,12 +162,12 @@ def _warnings(table: Mapping) -> list[Warn]:
 def _folds(drawings: Drawings, table: Mapping) -> Section:
     measures, rows = _measures(table), table["rows"]
     columns = {
-        "Repeat": lambda row: str(row["repeat"]),
-        "Seed": lambda row: str(row["seed"]),
-        "Fold": lambda row: str(row["fold"]),
-        "Faces": lambda row: whole(row["n"]),
-        "People": lambda row: whole(row["subjects"]),
-        "Shared": lambda row: whole(row["shared"]),
+        "Repeat": ("repeat", str),
+        "Seed": ("seed", str),
+        "Fold": ("fold", str),
+        "Faces": ("n", whole),
+        "People": ("subjects", whole),
+        "Shared": ("shared", whole),
     }
     shared = any(row["shared"] for row in rows)
     left_out = ["Repeat", "Seed"] * (not _repeated(table)) + ["Shared"] * (not shared)
@@ -376,11 +377,11 @@ def crossval_pairs_page(drawings: Drawings, table: Mapping) -> Page:
 def _pairs_summary(table: Mapping, labels: Mapping[str, str]) -> Section:
     lines = []
     for pair in table["pairs"]:
-        names = {"a": labels[pair["a"]], "b": labels[pair["b"]]}
+        names: Any = {"n": pair["n"], "a": labels[pair["a"]], "b": labels[pair["b"]]}
         p = None if _repeated(table) else pair["mcnemar"][0]["p"]
         over_folds = f" The t test over folds has p {chance(pair['measures']['top1']['p'])}."
-        lines.append(verdict("Top-1 accuracy", pair["pooled"]["top1"], n=pair["n"], p=p, **names) + over_folds)
-        lines.append(verdict("Balanced accuracy", pair["pooled"]["balanced_accuracy"], n=pair["n"], **names))
+        lines.append(verdict("Top-1 accuracy", pair["pooled"]["top1"], p=p, **names) + over_folds)
+        lines.append(verdict("Balanced accuracy", pair["pooled"]["balanced_accuracy"], **names))
     drawn = "people" if table["subjects"] else "faces"
     text = (
         f"Intervals draw {drawn} anew among the pooled predictions of both. Folds share most of their training faces: "

@@ -16,9 +16,8 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
     mean_std,
 )
 from fer_hierarchy.hierarchy.experiments.grid import FOLD, SEED, Grid
-from fer_hierarchy.hierarchy.experiments.run_record import RunRecord
 from fer_hierarchy.hierarchy.experiments.table import CHOOSING, GridCell
-from fer_hierarchy.hierarchy.runs.run_folder import SPLITS
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.wording import model_words
 
 FORMAT = 1
@@ -63,7 +62,7 @@ def crossval_table(planned: Grid, cells: Sequence[GridCell], folds: pd.DataFrame
     together = _pooled_part(planned, done, folds)
     if all(row[GATE] is not None for row in rows):  # every gate was evaluated on all faces of its fold
         together["pooled"][GATE] = float(np.average([row[GATE] for row in rows], weights=[row["n"] for row in rows]))
-    return {**record, **_facts(done[0].run, folds), "means": _means(rows), **together}
+    return {**record, **_facts(done[0].finished, folds), "means": _means(rows), **together}
 
 
 def place(planned: Grid, point: Mapping[str, str]) -> dict[str, int]:
@@ -71,7 +70,7 @@ def place(planned: Grid, point: Mapping[str, str]) -> dict[str, int]:
     return {"repeat": planned.axes[SEED].index(point[SEED]) + 1, "fold": int(point[FOLD])}
 
 
-def _facts(first: RunRecord, folds: pd.DataFrame) -> dict[str, Any]:
+def _facts(first: Run, folds: pd.DataFrame) -> dict[str, Any]:
     data, training = (first.metrics.get(key) or {} for key in ("data", "training"))
     return {
         "synthetic": bool(first.metrics.get("synthetic")),
@@ -97,8 +96,8 @@ def _row(planned: Grid, cell: GridCell, folds: pd.DataFrame) -> dict[str, Any]:
     """One run: the scores of its headline predictions on its fold."""
     where = place(planned, cell.point)
     own = folds[(folds["repeat"] == where["repeat"]) & (folds["fold"] == where["fold"])]
-    run = cell.run
-    if set(run.predictions.index) != set(own["row"]):
+    run = cell.finished
+    if set(cell.rows.index) != set(own["row"]):
         raise UserError(
             f"{run.folder}: it was evaluated on other faces than those of its fold; delete that folder, then resume"
         )
@@ -118,9 +117,9 @@ def _row(planned: Grid, cell: GridCell, folds: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _shared(run: RunRecord, folds: pd.DataFrame) -> int:
+def _shared(run: Run, folds: pd.DataFrame) -> int:
     """How many test faces show a person whom training shows too."""
-    table = pd.read_csv(run.folder / SPLITS, dtype=str, keep_default_na=False)
+    table = run.splits
     named = folds.drop_duplicates("row").set_index("row")["subject"]
     person = table["row"].map(named).fillna(table["subject"])
     trained_on = set(person[(table["split"] == "train") & (person != "")])
@@ -131,7 +130,7 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation of each measure; repeats count alike, however many of their folds are finished."""
     table = pd.DataFrame(rows)
     measured = [name for name in MEASURES if table[name].notna().all()]
-    of_repeats = [
+    of_repeats: list[dict[str, Any]] = [
         {"repeat": int(repeat), "runs": len(runs), **{name: mean_std(list(runs[name])) for name in measured}}
         for repeat, runs in table.groupby("repeat")
     ]
@@ -144,7 +143,7 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _pooled_part(planned: Grid, done: Sequence[GridCell], folds: pd.DataFrame) -> dict[str, Any]:
     """Figures of all predictions together, and what each emotion's recall is from run to run."""
-    settings, table, classes = planned.cells[0].config, pooled(planned, done, folds), done[0].run.classes
+    settings, table, classes = planned.cells[0].config, pooled(planned, done, folds), done[0].finished.classes
     both = (table["label"].to_numpy(), table["predicted"].to_numpy())
     confusion = confusion_counts(*both, len(classes))
     draw = {"resamples": settings.evaluation.resamples, "seed": settings.seed, "groups": table["group"]}
@@ -181,8 +180,8 @@ def pooled(planned: Grid, cells: Sequence[GridCell], folds: pd.DataFrame) -> pd.
     Raises:
         UserError: The runs know different emotions.
     """
-    classes = cells[0].run.classes
-    other = next((cell for cell in cells if cell.run.classes != classes), None)
+    classes = cells[0].finished.classes
+    other = next((cell for cell in cells if cell.finished.classes != classes), None)
     if other is not None:
         raise UserError(f"{other.name} knows other emotions than {cells[0].name}; start a new cross-validation")
     parts = [

@@ -1,6 +1,6 @@
-"""An ensemble of finished runs: the geometric mean of what they say of the same faces, judged like a run.
+"""An ensemble of finished runs: the geometric mean of their probabilities for the same faces, evaluated like a run.
 
-Nothing is asked anew: the runs' prediction tables are joined.
+No network predicts anew: the prediction tables of the runs are joined.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,13 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities, geometric_mean
 from fer_hierarchy.hierarchy.experiments.comparison import aligned
-from fer_hierarchy.hierarchy.experiments.run_record import RunRecord, load_run, read_predictions
+from fer_hierarchy.hierarchy.paths import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run_results import VALIDATION_PREDICTIONS, headline, refuse_evaluation
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED
+from fer_hierarchy.hierarchy.wording import headline
 
 MODE = "ensemble"
 # The tables have six digits; a probability that they show as zero is taken for half of the last one.
@@ -33,7 +34,7 @@ _SHARED_FACTS = ("format", "split", "data", "test_fingerprint", "taxonomy", "exc
 def pool_runs(
     names: Sequence[str], *, name: str | None, resamples: int, seed: int, results: Path, command: str
 ) -> Path:
-    """Judge the geometric mean of what finished runs say of their common test faces.
+    """Evaluate the geometric mean of the probabilities of finished runs on their common test faces.
 
     Groups are those of the first hierarchical run, or of the first where all are flat. The cost is that of all runs.
 
@@ -42,98 +43,88 @@ def pool_runs(
         name: Of the new folder.
         resamples: Bootstrap samples of every interval.
         seed: Of the bootstrap.
-        results: Where runs are looked for and the new folder is made.
+        results: Folder of all runs, where the new folder is made.
         command: The command line, for the record.
 
     Raises:
-        UserError: A run is not finished or has no networks, or they were judged on other rows or classes.
+        UserError: A run is not finished or has no networks, or they were evaluated on other rows or classes.
     """
     run_folder.check_writable(results)
     run_folder.check_name(name, results)
-    folders = [run_folder.find_run(run, results) for run in names]
-    for folder in folders:
-        refuse_evaluation(folder)
-    records = [load_run(folder) for folder in folders]
-    test = [cell.rows for cell in aligned(records)]
-    lead = next((record for record in records if record.metrics["mode"] != FLAT), records[0])
-    config = run_folder.read_config(lead.folder)
-    stem = name or "ensemble-" + "-and-".join(record.name for record in records)[:120]
-    said = _pooled(test, _rows(test[0], records[0]), lead)
-    counts = lead.metrics["data"]["counts"]["train"]
-    prior = np.array([counts.get(emotion, 0) for emotion in lead.classes], dtype=float)
-    judging = EvaluationConfig(resamples=resamples)
-    record = {
-        **{key: lead.metrics[key] for key in _SHARED_FACTS},
-        "run": run_folder.free_name(stem, results),
-        "mode": MODE,
-        "framework": "+".join(dict.fromkeys(record.metrics.get("framework", "keras") for record in records)),
-        "synthetic": any(record.metrics["synthetic"] for record in records),
-        "command": command,
-        "seed": seed,
-        **score_predictions(said, prior / prior.sum(), judging, seed=seed),
-        "members": [record.name for record in records],
-        "training": {
-            f"{member.name}: {stage}": facts
-            for member in records
-            for stage, facts in member.metrics["training"].items()
-        },
-        "cost": _cost(records),
-        "notes": [f"Geometric mean of the runs {', '.join(member.name for member in records)}."],
-    }
-    with run_folder.new_folder(results, record["run"]) as folder:
-        run_folder.write_json(folder / run_folder.ENVIRONMENT, run_folder.environment(command))
-        run_folder.write_table(folder / run_folder.PREDICTIONS, prediction_table(said))
-        validation = _validation(records, lead)
+    runs = [Run(run, results=results) for run in names]
+    for run in runs:
+        run.require_networks()
+    lead = next((run for run in runs if run.metrics["mode"] != FLAT), runs[0])
+    test = _pooled([cell.rows for cell in aligned(runs)], lead)
+    validation = _pooled_validation(runs, lead)
+    stem = name or "ensemble-" + "-and-".join(run.name for run in runs)[:120]
+    with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
+        record = _record(test, runs, lead, resamples=resamples, seed=seed)
+        record |= {"run": folder.name, "command": command}
+        run_folder.write_json(folder / ENVIRONMENT, run_folder.environment(command))
+        run_folder.write_table(folder / PREDICTIONS, prediction_table(test))
         if validation is not None:
             run_folder.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(validation))
             record["validation"] = _summary(validation)
-        run_folder.write_json(folder / run_folder.METRICS, record)
-        run_folder.write_json(folder / run_folder.CONFIG, {**config.to_dict(), "name": record["run"]})
+        run_folder.write_json(folder / METRICS, record)
+        run_folder.write_json(folder / CONFIG, {**lead.config.to_dict(), "name": folder.name})
         write_run_report(folder, faces=None)
     announce(headline(record))
     return folder
 
 
-def _pooled(tables: Sequence[pd.DataFrame], rows: pd.DataFrame, lead: RunRecord) -> Predictions:
-    """The pooled answer to the faces of `tables`, which stand in the same order."""
+def _record(test: Predictions, runs: Sequence[Run], lead: Run, *, resamples: int, seed: int) -> dict[str, Any]:
+    """metrics.json, without what names this ensemble."""
+    prior = np.array([lead.train_counts.get(emotion, 0) for emotion in lead.classes], dtype=float)
+    training = {f"{run.name}: {stage}": facts for run in runs for stage, facts in run.metrics["training"].items()}
+    return {
+        **{key: lead.metrics[key] for key in _SHARED_FACTS},
+        "mode": MODE,
+        "framework": "+".join(dict.fromkeys(run.metrics.get("framework", "keras") for run in runs)),
+        "synthetic": any(run.metrics["synthetic"] for run in runs),
+        "seed": seed,
+        **score_predictions(test, prior / prior.sum(), EvaluationConfig(resamples=resamples), seed=seed),
+        "members": [run.name for run in runs],
+        "training": training,
+        "cost": _cost(runs),
+        "notes": [f"Geometric mean of the runs {', '.join(run.name for run in runs)}."],
+    }
+
+
+def _pooled(tables: Sequence[pd.DataFrame], lead: Run) -> Predictions:
+    """The pooled predictions on the faces of `tables`, which stand in the same order, with the subjects of `lead`."""
     columns = [f"p_{emotion}" for emotion in lead.classes]
-    answers = [as_probabilities(table[columns], len(columns), run_folder.PREDICTIONS) for table in tables]
-    answer = geometric_mean(answers, least=_LEAST)
-    gate, specialists = HierarchicalClassifier(lead.taxonomy).imply(answer)
+    probabilities = [as_probabilities(table[columns], len(columns), PREDICTIONS) for table in tables]
+    pooled = geometric_mean(probabilities, least=_LEAST)
+    gate, specialists = HierarchicalClassifier(lead.taxonomy).imply(pooled)
+    faces, people = tables[0], lead.subjects.to_dict()  # id -> source/subject
+    subjects = [people.get(row, "") for row in faces.index]
+    rows = pd.DataFrame({"id": faces.index, "emotion": faces["true"].to_numpy(), "source": "", "subject": subjects})
     return Predictions(
-        taxonomy=lead.taxonomy, headline=POOLED, rows=rows, answer=answer, gate=gate, specialists=specialists
+        taxonomy=lead.taxonomy, headline=POOLED, rows=rows, answer=pooled, gate=gate, specialists=specialists
     )
 
 
-def _rows(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
-    """What judging needs of the faces: id, emotion, and who is on them."""
-    people = record.subjects.to_dict()  # source/subject
-    known = [people.get(row, "") for row in table.index]
-    return pd.DataFrame({"id": table.index, "emotion": table["true"].to_numpy(), "source": "", "subject": known})
-
-
-def _validation(records: Sequence[RunRecord], lead: RunRecord) -> Predictions | None:
-    """The pooled answer to the validation faces; None where the runs chose by different ones."""
-    paths = [record.folder / VALIDATION_PREDICTIONS for record in records]
-    if not all(path.is_file() for path in paths):
+def _pooled_validation(runs: Sequence[Run], lead: Run) -> Predictions | None:
+    """The pooled predictions on the validation faces; None where the runs chose by different ones."""
+    if not all((run.folder / VALIDATION_PREDICTIONS).is_file() for run in runs):
         return None
-    tables = [read_predictions(path, record.taxonomy) for path, record in zip(paths, records, strict=True)]
-    if any(set(table.index) != set(tables[0].index) for table in tables[1:]):
+    first, *others = [run.validation_predictions.set_index("row") for run in runs]
+    if any(set(table.index) != set(first.index) for table in others):
         return None
-    tables = [table.loc[tables[0].index] for table in tables]
-    return _pooled(tables, _rows(tables[0], lead), lead)
+    return _pooled([first, *(table.loc[first.index] for table in others)], lead)
 
 
-def _summary(said: Predictions) -> dict[str, Any]:
+def _summary(pooled: Predictions) -> dict[str, Any]:
     """The figures that choices may be made on, as every run has them."""
-    table = scores(said.rows["emotion"].to_numpy(str), said.answer, said.taxonomy.emotions, resamples=100)
+    table = scores(pooled.rows["emotion"].to_numpy(str), pooled.answer, pooled.taxonomy.emotions, resamples=100)
     return {name: table[name] for name in ("n", "top1", "balanced_accuracy", "macro_f1", "nll")}
 
 
-def _cost(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What all runs take together; how long one face takes was not measured."""
-    costs = [record.metrics.get("cost") or {} for record in records]
+def _cost(runs: Sequence[Run]) -> dict[str, Any]:
+    """The cost of all runs together; the latency of one face was not measured."""
+    costs = [run.metrics.get("cost") or {} for run in runs]
     names = ("train_cpu_seconds", "train_wall_seconds", "parameters", "multiply_adds")
     if any(name not in cost for cost in costs for name in names):
-        raise UserError("a run does not say what it cost; evaluate it again")
+        raise UserError("the cost of a run is not recorded; evaluate it again")
     return {name: sum(cost[name] for cost in costs) for name in names}

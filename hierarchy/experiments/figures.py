@@ -1,6 +1,7 @@
 """Plots of several runs: heat maps, differences with intervals, scores of folds, and predictions on one face."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def heat_map(ax: Axes, means: pd.DataFrame, spreads: pd.DataFrame) -> None:
     low, high = _colour_limits(means.to_numpy())
     ax.imshow(means, cmap="Blues", vmin=low, vmax=high, aspect="auto")
     turned = max(map(len, means.columns)) > 9
-    style = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if turned else {}
+    style: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if turned else {}
     ax.set_xticks(range(means.shape[1]), means.columns, **style)
     ax.set_yticks(range(len(means)), means.index)
     ax.set_xticks(np.arange(means.shape[1] - 1) + 0.5, minor=True)

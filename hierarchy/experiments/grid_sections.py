@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fer_hierarchy.hierarchy.evaluation.significance import mean_std
 from fer_hierarchy.hierarchy.experiments import figures
@@ -17,11 +18,9 @@ from fer_hierarchy.hierarchy.experiments.sections import (
 )
 from fer_hierarchy.hierarchy.experiments.side_by_side import side_by_side_section
 from fer_hierarchy.hierarchy.experiments.table import CHOOSING, Block, GridCell, configuration_name, heat_map
-from fer_hierarchy.hierarchy.paths import FEATURES
 from fer_hierarchy.hierarchy.reports.figures import Drawings, feature_maps
 from fer_hierarchy.hierarchy.reports.page import Block as Part
 from fer_hierarchy.hierarchy.reports.page import Items, Page, Section, Table, Text, Warn, how_to_repeat, report
-from fer_hierarchy.hierarchy.runs.run import read_feature_map
 from fer_hierarchy.hierarchy.wording import (
     UNKNOWN,
     chance,
@@ -97,7 +96,7 @@ def _summary(cells: Sequence[GridCell], found: Sequence[tuple[Block, Mapping | N
         )
     blocks += [Text(_chosen_words(block, comparison)) for block, comparison in found]
     done = [cell for cell in cells if cell.run is not None]
-    limits = sorted({limit for cell in done if (limit := cell.run.metrics.get("data", {}).get("limit"))})
+    limits = sorted({limit for cell in done if (limit := cell.finished.metrics.get("data", {}).get("limit"))})
     if limits:
         kept = " or ".join(f"{limit:,}" for limit in limits)
         blocks.append(Warn(f"A quick look, not a result: --limit kept at most {kept} rows of each split of the data."))
@@ -263,13 +262,13 @@ def _differences(drawings: Drawings, block: Block, comparison: Mapping) -> Secti
 
 def _features(drawings: Drawings, block: Block) -> Section:
     """The first stage's t-SNE maps of all configurations side by side, one seed each."""
-    title, maps = block.titled("Learned features"), {}
+    title = block.titled("Learned features")
+    maps: dict[str, pd.DataFrame] = {}
     for cells in block.configurations:
         cell = block.chosen if block.chosen in cells else cells[0]
-        stage = next(iter(cell.run.metrics.get("training") or {}), "")
-        path = cell.run.folder / "stages" / stage / FEATURES
-        if path.is_file() and len(maps) < _MOST_MAPS:
-            maps[f"{block.label(cell, seed=False)}: {stage}"] = read_feature_map(path)
+        stage = next(iter(cell.finished.metrics.get("training") or {}), "")
+        if stage in cell.finished.features and len(maps) < _MOST_MAPS:
+            maps[f"{block.label(cell, seed=False)}: {stage}"] = cell.finished.features[stage]
     if len(maps) < 2:
         return Section(title, "", [])
     image = drawings.draw(

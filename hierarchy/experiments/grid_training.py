@@ -22,7 +22,7 @@ from fer_hierarchy.hierarchy.experiments import crossval, folds
 from fer_hierarchy.hierarchy.experiments.folds import CellFaces
 from fer_hierarchy.hierarchy.experiments.grid import FOLD, KIND, SEED, Cell, Grid, read_grid, read_states, write_grid
 from fer_hierarchy.hierarchy.experiments.report import write_crossval_report, write_grid_report
-from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, finished, grid_table, outcome
+from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, grid_table, is_complete, outcome
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -201,7 +201,7 @@ def _train_cells(
     with _resumable(folder, grid.kind, logs):
         for number, cell in enumerate(grid.cells, 1):
             line = f"{job.cell} {number} of {total}: {cell.text}"
-            if finished(folder / cell.name):
+            if is_complete(folder / cell.name):
                 announce(f"{line}, finished already")
             else:
                 announce(line + _pace(time.monotonic() - began, trained, total - number + 1))

@@ -17,7 +17,6 @@ from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table, p
 from fer_hierarchy.hierarchy.experiments.folds import read_folds
 from fer_hierarchy.hierarchy.experiments.grid import Grid, find_grid, read_grid, read_states
 from fer_hierarchy.hierarchy.experiments.grid_sections import FacesIn, grid_page
-from fer_hierarchy.hierarchy.experiments.run_record import RunRecord, load_run
 from fer_hierarchy.hierarchy.experiments.side_by_side import FacesOf
 from fer_hierarchy.hierarchy.experiments.table import Block, GridCell, blocks, outcome
 from fer_hierarchy.hierarchy.paths import CALL
@@ -25,7 +24,7 @@ from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.reports.page import write_page
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
-from fer_hierarchy.hierarchy.runs.run_folder import read_config, write_json, write_table
+from fer_hierarchy.hierarchy.runs.run_folder import write_json, write_table
 
 COMPARISON = "comparison.json"
 CROSSVAL = "crossval.json"
@@ -51,10 +50,10 @@ def compare_runs(
     Raises:
         UserError: A run is not finished, or the runs were evaluated on other rows or classes.
     """
-    records = [load_run(run_folder.find_run(run, results)) for run in names]
-    table = several.compare(records, resamples=resamples, seed=seed)
+    runs = [Run(run, results=results) for run in names]
+    table = several.compare(runs, resamples=resamples, seed=seed)
     shown = [row["name"] for row in table["runs"]]
-    write = partial(write_comparison, runs=records, faces=Run(records[0].folder).pictures)
+    write = partial(write_comparison, runs=runs, faces=runs[0].pictures)
     return _write_new(name, shown, {**table, "command": command}, results, write)
 
 
@@ -102,7 +101,7 @@ def _read_crossval(folder: Path) -> several.Crossval:
 
 
 def write_comparison(
-    folder: Path, comparison: dict[str, Any], runs: Sequence[RunRecord] = (), *, faces: FacesOf | None = None
+    folder: Path, comparison: dict[str, Any], runs: Sequence[Run] = (), *, faces: FacesOf | None = None
 ) -> None:
     """Write comparison.json, figures/*.png, report.md and report.html of compared runs.
 
@@ -142,17 +141,17 @@ def write_grid_report(folder: Path, grid: Grid, cells: Sequence[GridCell], *, fa
         cells: What became of the cells.
         faces: Gives test faces of a run by id, or None; without it only ids are shown.
     """
-    synthetic = any(cell.run is not None and bool(cell.run.metrics.get("synthetic")) for cell in cells)
+    synthetic = any(cell.run is not None and bool(cell.finished.metrics.get("synthetic")) for cell in cells)
     found = [(block, _write_paired(folder, block)) for block in blocks(cells)]
     write_page(grid_page(Drawings(folder, synthetic), grid, cells, found, faces), folder)
 
 
 def _write_paired(folder: Path, block: Block) -> dict[str, Any] | None:
     """Compare the chosen cell of a block with all others on its test faces; None where there is no other."""
-    runs = [cell.run for cell in block.paired]
+    runs = [cell.finished for cell in block.paired]
     if len(runs) < 2:
         return None
-    settings = read_config(block.chosen.run.folder)
+    settings = runs[0].config
     compared = several.compare(runs, resamples=settings.evaluation.resamples, seed=settings.seed, with_first=True)
     write_json(folder / f"comparison{block.stem}.json", compared)
     write_table(folder / f"side_by_side{block.stem}.csv", several.side_by_side(several.aligned(runs)))
@@ -174,5 +173,5 @@ def write_crossval_report(folder: Path, planned: Grid, cells: Sequence[GridCell]
     table = crossval_table(planned, cells, folds)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CROSSVAL, table)
-    histories = {cell.name: Run(cell.run.folder).history for cell in cells if cell.run is not None}
+    histories = {cell.name: cell.finished.history for cell in cells if cell.run is not None}
     write_page(crossval_page(Drawings(folder, table["synthetic"]), planned, table, histories), folder)

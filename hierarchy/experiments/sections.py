@@ -144,14 +144,14 @@ def seeds_section(title: str, repeats: Sequence[Mapping], more: Sequence[Block] 
         repeats: As `over_seeds` gives them; one_test and `CHOOSING` where they are known.
         more: Blocks that follow the table.
     """
-    columns: dict[str, Callable[[Mapping], str]] = {
-        "Configuration": lambda row: plain(row["configuration"] or "all"),
-        "Seeds": lambda row: plain(row.get("seeds")),
+    columns: dict[str, Any] = {
+        "Configuration": lambda row: row["configuration"] or "all",
+        "Seeds": ("seeds", plain),
         "Runs": lambda row: whole(len(row["runs"])),
         **measured(lambda row, measure: spread(row.get(measure))),
     }
     if any(CHOOSING in row for row in repeats):
-        columns["Validation F1 %"] = lambda row: spread(row[CHOOSING])
+        columns["Validation F1 %"] = (CHOOSING, spread)
     cut = all(row.get("one_test", True) for row in repeats)
     return Section(
         title,

@@ -19,10 +19,9 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
     mean_std,
 )
 from fer_hierarchy.hierarchy.experiments.grid import FOLD, SEED, Cell, label
-from fer_hierarchy.hierarchy.experiments.run_record import RunRecord, load_run
-from fer_hierarchy.hierarchy.runs.run_folder import METRICS, PREDICTIONS
+from fer_hierarchy.hierarchy.paths import METRICS, PREDICTIONS, REPORT
+from fer_hierarchy.hierarchy.runs.run import Run
 
-REPORT = "report.html"  # the last file that a run writes
 CHOOSING = "validation_macro_f1"  # the measure that cells are chosen by; test scores choose nothing
 
 
@@ -40,9 +39,15 @@ class GridCell:
 
     name: str
     point: Mapping[str, str]
-    run: RunRecord | None
+    run: Run | None
     error: str = ""
     order: pd.Index | None = None
+
+    @property
+    def finished(self) -> Run:
+        """The run of a cell that did not fail."""
+        assert self.run is not None, f"{self.name} failed"
+        return self.run
 
     @property
     def configuration(self) -> tuple[str, ...]:
@@ -57,33 +62,34 @@ class GridCell:
     @property
     def test_rows(self) -> tuple:
         """What two cells must share for their test scores to be comparable."""
-        return self.run.metrics.get("test_fingerprint"), self.run.classes
+        return self.finished.metrics.get("test_fingerprint"), self.finished.classes
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """predictions.csv by row id."""
-        return self.run.predictions if self.order is None else self.run.predictions.loc[self.order]
+        table = self.finished.predictions.set_index("row")
+        return table if self.order is None else table.loc[self.order]
 
     @cached_property
     def labels(self) -> np.ndarray:
         """(n,) int64 true class indices."""
-        return class_indices(self.rows["true"], self.run.classes)
+        return class_indices(self.rows["true"], self.finished.classes)
 
     @cached_property
     def predicted(self) -> np.ndarray:
         """(n,) int64 class indices of the headline predictions."""
-        return class_indices(self.rows["predicted"], self.run.classes)
+        return class_indices(self.rows["predicted"], self.finished.classes)
 
     @cached_property
     def probabilities(self) -> np.ndarray:
         """(n, classes) float64 of the headline predictions."""
-        columns = [f"p_{emotion}" for emotion in self.run.classes]
+        columns = [f"p_{emotion}" for emotion in self.finished.classes]
         return as_probabilities(self.rows[columns], len(columns), f"{PREDICTIONS} of {self.name}")
 
     @property
     def confusion(self) -> np.ndarray:
         """(classes, classes) int64 counts of the headline predictions, rows are the true classes."""
-        return confusion_counts(self.labels, self.predicted, len(self.run.classes))
+        return confusion_counts(self.labels, self.predicted, len(self.finished.classes))
 
     @cached_property
     def figures(self) -> dict[str, float]:
@@ -93,7 +99,7 @@ class GridCell:
     @cached_property
     def per_class(self) -> list[dict[str, Any]]:
         """Scores of each emotion."""
-        return per_class(self.labels, self.predicted, self.run.classes)
+        return per_class(self.labels, self.predicted, self.finished.classes)
 
     @property
     def ece(self) -> float:
@@ -103,13 +109,13 @@ class GridCell:
     @property
     def group_top1(self) -> float:
         """Share of faces whose route is their true group."""
-        true_groups = np.array(self.run.taxonomy.group_index)[self.labels]
-        return float((class_indices(self.rows["route"], self.run.taxonomy.group_names) == true_groups).mean())
+        true_groups = np.array(self.finished.taxonomy.group_index)[self.labels]
+        return float((class_indices(self.rows["route"], self.finished.taxonomy.group_names) == true_groups).mean())
 
     @cached_property
     def scores(self) -> dict[str, Any]:
         """n, `FIGURES`, top-2 and top-3 of the headline predictions with their intervals, `CHOOSING` and the cost."""
-        metrics = self.run.metrics
+        metrics = self.finished.metrics
         cost = metrics.get("cost") or {}
         return {
             "n": len(self.labels),
@@ -129,12 +135,12 @@ class GridCell:
 def outcome(folder: Path, cell: Cell, state: Mapping[str, str]) -> GridCell:
     """What became of a cell of the grid in `folder`, given its state in grid.json."""
     place = folder / cell.name
-    run = load_run(place) if finished(place) else None
+    run = Run(place) if is_complete(place) else None
     return GridCell(name=cell.name, point=cell.point, run=run, error=state.get("error", ""))
 
 
-def finished(place: Path) -> bool:
-    """Whether the run in a folder was trained, evaluated and reported."""
+def is_complete(place: Path) -> bool:
+    """Whether the run in a folder is complete; the report is the last file that it writes."""
     return (place / METRICS).is_file() and (place / REPORT).is_file()
 
 
@@ -299,7 +305,7 @@ def heat_map(block: Block) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         places = [
             (configuration_name(cell, axes), emotion, recall)
             for cell in block.cells
-            for emotion, recall in zip(cell.run.classes, cell.recalls(), strict=True)
+            for emotion, recall in zip(cell.finished.classes, cell.recalls(), strict=True)
         ]
     else:
         *down, last = axes

@@ -15,9 +15,9 @@ from fer_hierarchy.hierarchy.experiments.crossval import plan
 from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table
 from fer_hierarchy.hierarchy.experiments.grid import write_grid
 from fer_hierarchy.hierarchy.experiments.report import compare_crossvals, write_crossval_report
-from fer_hierarchy.hierarchy.experiments.run_record import load_run
 from fer_hierarchy.hierarchy.experiments.table import GridCell
 from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.runs.run import Run
 from tests.hierarchy.experiments.test_comparison import VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions
@@ -55,14 +55,15 @@ def make(folder, *, folds=3, repeats=1, fails=(), skill=0.2, mode="flat", people
         (run / "metrics.json").write_text(json.dumps(record))
         trained = own["subject"].iloc[:1] if shared else ["S99"]
         train = pd.DataFrame({"row": [f"train{fold}"], "subject": trained, "split": "train"})
-        pd.concat([own.assign(split="test"), train]).to_csv(run / "splits.csv", index=False)
+        splits = pd.concat([own.assign(split="test"), train]).assign(emotion="happy", pixel_hash="x")
+        splits.to_csv(run / "splits.csv", index=False)
         stage = run / "stages" / "flat"
         stage.mkdir(parents=True)
         pd.DataFrame({"epoch": [1, 2], "accuracy": [0.1, 0.2], "val_accuracy": [0.2, 0.3]}).to_csv(
             stage / "history.csv", index=False
         )
         (run / "report.html").write_text("a report")
-        cells.append(GridCell(cell.name, cell.point, load_run(run)))
+        cells.append(GridCell(cell.name, cell.point, Run(run)))
     return made, cells, pd.concat(tables, ignore_index=True)
 
 
@@ -120,7 +121,7 @@ def test_whole_people_are_drawn_with_all_their_answers(tmp_path):
     lucky = {f"S{number:02}" for number in range(0, 9, 2)}
     for cell in cells:
         table = cell.run.predictions
-        person = folds.set_index("row")["subject"].loc[table.index]
+        person = table["row"].map(folds.set_index("row")["subject"])
         table["predicted"] = np.where(person.isin(lucky), table["true"], "sad")
     narrow = crossval_table(made, cells, folds.assign(subject=""))["pooled"]["intervals"]["top1"]
     wide = crossval_table(made, cells, folds)["pooled"]["intervals"]["top1"]

@@ -10,9 +10,9 @@ import pytest
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.experiments.grid import parse_axes, plan
 from fer_hierarchy.hierarchy.experiments.report import write_grid_report
-from fer_hierarchy.hierarchy.experiments.run_record import load_run
 from fer_hierarchy.hierarchy.experiments.table import GridCell, blocks, grid_table, heat_map
 from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.runs.run import Run
 from tests.hierarchy.experiments.test_comparison import TRUTH, VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions
@@ -45,7 +45,7 @@ def make_grid(
         record |= {"test_fingerprint": test(cell.point), "validation": {"macro_f1": validation(cell.point)}}
         (run / "metrics.json").write_text(json.dumps(record))
         (run / "config.json").write_text(json.dumps(cell.config.to_dict()))
-        cells.append(GridCell(cell.name, cell.point, load_run(run)))
+        cells.append(GridCell(cell.name, cell.point, Run(run)))
     return grid, cells
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from fer_hierarchy.hierarchy.experiments.comparison import aligned, compare, sample, side_by_side
 from fer_hierarchy.hierarchy.experiments.report import write_comparison
-from fer_hierarchy.hierarchy.experiments.run_record import load_run
 from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.runs.run import Run
 from tests.hierarchy.experiments.test_comparison import TRUTH, VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions
@@ -23,7 +23,7 @@ def coarse_figures():
 
 @pytest.fixture
 def runs(tmp_path):
-    return [load_run(write_run(tmp_path / name, seed=seed)) for seed, name in enumerate(("first", "second"))]
+    return [Run(write_run(tmp_path / name, seed=seed)) for seed, name in enumerate(("first", "second"))]
 
 
 def faces_of(ids):
@@ -36,7 +36,7 @@ def test_the_table_holds_every_face_with_the_answers_and_probabilities_of_every_
     assert table.columns.tolist() == ["row", "true", *(f"{r}: {c}" for r in ("first", "second") for c in per_run)]
     assert len(table) == len(TRUTH)
     for run in runs:
-        saved = run.predictions.loc[table["row"]]
+        saved = run.predictions.set_index("row").loc[table["row"]]
         for column in per_run:
             assert table[f"{run.name}: {column}"].tolist() == saved[column].tolist()
 
@@ -45,7 +45,7 @@ def test_rows_in_another_order_stay_beside_each_other(runs):
     path = runs[1].folder / "predictions.csv"
     before = side_by_side(aligned(runs))
     pd.read_csv(path).sample(frac=1, random_state=0).to_csv(path, index=False)
-    pd.testing.assert_frame_equal(side_by_side(aligned([runs[0], load_run(runs[1].folder)])), before)
+    pd.testing.assert_frame_equal(side_by_side(aligned([runs[0], Run(runs[1].folder)])), before)
 
 
 def test_a_sample_shows_two_faces_of_each_emotion_and_what_each_run_says_of_them(runs):
@@ -55,7 +55,7 @@ def test_a_sample_shows_two_faces_of_each_emotion_and_what_each_run_says_of_them
     for face in shown:
         assert [entry["run"] for entry in face["runs"]] == ["first", "second"]
         for entry, run in zip(face["runs"], runs, strict=True):
-            saved = run.predictions.loc[face["row"]]
+            saved = run.predictions.set_index("row").loc[face["row"]]
             assert (saved["true"], saved["predicted"]) == (face["true"], entry["answer"])
             assert entry["probabilities"] == pytest.approx([saved[f"p_{e}"] for e in EMOTIONS], abs=1e-4)
     json.dumps(shown, allow_nan=False)
@@ -75,7 +75,7 @@ def test_an_emotion_of_one_face_is_shown_once_and_an_absent_one_not_at_all(tmp_p
 
 def few_faces(tmp_path):
     truth = np.array(["angry", *["happy"] * 5])
-    return [load_run(write_run(tmp_path / f"few{seed}", truth=truth, seed=seed)) for seed in (0, 1)]
+    return [Run(write_run(tmp_path / f"few{seed}", truth=truth, seed=seed)) for seed in (0, 1)]
 
 
 def test_the_report_marks_answers_and_has_a_table_of_all_faces(runs, tmp_path):

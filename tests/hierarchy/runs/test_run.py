@@ -10,8 +10,8 @@ from PIL import Image
 
 from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.experiments.comparison_report import compare_runs
 from fer_hierarchy.hierarchy.experiments.grid_training import resume_grid
+from fer_hierarchy.hierarchy.experiments.report import compare_runs
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.training.pipeline import evaluate_run, resume_run
