@@ -1,9 +1,10 @@
-"""Learn one rare emotion's train faces with a DCGAN and write new ones as a data source.
+"""Train a DCGAN on one rare emotion's train faces and write new ones as a data source.
 
 python -m fer_hierarchy.pt_files.gan --data data/fer2013 --emotion disgust --out data/generated-disgust
 
 The faces are those that a run with the same data, seed and split settings trains on; its validation and test faces are
-never seen, and what was seen is recorded, so that a run can refuse faces that know its judges (`--generated FOLDER`).
+never used, and the faces that were used are recorded, so that a run can refuse faces made from those that it evaluates
+on (`--generated FOLDER`).
 """
 
 import argparse
@@ -66,14 +67,14 @@ def _with_size(config: RunConfig) -> RunConfig:
 def _parser() -> OneLineParser:
     parser = OneLineParser(
         prog=f"python -m {MODULE}",
-        description="Learn one emotion's train faces with a DCGAN and write new ones, for --generated.",
+        description="Train a DCGAN on one emotion's train faces and write new ones, for --generated.",
         epilog=f"example: python -m {MODULE} --data data/fer2013 --emotion disgust --out data/generated-disgust",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),
     )
     own = parser.add_argument_group("faces to make")
-    own.add_argument("--emotion", required=True, metavar="EMOTION", help="emotion to learn")
+    own.add_argument("--emotion", required=True, metavar="EMOTION", help="emotion whose faces are wanted")
     own.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="new folder for the faces")
     own.add_argument("--resume", action="store_true", default=False, help="go on after an interruption")
     for name in fields_of(GanConfig):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fer_hierarchy.hierarchy.config import option
 
 STEPS = 3000  # training steps where no number of epochs is given
-SIZE = 48  # side in pixels where none is asked for: FER-2013's
+SIZE = 48  # side in pixels where none is given: FER-2013's
 SIDE_STEP = 16  # the network draws sides that are a multiple of this
 
 

@@ -5,15 +5,17 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.duplicates import NEAR_CORRELATION
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
 from fer_hierarchy.hierarchy.data.images import fingerprint
 from fer_hierarchy.hierarchy.data.leakage import evaluation_hashes
@@ -21,53 +23,18 @@ from fer_hierarchy.hierarchy.data.sources.generated import FORMAT, RECORD, SEEN,
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.pt_files.dcgan import Adversaries, as_faces
 from fer_hierarchy.pt_files.gan_config import STEPS, GanConfig
-from fer_hierarchy.pt_files.gan_faces import SHEET_FACES, likeness, write_images, write_sheet
-from fer_hierarchy.pt_files.gan_training import Adversaries, as_faces
 
 CHECKPOINT = "checkpoint.pt"
 SETTINGS = "settings.json"
 SHEET = "samples.png"
-_FEWEST = 8  # faces below which there is nothing to learn
+_SHEET = 8  # faces on a side of the contact sheet
+SHEET_FACES = _SHEET**2
+_AT_ONCE = 1024  # faces compared in one product
+_FEWEST = 8  # faces below which nothing is trained
 _SAVED_EVERY = 60.0  # seconds between two checkpoints
-_LINES = 10  # lines of progress that a file sees
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What is learnt, and how.
-
-    Attributes:
-        emotion: The rare emotion.
-        gan: How the faces are made, `epochs` given and `batch_size` no larger than the rows.
-        config: The run that they are for, its data resolved.
-        faces: All faces of that run.
-        rows: Its train rows that are learnt from.
-    """
-
-    emotion: str
-    gan: GanConfig
-    config: RunConfig
-    faces: Faces
-    rows: pd.DataFrame
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """The faces to learn from, (n, size, size, channels) uint8."""
-        return self.faces.images.pixels[self.rows.index.to_numpy()]
-
-    def settings(self) -> dict[str, Any]:
-        """What a resumed training has to share with its beginning."""
-        size, channels = self.faces.images.pixels.shape[2:]
-        trained = {name: value for name, value in asdict(self.gan).items() if name != "count"}
-        return {
-            "emotion": self.emotion,
-            **trained,
-            "size": size,
-            "channels": channels,
-            "seed": self.config.seed,
-            "seen": seen_fingerprint(self.rows["pixel_hash"]),
-        }
+_LINES = 10  # lines of progress in a file
 
 
 def make_faces(emotion: str, gan: GanConfig, config: RunConfig, *, out: Path, resume: bool, command: str) -> None:
@@ -83,15 +50,33 @@ def make_faces(emotion: str, gan: GanConfig, config: RunConfig, *, out: Path, re
 
     Raises:
         UserError: Bad data or settings, or a place that is taken.
-        KeyboardInterrupt: With the words that say how to go on.
+        KeyboardInterrupt: With the command that goes on.
     """
     work = out.with_name(f"{out.name}.work")
     _check_places(out, work, resume=resume)
-    job = _read_job(emotion, gan, config)
-    _start(work, job.settings(), resume=resume)
+    config = replace(config, data=resolve_data(config.data))
+    faces = read_faces(config)
+    rows = _train_rows(faces, emotion)
+    pixels = faces.images.pixels[rows.index.to_numpy()]  # (n, size, size, channels) uint8
+    settings = _settings(emotion, gan, config.seed, rows, pixels)
+    _start(work, settings, resume=resume)
     with _resumable(command):
-        adversaries = _train(job, work)
-        _write(work / "finished", job, adversaries, command)
+        adversaries = _train(pixels, settings, work)
+        drawn = adversaries.draw(gan.count, seed=config.seed)
+        record = {
+            "format": FORMAT,
+            "emotion": emotion,
+            "count": gan.count,
+            "seen": {"rows": len(rows), "fingerprint": settings["seen"]},
+            "likeness": likeness(drawn, pixels),
+            "steps": adversaries.steps,
+            "settings": settings,
+            "run": {"seed": config.seed, "data": config.to_dict()["data"]},
+            "data": _data_record(faces),
+            "torch": version("torch"),
+            **run_folder.environment(command),
+        }
+        _write(work / "finished", emotion, drawn, rows, record)
         (work / "finished").replace(out)
     shutil.rmtree(work)
 
@@ -105,16 +90,6 @@ def _check_places(out: Path, work: Path, *, resume: bool) -> None:
         raise UserError(f"--resume: there is no {work} to go on from; leave --resume out")
 
 
-def _read_job(emotion: str, gan: GanConfig, config: RunConfig) -> _Job:
-    config = replace(config, data=resolve_data(config.data))
-    faces = read_faces(config)
-    rows = _train_rows(faces, emotion)
-    batch_size = min(gan.batch_size, len(rows))
-    epochs = gan.epochs or max(1, round(STEPS / (len(rows) // batch_size)))
-    gan = replace(gan, batch_size=batch_size, epochs=epochs)
-    return _Job(emotion=emotion, gan=gan, config=config, faces=faces, rows=rows)
-
-
 def _train_rows(faces: Faces, emotion: str) -> pd.DataFrame:
     """Train rows of one emotion, without those whose very pixels stand in a later split, whatever the run does."""
     train = faces.split("train")
@@ -125,6 +100,21 @@ def _train_rows(faces: Faces, emotion: str) -> pd.DataFrame:
             f"--emotion {emotion}: {len(rows)} train faces, but {_FEWEST} at least are needed; train holds {counts}"
         )
     return rows
+
+
+def _settings(emotion: str, gan: GanConfig, seed: int, rows: pd.DataFrame, pixels: np.ndarray) -> dict[str, Any]:
+    """How the networks are trained; a resumed training has to share it with its beginning."""
+    batch_size = min(gan.batch_size, len(rows))
+    return {
+        "emotion": emotion,
+        "epochs": gan.epochs or max(1, round(STEPS / (len(rows) // batch_size))),
+        "batch_size": batch_size,
+        "width": gan.width,
+        "size": pixels.shape[2],
+        "channels": pixels.shape[3],
+        "seed": seed,
+        "seen": seen_fingerprint(rows["pixel_hash"]),
+    }
 
 
 def _start(work: Path, settings: dict[str, Any], *, resume: bool) -> None:
@@ -149,55 +139,96 @@ def _resumable(command: str) -> Iterator[None]:
         raise KeyboardInterrupt(f"go on with: {again}") from None
 
 
-def _train(job: _Job, work: Path) -> Adversaries:
-    """Train for the epochs that are left, with checkpoints and a contact sheet to look at meanwhile."""
-    shape = job.faces.images.pixels.shape[2:]
-    adversaries = Adversaries(size=shape[0], channels=shape[1], width=job.gan.width, seed=job.config.seed)
+def _train(pixels: np.ndarray, settings: dict[str, Any], work: Path) -> Adversaries:
+    """Train for the epochs that are left, with checkpoints and a contact sheet to view meanwhile."""
+    adversaries = Adversaries(**{name: settings[name] for name in ("size", "channels", "width", "seed")})
     done = adversaries.load(work / CHECKPOINT)["epochs"] if (work / CHECKPOINT).is_file() else 0
-    faces, epochs = as_faces(job.pixels), job.gan.epochs
+    faces, epochs = as_faces(pixels), settings["epochs"]
     progress = Progress(epochs, done=done)
     saved = time.monotonic()
     for epoch in range(done + 1, epochs + 1):
-        losses = adversaries.epoch(faces, job.gan.batch_size)
+        losses = adversaries.epoch(faces, settings["batch_size"])
         text = f"epoch {epoch}/{epochs}, discriminator {losses[0]:.3f}, generator {losses[1]:.3f}"
         progress.advance(1, text)
         if epoch * _LINES // epochs > (epoch - 1) * _LINES // epochs:
             progress.settle(text)
         if epoch == epochs or time.monotonic() - saved > _SAVED_EVERY:
             adversaries.save(work / CHECKPOINT, epochs=epoch)
-            write_sheet(work / SHEET, adversaries.draw(SHEET_FACES, seed=job.config.seed))
+            write_sheet(work / SHEET, adversaries.draw(SHEET_FACES, seed=settings["seed"]))
             saved = time.monotonic()
     return adversaries
 
 
-def _write(folder: Path, job: _Job, adversaries: Adversaries, command: str) -> None:
+def _data_record(faces: Faces) -> dict[str, str]:
+    return {
+        "dataset": "+".join(sorted(set(faces.manifest["source"]))),
+        "fingerprint": faces.images.fingerprint,
+        "splits_fingerprint": fingerprint(faces.manifest),
+    }
+
+
+def _write(folder: Path, emotion: str, drawn: np.ndarray, rows: pd.DataFrame, record: dict[str, Any]) -> None:
     """Everything that `out` will hold, into a new folder beside the checkpoint."""
     shutil.rmtree(folder, ignore_errors=True)  # what an interruption left half written
-    faces = adversaries.draw(job.gan.count, seed=job.config.seed)
-    write_images(folder / job.emotion, faces)
-    write_sheet(folder / SHEET, faces)
-    table = job.rows[["id", "pixel_hash"]].rename(columns={"id": "row"})
-    run_folder.write_table(folder / SEEN, table)
-    run_folder.write_json(folder / RECORD, _record(job, adversaries.steps, likeness(faces, job.pixels), command))
+    write_images(folder / emotion, drawn)
+    write_sheet(folder / SHEET, drawn)
+    run_folder.write_table(folder / SEEN, rows[["id", "pixel_hash"]].rename(columns={"id": "row"}))
+    run_folder.write_json(folder / RECORD, record)
 
 
-def _record(job: _Job, steps: int, measured: dict[str, float], command: str) -> dict[str, Any]:
-    """What generated.json holds: which faces taught which network, and how close to them it stays."""
-    settings = job.settings()
+def write_images(folder: Path, faces: np.ndarray) -> None:
+    """Write (n, size, size, channels) uint8 as generated_00001.png and so on, into a new folder."""
+    folder.mkdir(parents=True)
+    for number, face in enumerate(faces, start=1):
+        _image(face).save(folder / f"generated_{number:05d}.png")
+
+
+def write_sheet(path: Path, faces: np.ndarray) -> None:
+    """Write the first 64 of (n, size, size, channels) uint8 as one picture at twice their size."""
+    size, channels = faces.shape[2:]
+    sheet = np.zeros((SHEET_FACES, size, size, channels), np.uint8)
+    sheet[: len(faces)] = faces[:SHEET_FACES]
+    rows = sheet.reshape(_SHEET, _SHEET, size, size, channels).swapaxes(1, 2)
+    _image(rows.reshape(_SHEET * size, _SHEET * size, channels).repeat(2, axis=0).repeat(2, axis=1)).save(path)
+
+
+def _image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def likeness(made: np.ndarray, seen: np.ndarray) -> dict[str, float]:
+    """Whether the generator copied or repeats itself.
+
+    Args:
+        made: Generated faces, (n, size, size, channels) uint8.
+        seen: The faces that it was trained on, (m, size, size, channels) uint8, m > 1.
+
+    Returns:
+        `nearest_seen`: median over generated faces of the correlation with the nearest training face, mirrored or not;
+        `nearest_seen_of_seen`: the same of each training face with another, for comparison;
+        `copies`: generated faces that show the same picture as a training face;
+        `spread`: deviation of the generated faces from their mean face, as a share of the training faces'; far below 1
+        means that they are all alike.
+    """
+    own, known = _unit_vectors(made), _unit_vectors(np.concatenate([seen, seen[:, :, ::-1]]))
+    nearest = np.concatenate([(own[i : i + _AT_ONCE] @ known.T).max(axis=1) for i in range(0, len(own), _AT_ONCE)])
+    among = known[: len(seen)] @ known.T
+    people = np.arange(len(seen))
+    among[people, people] = among[people, people + len(seen)] = -1  # not with itself, nor with its mirror image
     return {
-        "format": FORMAT,
-        "emotion": job.emotion,
-        "count": job.gan.count,
-        "seen": {"rows": len(job.rows), "fingerprint": settings["seen"]},
-        "likeness": measured,
-        "steps": steps,
-        "settings": settings,
-        "run": {"seed": job.config.seed, "data": job.config.to_dict()["data"]},
-        "data": {
-            "dataset": "+".join(sorted(set(job.faces.manifest["source"]))),
-            "fingerprint": job.faces.images.fingerprint,
-            "splits_fingerprint": fingerprint(job.faces.manifest),
-        },
-        "torch": version("torch"),
-        **run_folder.environment(command),
+        "nearest_seen": round(float(np.median(nearest)), 4),
+        "nearest_seen_of_seen": round(float(np.median(among.max(axis=1))), 4),
+        "copies": int((nearest >= NEAR_CORRELATION).sum()),
+        "spread": round(_deviation(made) / max(_deviation(seen), 1e-6), 4),
     }
+
+
+def _unit_vectors(faces: np.ndarray) -> np.ndarray:
+    """(n, d) float32 of mean 0 and length 1."""
+    vectors = faces.reshape(len(faces), -1).astype(np.float32)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+
+
+def _deviation(faces: np.ndarray) -> float:
+    return float(faces.std(axis=0, dtype=np.float64).mean())

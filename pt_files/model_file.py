@@ -33,8 +33,20 @@ class SavedModel:
     model: nn.Module
 
 
+def write_record(record: dict[str, Any], path: Path) -> None:
+    """Write what `torch.save` takes; the file appears at once.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
+    content = io.BytesIO()  # torch would report a full disk as an error of its own
+    torch.save(record, content)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
 def write_model(saved: SavedModel, path: Path) -> None:
-    """Write a .pt file, whole or not at all.
+    """Write a .pt file; it appears at once.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
@@ -45,10 +57,7 @@ def write_model(saved: SavedModel, path: Path) -> None:
         "num_classes": saved.num_classes,
         "state_dict": dict(saved.model.state_dict()),
     }
-    content = io.BytesIO()  # torch would report a full disk as an error of its own
-    torch.save(record, content)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    write_record(record, path)
 
 
 def read_model(path: Path) -> SavedModel:

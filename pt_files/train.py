@@ -10,9 +10,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, add_setting, flag, notes_on_screen, run_program
+from fer_hierarchy.hierarchy.cli.flags import Given, refuse_start, start
 from fer_hierarchy.hierarchy.config import (
     DataConfig,
     EvaluationConfig,
@@ -21,7 +21,6 @@ from fer_hierarchy.hierarchy.config import (
     apply_flags,
     differences,
     fields_of,
-    load_config,
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS
@@ -64,27 +63,23 @@ def _run(argv: list[str]) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
-def _train(given: dict[str, Any], command: str) -> Path:
+def _train(given: Given, command: str) -> Path:
     places = {"results": Path(given.pop("results", RESULTS)), "logs": Path(given.pop("logs", LOGS))}
     for folder in places.values():
         run_folder.check_writable(folder)
-    if "resume" in given:
-        run = _checked_resume(given, places["results"])
-        from fer_hierarchy.hierarchy.training import pipeline
-        from fer_hierarchy.pt_files.stage import TorchStage
-
-        return pipeline.resume_run(run, TorchStage, flags=given, **places, command=command)
-    config = _settings(given, places["results"])
+    run = _checked_resume(given, places["results"]) if "resume" in given else None
+    config = RunConfig() if run else _settings(given, places["results"])
     from fer_hierarchy.hierarchy.training import pipeline
     from fer_hierarchy.pt_files.stage import TorchStage
 
+    if run:
+        return pipeline.resume_run(run, TorchStage, flags=given, **places, command=command)
     return pipeline.train_run(config, TorchStage, **places, command=command)
 
 
-def _checked_resume(given: dict[str, Any], results: Path) -> str:
+def _checked_resume(given: Given, results: Path) -> str:
     """The run to go on with; a setting that differs from its own is refused."""
-    if "config" in given:
-        raise UserError("--config does not go with --resume: a resumed run keeps its own settings")
+    refuse_start(given, "run")
     run = given.pop("resume")
     saved = run_folder.read_config(run_folder.find_run(run, results))
     if changed := differences(saved, apply_flags(saved, given)):
@@ -92,18 +87,9 @@ def _checked_resume(given: dict[str, Any], results: Path) -> str:
     return run
 
 
-def _settings(given: dict[str, Any], results: Path) -> RunConfig:
+def _settings(given: Given, results: Path) -> RunConfig:
     """Defaults, then the file, then the flags, checked as far as neither data nor PyTorch is needed."""
-    config = RunConfig()
-    if file := given.pop("config", None):
-        if not Path(file).is_file():
-            raise UserError(f"--config: {file} is no file; expected a config.json as a run folder holds it")
-        config = load_config(Path(file))
-        if config.name and (results / config.name).exists():
-            given.setdefault("name", None)  # a run repeated from its own record gets a folder of its own
-        if "data" in given:
-            given.setdefault("dataset", None)  # what the file says of the kind was said of other data
-    config = apply_flags(config, given)
+    config = apply_flags(start(given, results), given)
     run_folder.check_name(config.name, results)
     return config
 
@@ -130,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _text(name: str) -> str | None:
-    """Help where it differs; what PyTorch leaves to Keras is hidden, but taken, so that its refusal can be said."""
+    """Help where it differs; what PyTorch leaves to Keras is hidden, but taken, so that it can be refused by name."""
     return argparse.SUPPRESS if name in (*KERAS_ONLY, *IDLE, "trunk") else _TEXTS.get(name)
 
 

@@ -1,10 +1,9 @@
-"""How a PyTorch stage learns: steps, epochs, and a checkpoint that an interrupted training goes on from.
+"""How a PyTorch stage trains: steps, epochs, and a checkpoint that an interrupted training goes on from.
 
 Whatever decides a weight is a function of the step or stands in the checkpoint, so a resumed training ends with the
 same weights as an uninterrupted one.
 """
 
-import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.batches import TrainBatches
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.training.schedule import peak_rate, plateau_scale, rate_at
 from fer_hierarchy.pt_files.losses import Loss
+from fer_hierarchy.pt_files.model_file import write_record
 from fer_hierarchy.pt_files.optimizers import build_optimizer
 
 CHECKPOINT = "checkpoint.pt"
@@ -30,7 +29,7 @@ class Training:
     """A training between two epochs.
 
     Attributes:
-        network: What learns.
+        network: What is trained.
         loss: What it minimises.
         config: The stage's settings.
         batches: The stage's training batches.
@@ -49,7 +48,7 @@ class Training:
         self.optimizer = build_optimizer(self.network, self.config)
 
     def rate(self, step: int) -> float:
-        """Learning rate at a step of the whole training."""
+        """Learning rate at a step of the complete training."""
         per_epoch = self.batches.steps_per_epoch
         return rate_at(
             step,
@@ -67,7 +66,7 @@ class Training:
             advance: Called after each step.
 
         Returns:
-            Mean loss, and the share of faces answered right while learning.
+            Mean loss, and the share of faces predicted right while training.
         """
         per_epoch = self.batches.steps_per_epoch
         first = len(self.history) * per_epoch
@@ -92,17 +91,14 @@ class Training:
         return loss.item(), right.float().mean().item()
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint, whole or not at all."""
-        content = io.BytesIO()  # torch would report a full disk as an error of its own
+        """Write the checkpoint; it appears at once."""
         state = {
             "history": self.history,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),  # dropout draws from it
         }
-        torch.save(state, content)
-        with atomic_write(folder / CHECKPOINT) as temporary:
-            temporary.write_bytes(content.getvalue())
+        write_record(state, folder / CHECKPOINT)
 
     def restore(self, folder: Path) -> None:
         """Go on from the checkpoint in `folder`, if there is one.

@@ -12,10 +12,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig  # noqa: E402
 from fer_hierarchy.hierarchy.data.faces import read_faces  # noqa: E402
 from fer_hierarchy.pt_files import gan_job  # noqa: E402
-from fer_hierarchy.pt_files.dcgan import LATENT, Discriminator, Generator, augmented  # noqa: E402
+from fer_hierarchy.pt_files.dcgan import LATENT, Adversaries, Discriminator, Generator, as_faces, augmented  # noqa: E402
 from fer_hierarchy.pt_files.gan import main  # noqa: E402
-from fer_hierarchy.pt_files.gan_faces import likeness, write_sheet  # noqa: E402
-from fer_hierarchy.pt_files.gan_training import Adversaries, as_faces  # noqa: E402
+from fer_hierarchy.pt_files.gan_job import likeness, write_sheet  # noqa: E402
 
 TINY = ("--image-size", "16", "--batch-size", "8", "--width", "4", "--epochs", "3", "--count", "5")
 
@@ -177,7 +176,7 @@ def test_every_layer_of_the_discriminator_has_a_spectral_norm_of_one():
     discriminator = Discriminator(size=16, channels=1, width=4)
     for _ in range(300):  # the power iteration goes one step a pass, slowly where two singular values are close
         discriminator(torch.randn(2, 1, 16, 16))
-    for layer in (*discriminator.halvings, discriminator.judge):
+    for layer in (*discriminator.halvings, discriminator.score):
         norm = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2)
         assert norm.item() == pytest.approx(1, abs=0.02)
 
