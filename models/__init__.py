@@ -1,1 +1,1 @@
-"""Keras builders, found by name in `models.registry`: they know shapes and class counts, never emotions."""
+"""Keras builders, found by name in `models.registry`: they take shapes and class counts, never emotions."""

@@ -6,14 +6,39 @@ from typing import Any
 import keras
 from keras import layers
 
-from fer_hierarchy.models.activations import LEAKY_SLOPE
 from fer_hierarchy.models.layers import ClassTokenAndPositions
+from fer_hierarchy.models.settings import LEAKY_SLOPE
 
 _TOKEN_EPSILON = 1e-6
 
 
+def classifier(
+    pixels: Any,
+    features: Any,
+    num_classes: int,
+    *,
+    dropout: float | None = None,
+    initial: Any = "glorot_uniform",
+    name: str,
+) -> keras.Model:
+    """The network from `pixels` by way of `features` to logits, whose last layer is `predictions`.
+
+    Args:
+        pixels: The input.
+        features: (batch, width) symbolic tensor.
+        num_classes: Number of logits.
+        dropout: Share of features dropped while training, in the layer `dropout`; None for no such layer.
+        initial: Keras's initializer of the last kernel.
+        name: Of the network.
+    """
+    if dropout is not None:
+        features = layers.Dropout(dropout, name="dropout")(features)
+    head = layers.Dense(num_classes, kernel_initializer=initial, dtype="float32", name="predictions")
+    return keras.Model(pixels, head(features), name=name)
+
+
 def activated(x: Any, activation: str, *, name: str) -> Any:
-    """Apply one of `models.activations.ACTIVATIONS` in a layer of its own.
+    """Apply one of `models.settings.ACTIVATIONS` in a layer of its own.
 
     Args:
         x: Symbolic tensor of any shape.
@@ -87,6 +112,19 @@ def convolution(
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
+    return normalised(x, momentum, epsilon=epsilon, activation=activation, name=name)
+
+
+def normalised(x: Any, momentum: float, *, epsilon: float = 1e-3, activation: str | None = None, name: str) -> Any:
+    """Normalise over the batch, and activate.
+
+    Args:
+        x: (batch, ..., channels) symbolic tensor.
+        momentum: Share of the moving statistics that one step keeps.
+        epsilon: Added to the variance.
+        activation: What follows; None for nothing.
+        name: Begins the names of the layers: `NAME_bn`, `NAME_ACTIVATION`.
+    """
     x = layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}_bn")(x)
     return activated(x, activation, name=f"{name}_{activation}") if activation else x
 
@@ -156,14 +194,13 @@ def class_token(
     x = ClassTokenAndPositions(name="tokens")(x)
     x = layers.Dropout(dropout, name="tokens_dropout")(x)
     for block in range(1, depth + 1):
-        settings = {"heads": heads, "mlp_dim": mlp_dim, "dropout": dropout, "deviation": deviation}
-        x = _transformer_block(x, **settings, name=f"block{block}")
+        x = _transformer_block(x, heads, mlp_dim, dropout, deviation, name=f"block{block}")
     x = layers.LayerNormalization(epsilon=_TOKEN_EPSILON, name="norm")(x)
     x = layers.Cropping1D((0, count), name="class_token")(x)
     return layers.Flatten(name="features")(x)
 
 
-def _transformer_block(x: Any, *, heads: int, mlp_dim: int, dropout: float, deviation: float, name: str) -> Any:
+def _transformer_block(x: Any, heads: int, mlp_dim: int, dropout: float, deviation: float, *, name: str) -> Any:
     """Attention between the tokens, then a hidden layer on each; both add to what comes in."""
     dim = x.shape[-1]
 

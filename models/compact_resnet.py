@@ -15,11 +15,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from fer_hierarchy.models.activations import check_activation
-from fer_hierarchy.models.blocks import activated
-from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.models.blocks import activated, classifier
 from fer_hierarchy.models.layers import Standardize
 from fer_hierarchy.models.registry import register_model
+from fer_hierarchy.models.settings import Activation, Count, KernelSize, Share, Stride, check_stages
 
 # Keras's 0.99 forgets over hundreds of steps, as many as one pass over a small face data set has.
 _BN_MOMENTUM = 0.9
@@ -31,21 +30,19 @@ def compact_resnet(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    stem_width: int = 32,
-    stem_stride: int = 2,
-    widths: Sequence[int] = (32, 64, 160),
-    blocks: Sequence[int] = (1, 1, 2),
-    strides: Sequence[int] = (1, 2, 2),
+    stem_width: Count = 32,
+    stem_stride: Stride = 2,
+    widths: Sequence[Count] = (32, 64, 160),
+    blocks: Sequence[Count] = (1, 1, 2),
+    strides: Sequence[Stride] = (1, 2, 2),
     squeeze_from: int | None = 3,
-    kernel_size: int = 3,
-    activation: str = "relu",
-    dropout: float = 0.2,
+    kernel_size: KernelSize = 3,
+    activation: Activation = "relu",
+    dropout: Share = 0.2,
 ) -> keras.Model:
     """Build the backbone and a linear head.
 
     Args:
-        input_shape: (height, width, channels) in pixels.
-        num_classes: Number of logits.
         stem_width: Channels of the first convolution.
         stem_stride: Step of the first convolution, 1 or 2.
         widths: Channels of each stage.
@@ -56,66 +53,9 @@ def compact_resnet(
         activation: What follows a normalised convolution and each sum with a shortcut: "relu", "elu", "gelu", "silu" or
             "leaky_relu". Where channels are weighed, a ReLU stays.
         dropout: Share of features dropped before the head while training, in [0, 1).
-
-    Returns:
-        A flat functional model from float32 pixels in [0, 255] to logits.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
-    """
-    check_shares(dropout=dropout)
-    pixels = keras.Input(input_shape, name="pixels")
-    x = features(
-        pixels,
-        stem_width=stem_width,
-        stem_stride=stem_stride,
-        widths=widths,
-        blocks=blocks,
-        strides=strides,
-        squeeze_from=squeeze_from,
-        kernel_size=kernel_size,
-        activation=activation,
-    )
-    x = layers.Dropout(dropout, name="dropout")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
-    return keras.Model(pixels, logits, name="compact_resnet")
-
-
-def features(
-    pixels: Any,
-    *,
-    stem_width: int = 32,
-    stem_stride: int = 2,
-    widths: Sequence[int] = (32, 64, 160),
-    blocks: Sequence[int] = (1, 1, 2),
-    strides: Sequence[int] = (1, 2, 2),
-    squeeze_from: int | None = 3,
-    kernel_size: int = 3,
-    activation: str = "relu",
-) -> Any:
-    """Build the backbone alone, for one head or several; the keywords are those of `compact_resnet`.
-
-    Args:
-        pixels: (batch, height, width, channels) symbolic tensor in [0, 255].
-        stem_width: See `compact_resnet`.
-        stem_stride: See `compact_resnet`.
-        widths: See `compact_resnet`.
-        blocks: See `compact_resnet`.
-        strides: See `compact_resnet`.
-        squeeze_from: See `compact_resnet`.
-        kernel_size: See `compact_resnet`.
-        activation: See `compact_resnet`.
-
-    Returns:
-        (batch, widths[-1]) symbolic tensor.
     """
     check_stages(widths=widths, blocks=blocks, strides=strides)
-    check_counts(stem_width=stem_width, widths=widths, blocks=blocks)
-    check_choice("stem_stride", stem_stride, (1, 2))
-    for stride in strides:
-        check_choice("each of strides", stride, (1, 2))
-    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
-    check_activation(activation)
+    pixels = keras.Input(input_shape, name="pixels")
     x = Standardize(name="standardize")(pixels)
     x = _convolution(x, stem_width, 3, stride=stem_stride, name="stem")
     x = activated(x, activation, name=f"stem_{activation}")
@@ -131,7 +71,8 @@ def features(
                 squeeze=squeeze,
                 name=f"stage{stage}_block{block}",
             )
-    return layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    return classifier(pixels, x, num_classes, dropout=dropout, name="compact_resnet")
 
 
 def _block(x: Any, width: int, size: int, *, stride: int, activation: str, squeeze: bool, name: str) -> Any:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from fer_hierarchy.models.activations import check_activation
-from fer_hierarchy.models.blocks import activated, shrinking_convolution
-from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.models.blocks import activated, classifier, shrinking_convolution
 from fer_hierarchy.models.layers import Standardize
 from fer_hierarchy.models.registry import register_model
+from fer_hierarchy.models.settings import Activation, Count, KernelSize, Share, check_stages
 
 
 # Each stage takes two pixels off and halves the rest: 22 pixels shrink to a map of exactly one.
@@ -18,11 +17,11 @@ def convnet(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    widths: Sequence[int] = (64, 64, 32),
-    dense_widths: Sequence[int] = (512, 64),
-    kernel_size: int = 3,
-    activation: str = "relu",
-    dropout: float = 0.5,
+    widths: Sequence[Count] = (64, 64, 32),
+    dense_widths: Sequence[Count] = (512, 64),
+    kernel_size: KernelSize = 3,
+    activation: Activation = "relu",
+    dropout: Share = 0.5,
 ) -> keras.Model:
     """Build unpadded convolutions, each with its activation and pooling, Dense layers and a linear head.
 
@@ -30,26 +29,14 @@ def convnet(
     takes another in its loss; here, as in every model, logits come out.
 
     Args:
-        input_shape: (height, width, channels) in pixels.
-        num_classes: Number of logits.
         widths: Channels of each convolution; up to three.
         dense_widths: Units of each Dense layer; the last ones are the features.
         kernel_size: Side of the convolutions' kernels in pixels, 3 or 5; the larger ones are padded by a pixel, so that
             maps have the same sizes.
         activation: What follows each convolution and Dense layer: "relu", "elu", "gelu", "silu" or "leaky_relu".
         dropout: Share of values dropped after each Dense layer while training, in [0, 1).
-
-    Returns:
-        A flat functional model from float32 pixels in [0, 255] to logits.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
     """
     check_stages(most=3, widths=widths)
-    check_counts(widths=widths, dense_widths=dense_widths)
-    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
-    check_activation(activation)
-    check_shares(dropout=dropout)
     pixels = keras.Input(input_shape, name="pixels")
     x = Standardize(name="standardize")(pixels)
     for number, width in enumerate(widths, start=1):
@@ -61,5 +48,4 @@ def convnet(
         x = layers.Dense(width, kernel_initializer="he_normal", name=f"dense{number}")(x)
         x = activated(x, activation, name=f"dense{number}_{activation}")
         x = layers.Dropout(dropout, name=f"dense{number}_dropout")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
-    return keras.Model(pixels, logits, name="convnet")
+    return classifier(pixels, x, num_classes, name="convnet")

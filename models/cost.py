@@ -1,6 +1,5 @@
 """What a model costs: its parameters, and the multiply-adds of one image's forward pass."""
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from fer_hierarchy.models.registry import create_model
 from fer_hierarchy.models.spec import parse_spec
 
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-_SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+_CONVOLUTIONS += (layers.SeparableConv1D, layers.SeparableConv2D)  # whose first kernel already strides
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 
 
@@ -77,52 +76,44 @@ def multiply_adds(model: keras.Model) -> int:
 def _layer_multiply_adds(layer: keras.layers.Layer) -> int:
     if isinstance(layer, keras.Model):
         return multiply_adds(layer)
-    if isinstance(layer, _SEPARABLE):
-        # The depthwise kernel already strides, so both kernels see the output's positions.
-        return _uses([layer.depthwise_kernel, layer.pointwise_kernel], _positions(layer, layer.output))
-    if isinstance(layer, _TRANSPOSED):
-        return _uses([layer.kernel], _positions(layer, layer.input))
-    if isinstance(layer, _CONVOLUTIONS):
-        return _uses([layer.kernel], _positions(layer, layer.output))
-    if isinstance(layer, layers.Dense):
-        return _uses([layer.kernel], _fixed(layer, layer.output.shape[1:-1]))
-    if isinstance(layer, layers.EinsumDense):
-        return _einsum(layer)
     if isinstance(layer, layers.MultiHeadAttention):
         return _attention(layer)
+    weights = sum(prod(weight.shape) for weight in layer.weights if weight.name.endswith("kernel"))
+    if isinstance(layer, layers.Dense):
+        return weights * _places(layer, layer.output.shape[1:-1])
+    if isinstance(layer, layers.EinsumDense):
+        return weights * _places(layer, layer.input.shape[1:]) // _shared(layer)
+    if isinstance(layer, _TRANSPOSED):
+        return weights * _places(layer, _sides(layer, layer.input.shape))
+    if isinstance(layer, _CONVOLUTIONS):
+        return weights * _places(layer, _sides(layer, layer.output.shape))
     return 0
 
 
-def _einsum(layer: layers.EinsumDense) -> int:
-    """Every kernel weight is used once for each index of the input that the kernel does not share."""
+def _sides(layer: keras.layers.Layer, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    return shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
+
+
+def _shared(layer: layers.EinsumDense) -> int:
+    """Places of the input that one use of the kernel takes together: those of the indices in both."""
     inputs, kernel = layer.equation.partition("->")[0].split(",")
-    shared = prod(size for letter, size in zip(kernel, layer.kernel.shape, strict=True) if letter in inputs)
-    return _uses([layer.kernel], _fixed(layer, layer.input.shape[1:]) // shared)
+    return prod(size for letter, size in zip(kernel, layer.kernel.shape, strict=True) if letter in inputs)
 
 
 def _attention(layer: layers.MultiHeadAttention) -> int:
     query, value = layer.input[:2]  # (batch, positions ..., width); keys stand where the values do
-    queries = _fixed(layer, query.shape[1:-1])
-    values = _fixed(layer, value.shape[1:-1])
-    seen = prod(value.shape[axis] for axis in layer.attention_axes)  # by each query
-    products = queries * seen * layer.num_heads * (layer.key_dim + layer.value_dim)
-    return (
-        products
-        + _uses([layer.query_dense.kernel, layer.output_dense.kernel], queries)
-        + _uses([layer.key_dense.kernel, layer.value_dense.kernel], values)
+    queries = _places(layer, query.shape[1:-1])
+    values = _places(layer, value.shape[1:-1])
+    attended = prod(value.shape[axis] for axis in layer.attention_axes)  # by each query
+    products = queries * attended * layer.num_heads * (layer.key_dim + layer.value_dim)
+    of_queries, of_values = (
+        sum(prod(dense.kernel.shape) for dense in both)
+        for both in ((layer.query_dense, layer.output_dense), (layer.key_dense, layer.value_dense))
     )
+    return products + queries * of_queries + values * of_values
 
 
-def _uses(kernels: Iterable[keras.Variable], positions: int) -> int:
-    return positions * sum(prod(kernel.shape) for kernel in kernels)
-
-
-def _positions(layer: keras.layers.Layer, tensor: keras.KerasTensor) -> int:
-    shape = tensor.shape[1:-1] if layer.data_format == "channels_last" else tensor.shape[2:]
-    return _fixed(layer, shape)
-
-
-def _fixed(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> int:
+def _places(layer: keras.layers.Layer, shape: tuple[Any, ...]) -> int:
     if None in shape:
         raise ValueError(f"layer {layer.name!r} works on shape {shape}; multiply-adds need a fixed height and width")
     return prod(shape)

@@ -69,7 +69,7 @@ def read_network(path: Path) -> tuple[DlibLayer, ...]:
     """The layers of a file from the input to the loss, tags and skips left out.
 
     Raises:
-        ValueError: It cannot be read, is too large, is damaged, or holds what this reader does not know.
+        ValueError: It cannot be read, is too large, is damaged, or holds something that this reader cannot read.
     """
     try:
         if (size := path.stat().st_size) > _MOST_BYTES:
@@ -114,11 +114,11 @@ class _Reader:
         return tuple(self.whole() for _ in range(count))
 
     def skip_numbers(self, count: int) -> None:
-        """Numbers with decimals, each a whole number and a power of two, that nobody needs."""
+        """Numbers with decimals, each a whole number and a power of two, that are not needed."""
         self.wholes(2 * count)
 
     def skip_flags(self, count: int) -> None:
-        """Truth values that nobody needs."""
+        """Truth values that are not needed."""
         flags = bytes(self.take(count))
         if not set(flags) <= set(b"01"):
             raise _DamagedError(f"{flags!r} stands where each is 0 or 1")

@@ -10,14 +10,14 @@ import keras
 import numpy as np
 from keras import layers
 
-from fer_hierarchy.models.blocks import scaled_rgb
-from fer_hierarchy.models.checks import check_shares
+from fer_hierarchy.models.blocks import classifier, scaled_rgb
 from fer_hierarchy.models.pretrained import application
 from fer_hierarchy.models.registry import register_model
+from fer_hierarchy.models.settings import Share
 
 _FILE = "efficientnetb0_notop.h5"
 _KERAS_DROP_CONNECT = 0.2  # which the builder of keras.applications does not let us choose
-# In grey levels. Keras's own normalisation learns them from the weights file, so without one it does nothing.
+# In grey levels. Keras's own normalisation takes them from the weights file, so without one it does nothing.
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
@@ -27,39 +27,28 @@ def efficientnet_b0(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    drop_connect: float = 0.33,
-    dropout: float = 0.5,
-    batch_norm_momentum: float = 0.9,
+    drop_connect: Share = 0.33,
+    dropout: Share = 0.5,
+    batch_norm_momentum: Share = 0.9,
     weights: str = "none",
 ) -> keras.Model:
-    """Build the whole backbone, global average pooling and a linear head; everything learns.
+    """Build the backbone, global average pooling and a linear head; everything trains.
 
     Args:
-        input_shape: (height, width, channels) in pixels.
-        num_classes: Number of logits.
         drop_connect: Chance, in [0, 1), that training leaves out the last residual block; it grows evenly from 0 at the
             first (Huang et al., 2016, "stochastic depth").
         dropout: Share of features dropped before the head while training, in [0, 1).
         batch_norm_momentum: Share of the moving statistics that one step keeps.
         weights: "none", or "imagenet" for those of `keras.applications`.
-
-    Returns:
-        A flat functional model from float32 pixels in [0, 255] to logits.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network, or the weights cannot be had.
     """
-    check_shares(drop_connect=drop_connect, dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     network, scale = _network(input_shape, weights)
     pixels = keras.Input(input_shape, name="pixels")
-    settings = {"momentum": batch_norm_momentum, "drop_factor": drop_connect / _KERAS_DROP_CONNECT}
-    backbone = _rebuilt(network, pixels, scale, **settings)
+    drop_factor = drop_connect / _KERAS_DROP_CONNECT
+    backbone = _rebuilt(network, pixels, scale, momentum=batch_norm_momentum, drop_factor=drop_factor)
     if weights == "imagenet":
         _copy_weights(network, backbone)
     x = layers.GlobalAveragePooling2D(name="features")(backbone.output)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
-    return keras.Model(pixels, logits, name="efficientnet_b0")
+    return classifier(pixels, x, num_classes, dropout=dropout, name="efficientnet_b0")
 
 
 def _network(shape: tuple[int, int, int], weights: str) -> tuple[keras.Model, dict[str, Any]]:

@@ -1,9 +1,9 @@
 """dlib's face recognition network, a residual network of 29 convolutions after He et al. (2016), for emotions.
 
 D. E. King published it in 2017 with dlib ("Dlib-ml: a machine learning toolkit", JMLR 2009) as
-`dlib_face_recognition_resnet_model_v1`, and gave the weights to the public domain (CC0). They were learned by telling
-apart the people of about three million face pictures, without any label of an emotion and so without FER-2013's. They
-are a start for fine-tuning; frozen, they tell emotions apart poorly.
+`dlib_face_recognition_resnet_model_v1`, and gave the weights to the public domain (CC0). They were trained to tell the
+people of about three million face pictures apart, without any label of an emotion and so without FER-2013's. They are a
+start for fine-tuning; frozen, they recognise emotions poorly.
 
 dlib's scaling by a learned factor and offset is a batch normalisation here. As loaded, it computes just that: its
 statistics are 0 and 1. `models.normalisation.measure_statistics` puts those of real faces in their place.
@@ -16,11 +16,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from fer_hierarchy.models.blocks import scaled_rgb
-from fer_hierarchy.models.checks import check_counts, check_shares, check_stages
+from fer_hierarchy.models.blocks import classifier, normalised, scaled_rgb
 from fer_hierarchy.models.dlib_weights import DlibLayer, face_weights_file, read_network
 from fer_hierarchy.models.layers import ZeroFilled, ZeroFilledSum
 from fer_hierarchy.models.registry import register_model
+from fer_hierarchy.models.settings import Count, Share, check_stages
 
 _EPSILON = 1e-5
 _WIDTHS = (32, 64, 128, 256, 256)
@@ -36,10 +36,10 @@ def face_resnet(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    widths: Sequence[int] = _WIDTHS,
-    blocks: Sequence[int] = _BLOCKS,
-    dropout: float = 0.0,
-    batch_norm_momentum: float = 0.9,
+    widths: Sequence[Count] = _WIDTHS,
+    blocks: Sequence[Count] = _BLOCKS,
+    dropout: Share = 0.0,
+    batch_norm_momentum: Share = 0.9,
     weights: str = "none",
 ) -> keras.Model:
     """Build the strided 7x7 convolution, residual blocks of two 3x3 ones, and a linear head on the averaged map.
@@ -52,7 +52,6 @@ def face_resnet(
     Args:
         input_shape: (height, width, channels) in pixels. Grey is copied to three channels, so that a grey face uses the
             weights for colour.
-        num_classes: Number of logits.
         widths: Channels of each stage; the first block of each stage after the first halves the map.
         blocks: Residual blocks of each stage; as many entries as `widths`.
         dropout: Share of the averaged map's channels dropped before the head while training, in [0, 1); dlib drops
@@ -61,27 +60,16 @@ def face_resnet(
             last twenty steps or so. While the rate is high they lag behind the weights, and validation scores with
             them; at the end of a schedule, when the rate is near zero, they do not.
         weights: "dlib-face" for dlib's, from the package `face_recognition_models`; they fit its own widths and blocks.
-
-    Returns:
-        A flat functional model from float32 pixels in [0, 255] to logits.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network, or the weights cannot be had.
     """
     check_stages(widths=widths, blocks=blocks)
-    check_counts(widths=widths, blocks=blocks)
-    check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     pixels = keras.Input(input_shape, name="pixels")
     x = scaled_rgb(pixels, mean=_MEAN, deviation=_DEVIATION)
-    x = _convolution(x, widths[0], 7, stride=2, momentum=batch_norm_momentum, name="conv1")
-    x = layers.ReLU(name="conv1_relu")(x)
+    x = _convolution(x, widths[0], 7, stride=2, momentum=batch_norm_momentum, activation="relu", name="conv1")
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
     for name, width, stride in _residual_blocks(widths, blocks):
         x = _block(x, width, stride=stride, momentum=batch_norm_momentum, name=name)
     x = layers.GlobalAveragePooling2D(name="features")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
-    model = keras.Model(pixels, logits, name="face_resnet")
+    model = classifier(pixels, x, num_classes, dropout=dropout, name="face_resnet")
     if weights == "dlib-face":
         _load(model, read_network(face_weights_file()), widths, blocks)
     return model
@@ -99,15 +87,16 @@ def _block(x: Any, width: int, *, stride: int, momentum: float, name: str) -> An
     if stride > 1:
         x = ZeroFilled(size=_KERNEL, name=f"{name}_fill")(x)
     shortcut = layers.AveragePooling2D(stride, name=f"{name}_0_pool")(x) if stride > 1 else x
-    x = _convolution(x, width, _KERNEL, stride=stride, momentum=momentum, name=f"{name}_1")
-    x = layers.ReLU(name=f"{name}_1_relu")(x)
-    x = _convolution(x, width, _KERNEL, stride=1, momentum=momentum, name=f"{name}_2")
+    x = _convolution(x, width, _KERNEL, stride=stride, momentum=momentum, activation="relu", name=f"{name}_1")
+    x = _convolution(x, width, _KERNEL, momentum=momentum, name=f"{name}_2")
     x = ZeroFilledSum(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def _convolution(x: Any, width: int, size: int, *, stride: int, momentum: float, name: str) -> Any:
-    """Convolve and normalise; with a stride, nothing is added at the border."""
+def _convolution(
+    x: Any, width: int, size: int, *, stride: int = 1, momentum: float, activation: str | None = None, name: str
+) -> Any:
+    """Convolve, normalise and activate; with a stride, nothing is added at the border."""
     x = layers.Conv2D(
         width,
         size,
@@ -117,7 +106,7 @@ def _convolution(x: Any, width: int, size: int, *, stride: int, momentum: float,
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    return layers.BatchNormalization(momentum=momentum, epsilon=_EPSILON, name=f"{name}_bn")(x)
+    return normalised(x, momentum, epsilon=_EPSILON, activation=activation, name=name)
 
 
 def _load(model: keras.Model, found: Sequence[DlibLayer], widths: Sequence[int], blocks: Sequence[int]) -> None:
@@ -126,7 +115,7 @@ def _load(model: keras.Model, found: Sequence[DlibLayer], widths: Sequence[int],
     Raises:
         ValueError: They are of another network.
     """
-    # The last is fully connected; how many numbers it gives is nothing to us.
+    # The last is fully connected, to any number of values.
     if [(layer.kind, layer.settings) for layer in found[:-1]] != list(_as_dlib(widths, blocks)):
         raise ValueError("dlib-face weights fit face_resnet with its own widths and blocks only")
     names = [f"{name}_{part}" for name, *_ in _residual_blocks(widths, blocks) for part in (1, 2)]

@@ -1,20 +1,41 @@
 """Layers of our own, written with `keras.ops` so that they run on every Keras backend."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
 from fer_hierarchy.models import rgbd_settings as rgbd
-from fer_hierarchy.models.checks import check_choice, check_positive
+from fer_hierarchy.models.settings import Factor
+from fer_hierarchy.models.spec import check_limits
+
+Shape = tuple[Any, ...]  # sizes; None for one that is open
+
+
+class OwnLayer(keras.layers.Layer):
+    """A layer that a saved model builds again from its settings; its output has the input's shape by default.
+
+    Attributes:
+        settings: Names of the constructor's arguments, which are attributes as well.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ()
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the input's own shape, or shapes."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings that a saved model needs to build the layer again."""
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.settings}}
 
 
 @keras.saving.register_keras_serializable(package="fer")
-class Standardize(keras.layers.Layer):
+class Standardize(OwnLayer):
     """Give every image zero mean and unit variance over height, width and channels.
 
-    Works on each image alone, so it neither learns nor needs statistics of a data set, and takes out the exposure and
+    Works on each image alone, so it neither trains nor needs statistics of a data set, and takes out the exposure and
     contrast of a photograph. Input and output: (batch, height, width, channels); pixels in [0, 255] in.
 
     Args:
@@ -22,6 +43,8 @@ class Standardize(keras.layers.Layer):
             ordinary faces as they are, and keeps a blank image at zero instead of blowing up its rounding noise.
         **options: Keras's own layer options, such as `name`.
     """
+
+    settings = ("epsilon",)
 
     def __init__(self, *, epsilon: float = 1.0, **options: Any):
         super().__init__(**options)
@@ -34,30 +57,18 @@ class Standardize(keras.layers.Layer):
         variance = ops.mean(ops.square(centred), axis=(1, 2, 3), keepdims=True)
         return centred * ops.rsqrt(variance + self.epsilon)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the input's own shape."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Settings that a saved model needs to build the layer again."""
-        return {**super().get_config(), "epsilon": self.epsilon}
-
 
 @keras.saving.register_keras_serializable(package="fer")
-class MirrorImage(keras.layers.Layer):
+class MirrorImage(OwnLayer):
     """Mirror images left to right. Input and output: (batch, height, width, channels)."""
 
     def call(self, pixels: Any) -> Any:
         """Mirror a batch of images."""
         return ops.flip(pixels, axis=2)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the input's own shape."""
-        return input_shape
-
 
 @keras.saving.register_keras_serializable(package="fer")
-class AdaptiveMean(keras.layers.Layer):
+class AdaptiveMean(OwnLayer):
     """Average maps of any size to size x size pixels, as PyTorch's `AdaptiveAvgPool2d` does.
 
     Of n rows, row i of the result is the mean of those from floor(i n / size) up to ceil((i + 1) n / size); so are the
@@ -71,6 +82,8 @@ class AdaptiveMean(keras.layers.Layer):
         **options: Keras's own layer options, such as `name`.
     """
 
+    settings = ("size",)
+
     def __init__(self, *, size: int, **options: Any):
         super().__init__(**options)
         self.size = size
@@ -83,13 +96,9 @@ class AdaptiveMean(keras.layers.Layer):
         small = ops.tensordot(narrow, rows, axes=[[1], [1]])  # (batch, channels, size of columns, size of rows)
         return ops.transpose(small, (0, 3, 2, 1))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the averaged maps."""
         return input_shape[0], self.size, self.size, input_shape[-1]
-
-    def get_config(self) -> dict[str, Any]:
-        """Settings that a saved model needs to build the layer again."""
-        return {**super().get_config(), "size": self.size}
 
 
 def _windows(count: int, size: int) -> np.ndarray:
@@ -102,7 +111,7 @@ def _windows(count: int, size: int) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable(package="fer")
-class ZeroFilled(keras.layers.Layer):
+class ZeroFilled(OwnLayer):
     """Fill a map with zeros, below and to the right, until it has at least `size` rows and columns.
 
     Input: (batch, height, width, channels) with a fixed height and width. Output: (batch, max(height, size),
@@ -113,6 +122,8 @@ class ZeroFilled(keras.layers.Layer):
         **options: Keras's own layer options, such as `name`.
     """
 
+    settings = ("size",)
+
     def __init__(self, *, size: int, **options: Any):
         super().__init__(**options)
         self.size = size
@@ -121,18 +132,14 @@ class ZeroFilled(keras.layers.Layer):
         """Fill a batch of maps."""
         return _zero_filled(maps, self.compute_output_shape(maps.shape))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the filled maps."""
         batch, height, width, channels = input_shape
         return batch, max(height, self.size), max(width, self.size), channels
 
-    def get_config(self) -> dict[str, Any]:
-        """Settings that a saved model needs to build the layer again."""
-        return {**super().get_config(), "size": self.size}
-
 
 @keras.saving.register_keras_serializable(package="fer")
-class ZeroFilledSum(keras.layers.Layer):
+class ZeroFilledSum(OwnLayer):
     """Add two maps whose sizes may differ: zeros stand below, to the right and in the last channels of the smaller one.
 
     Input: two maps (batch, height, width, channels), each with a fixed height and width. Output: their sum, on each
@@ -144,27 +151,27 @@ class ZeroFilledSum(keras.layers.Layer):
         first, second = (_zero_filled(x, self.compute_output_shape([y.shape for y in maps])) for x in maps)
         return first + second
 
-    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
         """Return the shape of the sum."""
         (batch, *first), (_, *second) = input_shape
         return batch, *map(max, first, second)
 
 
-def _zero_filled(maps: Any, shape: tuple[int | None, ...]) -> Any:
+def _zero_filled(maps: Any, shape: Shape) -> Any:
     """Maps with zeros behind the last row, column and channel, as far as `shape` goes beyond them."""
     missing = [(0, 0), *((0, wanted - size) for size, wanted in zip(maps.shape[1:], shape[1:], strict=True))]
     return ops.pad(maps, missing) if any(after for _, after in missing) else maps
 
 
 @keras.saving.register_keras_serializable(package="fer")
-class ClassTokenAndPositions(keras.layers.Layer):
+class ClassTokenAndPositions(OwnLayer):
     """Put a learned token before those of the patches, and add a learned embedding to every position.
 
     Input: (batch, patches, dim). Output: (batch, 1 + patches, dim); the learned token comes first. A. Dosovitskiy and
     others, "An image is worth 16x16 words", ICLR 2021.
     """
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Make the token, which begins at zero, and the positions."""
         _, patches, dim = input_shape
         positions = keras.initializers.TruncatedNormal(stddev=0.02)
@@ -176,14 +183,14 @@ class ClassTokenAndPositions(keras.layers.Layer):
         token = ops.broadcast_to(self.token, (ops.shape(patches)[0], 1, patches.shape[-1]))
         return ops.concatenate([token, patches], axis=1) + self.positions
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with one more token."""
         batch, patches, dim = input_shape
         return batch, 1 + patches, dim
 
 
 @keras.saving.register_keras_serializable(package="fer")
-class Planes(keras.layers.Layer):
+class Planes(OwnLayer):
     """Take some of the planes of a stack: (batch, height, width, planes) to (batch, height, width, count).
 
     Args:
@@ -191,6 +198,8 @@ class Planes(keras.layers.Layer):
         count: How many are kept.
         **options: Keras's own layer options, such as `name`.
     """
+
+    settings = ("first", "count")
 
     def __init__(self, *, first: int, count: int, **options: Any):
         super().__init__(**options)
@@ -201,18 +210,14 @@ class Planes(keras.layers.Layer):
         """Cut a batch of stacks."""
         return stack[..., self.first : self.first + self.count]
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with `count` planes."""
         return *input_shape[:-1], self.count
 
-    def get_config(self) -> dict[str, Any]:
-        """Settings that a saved model needs to build the layer again."""
-        return {**super().get_config(), "first": self.first, "count": self.count}
-
 
 @keras.saving.register_keras_serializable(package="fer")
-class DepthImage(keras.layers.Layer):
-    """Show a depth plane as three planes of grey levels, with every hole masked: none is ever read as a distance.
+class DepthImage(OwnLayer):
+    """Turn a depth plane into three planes of grey levels, with every hole masked: none is ever read as a distance.
 
     Input: (batch, height, width, 1) distances from the camera in twentieths of a millimetre, larger is farther, 0 is a
     hole. Output: (batch, height, width, 3), about 0 to 255, so that any network for colour pictures takes it:
@@ -224,8 +229,8 @@ class DepthImage(keras.layers.Layer):
       differences, the picture taken to be 200 mm wide; 127.5 thrice where a hole or the border is among the four
       neighbours.
 
-    `mean` and `deviation` are scalar weights in millimetres that do not learn: statistics of the train faces, see
-    `set_statistics`. Normals have none.
+    `mean` and `deviation` are scalar weights in millimetres that training leaves alone: statistics of the train faces,
+    see `set_statistics`. Normals have none.
 
     Args:
         reading: "relief", "distance" or "normals".
@@ -235,12 +240,14 @@ class DepthImage(keras.layers.Layer):
         ValueError: There is no such reading.
     """
 
+    settings = ("reading",)
+
     def __init__(self, *, reading: str = "relief", **options: Any):
         super().__init__(**options)
-        check_choice("reading", reading, rgbd.READINGS)
+        check_limits("reading", reading, rgbd.Reading)
         self.reading = reading
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:  # noqa: ARG002 - the same for any shape
+    def build(self, input_shape: Shape) -> None:  # noqa: ARG002 - the same for any shape
         """Make the statistics, which begin where most faces lie."""
         for name, start in zip(("mean", "deviation"), rgbd.START.get(self.reading, ()), strict=False):
             initial = keras.initializers.Constant(start)
@@ -249,10 +256,12 @@ class DepthImage(keras.layers.Layer):
     def set_statistics(self, mean: float, deviation: float) -> None:
         """Set what becomes 0, and what becomes 1 over it: millimetres of this reading over the train faces.
 
+        Normals have neither, and stay as they are.
+
         Raises:
             ValueError: The deviation is not above 0.
         """
-        check_positive(deviation=deviation)
+        check_limits("deviation", deviation, Factor)
         if self.reading in rgbd.START:
             self.mean.assign(mean)
             self.deviation.assign(deviation)
@@ -274,13 +283,9 @@ class DepthImage(keras.layers.Layer):
         middle = ops.sum(distance * seen, axis=(1, 2), keepdims=True) / count
         return ops.clip(middle - distance, -rgbd.MOST_RELIEF_MM, rgbd.MOST_RELIEF_MM) - self.mean
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with three planes."""
         return *input_shape[:-1], 3
-
-    def get_config(self) -> dict[str, Any]:
-        """Settings that a saved model needs to build the layer again."""
-        return {**super().get_config(), "reading": self.reading}
 
 
 def _normals(distance: Any) -> Any:
@@ -298,21 +303,22 @@ def _normals(distance: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="fer")
-class BranchDropout(keras.layers.Layer):
-    """While training, drop all that one of two branches says of a face, never what both say.
+class BranchDropout(OwnLayer):
+    """While training, drop the output of one of two branches for a face, never that of both.
 
-    Each branch so learns to know a face alone. Otherwise the one that learns by heart first, as colour does where there
+    So each branch learns to recognise a face alone. Otherwise the one that overfits first, as colour does where there
     are few people, leaves the other little to learn. N. Neverova, C. Wolf, G. Taylor and F. Nebout, "ModDrop: adaptive
     multi-modal gesture recognition", TPAMI 2016.
 
     Input: two tensors of the same batch. Output: the same two.
 
     Args:
-        rate: Probability that the first is dropped, and that the second is, in [0, 0.5]; at 0.5 a face is never seen by
-            both.
+        rate: Probability that the first is dropped, and that the second is, in [0, 0.5]; at 0.5 no face reaches both.
         seed: Of the draws; None takes one from Keras's global seed.
         **options: Keras's own layer options, such as `name`.
     """
+
+    settings = ("rate", "seed")
 
     def __init__(self, *, rate: float, seed: int | None = None, **options: Any):
         super().__init__(**options)
@@ -327,14 +333,6 @@ class BranchDropout(keras.layers.Layer):
             return [first, second]
         draw = keras.random.uniform((ops.shape(first)[0],), seed=self.seed_generator)
         return [_kept(first, draw >= self.rate), _kept(second, draw < 1 - self.rate)]
-
-    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> list[tuple[int | None, ...]]:
-        """Return the inputs' own shapes."""
-        return list(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """Settings that a saved model needs to build the layer again."""
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
 def _kept(x: Any, rows: Any) -> Any:

@@ -16,11 +16,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from fer_hierarchy.models.activations import check_activation
-from fer_hierarchy.models.blocks import activated, strided_pixels
-from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.models.blocks import classifier, normalised, strided_pixels
 from fer_hierarchy.models.layers import Standardize
 from fer_hierarchy.models.registry import register_model
+from fer_hierarchy.models.settings import Activation, Count, KernelSize, Share, check_stages
 
 
 @register_model(smallest=16, size=64, source="Arriaga et al., 2017")
@@ -28,18 +27,16 @@ def mini_xception(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    stem_width: int = 8,
-    widths: Sequence[int] = (16, 32, 64, 128),
-    kernel_size: int = 3,
-    activation: str = "relu",
-    dropout: float = 0.0,
-    batch_norm_momentum: float = 0.9,
+    stem_width: Count = 8,
+    widths: Sequence[Count] = (16, 32, 64, 128),
+    kernel_size: KernelSize = 3,
+    activation: Activation = "relu",
+    dropout: Share = 0.0,
+    batch_norm_momentum: Share = 0.9,
 ) -> keras.Model:
     """Build two convolutions, residual blocks of two separable ones each, and the head.
 
     Args:
-        input_shape: (height, width, channels) in pixels.
-        num_classes: Number of logits.
         stem_width: Channels of the two convolutions at the start.
         widths: Channels of each block.
         kernel_size: Side of the kernels of the separable convolutions in pixels, 3 or 5.
@@ -47,44 +44,30 @@ def mini_xception(
             "silu" or "leaky_relu".
         dropout: Share of features dropped before the head while training, in [0, 1); the original drops none.
         batch_norm_momentum: Share of the moving statistics that one step keeps.
-
-    Returns:
-        A flat functional model from float32 pixels in [0, 255] to logits.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
     """
     check_stages(widths=widths)
-    check_counts(stem_width=stem_width, widths=widths)
-    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
-    check_activation(activation)
-    check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     pixels = keras.Input(input_shape, name="pixels")
     x = Standardize(name="standardize")(pixels)
     for number in (1, 2):
         x = layers.Conv2D(stem_width, 3, use_bias=False, kernel_initializer="he_normal", name=f"stem_conv{number}")(x)
-        x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"stem_conv{number}_bn")(x)
-        x = activated(x, activation, name=f"stem_conv{number}_{activation}")
+        x = normalised(x, batch_norm_momentum, activation=activation, name=f"stem_conv{number}")
     for number, width in enumerate(widths, start=1):
         name = f"block{number}"
         x = _block(x, width, kernel_size, activation=activation, momentum=batch_norm_momentum, name=name)
     x = layers.ZeroPadding2D(1, name="windows_pad")(x)
     x = layers.AveragePooling2D((x.shape[1] - 2, x.shape[2] - 2), strides=1, name="windows")(x)  # (batch, 3, 3, width)
     x = layers.Flatten(name="features")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
-    return keras.Model(pixels, logits, name="mini_xception")
+    return classifier(pixels, x, num_classes, dropout=dropout, name="mini_xception")
 
 
 def _block(x: Any, width: int, size: int, *, activation: str, momentum: float, name: str) -> Any:
     """Halve the map: two separable convolutions and a pooling, beside a strided 1x1 convolution."""
     shortcut = strided_pixels(x, 2, name=f"{name}_shortcut_pixels")
     shortcut = layers.Conv2D(width, 1, use_bias=False, name=f"{name}_shortcut")(shortcut)
-    shortcut = layers.BatchNormalization(momentum=momentum, name=f"{name}_shortcut_bn")(shortcut)
+    shortcut = normalised(shortcut, momentum, name=f"{name}_shortcut")
     x = layers.SeparableConv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv1")(x)
-    x = layers.BatchNormalization(momentum=momentum, name=f"{name}_conv1_bn")(x)
-    x = activated(x, activation, name=f"{name}_conv1_{activation}")
+    x = normalised(x, momentum, activation=activation, name=f"{name}_conv1")
     x = layers.SeparableConv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv2")(x)
-    x = layers.BatchNormalization(momentum=momentum, name=f"{name}_conv2_bn")(x)
+    x = normalised(x, momentum, name=f"{name}_conv2")
     x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"{name}_pool")(x)
     return layers.Add(name=f"{name}_add")([shortcut, x])

@@ -11,7 +11,7 @@ def measure_statistics(network: keras.Model, batches: Iterable[Any]) -> None:
     """Give every batch normalisation the mean and variance of its own input, and a factor and offset to match.
 
     For weights whose normalisations only scale and shift, as those of networks made for prediction do. Afterwards they
-    normalise, so that training, which goes by the statistics of each batch, begins with what it will see. As the
+    normalise, so that training, which goes by the statistics of each batch, begins with what it will meet. As the
     network's outputs stay, one pass measures all layers.
 
     Args:
@@ -25,7 +25,8 @@ def measure_statistics(network: keras.Model, batches: Iterable[Any]) -> None:
     if not found:
         return
     inputs = keras.Model(network.input, [layer.input for layer in found])
-    count, sums, squares = 0, [0.0] * len(found), [0.0] * len(found)
+    count = 0
+    sums, squares = ([np.zeros(layer.input.shape[-1]) for layer in found] for _ in range(2))
     for faces in batches:
         count += len(faces)
         for number, x in enumerate(inputs(faces, training=False)):

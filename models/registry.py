@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import functools
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_hierarchy.models.checks import checked_request
-from fer_hierarchy.models.spec import checked_keywords, parse_spec
+from fer_hierarchy import models
+from fer_hierarchy.models.spec import checked_request, checked_settings, parse_spec
 
 if TYPE_CHECKING:  # listing names must not cost a Keras import
     import keras
 
-# Name -> module whose function of that name builds it. The module is imported when the model is first asked for.
-_BUILT_IN = {
-    "compact_resnet": "fer_hierarchy.models.compact_resnet",
-    "convnet": "fer_hierarchy.models.convnet",
-    "deep_cnn": "fer_hierarchy.models.plain_cnn",
-    "efficientnet_b0": "fer_hierarchy.models.efficientnet",
-    "face_resnet": "fer_hierarchy.models.face_resnet",
-    "googlenet": "fer_hierarchy.models.googlenet",
-    "hierarchical_cnn": "fer_hierarchy.models.hierarchical_cnn",
-    "mini_xception": "fer_hierarchy.models.mini_xception",
-    "mobilenet": "fer_hierarchy.models.mobilenet",
-    "resnet18": "fer_hierarchy.models.resnet",
-    "rgbd_fusion": "fer_hierarchy.models.rgbd",
-    "shallow_cnn": "fer_hierarchy.models.plain_cnn",
-    "vgg13": "fer_hierarchy.models.vgg",
-    "vgg16": "fer_hierarchy.models.vgg",
-    "vgg16_bn": "fer_hierarchy.models.vgg",
-    "vit_b16": "fer_hierarchy.models.vit",
-    "vit_small_patch": "fer_hierarchy.models.vit",
-}
 NO_WEIGHTS = "none"
 
 
@@ -43,8 +26,8 @@ class Pretrained:
 
     Attributes:
         title: What they are called in a sentence.
-        origin: What they were learned from.
-        normalised: Whether their batch normalisations hold statistics of the pictures that they were learned from.
+        origin: What they were trained on.
+        normalised: Whether their batch normalisations hold statistics of the pictures that they were trained on.
     """
 
     title: str
@@ -52,12 +35,12 @@ class Pretrained:
     normalised: bool = True
 
 
-# By the name that settings give them; which models have them, each builder's `@register_model` says.
+# By the name that settings give them; which models have them, each builder's `@register_model` lists.
 PRETRAINED = {
-    "imagenet": Pretrained("ImageNet weights", "learned from the thousand classes of ImageNet"),
+    "imagenet": Pretrained("ImageNet weights", "trained on the thousand classes of ImageNet"),
     "dlib-face": Pretrained(
         "dlib-face weights",
-        "learned by telling people apart on about three million faces, without any label of an emotion",
+        "trained to tell people apart on about three million faces, without any label of an emotion",
         normalised=False,
     ),
 }
@@ -65,23 +48,40 @@ PRETRAINED = {
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the listing says of a model; building it tells the rest.
+    """What is known of a model before it is built.
 
     Attributes:
         name: The name that `create_model` takes.
-        size: Image side in pixels that the model was made for.
-        smallest: Least height and width in pixels that it can work with.
-        source: Paper or origin.
-        pretrained: Names of the weights that it can start from; see `PRETRAINED`.
-        channels: Channel counts that it accepts; the first is its default.
+        size: Height and width in pixels that the model was made for; its default.
+        smallest: Least height and width in pixels that the builder can work with.
+        source: Paper or origin, for the listing.
+        pretrained: Names of weights, of `PRETRAINED`; with any, the builder takes the keyword `weights`, "none" or one
+            of them.
+        channels: Channel counts that the builder accepts, its default first: 1 for grey, 3 for colour; 2 and 4 for
+            those with a depth plane behind them.
+        module: Where the builder is.
+
+    Raises:
+        ValueError: The size is less than the smallest, or weights have no entry.
     """
 
     name: str
-    size: int
-    smallest: int
-    source: str
+    size: int = 48
+    smallest: int = 16
+    source: str = ""
     pretrained: tuple[str, ...] = ()
     channels: tuple[int, ...] = (1, 3)
+    module: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.size < self.smallest:
+            raise ValueError(
+                f"model {self.name!r}: its size of {self.size} pixels is less than its smallest, {self.smallest}"
+            )
+        if unknown := set(self.pretrained) - set(PRETRAINED):
+            raise ValueError(
+                f"model {self.name!r}: no pretrained weights {min(unknown)!r}; known: {', '.join(PRETRAINED)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -90,72 +90,89 @@ class _Entry:
     info: ModelInfo
 
 
-_entries: dict[str, _Entry] = {}
+_entries: dict[str, _Entry] = {}  # of the modules that are imported
 
 
-def register_model(
-    *,
-    smallest: int = 16,
-    size: int = 48,
-    source: str = "",
-    pretrained: tuple[str, ...] = (),
-    channels: tuple[int, ...] = (1, 3),
-) -> Callable[[Callable[..., keras.Model]], Callable[..., keras.Model]]:
+def register_model(**facts: Any) -> Callable[[Callable[..., keras.Model]], Callable[..., keras.Model]]:
     """Make a builder available to `create_model` under its function name.
 
-    The builder takes the keywords `input_shape` and `num_classes`, and plain keywords of its own with defaults. It
+    The builder takes the keywords `input_shape`, (height, width, channels) in pixels, and `num_classes`, the number of
+    logits, and plain keywords of its own with defaults, whose annotations limit what they take (`models.settings`). It
     returns a flat functional model: float32 pixels in [0, 255] of shape (batch, height, width, channels) in, float32
-    logits of shape (batch, num_classes) out of a last layer named `predictions`.
+    logits of shape (batch, num_classes) out of a last layer named `predictions`. It raises a ValueError for settings
+    that make no network, and for weights that cannot be had.
 
     Args:
-        smallest: Least height and width in pixels that the builder can work with.
-        size: Height and width in pixels that the model was made for; its default.
-        source: Paper or origin, for the listing.
-        pretrained: Names of weights, of `PRETRAINED`; with any, the builder takes the keyword `weights`, "none" or one
-            of them.
-        channels: Channel counts that the builder accepts, its default first: 1 for grey, 3 for colour; 2 and 4 for
-            those with a depth plane behind them.
+        **facts: Those of `ModelInfo`, all but name and module. In a file of this folder they are literals, since they
+            are read without importing the file.
 
     Raises:
-        ValueError: The name is taken by another builder, the default size is too small, or weights have no entry.
+        ValueError: The name is taken by another builder, or a fact is impossible.
     """
 
     def register(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
         name = build.__name__
-        owner = _entries[name].build.__module__ if name in _entries else _BUILT_IN.get(name, build.__module__)
-        if owner != build.__module__:
-            raise ValueError(f"model name {name!r} is taken by {owner}; choose another function name")
-        if size < smallest:
-            raise ValueError(f"model {name!r}: its size of {size} pixels is less than its smallest, {smallest}")
-        if unknown := set(pretrained) - set(PRETRAINED):
-            raise ValueError(f"model {name!r}: no pretrained weights {min(unknown)!r}; known: {', '.join(PRETRAINED)}")
-        _entries[name] = _Entry(build, ModelInfo(name, size, smallest, source, pretrained, channels))
+        if name in (known := _known()) and known[name].module != build.__module__:
+            raise ValueError(f"model name {name!r} is taken by {known[name].module}; choose another function name")
+        _entries[name] = _Entry(build, ModelInfo(name, **facts, module=build.__module__))
         return build
 
     return register
 
 
+def _known() -> dict[str, ModelInfo]:
+    """Every model by name: those of the files in this folder, and those that were registered."""
+    return _declared(tuple(models.__path__)) | {name: entry.info for name, entry in _entries.items()}
+
+
+@functools.cache
+def _declared(folders: tuple[str, ...]) -> dict[str, ModelInfo]:
+    """The models whose builders in the files of these folders are decorated, read without importing them."""
+    found = {}
+    for path in sorted(path for folder in folders for path in Path(folder).glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            for call in node.decorator_list:
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == register_model.__name__:
+                    facts = {str(fact.arg): ast.literal_eval(fact.value) for fact in call.keywords}
+                    found[node.name] = ModelInfo(node.name, **facts, module=f"{models.__name__}.{path.stem}")
+    return found
+
+
 def list_models() -> tuple[str, ...]:
     """Names that `create_model` knows, sorted; imports no framework."""
-    return tuple(sorted({*_BUILT_IN, *_entries}))
+    return tuple(sorted(_known()))
 
 
 def model_info(name: str) -> ModelInfo:
-    """What a model was made for; imports its module.
+    """What a model was made for; imports no framework.
 
     Raises:
         ValueError: Unknown name.
     """
-    return _find(name).info
+    known = _known()
+    if name not in known:
+        raise unknown_name("unknown model", name, list_models())
+    return known[name]
+
+
+def unknown_name(what: str, name: str, known: Sequence[str], more: str = "") -> ValueError:
+    """The error of a name that stands for no model, with the closest one that does."""
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return ValueError(f"{what} {name!r}; {hint}known: {', '.join(known)}{more}")
 
 
 def builder(name: str) -> Callable[..., keras.Model]:
-    """The function that builds a model, for those who want to know its keywords; imports its module.
+    """The function that builds a model, for those who need its keywords; imports its module.
 
     Raises:
         ValueError: Unknown name.
     """
-    return _find(name).build
+    if name not in _entries:
+        importlib.import_module(model_info(name).module)
+    return _entries[name].build
 
 
 def create_model(
@@ -173,7 +190,7 @@ def create_model(
         input_shape: (height, width, channels) in pixels; 1 or 3 channels, or those of `model_info(name).channels`. None
             for the first of these at the model's own size.
         num_classes: Number of logits, 2 or more.
-        weights: "none" to begin at random, or as the spec says; a name of `PRETRAINED` that the model has weights of.
+        weights: "none" to begin at random, or as in the spec; a name of `PRETRAINED` that the model has weights of.
         **keywords: The builder's own settings, such as `dropout`; they go over those of the spec.
 
     Returns:
@@ -184,8 +201,8 @@ def create_model(
         ValueError: Unknown name or keyword, or a shape, class count or value that the builder cannot use, or weights
             that cannot be had.
     """
-    name, settings = parse_spec(spec)
-    return _create(name, settings, keywords, input_shape, num_classes, weights, channels=_find(name).info.channels)
+    channels = model_info(parse_spec(spec)[0]).channels
+    return _create(spec, keywords, input_shape, num_classes, weights, channels=channels)
 
 
 def create_backbone(spec: str, *, input_shape: tuple[int, int, int], weights: str = NO_WEIGHTS) -> keras.Model:
@@ -202,15 +219,22 @@ def create_backbone(spec: str, *, input_shape: tuple[int, int, int], weights: st
     Raises:
         ValueError: As for `create_model`, or the model is not made for pictures.
     """
-    name, settings = parse_spec(spec)
-    if 3 not in _find(name).info.channels:
-        raise ValueError(f"{name} is no model for pictures alone and cannot be a part of another; use one that is")
-    return _create(name, settings, {}, input_shape, 2, weights, channels=None)
+    check_backbone(model_info(parse_spec(spec)[0]))
+    return _create(spec, {}, input_shape, 2, weights, channels=None)
+
+
+def check_backbone(info: ModelInfo) -> None:
+    """Check that a model can be a part of another one.
+
+    Raises:
+        ValueError: It is not made for pictures.
+    """
+    if 3 not in info.channels:
+        raise ValueError(f"{info.name} is no model for pictures alone and cannot be a part of another; use one that is")
 
 
 def _create(
-    name: str,
-    settings: dict[str, Any],
+    spec: str,
     keywords: dict[str, Any],
     input_shape: tuple[int, int, int] | None,
     num_classes: int,
@@ -218,31 +242,20 @@ def _create(
     *,
     channels: tuple[int, ...] | None,
 ) -> keras.Model:
-    entry = _find(name)
+    name, settings = parse_spec(spec)
+    info, build = model_info(name), builder(name)
     of_spec = settings.pop("weights", None)  # parse_spec reads none as None
     if weights == NO_WEIGHTS and of_spec is not None:
         weights = of_spec
-    size = entry.info.size
-    asked = (size, size, entry.info.channels[0]) if input_shape is None else input_shape
-    shape = checked_request(name, asked, num_classes, smallest=entry.info.smallest, channels=channels)
-    settings = checked_keywords(name, entry.build, settings | keywords)
-    _check_weights(entry.info, weights)
-    if entry.info.pretrained:
+    wanted = (info.size, info.size, info.channels[0]) if input_shape is None else input_shape
+    shape = checked_request(name, wanted, num_classes, smallest=info.smallest, channels=channels)
+    settings = checked_settings(name, build, settings | keywords)
+    _check_weights(info, weights)
+    if info.pretrained:
         settings["weights"] = weights
-    model = entry.build(input_shape=shape, num_classes=num_classes, **settings)
+    model = build(input_shape=shape, num_classes=num_classes, **settings)
     _check_contract(name, model, num_classes)
     return model
-
-
-def _find(name: str) -> _Entry:
-    if name not in _entries and name in _BUILT_IN:
-        importlib.import_module(_BUILT_IN[name])
-    if name not in _entries:
-        known = list_models()
-        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"unknown model {name!r}; {hint}known: {', '.join(known)}")
-    return _entries[name]
 
 
 def _check_weights(info: ModelInfo, weights: object) -> None:

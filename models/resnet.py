@@ -6,18 +6,18 @@ Layers are named as in keras-hub, whose ImageNet weights fit one by one. Batch n
 by default the momentum, 0.9, of those weights; PyTorch calls the latter 0.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 from keras import layers
 
-from fer_hierarchy.models.activations import check_activation
-from fer_hierarchy.models.blocks import activated, convolution, scaled_rgb
-from fer_hierarchy.models.checks import check_choice, check_counts, check_shares, check_stages
+from fer_hierarchy.models.blocks import activated, classifier, convolution, scaled_rgb
 from fer_hierarchy.models.layers import Standardize
 from fer_hierarchy.models.pretrained import hub_backbone
 from fer_hierarchy.models.registry import register_model
+from fer_hierarchy.models.settings import Activation, Count, Share, Stem, check_stages
 
 _EPSILON = 1e-5
 _WIDTHS = (64, 128, 256, 512)
@@ -33,19 +33,17 @@ def resnet18(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    stem: str = "small",
-    widths: Sequence[int] = _WIDTHS,
-    blocks: Sequence[int] = _BLOCKS,
-    activation: str = "relu",
-    dropout: float = 0.0,
-    batch_norm_momentum: float = 0.9,
+    stem: Stem = "small",
+    widths: Sequence[Count] = _WIDTHS,
+    blocks: Sequence[Count] = _BLOCKS,
+    activation: Activation = "relu",
+    dropout: Share = 0.0,
+    batch_norm_momentum: Share = 0.9,
     weights: str = "none",
 ) -> keras.Model:
     """Build the stem, residual blocks of two 3x3 convolutions, and a linear head on the averaged map.
 
     Args:
-        input_shape: (height, width, channels) in pixels.
-        num_classes: Number of logits.
         stem: "small" begins with a 3x3 convolution at full resolution, for faces of 48 pixels; "imagenet" with a
             strided 7x7 one and a pooling, as in the paper, for 224 pixels.
         widths: Channels of each stage; each stage after the first halves the map.
@@ -56,33 +54,20 @@ def resnet18(
         batch_norm_momentum: Share of the moving statistics that one step keeps.
         weights: "imagenet" for keras-hub's ImageNet weights, which need `stem="imagenet"`, and the paper's shape
             and activation.
-
-    Returns:
-        A flat functional model from float32 pixels in [0, 255] to logits.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network, or the weights cannot be had.
     """
-    check_choice("stem", stem, ("small", "imagenet"))
     check_stages(widths=widths, blocks=blocks)
-    check_counts(widths=widths, blocks=blocks)
-    check_activation(activation)
-    check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     trained = weights == "imagenet"
     if trained and (stem, tuple(widths), tuple(blocks), activation) != ("imagenet", _WIDTHS, _BLOCKS, "relu"):
         raise ValueError("ImageNet weights fit resnet18:stem=imagenet with its own widths, blocks and activation only")
     pixels = keras.Input(input_shape, name="pixels")
-    x = _scaled(pixels, trained=trained)
-    settings = {"activation": activation, "momentum": batch_norm_momentum}
-    x = _stem(x, stem, widths[0], **settings)
+    unit = partial(convolution, activation=activation, momentum=batch_norm_momentum, epsilon=_EPSILON)
+    x = _stem(_scaled(pixels, trained=trained), stem, widths[0], unit)
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
         for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
-            x = _block(x, width, stride=stride, name=f"stack{stage}_block{block}", **settings)
+            x = _block(x, width, unit, stride=stride, activation=activation, name=f"stack{stage}_block{block}")
     x = layers.GlobalAveragePooling2D(name="features")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
-    model = keras.Model(pixels, logits, name="resnet18")
+    model = classifier(pixels, x, num_classes, dropout=dropout, name="resnet18")
     if trained:
         _copy_weights(hub_backbone(_PRESET), model)
     return model
@@ -94,23 +79,21 @@ def _scaled(pixels: Any, *, trained: bool) -> Any:
     return Standardize(name="standardize")(pixels)
 
 
-def _stem(x: Any, stem: str, width: int, *, activation: str, momentum: float) -> Any:
-    settings = {"activation": activation, "momentum": momentum, "epsilon": _EPSILON}
+def _stem(x: Any, stem: str, width: int, unit: Callable[..., Any]) -> Any:
     if stem == "small":
-        return convolution(x, width, 3, name="conv1", **settings)
-    x = convolution(x, width, 7, stride=2, name="conv1", **settings)
+        return unit(x, width, 3, name="conv1")
+    x = unit(x, width, 7, stride=2, name="conv1")
     # Nothing is below zero after a ReLU, so zeros at the border never win; after another activation they may.
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     return layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
 
 
-def _block(x: Any, width: int, *, stride: int, activation: str, momentum: float, name: str) -> Any:
-    settings = {"momentum": momentum, "epsilon": _EPSILON}
+def _block(x: Any, width: int, unit: Callable[..., Any], *, stride: int, activation: str, name: str) -> Any:
     shortcut = x
     if stride > 1 or x.shape[-1] != width:
-        shortcut = convolution(x, width, 1, stride=stride, activation=None, name=f"{name}_0", **settings)
-    x = convolution(x, width, 3, stride=stride, activation=activation, name=f"{name}_1", **settings)
-    x = convolution(x, width, 3, activation=None, name=f"{name}_2", **settings)
+        shortcut = unit(x, width, 1, stride=stride, activation=None, name=f"{name}_0")
+    x = unit(x, width, 3, stride=stride, name=f"{name}_1")
+    x = unit(x, width, 3, activation=None, name=f"{name}_2")
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return activated(x, activation, name=f"{name}_out")
 

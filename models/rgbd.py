@@ -7,15 +7,17 @@ A. Dosovitskiy and others, "An image is worth 16x16 words", ICLR 2021.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 from keras import layers
 
-from fer_hierarchy.models.blocks import class_token
+from fer_hierarchy.models.blocks import class_token, classifier, normalised
 from fer_hierarchy.models.layers import BranchDropout, DepthImage, Planes
 from fer_hierarchy.models.registry import create_backbone, register_model
-from fer_hierarchy.models.rgbd_settings import backbone_specs, check_equal, check_settings, no_map
+from fer_hierarchy.models.rgbd_settings import Fusion, Modality, Reading, backbone_specs, check_equal, no_map
+from fer_hierarchy.models.settings import Count, Half, Share, check_heads
 
 _BN_MOMENTUM = 0.9
 _SQUEEZE_RATIO = 8
@@ -32,17 +34,17 @@ def rgbd_fusion(
     num_classes: int,
     backbone: str = "compact_resnet",
     depth_backbone: str | None = None,
-    fusion: str = "late",
-    modality: str = "rgbd",
-    depth: str = "normals",
-    modules: int = 4,
-    dim: int = 128,
-    blocks: int = 2,
-    heads: int = 4,
-    mlp_dim: int = 256,
-    dropout: float = 0.2,
-    branch_dropout: float = 0.25,
-    token_dropout: float = 0.1,
+    fusion: Fusion = "late",
+    modality: Modality = "rgbd",
+    depth: Reading = "normals",
+    modules: Count = 4,
+    dim: Count = 128,
+    blocks: Count = 2,
+    heads: Count = 4,
+    mlp_dim: Count = 256,
+    dropout: Share = 0.2,
+    branch_dropout: Half = 0.25,
+    token_dropout: Share = 0.1,
     weights: str = "none",
 ) -> keras.Model:
     """Build a backbone for the colours, one for the depth, their fusion, and a linear head.
@@ -50,16 +52,15 @@ def rgbd_fusion(
     Args:
         input_shape: (height, width, planes) in pixels: 3 colours or 1 grey plane in [0, 255], and behind them the
             distance from the camera in twentieths of a millimetre, 0 where nothing was measured.
-        num_classes: Number of logits.
         backbone: Model of the registry for the colours, `resnet18` or with settings `resnet18/stem=imagenet`; its
             layers are called `rgb_...`.
         depth_backbone: The same for depth, `depth_...`; None for the same model, with weights of its own.
         fusion: "late" puts the features of both side by side, so that their votes for each class are added; "sum" adds
             the features of both; "gated" weighs each feature by a number in (0, 1) that all features of
             its backbone decide, and mixes both; "attention" weighs the places of both last maps, adds the maps, and
-            lets a transformer read the sum; "early" gives all planes to one backbone, `rgbd_...`. It says nothing
-            where `modality` is not "rgbd".
-        modality: "rgbd", or "rgb" or "depth" for a backbone that sees these planes alone, for comparison.
+            lets a transformer read the sum; "early" gives all planes to one backbone, `rgbd_...`. It changes
+            nothing where `modality` is not "rgbd".
+        modality: "rgbd", or "rgb" or "depth" for a backbone that gets these planes alone, for comparison.
         depth: How depth is read, "relief", "distance" or "normals"; see `models.layers.DepthImage`.
         modules: Networks that weigh the places of a map, in "attention".
         dim: Width of a token in "attention"; a multiple of `heads`.
@@ -72,17 +73,8 @@ def rgbd_fusion(
         token_dropout: Share of values dropped inside the transformer while training, in [0, 1).
         weights: "imagenet" where the backbone has such weights: for the colours, and for depth if its backbone is the
             same. Early fusion has more planes than such weights are for.
-
-    Returns:
-        A flat functional model from float32 planes to logits.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network, or the weights cannot be had.
     """
-    tokens = {"modules": modules, "dim": dim, "blocks": blocks, "heads": heads, "mlp_dim": mlp_dim}
-    tokens["token_dropout"] = token_dropout
-    shares = {"dropout": dropout, "branch_dropout": branch_dropout}
-    check_settings(fusion=fusion, modality=modality, depth=depth, **shares, **tokens)
+    check_heads(dim, heads)
     pixels = keras.Input(input_shape, name="pixels")
     images = _images(pixels, modality=modality, early=fusion == "early", depth=depth)
     specs = backbone_specs(backbone, depth_backbone)
@@ -92,37 +84,23 @@ def rgbd_fusion(
         sees: _branch(specs[sees], pixels, image, end=end, weights=trained[sees], name=sees)
         for sees, image in images.items()
     }
-    x = parts.popitem()[1] if len(parts) == 1 else _joined(_dropped(parts, branch_dropout), fusion, **tokens)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
-    return keras.Model(pixels, logits, name="rgbd_fusion")
+    if len(parts) == 1:
+        x = next(iter(parts.values()))
+    elif fusion == "attention":
+        tokens = partial(class_token, depth=blocks, heads=heads, mlp_dim=mlp_dim, dropout=token_dropout)
+        x = _attended(_dropped(parts, branch_dropout), modules, dim, tokens)
+    else:
+        x = _joined(_dropped(parts, branch_dropout), fusion)
+    return classifier(pixels, x, num_classes, dropout=dropout, name="rgbd_fusion")
 
 
-def depth_reading(model: keras.Model) -> str | None:
-    """How a network reads depth, "relief", "distance" or "normals"; None where it sees none."""
-    layer = _depth_image(model)
-    return layer and layer.reading
-
-
-def set_depth_statistics(model: keras.Model, mean: float, deviation: float) -> None:
-    """Tell a network the mean and deviation, in millimetres, of its reading of depth over the train faces.
-
-    Nothing changes where it sees no depth, or reads normals.
-
-    Raises:
-        ValueError: The deviation is not above 0.
-    """
-    layer = _depth_image(model)
-    if layer:
-        layer.set_statistics(mean, deviation)
-
-
-def _depth_image(model: keras.Model) -> DepthImage | None:
+def depth_image(model: keras.Model) -> DepthImage | None:
+    """The layer of a network that reads depth; None where it has no depth."""
     return next((layer for layer in model.layers if isinstance(layer, DepthImage)), None)
 
 
 def _images(pixels: Any, *, modality: str, early: bool, depth: str) -> dict[str, Any]:
-    """What each backbone sees, by the name that its layers begin with: rgb, depth, or rgbd for both in one."""
+    """The input of each backbone, by the name that its layers begin with: rgb, depth, or rgbd for both in one."""
     images, colours = {}, pixels.shape[-1] - 1
     if modality != "depth":
         images["rgb"] = Planes(first=0, count=colours, name="colours")(pixels)
@@ -137,12 +115,12 @@ def _images(pixels: Any, *, modality: str, early: bool, depth: str) -> dict[str,
 
 
 def _branch(spec: str, pixels: Any, image: Any, *, end: Callable[..., Any], weights: str, name: str) -> Any:
-    """What a backbone of the registry says of `image`, its layers a part of the graph that begins at `pixels`.
+    """Output of a backbone of the registry for `image`, its layers a part of the graph that begins at `pixels`.
 
     Args:
         spec: Of the backbone.
-        pixels: The input of the whole network.
-        image: Symbolic tensor that the backbone sees in place of its own input.
+        pixels: The input of the complete network.
+        image: Symbolic tensor that takes the place of the backbone's own input.
         end: Finds, in the backbone, the tensor that is wanted.
         weights: "none" or "imagenet".
         name: Begins the names of its layers.
@@ -190,51 +168,47 @@ def _dropped(parts: dict[str, Any], rate: float) -> dict[str, Any]:
     return dict(zip(parts, BranchDropout(rate=rate, name="branch_dropout")(list(parts.values())), strict=True))
 
 
-def _joined(parts: dict[str, Any], fusion: str, **tokens: Any) -> Any:
-    """One vector of features from the features or maps of colour and depth."""
+def _joined(parts: dict[str, Any], fusion: str) -> Any:
+    """One vector of features from the features of colour and depth."""
     if fusion == "late":
         return layers.Concatenate(name="features")(list(parts.values()))
     if fusion == "gated":
         return _gated(parts)
     check_equal({name: x.shape[1:] for name, x in parts.items()}, fusion=fusion)
-    return _attended(parts, **tokens) if fusion == "attention" else layers.Add(name="features")(list(parts.values()))
+    return layers.Add(name="features")(list(parts.values()))
 
 
 def _gated(parts: dict[str, Any]) -> Any:
-    """Weigh every feature by what its own backbone says as a whole, then mix both to the width of the colours'."""
+    """Weigh every feature by a gate from all features of its backbone, then mix both to the width of the colours'."""
     gated = []
     for name, x in parts.items():
         gate = layers.Dense(x.shape[-1], activation="sigmoid", name=f"{name}_gate")(x)
         gated.append(layers.Multiply(name=f"{name}_gated")([x, gate]))
     x = layers.Concatenate(name="both")(gated)
     x = layers.Dense(gated[0].shape[-1], use_bias=False, kernel_initializer="he_normal", name="mix")(x)
-    x = layers.BatchNormalization(momentum=_BN_MOMENTUM, name="mix_bn")(x)
+    x = normalised(x, _BN_MOMENTUM, name="mix")
     return layers.ReLU(name="features")(x)
 
 
-def _attended(
-    parts: dict[str, Any], *, modules: int, dim: int, blocks: int, heads: int, mlp_dim: int, token_dropout: float
-) -> Any:
-    """Weigh the places of each map, add the maps, and let a transformer read the sum."""
+def _attended(parts: dict[str, Any], modules: int, dim: int, tokens: Callable[..., Any]) -> Any:
+    """Weigh the places of each map, add the maps, and let a transformer, `tokens`, read the sum."""
+    check_equal({name: x.shape[1:] for name, x in parts.items()}, fusion="attention")
     weighed = []
     for name, x in parts.items():
         masks = [_mask(x, name=f"{name}_mask{number}") for number in range(1, modules + 1)]
         mask = layers.Maximum(name=f"{name}_mask")(masks) if modules > 1 else masks[0]
         weighed.append(layers.Multiply(name=f"{name}_weighed")([x, mask]))
     x = layers.Add(name="both")(weighed)
-    # Normalised over the batch: what all faces share would drown what tells them apart, and little would be learned.
+    # Normalised over the batch: what all faces share would drown what distinguishes them, and training gain little.
     x = layers.Conv2D(dim, 1, use_bias=False, name="patches")(x)
-    x = layers.BatchNormalization(momentum=_BN_MOMENTUM, name="patches_bn")(x)
-    settings = {"depth": blocks, "heads": heads, "mlp_dim": mlp_dim, "dropout": token_dropout}
-    return class_token(x, **settings, deviation=_DEVIATION)
+    return tokens(normalised(x, _BN_MOMENTUM, name="patches"), deviation=_DEVIATION)
 
 
 def _mask(x: Any, *, name: str) -> Any:
     """A number in (0, 1) for each place of a map: (batch, height, width, 1)."""
     narrow = max(1, x.shape[-1] // _SQUEEZE_RATIO)
     x = layers.Conv2D(narrow, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_reduce")(x)
-    x = layers.BatchNormalization(momentum=_BN_MOMENTUM, name=f"{name}_reduce_bn")(x)
-    x = layers.ReLU(name=f"{name}_reduce_relu")(x)
+    x = normalised(x, _BN_MOMENTUM, activation="relu", name=f"{name}_reduce")
     x = layers.Conv2D(1, 1, use_bias=False, name=f"{name}_score")(x)
-    x = layers.BatchNormalization(momentum=_BN_MOMENTUM, name=f"{name}_score_bn")(x)
+    x = normalised(x, _BN_MOMENTUM, name=f"{name}_score")
     return layers.Activation("sigmoid", name=name)(x)

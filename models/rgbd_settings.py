@@ -1,12 +1,16 @@
 """What the RGB-D networks of both frameworks share: choices, the meaning of a depth plane, and its scales."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from fer_hierarchy.models.checks import check_choice, check_counts, check_shares
+from fer_hierarchy.models.settings import one_of
 
 MODALITIES = ("rgbd", "rgb", "depth")
 FUSIONS = ("late", "sum", "gated", "attention", "early")
 READINGS = ("relief", "distance", "normals")
+Modality = Annotated[str, one_of(*MODALITIES)]
+Fusion = Annotated[str, one_of(*FUSIONS)]
+Reading = Annotated[str, one_of(*READINGS)]
 
 # A depth plane: distance from the camera in twentieths of a millimetre, larger is farther, 0 is a hole.
 UNIT_MM = 0.05
@@ -18,43 +22,13 @@ FACE_MM = 200.0  # that a picture of a face is taken to be wide, for the slope o
 START: Mapping[str, tuple[float, float]] = {"relief": (0.0, 20.0), "distance": (NOMINAL_MM, 100.0)}
 GREY, GREYS = 128.0, 48.0  # grey level of the mean, and greys for each deviation nearer to the camera
 DIRECTION_GREY = 127.5  # of a normal's component 0; 1 is twice that
-SEEN = 255.0  # of a measured pixel in the plane that tells it from a hole
-
-
-def check_settings(
-    *,
-    fusion: str,
-    modality: str,
-    depth: str,
-    modules: int,
-    dim: int,
-    blocks: int,
-    heads: int,
-    mlp_dim: int,
-    dropout: float,
-    branch_dropout: float,
-    token_dropout: float,
-) -> None:
-    """Check what `rgbd_fusion` is asked for, apart from its backbones.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
-    """
-    check_choice("fusion", fusion, FUSIONS)
-    check_choice("modality", modality, MODALITIES)
-    check_choice("depth", depth, READINGS)
-    check_counts(modules=modules, dim=dim, blocks=blocks, heads=heads, mlp_dim=mlp_dim)
-    check_shares(dropout=dropout, token_dropout=token_dropout)
-    if not 0 <= branch_dropout <= 0.5:
-        raise ValueError(f"branch_dropout is {branch_dropout!r}; it must lie in [0, 0.5]")
-    if dim % heads:
-        raise ValueError(f"dim is {dim!r} and heads is {heads!r}; dim must be a multiple of heads")
+SEEN = 255.0  # of a measured pixel in the plane that marks holes
 
 
 def backbone_specs(backbone: str, depth_backbone: str | None) -> dict[str, str]:
-    """The registry's spec of each backbone, by what it sees.
+    """The registry's spec of each backbone, by its input.
 
-    In `backbone=resnet18/stem=imagenet` a slash stands for the colon, which separates the settings of the whole.
+    In `backbone=resnet18/stem=imagenet` a slash stands for the colon, which separates the settings of the fusion.
     """
     colour = backbone.replace("/", ":")
     depth = colour if depth_backbone is None else depth_backbone.replace("/", ":")
@@ -82,6 +56,6 @@ def check_equal(shapes: Mapping[str, tuple[int, ...]], *, fusion: str) -> None:
 def no_map(spec: str) -> ValueError:
     """The error of a backbone that has no late map."""
     return ValueError(
-        f"fusion=attention looks at the map that a backbone averages at its end, and {spec} has none; "
+        f"fusion=attention needs the map that a backbone averages at its end, and {spec} has none; "
         "use fusion gated, sum or early, or a backbone such as compact_resnet"
     )

@@ -1,4 +1,4 @@
-"""What a model is asked for in one word: `NAME` or `NAME:key=value:key=value`, and whether a builder takes the keys."""
+"""A model and its settings in one word, `NAME` or `NAME:key=value:key=value`, and the checks of what a builder gets."""
 
 import difflib
 import inspect
@@ -6,13 +6,17 @@ import re
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from fer_hierarchy.models.settings import Limit
 
 _WHOLE = re.compile(r"-?\d+")
 _NUMBER = re.compile(r"-?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?")
 _CONSTANTS = {"on": True, "off": False, "none": None}
 # Given by the data, never by a spec.
 _NOT_OURS = ("input_shape", "num_classes")
+_UNIONS = (Union, UnionType)
+_SEVERAL = (Sequence, tuple, list)
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
@@ -20,7 +24,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
 
     Values: `on` and `off` are booleans, `none` is None, whole and decimal numbers are numbers, `a+b` is a tuple of
     values, anything else is text; so is what has a slash, as another model's spec has: `backbone=convnet/widths=8+16`.
-    Whether the name and its keys exist is for `create_model` to say.
+    Whether the name and its keys exist is checked by `create_model`.
 
     Returns:
         The name, and the keywords for its builder.
@@ -82,23 +86,97 @@ def checked_keywords(name: str, build: Callable[..., Any], keywords: dict[str, A
     return checked
 
 
+def checked_settings(name: str, build: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """The same, and check that each value is within the limits of its annotation; see `models.settings`.
+
+    Raises:
+        ValueError: As `checked_keywords`, or a value is outside its limits.
+    """
+    checked, parameters = checked_keywords(name, build, keywords), inspect.signature(build).parameters
+    for key, value in checked.items():
+        if key in parameters:
+            check_limits(key, value, parameters[key].annotation)
+    return checked
+
+
+def check_limits(name: str, value: Any, hint: Any) -> None:
+    """Check that a value of an annotated type, or each of several, is within the limits; see `models.settings`.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if limit := _unmet(value, hint):
+        raise ValueError(f"{name} is {value!r}; it must {limit.words}")
+
+
+def _unmet(value: Any, hint: Any) -> Limit | None:
+    """The first limit that a value, or one of several, is outside of."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _unmet(value, parts[0]) if parts[1].allows(value) else parts[1]
+    if origin in _UNIONS:
+        pairs = [(value, part) for part in parts if _fits(value, part)]
+    else:
+        pairs = [(item, parts[0]) for item in value] if origin in _SEVERAL else []
+    return next((limit for item, part in pairs if (limit := _unmet(item, part))), None)
+
+
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type; annotations of other kinds than a spec can give are not judged."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
-    if get_origin(hint) in (Sequence, tuple, list):
-        parts = [part for part in get_args(hint) if part is not Ellipsis]
-        return isinstance(value, list | tuple) and all(any(_fits(item, part) for part in parts) for item in value)
+    """Whether a value is of an annotated type; true for annotations of other kinds than a spec can give."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _fits(value, parts[0])
+    if origin in _UNIONS:
+        return any(_fits(value, part) for part in parts)
+    if origin in _SEVERAL:
+        kinds = [part for part in parts if part is not Ellipsis]
+        return isinstance(value, list | tuple) and all(any(_fits(item, kind) for kind in kinds) for item in value)
     if hint in (int, float):
         return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
     return isinstance(value, hint) if hint in (bool, str, NoneType) else True
 
 
 def _words(hint: Any) -> str:
-    """An annotated type as a spec's writer would say it."""
+    """An annotated type in words."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _words(parts[0])
+    if origin in _UNIONS:
+        return " or ".join(map(_words, parts))
+    if origin in _SEVERAL:
+        return f"several, each {_words(parts[0])}"
     names = {bool: "on or off", int: "a whole number", float: "a number", str: "a word", NoneType: "none"}
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_words(part) for part in get_args(hint))
-    if get_origin(hint) in (Sequence, tuple, list):
-        return f"several, each {_words(get_args(hint)[0])}"
     return names.get(hint, str(hint))
+
+
+def checked_request(
+    name: str, shape: Any, num_classes: object, *, smallest: int, channels: Sequence[int] | None
+) -> tuple[int, int, int]:
+    """The input shape as a tuple, after the checks of what every model is built for.
+
+    Args:
+        name: What errors call the model.
+        shape: (height, width, channels) in pixels.
+        num_classes: Number of logits.
+        smallest: Least height and width that the model works with.
+        channels: Channel counts that it takes; None for any.
+
+    Raises:
+        ValueError: It is no such shape, or fewer than two classes.
+    """
+    fits = (
+        _fits(shape, Sequence[int])
+        and len(shape) == 3
+        and min(shape[:2]) >= smallest
+        and (shape[2] >= 1 if channels is None else shape[2] in channels)
+    )
+    if not fits:
+        counts = "1 or more" if channels is None else " or ".join(map(str, channels))
+        raise ValueError(
+            f"input_shape is {shape!r}; {name} needs (height, width, channels) of at least {smallest}x{smallest} "
+            f"pixels and {counts} channels"
+        )
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 2:
+        raise ValueError(f"num_classes is {num_classes!r}; {name} needs a whole number of 2 or more")
+    height, width, planes = shape
+    return height, width, planes

@@ -8,11 +8,11 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from fer_hierarchy.models.blocks import class_token, scaled_rgb
-from fer_hierarchy.models.checks import check_counts, check_shares
+from fer_hierarchy.models.blocks import class_token, classifier, scaled_rgb
 from fer_hierarchy.models.layers import Standardize
 from fer_hierarchy.models.pretrained import hub_backbone
 from fer_hierarchy.models.registry import register_model
+from fer_hierarchy.models.settings import Count, Share, check_heads
 
 _PRESET = "vit_base_patch16_224_imagenet"
 _BASE = {"patch": 16, "depth": 12, "heads": 12, "dim": 768, "mlp_dim": 3072}
@@ -24,19 +24,18 @@ def vit_b16(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    patch: int = 16,
-    depth: int = 12,
-    heads: int = 12,
-    dim: int = 768,
-    mlp_dim: int = 3072,
-    dropout: float = 0.0,
+    patch: Count = 16,
+    depth: Count = 12,
+    heads: Count = 12,
+    dim: Count = 768,
+    mlp_dim: Count = 3072,
+    dropout: Share = 0.0,
     weights: str = "none",
 ) -> keras.Model:
     """Build ViT-B/16 on pixels scaled to [-1, 1], with a linear head on the class token.
 
     Args:
         input_shape: (height, width, channels) in pixels; height and width are multiples of `patch`.
-        num_classes: Number of logits.
         patch: Side of a patch in pixels.
         depth: Number of transformer blocks.
         heads: Attention heads of each block.
@@ -45,22 +44,16 @@ def vit_b16(
         dropout: Share of values dropped while training, in [0, 1): of embeddings, attention and hidden layers.
         weights: "imagenet" for keras-hub's ImageNet weights, which fit the default sizes only. Trained at 224 pixels;
             at another size the embeddings of their 14x14 positions are interpolated.
-
-    Returns:
-        A flat functional model from float32 pixels in [0, 255] to logits.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network, or the weights cannot be had.
     """
     sizes = {"patch": patch, "depth": depth, "heads": heads, "dim": dim, "mlp_dim": mlp_dim}
     if weights == "imagenet" and sizes != _BASE:
         base = ":".join(f"{name}={size}" for name, size in _BASE.items())
         raise ValueError(f"ImageNet weights fit vit_b16 with its own sizes only: {base}")
-    _check(input_shape, **sizes, dropout=dropout)
     pixels = keras.Input(input_shape, name="pixels")
-    features = _transformer(scaled_rgb(pixels, mean=_GREY, deviation=_GREY), **sizes, dropout=dropout)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(features)
-    model = keras.Model(pixels, logits, name="vit_b16")
+    image = scaled_rgb(pixels, mean=_GREY, deviation=_GREY)
+    maps = _patches(image, input_shape, patch, dim, heads)
+    features = class_token(maps, depth=depth, heads=heads, mlp_dim=mlp_dim, dropout=dropout)
+    model = classifier(pixels, features, num_classes, name="vit_b16")
     if weights == "imagenet":
         copy_hub_weights(hub_backbone(_PRESET), model)
     return model
@@ -71,46 +64,30 @@ def vit_small_patch(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    patch: int = 10,
-    depth: int = 12,
-    heads: int = 12,
-    dim: int = 768,
-    mlp_dim: int = 3072,
-    dropout: float = 0.1,
+    patch: Count = 10,
+    depth: Count = 12,
+    heads: Count = 12,
+    dim: Count = 768,
+    mlp_dim: Count = 3072,
+    dropout: Share = 0.1,
 ) -> keras.Model:
     """Build a ViT for small images, to be trained from scratch, with a linear head on the class token.
 
-    Args:
-        input_shape: (height, width, channels) in pixels; height and width are multiples of `patch`.
-        num_classes: Number of logits.
-        patch: Side of a patch in pixels.
-        depth: Number of transformer blocks.
-        heads: Attention heads of each block.
-        dim: Width of a token; a multiple of `heads`.
-        mlp_dim: Width of the hidden layer of each block.
-        dropout: Share of values dropped while training, in [0, 1): of embeddings, attention and hidden layers.
+    The keywords are those of `vit_b16`, all but the weights.
+    """
+    pixels = keras.Input(input_shape, name="pixels")
+    maps = _patches(Standardize(name="standardize")(pixels), input_shape, patch, dim, heads)
+    features = class_token(maps, depth=depth, heads=heads, mlp_dim=mlp_dim, dropout=dropout)
+    return classifier(pixels, features, num_classes, name="vit_small_patch")
 
-    Returns:
-        A flat functional model from float32 pixels in [0, 255] to logits.
+
+def _patches(image: Any, shape: tuple[int, int, int], patch: int, dim: int, heads: int) -> Any:
+    """A token for each patch of an image that is scaled already: (batch, height / patch, width / patch, dim).
 
     Raises:
-        ValueError: A keyword has a value that makes no network.
+        ValueError: The sides are no multiples of the patch, or the width of a token is none of the heads.
     """
-    settings = {"patch": patch, "depth": depth, "heads": heads, "dim": dim, "mlp_dim": mlp_dim, "dropout": dropout}
-    _check(input_shape, **settings)
-    pixels = keras.Input(input_shape, name="pixels")
-    features = _transformer(Standardize(name="standardize")(pixels), **settings)
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(features)
-    return keras.Model(pixels, logits, name="vit_small_patch")
-
-
-def _check(
-    shape: tuple[int, int, int], *, patch: int, depth: int, heads: int, dim: int, mlp_dim: int, dropout: float
-) -> None:
-    check_counts(patch=patch, depth=depth, heads=heads, dim=dim, mlp_dim=mlp_dim)
-    check_shares(dropout=dropout)
-    if dim % heads:
-        raise ValueError(f"dim is {dim!r} and heads is {heads!r}; dim must be a multiple of heads")
+    check_heads(dim, heads)
     for side in shape[:2]:
         if side % patch:
             below = side - side % patch
@@ -119,14 +96,7 @@ def _check(
                 f"input_shape is {shape!r}; height and width must be multiples of the patch of {patch} pixels: "
                 f"instead of {side}, {nearest}"
             )
-
-
-def _transformer(
-    image: Any, *, patch: int, depth: int, heads: int, dim: int, mlp_dim: int, dropout: float
-) -> keras.KerasTensor:
-    """Normalised class token, (batch, dim), of an image that is scaled already."""
-    maps = layers.Conv2D(dim, patch, strides=patch, name="patches")(image)
-    return class_token(maps, depth=depth, heads=heads, mlp_dim=mlp_dim, dropout=dropout)
+    return layers.Conv2D(dim, patch, strides=patch, name="patches")(image)
 
 
 def copy_hub_weights(backbone: keras.Model, model: keras.Model) -> None:

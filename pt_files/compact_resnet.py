@@ -6,10 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_hierarchy.models.activations import check_activation
-from fer_hierarchy.models.checks import KERNEL_SIZES, check_choice, check_counts, check_shares, check_stages
-from fer_hierarchy.pt_files.classifier import Classifier
-from fer_hierarchy.pt_files.layers import BatchNorm, GlobalAverage, Standardize, activation_layer, convolution, dense
+from fer_hierarchy.models.settings import Activation, Count, KernelSize, Share, Stride, check_stages
+from fer_hierarchy.pt_files.layers import (
+    BatchNorm,
+    Classifier,
+    GlobalAverage,
+    Standardize,
+    activation_layer,
+    convolution,
+    dense,
+)
 
 _BN_MOMENTUM = 0.9
 _SQUEEZE_RATIO = 8
@@ -19,28 +25,18 @@ def compact_resnet(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    stem_width: int = 32,
-    stem_stride: int = 2,
-    widths: Sequence[int] = (32, 64, 160),
-    blocks: Sequence[int] = (1, 1, 2),
-    strides: Sequence[int] = (1, 2, 2),
+    stem_width: Count = 32,
+    stem_stride: Stride = 2,
+    widths: Sequence[Count] = (32, 64, 160),
+    blocks: Sequence[Count] = (1, 1, 2),
+    strides: Sequence[Stride] = (1, 2, 2),
     squeeze_from: int | None = 3,
-    kernel_size: int = 3,
-    activation: str = "relu",
-    dropout: float = 0.2,
+    kernel_size: KernelSize = 3,
+    activation: Activation = "relu",
+    dropout: Share = 0.2,
 ) -> Classifier:
-    """Build the network; the keywords are those of `models.compact_resnet`.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
-    """
-    check_shares(dropout=dropout)
+    """Build the network; the keywords are those of `models.compact_resnet`."""
     check_stages(widths=widths, blocks=blocks, strides=strides)
-    check_counts(stem_width=stem_width, widths=widths, blocks=blocks)
-    for step in (stem_stride, *strides):
-        check_choice("each of stem_stride and strides", step, (1, 2))
-    check_choice("kernel_size", kernel_size, KERNEL_SIZES)
-    check_activation(activation)
     layers: dict[str, nn.Module] = {
         "standardize": Standardize(),
         "stem": convolution(input_shape[2], stem_width, 3, stride=stem_stride),

@@ -22,7 +22,7 @@ from fer_hierarchy.pt_files.model_file import SavedModel, read_model, write_mode
 from fer_hierarchy.pt_files.registry import create_model
 from fer_hierarchy.pt_files.twins import pair_layers
 
-if TYPE_CHECKING:  # the command line answers bad arguments before it loads a second framework
+if TYPE_CHECKING:  # the command line refuses bad arguments before it loads a second framework
     import keras
 
 KERAS, TORCH = ".keras", ".pt"
@@ -82,8 +82,8 @@ def largest_difference(keras_model: "keras.Model", torch_model: nn.Module, faces
     faces = np.asarray(faces, np.float32)
     expected = np.asarray(keras_model(faces, training=False))
     with torch.no_grad():
-        answered = torch_model.eval()(torch.from_numpy(faces).permute(0, 3, 1, 2)).numpy()
-    return float(abs(answered - expected).max() / max(1.0, abs(expected).max()))
+        predicted = torch_model.eval()(torch.from_numpy(faces).permute(0, 3, 1, 2)).numpy()
+    return float(abs(predicted - expected).max() / max(1.0, abs(expected).max()))
 
 
 def read_keras(path: Path) -> "keras.Model":
@@ -94,7 +94,7 @@ def read_keras(path: Path) -> "keras.Model":
     """
     if not path.is_file():
         raise UserError(f"{path} is missing; expected a .keras file")
-    if not zipfile.is_zipfile(path):  # of which Keras says that it is not there
+    if not zipfile.is_zipfile(path):  # of which Keras reports that it is missing
         raise UserError(f"{path} is damaged: it is no complete .keras file")
     import keras
 
@@ -107,7 +107,7 @@ def read_keras(path: Path) -> "keras.Model":
 
 
 def convert(source: Path, target: Path, *, spec: str | None = None) -> float:
-    """Write the model of a file as a new file of the other framework, once both answer made-up faces alike.
+    """Write the model of a file as a new file of the other framework, once both predict made-up faces alike.
 
     Args:
         source: A .keras file, a .pt file, or the folder of a run's stage.
@@ -132,7 +132,7 @@ def convert(source: Path, target: Path, *, spec: str | None = None) -> float:
     faces = np.random.default_rng(0).integers(0, 256, (4, *saved.input_shape))
     difference = largest_difference(keras_model, saved.model, faces)
     if not difference < _TOLERANCE:
-        raise UserError(f"{source}: the converted model answers differently, by {difference:.2g}; nothing was written")
+        raise UserError(f"{source}: the converted model predicts differently, by {difference:.2g}; nothing was written")
     _write(keras_model, saved, target)
     return difference
 
@@ -149,7 +149,7 @@ def _checked_source(source: Path, target: Path, spec: str | None) -> Path:
     if source.suffix != wanted:
         raise UserError(f"SOURCE {source}: a {target.suffix} file is made of a {wanted} file")
     if spec is not None and wanted == TORCH:
-        raise UserError("--model goes with a Keras SOURCE only; a .pt file says itself what its model is")
+        raise UserError("--model goes with a Keras SOURCE only; a .pt file names its own model")
     if target.exists():
         raise UserError(f"TARGET {target} exists already; delete it or choose another name")
     if not target.parent.is_dir():
@@ -164,12 +164,12 @@ def _recorded_spec(source: Path) -> str:
     path = source.parent / STAGE_RECORD
     if not path.is_file():
         raise UserError(
-            f"{source} does not say what it was built from, and no {STAGE_RECORD} is beside it; give --model"
+            f"{source} does not hold the spec it was built from, and no {STAGE_RECORD} is beside it; give --model"
         )
     record = read_json(path).get("record")
     spec = record.get("model") if isinstance(record, dict) else None
     if not isinstance(spec, str):
-        raise UserError(f"{path} does not say what {source.name} was built from; give --model")
+        raise UserError(f"{path} does not hold the spec of {source.name}; give --model")
     return spec
 
 

@@ -5,9 +5,16 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fer_hierarchy.models.checks import check_counts, check_shares, check_stages
-from fer_hierarchy.pt_files.classifier import Classifier
-from fer_hierarchy.pt_files.layers import BatchNorm, GlobalAverage, ScaledRgb, convolution, dense, zero_filled
+from fer_hierarchy.models.settings import Count, Share, check_stages
+from fer_hierarchy.pt_files.layers import (
+    BatchNorm,
+    Classifier,
+    GlobalAverage,
+    ScaledRgb,
+    convolution,
+    dense,
+    zero_filled,
+)
 
 _EPSILON = 1e-5
 _KERNEL = 3
@@ -20,19 +27,13 @@ def face_resnet(
     *,
     input_shape: tuple[int, int, int],  # noqa: ARG001 - the same for any shape
     num_classes: int,
-    widths: Sequence[int] = (32, 64, 128, 256, 256),
-    blocks: Sequence[int] = (3, 4, 3, 3, 1),
-    dropout: float = 0.0,
-    batch_norm_momentum: float = 0.9,
+    widths: Sequence[Count] = (32, 64, 128, 256, 256),
+    blocks: Sequence[Count] = (3, 4, 3, 3, 1),
+    dropout: Share = 0.0,
+    batch_norm_momentum: Share = 0.9,
 ) -> Classifier:
-    """Build the network; the keywords are those of `models.face_resnet.face_resnet`, all but the weights.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
-    """
+    """Build the network; the keywords are those of `models.face_resnet.face_resnet`, all but the weights."""
     check_stages(widths=widths, blocks=blocks)
-    check_counts(widths=widths, blocks=blocks)
-    check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     inputs, momentum = widths[0], batch_norm_momentum
     layers: dict[str, nn.Module] = {"scale": ScaledRgb(_MEAN, _DEVIATION)}
     layers["conv1"] = _unit(3, inputs, 7, stride=2, momentum=momentum)

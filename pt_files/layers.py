@@ -1,7 +1,8 @@
 """Layers that compute, train and start as their Keras namesakes do; images are (batch, channels, height, width)."""
 
 import math
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -9,14 +10,42 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_hierarchy.models import rgbd_settings as rgbd
-from fer_hierarchy.models.activations import LEAKY_SLOPE
-from fer_hierarchy.models.checks import check_choice, check_positive
+from fer_hierarchy.models.settings import LEAKY_SLOPE, Factor
+from fer_hierarchy.models.spec import check_limits
 
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 
 # A normal distribution cut at two deviations has this deviation; Keras divides by it (LeCun, 1998; He et al., 2015).
 _CUT_NORMAL = 0.87962566103423978
 _ACTIVATIONS = {"relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+class Classifier(nn.Module):
+    """What every builder here returns.
+
+    Takes float32 pixels in [0, 255] of shape (batch, channels, height, width), gives float32 logits of shape
+    (batch, classes). Normalisation is among the layers.
+
+    Args:
+        layers: Name -> layer in their order, the last named `predictions`. The path of a layer, with "_" for ".", is
+            the name of its Keras namesake; conversion goes by it.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module]):
+        super().__init__()
+        # A level of their own: Keras names a layer `features`, which would hide the method.
+        self.layers = nn.Sequential(OrderedDict(layers))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """What goes into `predictions`: float32 (batch, width)."""
+        x = pixels
+        for layer in list(self.layers)[:-1]:
+            x = layer(x)
+        return x
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits, float32 (batch, classes)."""
+        return self.layers.predictions(self.features(pixels))
 
 
 class Standardize(nn.Module):
@@ -156,11 +185,15 @@ def zero_filled(maps: Tensor, shape: Sequence[int]) -> Tensor:
 
 def start_he_normal(layer: _Layer) -> _Layer:
     """Draw the weights of a convolution or Linear as Keras's `he_normal` does, and set the bias to zero."""
-    deviation = math.sqrt(2 / layer.weight[0].numel()) / _CUT_NORMAL
-    nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+    start_cut_normal(layer.weight, math.sqrt(2 / layer.weight[0].numel()) / _CUT_NORMAL)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def start_cut_normal(weight: Tensor, deviation: float) -> None:
+    """Draw from a normal distribution cut at two deviations, as Keras's `TruncatedNormal`."""
+    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
 def dense(inputs: int, outputs: int) -> nn.Linear:
@@ -169,7 +202,7 @@ def dense(inputs: int, outputs: int) -> nn.Linear:
 
 
 def start_glorot(layer: _Layer) -> _Layer:
-    """Draw the weights of a convolution or Linear as Keras does unless told otherwise, and set the bias to zero."""
+    """Draw the weights of a convolution or Linear as Keras does by default, and set the bias to zero."""
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -177,7 +210,7 @@ def start_glorot(layer: _Layer) -> _Layer:
 
 
 def activation_layer(name: str) -> nn.Module:
-    """One of `models.activations.ACTIVATIONS`."""
+    """One of `models.settings.ACTIVATIONS`."""
     return nn.LeakyReLU(LEAKY_SLOPE) if name == "leaky_relu" else _ACTIVATIONS[name]()
 
 
@@ -201,7 +234,7 @@ class DepthImage(nn.Module):
 
     def __init__(self, reading: str):
         super().__init__()
-        check_choice("reading", reading, rgbd.READINGS)
+        check_limits("reading", reading, rgbd.Reading)
         self.reading = reading
         for name, start in zip(("mean", "deviation"), rgbd.START.get(reading, ()), strict=False):
             self.register_buffer(name, torch.tensor(start))
@@ -212,7 +245,7 @@ class DepthImage(nn.Module):
         Raises:
             ValueError: The deviation is not above 0.
         """
-        check_positive(deviation=deviation)
+        check_limits("deviation", deviation, Factor)
         if self.reading in rgbd.START:
             self.mean.fill_(mean)
             self.deviation.fill_(deviation)

@@ -5,10 +5,16 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fer_hierarchy.models.activations import check_activation
-from fer_hierarchy.models.checks import check_choice, check_counts, check_shares, check_stages
-from fer_hierarchy.pt_files.classifier import Classifier
-from fer_hierarchy.pt_files.layers import BatchNorm, GlobalAverage, Standardize, activation_layer, convolution, dense
+from fer_hierarchy.models.settings import Activation, Count, Share, Stem, check_stages
+from fer_hierarchy.pt_files.layers import (
+    BatchNorm,
+    Classifier,
+    GlobalAverage,
+    Standardize,
+    activation_layer,
+    convolution,
+    dense,
+)
 
 _EPSILON = 1e-5
 
@@ -17,23 +23,15 @@ def resnet18(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    stem: str = "small",
-    widths: Sequence[int] = (64, 128, 256, 512),
-    blocks: Sequence[int] = (2, 2, 2, 2),
-    activation: str = "relu",
-    dropout: float = 0.0,
-    batch_norm_momentum: float = 0.9,
+    stem: Stem = "small",
+    widths: Sequence[Count] = (64, 128, 256, 512),
+    blocks: Sequence[Count] = (2, 2, 2, 2),
+    activation: Activation = "relu",
+    dropout: Share = 0.0,
+    batch_norm_momentum: Share = 0.9,
 ) -> Classifier:
-    """Build the network; the keywords are those of `models.resnet.resnet18`, all but the weights.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
-    """
-    check_choice("stem", stem, ("small", "imagenet"))
+    """Build the network; the keywords are those of `models.resnet.resnet18`, all but the weights."""
     check_stages(widths=widths, blocks=blocks)
-    check_counts(widths=widths, blocks=blocks)
-    check_activation(activation)
-    check_shares(dropout=dropout, batch_norm_momentum=batch_norm_momentum)
     layers: dict[str, nn.Module] = {"standardize": Standardize()}
     inputs, settings = widths[0], {"activation": activation, "momentum": batch_norm_momentum}
     if stem == "small":

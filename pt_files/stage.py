@@ -30,13 +30,13 @@ from fer_hierarchy.pt_files.limits import refuse_unsupported
 from fer_hierarchy.pt_files.losses import Loss, build_loss
 from fer_hierarchy.pt_files.model_file import SavedModel, read_model, write_model
 from fer_hierarchy.pt_files.registry import create_model, model_info
-from fer_hierarchy.pt_files.rgbd import depth_reading, set_depth_statistics
+from fer_hierarchy.pt_files.rgbd import depth_image
 from fer_hierarchy.pt_files.training import CHECKPOINT, Training, as_pixels
 
 MODEL = "model.pt"
 KERAS_MODEL = "model.keras"
 _ORDER = torch.channels_last  # in memory: faces come so, and convolutions on processors are faster so
-_BATCH = 256  # faces that are answered at once
+_BATCH = 256  # faces that are predicted at once
 _NO_ROOM = ("can't allocate memory", "inline_container")  # the second writes files
 
 
@@ -105,8 +105,8 @@ class TorchStage(Stage):
         torch.manual_seed(seed)
         shape, batches = train.pixels.shape[1:], train_batches(train, config, seed)
         network = build_model(config.model_spec, shape, len(self.classes))
-        if reading := depth_reading(network):
-            set_depth_statistics(network, *depth_statistics(train.pixels, train.rows, reading=reading))
+        if depth := depth_image(network):
+            depth.set_statistics(*depth_statistics(train.pixels, train.rows, reading=depth.reading))
         loss = build_loss(config, train.labels, len(self.classes))
         training = Training(network=network, loss=loss, config=config, batches=batches)
         training.restore(folder)
@@ -167,21 +167,21 @@ class TorchStage(Stage):
         }
 
     def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Everything that the network says of `rows` of `pixels` (uint8), float32 (m, outputs)."""
-        return _answers(self.network, self.network, pixels, rows)
+        """All outputs of the network for `rows` of `pixels` (uint8), float32 (m, outputs)."""
+        return _predicted(self.network, self.network, pixels, rows)
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What goes into the layer `predictions`, float32 (m, features)."""
-        return _answers(self.core, self.core.features, pixels, rows)
+        return _predicted(self.core, self.core.features, pixels, rows)
 
     @classmethod
     def with_mirror_image(cls, network: nn.Module) -> nn.Module:
-        """What answers with the mean of a network's logits for a face and for its mirror image."""
+        """A network that gives the mean of a network's logits for a face and for its mirror image."""
         return LookingTwice(network)
 
     @property
     def core(self) -> nn.Module:
-        """The network as it was trained, which looks at a face once."""
+        """The network as it was trained, without the mirror image."""
         return self.network.core if self.mirror else self.network
 
     @classmethod
@@ -220,17 +220,17 @@ def build_model(spec: str, shape: tuple[int, ...], num_classes: int) -> nn.Modul
 
 def validation_scores(network: nn.Module, faces: StageFaces, config: StageConfig) -> dict[str, float]:
     """Cross-entropy, accuracy and macro F1 of `network` on validation faces."""
-    logits = _answers(network, network, faces.pixels, faces.rows)
+    logits = _predicted(network, network, faces.pixels, faces.rows)
     cross_entropy = Loss(label_smoothing=config.label_smoothing)
     loss = cross_entropy(torch.from_numpy(logits), torch.from_numpy(faces.targets))
     return {"val_loss": loss.item(), **scored_logits(logits, faces.labels)}
 
 
 @torch.inference_mode()
-def _answers(
-    network: nn.Module, answer: Callable[[Tensor], Tensor], pixels: np.ndarray, rows: np.ndarray
+def _predicted(
+    network: nn.Module, predict: Callable[[Tensor], Tensor], pixels: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """What `answer`, a part of `network`, says of `rows` of `pixels`, without training it."""
+    """Outputs of `predict`, a part of `network`, for `rows` of `pixels`, without training."""
     network.eval()
     starts = range(0, len(rows), _BATCH)
-    return np.concatenate([answer(as_pixels(pixels[rows[start : start + _BATCH]])).numpy() for start in starts])
+    return np.concatenate([predict(as_pixels(pixels[rows[start : start + _BATCH]])).numpy() for start in starts])

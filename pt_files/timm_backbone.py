@@ -1,11 +1,12 @@
 """Any network of the library timm as a backbone (Wightman, "PyTorch Image Models", 2019), where timm is installed."""
 
+from typing import Annotated
+
 import torch
 from torch import nn
 
-from fer_hierarchy.models.checks import check_choice, check_shares
-from fer_hierarchy.pt_files.classifier import Classifier
-from fer_hierarchy.pt_files.layers import ScaledRgb, dense
+from fer_hierarchy.models.settings import Share, one_of
+from fer_hierarchy.pt_files.layers import Classifier, ScaledRgb, dense
 
 PREFIX = "timm:"
 # Mean and deviation of ImageNet's colours, in grey levels of [0, 255].
@@ -18,8 +19,8 @@ def timm_classifier(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    weights: str = "none",
-    dropout: float = 0.0,
+    weights: Annotated[str, one_of("none", "imagenet")] = "none",
+    dropout: Share = 0.0,
 ) -> Classifier:
     """Put the head `predictions` on a network of timm.
 
@@ -34,8 +35,6 @@ def timm_classifier(
         ValueError: timm is not installed, has no such network or no weights for it, or the network cannot take images
             of this size.
     """
-    check_choice("weights", weights, ("none", "imagenet"))
-    check_shares(dropout=dropout)
     backbone = _backbone(name, pretrained=weights == "imagenet")
     layers = {"scale": ScaledRgb(_MEAN, _DEVIATION), "backbone": backbone, "dropout": nn.Dropout(dropout)}
     layers["predictions"] = dense(_width(backbone, name, input_shape), num_classes)

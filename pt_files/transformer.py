@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fer_hierarchy.pt_files.layers import start_cut_normal
+
 _EPSILON = 1e-6
 _POSITION_DEVIATION = 0.02
 
@@ -20,7 +22,7 @@ class ClassTokenAndPositions(nn.Module):
         super().__init__()
         self.token = nn.Parameter(torch.zeros(1, 1, dim))
         self.positions = nn.Parameter(torch.empty(1, 1 + count, dim))
-        _start(self.positions, _POSITION_DEVIATION)
+        start_cut_normal(self.positions, _POSITION_DEVIATION)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, count, dim) to (batch, 1 + count, dim), the learned token first."""
@@ -88,11 +90,6 @@ def layer_norm(dim: int) -> nn.LayerNorm:
 def linear(inputs: int, outputs: int, *, deviation: float) -> nn.Linear:
     """A fully connected layer that starts as Keras's with `TruncatedNormal`, and zero bias."""
     layer = nn.Linear(inputs, outputs)
-    _start(layer.weight, deviation)
+    start_cut_normal(layer.weight, deviation)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _start(weight: Tensor, deviation: float) -> None:
-    """Draw from a normal distribution cut at two deviations, as Keras's `TruncatedNormal`."""
-    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from fer_hierarchy.models.checks import check_counts, check_positive, check_shares
-from fer_hierarchy.pt_files.classifier import Classifier
-from fer_hierarchy.pt_files.layers import BatchNorm, Standardize, convolution, dense, start_he_normal
+from fer_hierarchy.models.settings import Count, Factor, Share
+from fer_hierarchy.pt_files.layers import BatchNorm, Classifier, Standardize, convolution, dense, start_he_normal
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _VGG13 = (2, 2, 2, 2, 2)
@@ -19,21 +18,15 @@ def vgg13(
     input_shape: tuple[int, int, int],
     num_classes: int,
     batch_norm: bool = False,
-    head_widths: Sequence[int] = (1024, 1024),
-    pooled_size: int = 1,
-    dropout: float = 0.5,
-    width_factor: float = 1.0,
-    batch_norm_momentum: float = 0.9,
+    head_widths: Sequence[Count] = (1024, 1024),
+    pooled_size: Count = 1,
+    dropout: Share = 0.5,
+    width_factor: Factor = 1.0,
+    batch_norm_momentum: Share = 0.9,
 ) -> Classifier:
-    """Build ten convolutions in five blocks; the keywords are those of `models.vgg.vgg13`.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
-    """
-    check_shares(batch_norm_momentum=batch_norm_momentum)
+    """Build ten convolutions in five blocks; the keywords are those of `models.vgg.vgg13`."""
     layers = _blocks(input_shape[2], _VGG13, width_factor, batch_norm_momentum if batch_norm else None)
-    layers |= _head(num_classes, width_factor, pooled_size=pooled_size, widths=head_widths, dropout=dropout)
-    return Classifier(layers)
+    return _with_head(layers, num_classes, width_factor, pooled_size, head_widths, dropout)
 
 
 def vgg16(
@@ -41,53 +34,34 @@ def vgg16(
     input_shape: tuple[int, int, int],
     num_classes: int,
     batch_norm: bool = False,
-    head_widths: Sequence[int] = (1024, 1024),
-    pooled_size: int = 1,
-    dropout: float = 0.5,
-    width_factor: float = 1.0,
-    batch_norm_momentum: float = 0.9,
+    head_widths: Sequence[Count] = (1024, 1024),
+    pooled_size: Count = 1,
+    dropout: Share = 0.5,
+    width_factor: Factor = 1.0,
+    batch_norm_momentum: Share = 0.9,
 ) -> Classifier:
-    """Build thirteen convolutions in five blocks; the keywords are those of `models.vgg.vgg16`, all but the weights.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
-    """
-    check_shares(batch_norm_momentum=batch_norm_momentum)
+    """Build thirteen convolutions in five blocks; the keywords are those of `models.vgg.vgg16`, all but the weights."""
     layers = _blocks(input_shape[2], _VGG16, width_factor, batch_norm_momentum if batch_norm else None)
-    layers |= _head(num_classes, width_factor, pooled_size=pooled_size, widths=head_widths, dropout=dropout)
-    return Classifier(layers)
+    return _with_head(layers, num_classes, width_factor, pooled_size, head_widths, dropout)
 
 
 def vgg16_bn(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    head_widths: Sequence[int] = (4096, 4096),
-    pooled_size: int = 7,
-    dropout: float = 0.5,
-    width_factor: float = 1.0,
-    batch_norm_momentum: float = 0.9,
+    head_widths: Sequence[Count] = (4096, 4096),
+    pooled_size: Count = 7,
+    dropout: Share = 0.5,
+    width_factor: Factor = 1.0,
+    batch_norm_momentum: Share = 0.9,
 ) -> Classifier:
-    """Build `vgg16` with batch normalisation and the sizes that it has for ImageNet.
-
-    Raises:
-        ValueError: A keyword has a value that makes no network.
-    """
-    return vgg16(
-        input_shape=input_shape,
-        num_classes=num_classes,
-        batch_norm=True,
-        head_widths=head_widths,
-        pooled_size=pooled_size,
-        dropout=dropout,
-        width_factor=width_factor,
-        batch_norm_momentum=batch_norm_momentum,
-    )
+    """Build `vgg16` with batch normalisation and the sizes that it has for ImageNet."""
+    layers = _blocks(input_shape[2], _VGG16, width_factor, batch_norm_momentum)
+    return _with_head(layers, num_classes, width_factor, pooled_size, head_widths, dropout)
 
 
 def _blocks(channels: int, counts: Sequence[int], factor: float, momentum: float | None) -> dict[str, nn.Module]:
     """Standardise and stack the convolutions, normalised where a momentum is given."""
-    check_positive(width_factor=factor)
     layers: dict[str, nn.Module] = {"standardize": Standardize()}
     for block, (width, count) in enumerate(zip(_WIDTHS, counts, strict=True), start=1):
         filters = _scaled(width, factor)
@@ -102,12 +76,15 @@ def _blocks(channels: int, counts: Sequence[int], factor: float, momentum: float
     return layers
 
 
-def _head(
-    num_classes: int, factor: float, *, pooled_size: int, widths: Sequence[int], dropout: float
-) -> dict[str, nn.Module]:
-    check_counts(head_widths=widths, pooled_size=pooled_size)
-    check_shares(dropout=dropout)
-    layers: dict[str, nn.Module] = {"pooled": nn.AdaptiveAvgPool2d(pooled_size), "flatten": nn.Flatten()}
+def _with_head(
+    layers: dict[str, nn.Module],
+    num_classes: int,
+    factor: float,
+    pooled_size: int,
+    widths: Sequence[int],
+    dropout: float,
+) -> Classifier:
+    layers |= {"pooled": nn.AdaptiveAvgPool2d(pooled_size), "flatten": nn.Flatten()}
     inputs = _scaled(_WIDTHS[-1], factor) * pooled_size**2
     for number, width in enumerate(widths, start=1):
         layers[f"dense{number}"] = start_he_normal(nn.Linear(inputs, width))
@@ -115,7 +92,7 @@ def _head(
         layers[f"dense{number}_dropout"] = nn.Dropout(dropout)
         inputs = width
     layers["predictions"] = dense(inputs, num_classes)
-    return layers
+    return Classifier(layers)
 
 
 def _scaled(width: int, factor: float) -> int:

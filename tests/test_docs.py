@@ -178,7 +178,6 @@ def test_the_model_of_the_docs_works(tmp_path, monkeypatch):
 
     (tmp_path / "tiny_cnn.py").write_text(example("models/tiny_cnn.py"), encoding="utf-8")
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
-    monkeypatch.setitem(registry._BUILT_IN, "tiny_cnn", "fer_hierarchy.models.tiny_cnn")
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     try:
         model = registry.create_model("tiny_cnn", input_shape=(16, 16, 3), num_classes=4, width=8)

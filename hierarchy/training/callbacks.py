@@ -126,11 +126,10 @@ def build_loss(config: StageConfig, labels: np.ndarray, num_classes: int) -> ker
         counts = np.bincount(labels, minlength=num_classes).tolist()
         if not all(counts):
             raise UserError(f"--loss balanced-softmax: class {counts.index(0)} has no train row; use another --loss")
-        return losses.BalancedSoftmax(counts, label_smoothing=smoothing)
+        return losses.CrossEntropy(smoothing, class_counts=counts)
     weights = class_weights(labels, num_classes) if config.weighs_classes else None
-    if config.loss == "focal":
-        return losses.Focal(gamma=config.focal_gamma, label_smoothing=smoothing, class_weights=weights)
-    return losses.CrossEntropy(label_smoothing=smoothing, class_weights=weights)
+    gamma = config.focal_gamma if config.loss == "focal" else None
+    return losses.CrossEntropy(smoothing, weights, gamma=gamma)
 
 
 class PenalisedTrainer(keras.Model):
@@ -170,13 +169,15 @@ class PenalisedTrainer(keras.Model):
 
 def build_trainer(network: keras.Model, config: StageConfig, seed: int) -> keras.Model:
     """What is fitted: the network itself, or the network with a penalty on its features."""
-    common = {"num_classes": network.output_shape[-1], "rate": config.center_rate, "seed": seed}
-    if config.loss == "center":
-        return PenalisedTrainer(network, losses.CenterLoss(**common), config.center_weight)
-    if config.loss == "island":
-        penalty = losses.IslandLoss(**common, island_weight=config.island_weight)
-        return PenalisedTrainer(network, penalty, config.center_weight)
-    return network
+    if config.loss not in ("center", "island"):
+        return network
+    penalty = losses.CenterLoss(
+        network.output_shape[-1],
+        rate=config.center_rate,
+        island_weight=config.island_weight if config.loss == "island" else None,
+        seed=seed,
+    )
+    return PenalisedTrainer(network, penalty, config.center_weight)
 
 
 class EpochEnd(keras.callbacks.Callback):

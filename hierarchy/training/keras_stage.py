@@ -37,7 +37,7 @@ from fer_hierarchy.models.heads import with_composed_answer
 from fer_hierarchy.models.normalisation import measure_statistics
 from fer_hierarchy.models.pretrained import check_pretrained
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED, create_model, model_info, parse_spec
-from fer_hierarchy.models.rgbd import depth_reading, set_depth_statistics
+from fer_hierarchy.models.rgbd import depth_image
 
 TORCH_MODEL = "model.pt"
 MIRRORED = "looking_twice"
@@ -210,8 +210,8 @@ def _first_network(config: StageConfig, train: StageFaces, num_classes: int, *, 
     """
     weights = _pretrained(config)
     network = build_model(config.model_spec, train.pixels.shape[1:], num_classes, weights=weights)
-    if reading := depth_reading(network):
-        set_depth_statistics(network, *depth_statistics(train.pixels, train.rows, reading=reading))
+    if depth := depth_image(network):
+        depth.set_statistics(*depth_statistics(train.pixels, train.rows, reading=depth.reading))
     if config.weights in NAMED:
         if seed is not None and weights != NO_WEIGHTS and not PRETRAINED[weights].normalised:
             measure_statistics(network, _measured_faces(train, seed))

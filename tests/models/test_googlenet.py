@@ -39,7 +39,7 @@ def test_pooling_reaches_over_the_border_and_leaves_nothing_out(size, side):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("googlenet:stem=large", "stem is 'large'; it must be imagenet or small"),
+        ("googlenet:stem=large", "stem is 'large'; it must be small or imagenet"),
         ("googlenet:width_factor=0", "width_factor is 0; it must be above 0"),
     ],
 )

@@ -98,7 +98,7 @@ def test_frozen_layers_can_be_chosen(download):
         ({"alpha": 0.0}, r"alpha is 0\.0; it must be above 0"),
         ({"alpha": 0.01}, r"alpha is 0\.01; .* 32 x alpha"),
         ({"alpha": 0.3, "weights": "imagenet"}, r"alpha is 0\.3; ImageNet weights exist for 0\.25, 0\.5, 0\.75, 1\.0"),
-        ({"blocks": 14}, "blocks is 14; mobilenet has 1 to 13"),
+        ({"blocks": 14}, "blocks is 14; it must be 1 to 13"),
         ({"frozen_layers": -1}, "frozen_layers is -1"),
         ({"dropout": 1.0}, r"dropout is 1\.0"),
     ],

@@ -6,7 +6,7 @@ from fer_hierarchy.models import losses, registry
 from fer_hierarchy.models.cost import multiply_adds, parameters, planned_cost
 from fer_hierarchy.models.layers import BranchDropout
 from fer_hierarchy.models.registry import create_model, register_model
-from fer_hierarchy.models.rgbd import depth_reading, set_depth_statistics
+from fer_hierarchy.models.rgbd import depth_image
 from fer_hierarchy.models.rgbd_settings import FUSIONS, READINGS
 
 TINY = {
@@ -55,7 +55,8 @@ def answer(model, stack):
 @pytest.mark.parametrize(("settings", "planes"), CASES)
 def test_network_is_flat_shares_nothing_and_is_saved_whole(settings, planes, tmp_path):
     model = build(planes, **settings)
-    set_depth_statistics(model, 2.0, 30.0)
+    if depth := depth_image(model):
+        depth.set_statistics(2.0, 30.0)
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
     names = {layer.name for layer in model.layers}
     assert ("depth_image" in names) == (settings.get("modality") != "rgb")
@@ -68,7 +69,9 @@ def test_network_is_flat_shares_nothing_and_is_saved_whole(settings, planes, tmp
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     stack = faces(planes=planes)
     np.testing.assert_array_equal(answer(model, stack), answer(loaded, stack))
-    assert depth_reading(loaded) == (None if settings.get("modality") == "rgb" else settings.get("depth", "normals"))
+    depth = depth_image(loaded)
+    reading = depth and depth.reading
+    assert reading == (None if settings.get("modality") == "rgb" else settings.get("depth", "normals"))
 
 
 @pytest.mark.parametrize(
@@ -122,17 +125,18 @@ def test_attention_reads_a_token_for_each_place_of_the_late_map():
 def test_statistics_reach_the_depth_layer_alone():
     model, stack = build(depth="relief"), faces()
     before = answer(model, stack)
-    set_depth_statistics(model, 10.0, 60.0)
+    layer = depth_image(model)
+    layer.set_statistics(10.0, 60.0)
     assert (answer(model, stack) != before).any()
-    layer = model.get_layer("depth_image")
     assert (float(layer.mean), float(layer.deviation)) == (10.0, 60.0)
-    for blind in (build(modality="rgb"), build(depth="normals")):
-        before = answer(blind, stack)
-        set_depth_statistics(blind, 10.0, 60.0)
-        np.testing.assert_array_equal(answer(blind, stack), before)
     with pytest.raises(ValueError, match="deviation is 0"):
-        set_depth_statistics(model, 10.0, 0)
-    assert depth_reading(create_model("convnet")) is None
+        layer.set_statistics(10.0, 0)
+    normals = build(depth="normals")
+    before = answer(normals, stack)
+    depth_image(normals).set_statistics(10.0, 60.0)
+    np.testing.assert_array_equal(answer(normals, stack), before)
+    assert depth_image(build(modality="rgb")) is None
+    assert depth_image(create_model("convnet")) is None
 
 
 @pytest.fixture
@@ -186,7 +190,7 @@ def test_frozen_backbone_and_centres_train():
         ({"backbone": "rgbd_fusion"}, "rgbd_fusion is no model for pictures alone"),
         (
             {"backbone": "shallow_cnn", "fusion": "attention"},
-            "fusion=attention looks at the map .* and shallow_cnn has none; use fusion gated",
+            "fusion=attention needs the map .* and shallow_cnn has none; use fusion gated",
         ),
         (
             {"backbone": "vit_small_patch/patch=2/depth=1/dim=8/heads=1", "fusion": "attention"},

@@ -90,7 +90,7 @@ def test_wrong_spec_is_refused_and_nothing_is_written(stage, tmp_path, refused):
 
 def test_model_that_answers_otherwise_is_not_written(stage, tmp_path, refused, monkeypatch):
     monkeypatch.setattr("fer_hierarchy.pt_files.convert.to_torch", lambda keras_model, torch_model: None)
-    assert "the converted model answers differently, by " in refused(stage, tmp_path / "model.pt")
+    assert "the converted model predicts differently, by " in refused(stage, tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
 
 

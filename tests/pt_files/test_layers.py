@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import torch
 
-from fer_hierarchy.models.activations import ACTIVATIONS
 from fer_hierarchy.models.blocks import activated
+from fer_hierarchy.models.settings import ACTIVATIONS
 from fer_hierarchy.pt_files.layers import (
     BatchNorm,
     SameConv2d,

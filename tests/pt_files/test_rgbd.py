@@ -18,7 +18,7 @@ from fer_hierarchy.pt_files.convert import convert, to_keras, to_torch
 from fer_hierarchy.pt_files.layers import DepthImage
 from fer_hierarchy.pt_files.model_file import read_model
 from fer_hierarchy.pt_files.registry import create_model, model_info
-from fer_hierarchy.pt_files.rgbd import BranchDropout, depth_reading, set_depth_statistics
+from fer_hierarchy.pt_files.rgbd import BranchDropout, depth_image
 from fer_hierarchy.pt_files.transformer import ClassTokenAndPositions, linear
 from tests.pt_files.conftest import RGBD, made_up_faces
 
@@ -44,30 +44,30 @@ def test_depth_is_read_as_in_keras(reading):
 
 def test_statistics_are_kept_by_conversion_both_ways(make_pair):
     keras_model, torch_model = make_pair("rgbd_fusion", (32, 32, 4), **RGBD)
-    keras_rgbd.set_depth_statistics(keras_model, 4.0, 25.0)
+    keras_rgbd.depth_image(keras_model).set_statistics(4.0, 25.0)
     to_torch(keras_model, torch_model)
     assert [float(value) for value in torch_model.layers.depth_image.state_dict().values()] == [4.0, 25.0]
-    set_depth_statistics(torch_model, -3.0, 31.0)
+    depth_image(torch_model).set_statistics(-3.0, 31.0)
     to_keras(torch_model, keras_model)
     assert [float(value) for value in keras_model.get_layer("depth_image").weights] == [-3.0, 31.0]
 
 
 def test_statistics_change_what_reads_heights_alone():
     faces = as_tensor(made_up_faces(2, (32, 32, 4)))
-    for settings, changes in (({}, True), ({"depth": "normals"}, False), ({"modality": "rgb"}, False)):
+    for settings, changes in (({}, True), ({"depth": "normals"}, False)):
         model = build(**settings)
         with torch.no_grad():
             before = model(faces)
-            set_depth_statistics(model, 5.0, 40.0)
+            depth_image(model).set_statistics(5.0, 40.0)
             assert (not torch.equal(model(faces), before)) == changes
     with pytest.raises(ValueError, match="deviation is 0"):
-        set_depth_statistics(build(), 5.0, 0)
+        depth_image(build()).set_statistics(5.0, 0)
 
 
-def test_reading_is_told():
-    assert depth_reading(build(depth="distance")) == "distance"
-    assert depth_reading(build(modality="rgb")) is None
-    assert depth_reading(create_model("shallow_cnn")) is None
+def test_depth_layer_is_found_where_there_is_one():
+    assert depth_image(build(depth="distance")).reading == "distance"
+    assert depth_image(build(modality="rgb")) is None
+    assert depth_image(create_model("shallow_cnn")) is None
 
 
 def test_file_is_converted_by_its_spec(tmp_path):
@@ -131,7 +131,7 @@ def test_backbones_of_timm_give_features(fusion, planes):
     [
         (
             {"backbone": "timm:tiny", "fusion": "attention"},
-            "fusion=attention looks at the map .*, and timm:tiny has none",
+            "fusion=attention needs the map .*, and timm:tiny has none",
         ),
         (
             {"backbone": "timm:tiny", "fusion": "early"},

@@ -18,7 +18,6 @@ from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training import callbacks as keras_training
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.training.schedule import Phase, rate_at
-from fer_hierarchy.models import losses as keras_losses
 from fer_hierarchy.models.cost import multiply_adds as keras_multiply_adds
 from fer_hierarchy.models.registry import create_model as create_keras_model
 from fer_hierarchy.pt_files.convert import state_dict_from_keras, to_torch
@@ -144,7 +143,6 @@ def test_a_loss_is_that_of_keras_and_so_is_its_slope(settings):
     loss = build_loss(config, labels, 3)(ours, torch.tensor(targets))
     loss.backward()
     expected = keras_training.build_loss(config, labels, 3)
-    assert isinstance(expected, keras_losses.CrossEntropy | keras_losses.Focal)
     assert loss.item() == pytest.approx(float(expected(targets, logits)), rel=1e-5)
     nudge = np.zeros_like(logits)
     nudge[3, 1] = 1e-2

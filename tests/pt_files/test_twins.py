@@ -13,9 +13,8 @@ from keras import layers
 from torch import nn
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.pt_files.classifier import Classifier
 from fer_hierarchy.pt_files.convert import largest_difference, to_keras, to_torch
-from fer_hierarchy.pt_files.layers import BatchNorm, Standardize
+from fer_hierarchy.pt_files.layers import BatchNorm, Classifier, Standardize
 from tests.pt_files.conftest import SMALL, made_up_faces, scatter
 
 SHAPE = (6, 4, 3)

@@ -4,7 +4,6 @@ Standard library only: the command line imports this before it knows whether its
 """
 
 import dataclasses
-import inspect
 import json
 import math
 import typing
@@ -182,7 +181,7 @@ def _check_keyword(dimension: Dimension, name: str, build: Callable[..., Any]) -
             checked_keywords(name, build, parse_spec(f"{name}:{keyword}={spelled(value)}")[1])
     except ValueError as error:
         raise UserError(f"--space: {dimension.key}: {error}") from error
-    hint = getattr(inspect.signature(build).parameters.get(keyword), "annotation", None)
+    hint = typing.get_type_hints(build).get(keyword)
     taken, given = set(typing.get_args(hint) or (hint,)), f"{dimension.low} and {dimension.high}"
     if values is None and int in taken and float not in taken:
         raise UserError(f"--space: {dimension.key} takes whole numbers: write low and high, {given}, without decimals")

@@ -140,7 +140,7 @@ def test_the_program_begins_with_them_and_says_so(file, fer_folder, tmp_path):
     command = [sys.executable, "tf_model.py", *map(str, flags)]
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "First weights of flat: dlib-face, learned by telling people apart" in done.stdout + done.stderr
+    assert "First weights of flat: dlib-face, trained to tell people apart" in done.stdout + done.stderr
     run = tmp_path / "results" / "run"
     assert json.loads((run / "config.json").read_text())["stage"]["weights"] == "dlib-face"
     assert any("dlib-face" in note for note in json.loads((run / "metrics.json").read_text())["notes"])

@@ -71,6 +71,6 @@ def test_the_report_says_what_first_weights_took(results, caught_logs):
         "First weights of valence, positive: first/flat, whose own training (41.5 s of processor time) is not in "
         "the cost.",
         "First weights of negative: alone.keras, whose own training is not in the cost.",
-        "First weights of valence, negative: dlib-face, learned by telling people apart on about three million faces, "
+        "First weights of valence, negative: dlib-face, trained to tell people apart on about three million faces, "
         "without any label of an emotion.",
     ]
