@@ -39,14 +39,17 @@ def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path, *
 
     With `quick`, the published weights, where none is named, may be their export.
     """
+    from fer_hierarchy.inference.default_model import default_model
+    from fer_hierarchy.inference.export.backends import open_model
     from fer_hierarchy.inference.faces.detectors import make_detector
-    from fer_hierarchy.inference.predict import check_runs
     from fer_hierarchy.inference.predictor import Predictor
 
     detector = make_detector(faces)
-    runs: Sequence[str | None] = named or [None]
-    predictors = [Predictor.opened(run, results=results, faces=faces, detector=detector, quick=quick) for run in runs]
-    check_runs(predictors)
+    runs = named or [default_model(results, quick=quick)]
+    predictors = [Predictor(open_model(run, results), faces=faces, detector=detector) for run in runs]
+    names = [predictor.name for predictor in predictors]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--run {twice[0]} is named twice, or two models come from runs of that name; name each once")
     return predictors
 
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
-from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker, flow_picture
-from fer_hierarchy.inference.model import Metadata, Predictions
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker
+from fer_hierarchy.inference.model import Metadata
 from fer_hierarchy.inference.output.records import BOX, Row, prediction_columns, rows_of_faces
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.sources.video import Frame, VideoReader
@@ -54,20 +53,21 @@ def predicted_frames(
         abstain: Probability below which the emotion is "uncertain".
         batch_frames: Frames that are searched and predicted together; 1 delays nothing, more are faster.
     """
-    follower, smoother = _Follower(predictors[0], detect_every), Smoother(half_life)
+    follower, smoothers = _Follower(predictors[0], detect_every), [Smoother(half_life) for _ in predictors]
     frames = _every(reader, step)
     while batch := list(islice(frames, batch_frames)):
         tracks = [follower.follow(frame, found) for frame, found in zip(batch, follower.search(batch), strict=True)]
         faces = [[track.face for track in own] for own in tracks]
         crops = [[p.crops(f.picture, own) for f, own in zip(batch, faces, strict=True)] for p in predictors]
         by_model = [predictor.predict_each(own) for predictor, own in zip(predictors, crops, strict=True)]
-        for frame, own, predictions in zip(batch, tracks, zip(*by_model, strict=True), strict=True):
-            smooth = _smoothed(own, predictions, frame.time, smoother)
+        for frame, own, tables in zip(batch, tracks, zip(*by_model, strict=True), strict=True):
+            numbers = [track.number for track in own]
+            smooth = [
+                smoother.smooth(numbers, frame.time, table) for smoother, table in zip(smoothers, tables, strict=True)
+            ]
             by_face = rows_of_faces([track.face for track in own], smooth, predictors, abstain=abstain)
             place = {"frame": frame.index, "time": round(frame.time, 3)}
-            rows = [
-                {**place, "track": t.number, **row} for t, models in zip(own, by_face, strict=True) for row in models
-            ]
+            rows = [{**place, "track": n, **row} for n, models in zip(numbers, by_face, strict=True) for row in models]
             yield FrameRows(frame=frame, rows=rows)
 
 
@@ -85,9 +85,8 @@ class _Follower:
         self._detect_every = detect_every
         self._tracker = Tracker()
         self._count = 0
-        self._previous: np.ndarray | None = None
 
-    def search(self, frames: Sequence[Frame]) -> list[Sequence | None]:
+    def search(self, frames: Sequence[Frame]) -> list[Sequence[Face] | None]:
         """The faces in each frame, in all at once; None for frames that are not searched."""
         due = [(self._count + place) % self._detect_every == 0 for place in range(len(frames))]
         self._count += len(frames)
@@ -95,26 +94,10 @@ class _Follower:
         found = iter(self._predictor.find(searched) if searched else [])
         return [next(found) if now else None for now in due]
 
-    def follow(self, frame: Frame, found: Sequence | None) -> list[Track]:
+    def follow(self, frame: Frame, found: Sequence[Face] | None) -> list[Track]:
         """The faces that are in a frame, as far as can be known."""
         if self._detect_every > 1:
-            grey, scale = flow_picture(frame.picture)
-            if self._previous is not None and self._previous.shape == grey.shape:
-                self._tracker.follow(self._previous, grey, scale=scale)
-            self._previous = grey
+            self._tracker.follow(frame.picture)
         if found is not None:
             self._tracker.update(found, time=frame.time)
         return [t for t in self._tracker.tracks if not t.missed or frame.time - t.seen <= _LINGER]
-
-
-def _smoothed(
-    tracks: Sequence[Track], predictions: Sequence[Predictions], seconds: float, smoother: Smoother
-) -> list[Predictions]:
-    """The predictions of all models, each face's smoothed with its own earlier ones."""
-    parts = [part for own in predictions for part in (own.probabilities, own.gate)]
-    table = np.hstack(parts)
-    for row, track in enumerate(tracks):
-        table[row] = smoother.smooth(track.number, seconds, table[row].copy())
-    smoother.keep([track.number for track in tracks])
-    smooth = np.split(table, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1)
-    return [Predictions(probabilities=p, gate=g) for p, g in zip(smooth[::2], smooth[1::2], strict=True)]

@@ -75,26 +75,8 @@ class Metadata:
             raise UserError(f"{source}: the metadata inside are incomplete ({error}); export the run again") from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """What a model predicts for n faces.
-
-    Attributes:
-        probabilities: (n, emotions) float64 P(emotion|x), rows sum to 1, columns as `taxonomy.emotions`.
-        gate: (n, groups) float64 P(group|x), columns as `taxonomy.group_names`. Soft composition makes it the sum of
-            the group's emotions, so a flat model's is their sum as well.
-    """
-
-    probabilities: np.ndarray
-    gate: np.ndarray
-
-    def __getitem__(self, rows: slice) -> Self:
-        """Those of some of the faces."""
-        return type(self)(probabilities=self.probabilities[rows], gate=self.gate[rows])
-
-
 class Model(ABC):
-    """A whole hierarchy (or a flat classifier) that predicts: uint8 faces in, probabilities out.
+    """A whole hierarchy (or a flat classifier): uint8 faces in, probabilities out.
 
     Not safe for several threads at once; `inference.predictor.Predictor` is.
 
@@ -108,22 +90,25 @@ class Model(ABC):
 
     @abstractmethod
     def emotions(self, faces: np.ndarray) -> np.ndarray:
-        """P(emotion|x) of faces (n, size, size, channels) uint8: (n, emotions), rows sum to 1."""
+        """The same as the network or file gives it: at least one face, rows that sum to about 1."""
 
-    def predict(self, faces: np.ndarray) -> Predictions:
-        """Probabilities of faces (n, size, size, channels) uint8, n may be 0."""
-        taxonomy = self.facts.taxonomy
+    def predict(self, faces: np.ndarray) -> np.ndarray:
+        """P(emotion|x) of faces (n, size, size, channels) uint8, n may be 0.
+
+        Returns:
+            (n, emotions) float64, rows sum to 1, columns as `taxonomy.emotions`.
+        """
         if not len(faces):
-            return Predictions(
-                probabilities=np.zeros((0, len(taxonomy.emotions))), gate=np.zeros((0, len(taxonomy.groups)))
-            )
+            return np.zeros((0, len(self.facts.taxonomy.emotions)))
         table = np.asarray(self.emotions(faces), dtype=np.float64)
-        table = table / table.sum(axis=1, keepdims=True)
-        return Predictions(probabilities=table, gate=summed(table, taxonomy))
+        return table / table.sum(axis=1, keepdims=True)
 
 
-def summed(probabilities: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
-    """(n, groups) sums of (n, emotions) probabilities over the members of each group."""
+def gate_of(probabilities: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """P(group|x): (n, groups) sums of (n, emotions) probabilities over the members of each group.
+
+    Soft composition makes the gate's probability the sum of its emotions', so a flat model's is their sum as well.
+    """
     members = np.eye(len(taxonomy.groups))[list(taxonomy.group_index)]  # (emotions, groups)
     return probabilities @ members
 

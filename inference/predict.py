@@ -6,9 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+import numpy as np
+
+from fer_hierarchy.hierarchy.errors import IncompleteError
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.inference.model import Predictions
 from fer_hierarchy.inference.output import console
 from fer_hierarchy.inference.output.records import Row, columns_of, rows_of_faces, rows_of_file
 from fer_hierarchy.inference.output.rows import RowFile
@@ -104,9 +105,9 @@ class _Job:
 
                 yield [video_rows(item, self.predictors, self.settings, self.outputs)]
 
-    def _picture(self, searched: SearchedPicture, predictions: Sequence[Predictions]) -> list[Row]:
+    def _picture(self, searched: SearchedPicture, tables: Sequence[np.ndarray]) -> list[Row]:
         """Rows of one picture, of which the copy and the heat maps are drawn as well."""
-        by_face = rows_of_faces(searched.faces, predictions, self.predictors, abstain=self.settings.abstain)
+        by_face = rows_of_faces(searched.faces, tables, self.predictors, abstain=self.settings.abstain)
         if searched.picture is not None and self.outputs.annotate:
             from fer_hierarchy.inference.output.drawing import PICTURES, annotated, save_picture
 
@@ -149,15 +150,3 @@ class _Job:
         if failed := self.summary.failed:
             where = f"; their rows in {self.out.path} say why" if self.out else ""
             raise IncompleteError(f"{failed} file{'s' * (failed > 1)} could not be read{where}; all others are done")
-
-
-def check_runs(predictors: Sequence[Predictor]) -> None:
-    """Refuse models that rows could not tell apart.
-
-    Raises:
-        UserError: Two have one name.
-    """
-    names = [predictor.name for predictor in predictors]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UserError(f"--run {twice} is named twice, or two models come from runs of that name; name each once")

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +12,7 @@ from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
 from fer_hierarchy.inference.faces.crop import Face, crop, whole
 from fer_hierarchy.inference.faces.detectors import Detector, make_detector
-from fer_hierarchy.inference.model import Metadata, Model, Predictions, prepared
+from fer_hierarchy.inference.model import Metadata, Model, prepared
 from fer_hierarchy.inference.output.records import face_rows
 from fer_hierarchy.inference.settings import FaceConfig
 
@@ -64,41 +63,27 @@ class Predictor:
             UserError: There is no such run, or it cannot be used.
         """
         settings = FaceConfig(**faces)
-        return cls.opened(run, results=results, faces=settings, detector=make_detector(settings))
-
-    @classmethod
-    def opened(
-        cls,
-        run: str | Path | None,
-        *,
-        results: Path,
-        faces: FaceConfig,
-        detector: Detector | None,
-        quick: bool = False,
-    ) -> Self:
-        """The same with a detector that several models share.
-
-        With `quick`, the published weights that None stands for are opened as their TFLite file.
-        """
-        model = open_model(default_model(results, quick=quick) if run is None else str(run), results)
-        return cls(model, faces=faces, detector=detector)
+        model = open_model(default_model(results) if run is None else str(run), results)
+        return cls(model, faces=settings, detector=make_detector(settings))
 
     @property
     def stages(self) -> "Mapping[str, Stage] | None":
         """The networks of the run, by stage; None where the model is an export."""
         return getattr(self._model, "stages", None)
 
-    def predict_each(self, crops: Sequence[Sequence[np.ndarray]]) -> list[Predictions]:
-        """Predict the faces of several pictures together; gives the predictions of each picture.
+    def predict_each(self, crops: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """Predict the faces of several pictures together.
 
         Args:
             crops: For each picture its faces, uint8 (height, width) grey or (height, width, 3) RGB at any size.
+
+        Returns:
+            For each picture (faces, emotions) float64 probabilities.
         """
         ready = prepared([face for own in crops for face in own], self.facts)
         with self._busy:
-            predictions = self._model.predict(ready)
-        ends = np.cumsum([0, *(len(own) for own in crops)])
-        return [predictions[start:end] for start, end in pairwise(ends)]
+            probabilities = self._model.predict(ready)
+        return np.split(probabilities, np.cumsum([len(own) for own in crops])[:-1]) if crops else []
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces in each picture, largest first; the whole picture where every picture is a face already."""
@@ -147,10 +132,10 @@ class Predictor:
         """
         pictures = _as_pictures(images)
         found = self.find(pictures)
-        predictions = self.predict_each([self.crops(p, faces) for p, faces in zip(pictures, found, strict=True)])
+        tables = self.predict_each([self.crops(p, faces) for p, faces in zip(pictures, found, strict=True)])
         rows = [
             {"image": at, "face": number, **row}
-            for at, (faces, own) in enumerate(zip(found, predictions, strict=True))
+            for at, (faces, own) in enumerate(zip(found, tables, strict=True))
             for number, row in enumerate(face_rows(faces, own, self.facts), start=1)
         ]
         if records:

@@ -31,7 +31,7 @@ def faces() -> np.ndarray:
 
 def probabilities(run: Path) -> np.ndarray:
     """(7, emotions) of the faces above."""
-    return open_model(str(run), RESULTS).predict(faces()[..., None]).probabilities
+    return open_model(str(run), RESULTS).predict(faces()[..., None])
 
 
 def read(path: Path) -> dict:

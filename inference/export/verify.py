@@ -102,11 +102,11 @@ def compare(reference: RunModel, exports: Mapping[str, Path], faces: Faces) -> l
     rows = faces.split("test")
     pixels = faces.images.pixels[rows.index.to_numpy()]
     labels = class_indices(rows["emotion"].to_numpy(str), reference.facts.taxonomy.emotions)
-    expected = reference.predict(pixels).probabilities
+    expected = reference.predict(pixels)
     size = _megabytes(Path(reference.source) / STAGES, "*.keras")
     table = [_row(KERAS, expected, expected, labels, size, _speeds(lambda: reference, pixels))]
     for name, path in exports.items():
-        predicted = _of_same_run(open_model(str(path), path.parent), reference).predict(pixels).probabilities
+        predicted = _of_same_run(open_model(str(path), path.parent), reference).predict(pixels)
         speeds = _speeds(partial(open_model, str(path), path.parent), pixels)
         table.append(_row(name, predicted, expected, labels, _megabytes(path), speeds))
     return table

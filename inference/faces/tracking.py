@@ -1,7 +1,7 @@
 """Faces over the frames of a video: which is which, where it has moved to, and its predictions without flicker."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ class Tracker:
         self.lost_after = lost_after
         self.tracks: list[Track] = []
         self._given = 0
+        self._previous: np.ndarray | None = None  # (h, w) uint8, the frame before, made smaller
 
     def update(self, faces: "Sequence[Face]", *, time: float = 0.0) -> list[Track]:
         """Match the faces of a frame that was searched.
@@ -84,37 +85,32 @@ class Tracker:
         self._given += 1
         return self._given
 
-    def follow(self, previous: np.ndarray, grey: np.ndarray, *, scale: float = 1.0) -> list[Track]:
-        """Move the boxes by what has moved in them; one whose points are lost keeps its place.
+    def follow(self, picture: np.ndarray) -> list[Track]:
+        """Move the boxes by what has moved in them since the frame before; one whose points are lost keeps its place.
 
         Args:
-            previous: (h, w) uint8, the frame before, of which the boxes are.
-            grey: (h, w) uint8, this frame.
-            scale: Size of both relative to the frames that the boxes are measured in.
+            picture: (h, w) or (h, w, 3) uint8, this frame.
 
         Returns:
             All that have not gone: a face whose centre leaves the picture has.
         """
+        grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        scale = min(_FLOW_SIDE / max(grey.shape), 1.0)
+        if scale < 1:
+            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        previous, self._previous = self._previous, grey
+        if previous is None or previous.shape != grey.shape:
+            return list(self.tracks)
         starts, ends, owners = _flow(previous, grey, [track.box for track in self.tracks], scale)
         width, height = grey.shape[1] / scale, grey.shape[0] / scale
         moved = []
         for place, track in enumerate(self.tracks):
-            own = owners == place
-            box = _moved_box(track.box, starts[own], ends[own])
+            box = _moved_box(track.box, starts[owners == place], ends[owners == place])
             if 0 <= box[0] + box[2] / 2 < width and 0 <= box[1] + box[3] / 2 < height:
                 face = _moved_face(track, box, round(width), round(height))
                 moved.append(dataclasses.replace(track, face=face, box=box))
         self.tracks = moved
         return list(self.tracks)
-
-
-def flow_picture(picture: np.ndarray) -> tuple[np.ndarray, float]:
-    """(grey, scale): a picture (h, w) or (h, w, 3) uint8 as `Tracker.follow` takes it, large ones made smaller."""
-    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    scale = _FLOW_SIDE / max(grey.shape)
-    if scale >= 1:
-        return grey, 1.0
-    return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
 
 
 def overlaps(boxes: Sequence[Box], others: Sequence[Box]) -> np.ndarray:
@@ -215,23 +211,21 @@ class Smoother:
 
     def __init__(self, half_life: float) -> None:
         self.half_life = half_life
-        self._last: dict[int, tuple[float, np.ndarray]] = {}
+        self._last: dict[int, np.ndarray] = {}
+        self._time = 0.0
 
-    def smooth(self, number: int, time: float, values: np.ndarray) -> np.ndarray:
-        """The smoothed prediction.
+    def smooth(self, numbers: Sequence[int], time: float, table: np.ndarray) -> np.ndarray:
+        """The smoothed predictions of a frame; tracks that are not in it are forgotten.
 
         Args:
-            number: Of the track.
+            numbers: (n,) of the tracks.
             time: Seconds of the video, growing.
-            values: Probabilities of any kind, shape (n,).
+            table: (n, values) probabilities of any kind.
         """
-        if number in self._last and self.half_life > 0:
-            then, old = self._last[number]
-            share = 1 - 0.5 ** (max(time - then, 0.0) / self.half_life)
-            values = share * values + (1 - share) * old
-        self._last[number] = time, values
-        return values
-
-    def keep(self, numbers: Iterable[int]) -> None:
-        """Forget all tracks but these."""
-        self._last = {number: self._last[number] for number in numbers if number in self._last}
+        share = 1 - 0.5 ** (max(time - self._time, 0.0) / self.half_life) if self.half_life > 0 else 1.0
+        table = table.copy()
+        for row, number in enumerate(numbers):
+            if number in self._last:
+                table[row] = share * table[row] + (1 - share) * self._last[number]
+        self._last, self._time = dict(zip(numbers, table, strict=True)), time
+        return table

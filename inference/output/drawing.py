@@ -106,9 +106,11 @@ def annotated(
     size = text_size(canvas)
     taken = []
     if synthetic:
-        taken.append(_banner(canvas, size))
+        banner = _banner(canvas, size)
+        taken.append(_strip(canvas, banner, size, top=round(0.4 * size), ground=_AMBER, ink=_BLACK))
     if headline:
-        taken.append(_headline(canvas, headline, size))
+        bottom = canvas.shape[0] - round(1.9 * size)
+        taken.append(_strip(canvas, headline, size, top=bottom, ground=_INK, ink=_WHITE, opacity=_GLASS))
     labels = _place_labels(canvas, faces, size, taken)
     taken += [label.rect for label in labels]
     for face, label in zip(faces, labels, strict=True):
@@ -266,42 +268,23 @@ def _columns(face: _Face, size: int) -> tuple[int, int]:
 
 
 def _draw_panel(canvas: np.ndarray, face: _Face, rect: Rect, size: int) -> None:
-    """The gate's groups and all emotions, a row each."""
+    """The gate's groups and all emotions, a row each: name, bar and number."""
     _plate(canvas, rect, _INK, opacity=_GLASS, radius=round(0.5 * size))
-    names, _ = _columns(face, size)
+    left, right = rect.left + round(0.7 * size), rect.left + rect.width - round(0.7 * size)
+    start, full = left + _columns(face, size)[0] + round(0.5 * size), round(_BAR * size)
     middle = rect.top + (0.5 + _ROW / 2) * size
     for values, colours in ((face.groups, {}), (face.emotions, EMOTION_COLOURS)):
         likeliest = max(values, key=values.__getitem__)
         for name, share in values.items():
-            ink = _WHITE if name == likeliest else _DIM
-            bar = _rgb(colours[name]) if name in colours else _UNSURE
-            _draw_row(canvas, rect, name, share, names=names, middle=middle, size=size, ink=ink, bar=bar)
+            ink, number = _WHITE if name == likeliest else _DIM, _percent(share)
+            _write(canvas, name, left, middle, size, ink)
+            _write(canvas, number, right - _text_width(number, size), middle, size, ink)
+            top = round(middle - size / 4)
+            rows = slice(top, top + max(2, size // 2))
+            canvas[rows, start : start + full] = _GROOVE
+            canvas[rows, start : start + round(share * full)] = _rgb(colours[name]) if colours else _UNSURE
             middle += _ROW * size
         middle += 0.5 * _ROW * size
-
-
-def _draw_row(
-    canvas: np.ndarray,
-    panel: Rect,
-    name: str,
-    share: float,
-    *,
-    names: int,
-    middle: float,
-    size: int,
-    ink: Colour,
-    bar: Colour,
-) -> None:
-    """One name, its bar and its number."""
-    left = panel.left + round(0.7 * size)
-    _write(canvas, name, left, middle, size, ink)
-    top, height = round(middle - size / 4), max(2, size // 2)
-    start, full = left + names + round(0.5 * size), round(_BAR * size)
-    canvas[top : top + height, start : start + full] = _GROOVE
-    canvas[top : top + height, start : start + round(share * full)] = bar
-    number = _percent(share)
-    right = panel.left + panel.width - round(0.7 * size)
-    _write(canvas, number, right - _text_width(number, size), middle, size, ink)
 
 
 def _draw_verdict(canvas: np.ndarray, face: _Face, size: int, taken: np.ndarray) -> list[Rect]:
@@ -319,19 +302,15 @@ def _draw_verdict(canvas: np.ndarray, face: _Face, size: int, taken: np.ndarray)
     return []
 
 
-def _banner(canvas: np.ndarray, size: int) -> Rect:
-    """Says at the top that the model is synthetic, in as many words as fit."""
+def _banner(canvas: np.ndarray, size: int) -> str:
+    """Tells that the model is synthetic, in as many words as fit."""
     room = canvas.shape[1] - 2 * size
-    text = next((words for words in SYNTHETIC_BANNERS if _text_width(words, size) < room), SYNTHETIC_BANNERS[-1])
-    return _strip(canvas, text, size, top=round(0.4 * size), ground=_AMBER, opacity=1.0, ink=_BLACK)
+    return next((words for words in SYNTHETIC_BANNERS if _text_width(words, size) < room), SYNTHETIC_BANNERS[-1])
 
 
-def _headline(canvas: np.ndarray, text: str, size: int) -> Rect:
-    top = canvas.shape[0] - round(1.9 * size)
-    return _strip(canvas, text, size, top=top, ground=_INK, opacity=_GLASS, ink=_WHITE)
-
-
-def _strip(canvas: np.ndarray, text: str, size: int, *, top: int, ground: Colour, opacity: float, ink: Colour) -> Rect:
+def _strip(
+    canvas: np.ndarray, text: str, size: int, *, top: int, ground: Colour, ink: Colour, opacity: float = 1.0
+) -> Rect:
     left = round(0.4 * size)
     rect = Rect(left, top, _text_width(text, size) + size, round(1.5 * size))
     _plate(canvas, rect, ground, opacity=opacity, radius=round(0.35 * size))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_hierarchy.inference.faces.crop import Face
-from fer_hierarchy.inference.model import Metadata, Predictions
+from fer_hierarchy.inference.model import Metadata, gate_of
 
 if TYPE_CHECKING:
     from fer_hierarchy.inference.predictor import Predictor
@@ -32,19 +32,17 @@ def columns_of(predictors: "Iterable[Predictor]") -> list[str]:
     return ["file", "frame", "time", "track", "faces", "face", *BOX, "score", "run", *predicted, "error"]
 
 
-def face_rows(
-    faces: Sequence[Face], predictions: Predictions, facts: Metadata, *, abstain: float = 0.0
-) -> Iterator[Row]:
+def face_rows(faces: Sequence[Face], table: np.ndarray, facts: Metadata, *, abstain: float = 0.0) -> Iterator[Row]:
     """Where each face is and what it expresses.
 
     Args:
         faces: Some faces.
-        predictions: One model's for them.
+        table: (faces, emotions) one model's probabilities.
         facts: Of the model.
         abstain: Probability below which the emotion is `UNCERTAIN`.
     """
     taxonomy, columns = facts.taxonomy, prediction_columns(facts)
-    for face, shares, gate in zip(faces, predictions.probabilities, predictions.gate, strict=True):
+    for face, shares, gate in zip(faces, table, gate_of(table, taxonomy), strict=True):
         emotion, probability = taxonomy.emotions[int(shares.argmax())], shares.max()
         values = [
             emotion if probability >= abstain else UNCERTAIN,
@@ -58,13 +56,13 @@ def face_rows(
 
 
 def rows_of_faces(
-    faces: Sequence[Face], predictions: Sequence[Predictions], predictors: "Sequence[Predictor]", *, abstain: float
+    faces: Sequence[Face], tables: Sequence[np.ndarray], predictors: "Sequence[Predictor]", *, abstain: float
 ) -> list[tuple[Row, ...]]:
     """For each face of a picture a row a model, with `face` (its number in the picture, from 1) and `run`.
 
     Args:
         faces: Those of the picture.
-        predictions: For each model, its predictions for them.
+        tables: For each model (faces, emotions) probabilities.
         predictors: The models.
         abstain: As for `face_rows`.
     """
@@ -73,7 +71,7 @@ def rows_of_faces(
             {"face": number, "run": predictor.name, **row}
             for number, row in enumerate(face_rows(faces, own, predictor.facts, abstain=abstain), start=1)
         ]
-        for predictor, own in zip(predictors, predictions, strict=True)
+        for predictor, own in zip(predictors, tables, strict=True)
     ]
     return list(zip(*by_model, strict=True))
 

@@ -1,14 +1,14 @@
-"""Rows of answers in a file that grows: csv as it is written, JSON and Parquet made of it at the end.
+"""Rows of predictions in a file that grows: csv as it is written, JSON and Parquet made of it at the end.
 
 Rows are appended a chunk at a time, each file's rows together, so that an interrupted call loses little and a repeated
 one goes on where it stopped. What grows is always a csv: the file itself, or `FILE.part` beside a .json or .parquet.
 """
 
 import csv
-import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +16,11 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
 
 KINDS = (".csv", ".json", ".parquet")
-_TEXT = {"file", "run", "emotion", "route", "error"}  # the gate's own column is one of words as well
+_WORDS = {"file", "run", "emotion", "route", "error"}  # the gate's own column is one of words as well
 _WHOLE = {"frame", "faces", "face", "track", "left", "top", "width", "height"}
 _CHUNK = 50_000  # rows that are converted together
-_SURROGATES = "surrogateescape"  # file names need not be text
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be text
+_CSV = {**_TEXT, "newline": "\n"}
 
 
 class RowFile:
@@ -29,7 +30,7 @@ class RowFile:
         path: .csv, .json or .parquet.
         columns: Names in order.
         words: Those of the columns that hold words.
-        runs: The models that answer; a file of other models' answers is refused.
+        runs: The models that predict; a file of other models' predictions is refused.
 
     Attributes:
         done: Names of the files whose rows are complete.
@@ -43,7 +44,8 @@ class RowFile:
     def __init__(self, path: Path, columns: Sequence[str], *, words: Iterable[str], runs: Sequence[str]) -> None:
         self.path = path
         self.columns = list(columns)
-        self.words = _TEXT | set(words)
+        words = _WORDS | set(words)
+        self._kinds = {name: str if name in words else int if name in _WHOLE else float for name in columns}
         self.done: set[str] = set()
         self.failed = 0
         self.journal = path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.part")
@@ -59,74 +61,60 @@ class RowFile:
 
     def _continue(self, runs: Sequence[str]) -> None:
         """Take up what an earlier call has written, without the rows of a file that it was in the middle of."""
-        if not self.journal.is_file() or not self.journal.stat().st_size:
-            self._write_journal([])
-            return
-        size = 0
-        for end, file, rows in self._complete_files(runs):
-            size = end
-            self.done.add(file)
-            self.failed += any(row["error"] for row in rows)
-        with self.journal.open("r+b") as journal:
-            journal.truncate(size or len(self._line(self.columns)))
+        there = self.journal.is_file() and self.journal.stat().st_size
+        self._write_journal(self._complete_rows(runs) if there else [])
 
-    def _complete_files(self, runs: Sequence[str]) -> Iterator[tuple[int, str, list[dict[str, str]]]]:
-        """(end in bytes, file, its rows) for each file whose rows are all there."""
-        kept: list[dict[str, str]] = []
-        for end, row in self._rows_with_ends():
+    def _complete_rows(self, runs: Sequence[str]) -> Iterator[Mapping[str, str]]:
+        """The rows of the files whose rows are all there, which count as done from then on."""
+        file: list[Mapping[str, str]] = []
+        for row in self._rows():
             if row["run"] not in runs:
                 raise UserError(
-                    f"--out {self.path} holds answers of {row['run']}, not of {', '.join(runs)}; name another file"
+                    f"--out {self.path} holds predictions of {row['run']}, not of {', '.join(runs)}; name another file"
                 )
-            if kept and kept[0]["file"] != row["file"]:
-                kept = []  # a file that was cut off, where its rows could not be taken away
-            kept.append(row)
-            if row["faces"].isdecimal() and len(kept) == max(int(row["faces"]), 1) * len(runs):
-                yield end, row["file"], kept
-                kept = []
+            if file and file[0]["file"] != row["file"]:
+                file = []  # one that was cut off, where its rows could not be taken away
+            file.append(row)
+            if row["faces"].isdecimal() and len(file) == max(int(row["faces"]), 1) * len(runs):
+                yield from file
+                self.done.add(row["file"])
+                self.failed += any(one["error"] for one in file)
+                file = []
 
-    def _rows_with_ends(self) -> Iterator[tuple[int, dict[str, str]]]:
-        with self.journal.open("rb") as journal:
-            lines = _Lines(journal)
-            reader = csv.reader(lines)
-            header = next(reader, [])
-            if header != self.columns:
+    def _rows(self) -> Iterator[Mapping[str, str]]:
+        """Rows of the journal, without a line that a kill cut off."""
+        with self.journal.open(**_CSV) as journal:
+            reader = csv.reader(line for line in journal if line.endswith("\n"))
+            if next(reader, []) != self.columns:
                 raise UserError(
                     f"--out {self.path} exists and is no table of this call's columns "
                     f"({', '.join(self.columns[:4])}, ...); name another file"
                 )
             for values in reader:
-                if not lines.whole or len(values) != len(self.columns):
-                    return  # the line that a kill cut off
-                yield lines.end, dict(zip(self.columns, values, strict=True))
+                if len(values) == len(self.columns):
+                    yield dict(zip(self.columns, values, strict=True))
 
     def _finished_rows(self) -> Iterable[Mapping[str, Any]]:
         """Rows of a .json or .parquet that an earlier call has finished."""
         try:
             if self.path.suffix.lower() == ".json":
-                rows = json.loads(self.path.read_text(encoding="utf-8", errors=_SURROGATES))
+                rows = json.loads(self.path.read_text(**_TEXT))
             else:
                 import pyarrow.parquet
 
                 rows = pyarrow.parquet.read_table(self.path).to_pylist()
             return [{name: row.get(name) for name in self.columns} for row in rows]
         except Exception as error:  # whatever is no such file makes pyarrow raise almost any kind
-            raise UserError(f"--out {self.path} exists and is no file of answers; name another file") from error
+            raise UserError(f"--out {self.path} exists and is no file of predictions; name another file") from error
 
     def _write_journal(self, rows: Iterable[Mapping[str, Any]]) -> None:
         try:
-            with atomic_write(self.journal) as temporary:
-                temporary.write_bytes(self._line(self.columns) + self._lines(rows))
+            with atomic_write(self.journal) as temporary, temporary.open("w", **_CSV) as file:
+                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
         except OSError as error:
             raise UserError(f"--out {self.path}: cannot be written ({error.strerror}); choose another place") from error
-
-    def _line(self, values: Iterable[Any]) -> bytes:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(values)
-        return text.getvalue().encode(errors=_SURROGATES)
-
-    def _lines(self, rows: Iterable[Mapping[str, Any]]) -> bytes:
-        return b"".join(self._line(["" if row[name] is None else row[name] for name in self.columns]) for row in rows)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add the rows of whole files, all or none of them.
@@ -136,8 +124,8 @@ class RowFile:
         """
         before = self.journal.stat().st_size
         try:
-            with self.journal.open("ab") as journal:
-                journal.write(self._lines(rows))
+            with self.journal.open("a", **_CSV) as journal:
+                csv.DictWriter(journal, self.columns, lineterminator="\n").writerows(rows)
                 journal.flush()
                 os.fsync(journal.fileno())
         except OSError as error:
@@ -152,16 +140,10 @@ class RowFile:
             return
         write = _write_json if self.path.suffix.lower() == ".json" else _write_parquet
         with atomic_write(self.path) as temporary:
-            write(temporary, self._typed_rows(), self.columns, {name: self._kind(name) for name in self.columns})
+            kinds = self._kinds
+            rows = ({name: kinds[name](text) if text else None for name, text in row.items()} for row in self._rows())
+            write(temporary, rows, kinds)
         self.journal.unlink()
-
-    def _typed_rows(self) -> Iterator[dict[str, Any]]:
-        kinds = {name: self._kind(name) for name in self.columns}
-        for _, row in self._rows_with_ends():
-            yield {name: kinds[name](text) if text else None for name, text in row.items()}
-
-    def _kind(self, name: str) -> type:
-        return str if name in self.words else int if name in _WHOLE else float
 
     def __enter__(self) -> Self:
         return self
@@ -171,44 +153,25 @@ class RowFile:
             self.finish()
 
 
-class _Lines:
-    """Text lines of a binary file, with where the last one ended and whether it was whole."""
-
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file = file
-        self.end = 0
-        self.whole = True
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self._file:
-            self.end += len(line)
-            self.whole = line.endswith(b"\n")
-            yield line.decode(errors=_SURROGATES)
-
-
-def _write_json(path: Path, rows: Iterable[dict], _columns: Sequence[str], _kinds: Mapping[str, type]) -> None:
+def _write_json(path: Path, rows: Iterable[dict], _kinds: Mapping[str, type]) -> None:
     """An array with a row a line."""
-    with path.open("w", encoding="utf-8", errors=_SURROGATES) as file:
+    with path.open("w", **_TEXT) as file:
         file.write("[")
         for number, row in enumerate(rows):
             file.write(("," if number else "") + "\n" + json.dumps(row, ensure_ascii=False, allow_nan=False))
         file.write("\n]\n")
 
 
-def _write_parquet(path: Path, rows: Iterable[dict], columns: Sequence[str], kinds: Mapping[str, type]) -> None:
+def _write_parquet(path: Path, rows: Iterable[dict], kinds: Mapping[str, type]) -> None:
     import pyarrow
     import pyarrow.parquet
 
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
-    schema = pyarrow.schema([(name, types[kinds[name]]) for name in columns])
+    schema = pyarrow.schema([(name, types[kind]) for name, kind in kinds.items()])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        part: list[dict] = []
-        for row in rows:
-            part.append({name: _printable(value) for name, value in row.items()})
-            if len(part) == _CHUNK:
-                writer.write_table(pyarrow.Table.from_pylist(part, schema=schema))
-                part = []
-        writer.write_table(pyarrow.Table.from_pylist(part, schema=schema))
+        printable = ({name: _printable(value) for name, value in row.items()} for row in rows)
+        while part := list(islice(printable, _CHUNK)):
+            writer.write_table(pyarrow.Table.from_pylist(part, schema=schema))
 
 
 def _printable(value: Any) -> Any:

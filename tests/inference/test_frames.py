@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.inference.frames import predicted_frames
-from fer_hierarchy.inference.model import summed
+from fer_hierarchy.inference.model import gate_of
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
 from fer_hierarchy.inference.sources.video import VideoReader
@@ -79,7 +79,7 @@ def test_batches_change_no_prediction(tmp_path):
     assert emotions.shape == (FRAMES, 7)
     np.testing.assert_allclose(emotions.sum(axis=1), 1, atol=1e-5)
     gate = tables[0][[f"gate_{group}" for group in facts().taxonomy.group_names]]
-    np.testing.assert_allclose(gate, summed(emotions, facts().taxonomy), atol=1e-5)
+    np.testing.assert_allclose(gate, gate_of(emotions, facts().taxonomy), atol=1e-5)
     # Smoothed: the predictions themselves change by 0.88.
     assert 0.01 < np.abs(np.diff(emotions[:, HAPPY])).max() < 0.4
 

@@ -247,7 +247,7 @@ def test_a_model_that_other_rows_are_of_is_refused(tmp_path):
     (tmp_path / "faces").mkdir()
     items = face_files(tmp_path / "faces", 2)
     answer(items, [stand_in()], tmp_path)
-    with pytest.raises(UserError, match="holds answers of bars, not of other"):
+    with pytest.raises(UserError, match="holds predictions of bars, not of other"):
         answer(items, [stand_in(name="other")], tmp_path)
 
 

@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from fer_hierarchy.inference.model import Metadata, prepared, summed
+from fer_hierarchy.inference.model import Metadata, gate_of, prepared
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
 from tests.conftest import FER_EMOTIONS, draw_face
@@ -99,9 +99,9 @@ def test_facts_survive_their_json():
     assert Metadata.from_dict(facts(align=True).to_dict(), source="x") == facts(align=True)
 
 
-def test_the_gate_of_an_answer_is_the_sum_of_its_groups():
+def test_the_gate_is_the_sum_of_its_groups():
     table = np.random.default_rng(0).dirichlet(np.ones(7), size=5)
-    gate = summed(table, SEVEN)
+    gate = gate_of(table, SEVEN)
     for index, group in enumerate(SEVEN.group_names):
         members = [SEVEN.emotions.index(emotion) for emotion in SEVEN.members(group)]
         np.testing.assert_allclose(gate[:, index], table[:, members].sum(axis=1))

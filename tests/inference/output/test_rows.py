@@ -104,7 +104,7 @@ def test_answers_of_another_model_are_refused_and_left_alone(tmp_path, kind):
     with opened(path, runs=["other"]) as out:
         out.append([row("1.jpg", run="other")])
     before = path.read_bytes()
-    with pytest.raises(UserError, match="holds answers of other, not of tree"):
+    with pytest.raises(UserError, match="holds predictions of other, not of tree"):
         opened(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
