@@ -11,26 +11,22 @@ from fer_hierarchy.hierarchy.evaluation.metrics import per_class
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures, mcnemar
 from fer_hierarchy.hierarchy.experiments.figures import differences as draw_differences
 from fer_hierarchy.hierarchy.paths import CALL
-from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.reports.page import (
-    SYNTHETIC,
     Block,
-    Code,
-    Image,
-    Images,
     Items,
-    Page,
     Section,
     Table,
     Text,
     Tile,
     Tiles,
     Warn,
-    titled,
+    how_to_repeat,
+    report,
     write_page,
 )
 from fer_hierarchy.hierarchy.reports.tuned_section import tuned_blocks
-from fer_hierarchy.hierarchy.wording import decimals, known, percent, points, signed, whole
+from fer_hierarchy.hierarchy.wording import decimals, percent, points, signed, whole
 from fer_hierarchy.tuning.composition.fit import ALL, differences
 from fer_hierarchy.tuning.composition.runs import run_facts
 from fer_hierarchy.tuning.composition.table import FLAT_ALONE, NONE, Composition
@@ -48,10 +44,9 @@ _FACTOR_WORDS = {
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A search, and its records as they were written."""
+class _Shown(Drawings):
+    """A search and its records as they were written: best.json and trials.csv."""
 
-    folder: Path
     found: Composition
     best: Mapping[str, Any]
     factors: pd.DataFrame
@@ -67,21 +62,20 @@ class _Shown:
         return MEASURES[self.found.objective]
 
     @property
-    def lower_is_better(self) -> bool:
-        """Whether the objective is a loss."""
+    def is_loss(self) -> bool:
+        """Whether lower is better."""
         return OBJECTIVES[self.found.objective] == "min"
 
     def score(self, value: float) -> str:
         """A score with its unit."""
-        return f"{value:.4f} nats" if self.lower_is_better else percent(value)
-
-    def change(self, value: float) -> str:
-        """A difference of scores."""
-        return f"{value:+.4f}" if self.lower_is_better else signed(value)
+        return f"{value:.4f} nats" if self.is_loss else percent(value)
 
     def span(self, record: Mapping[str, float]) -> str:
-        """A difference with its interval."""
-        return f"{self.change(record['difference'])} ({self.change(record['low'])} to {self.change(record['high'])})"
+        """A difference of scores with its interval."""
+        change, low, high = (
+            f"{record[key]:+.4f}" if self.is_loss else signed(record[key]) for key in ("difference", "low", "high")
+        )
+        return f"{change} ({low} to {high})"
 
 
 def write_composition_report(folder: Path, found: Composition, best: Mapping[str, Any], factors: pd.DataFrame) -> None:
@@ -93,27 +87,23 @@ def write_composition_report(folder: Path, found: Composition, best: Mapping[str
         best: What best.json holds.
         factors: trials.csv.
     """
-    shown = _Shown(folder, found, best, factors)
-    sections = (_summary, _factors, _tuned, _emotions, _protocol, _repeat)
-    page = Page(
-        title=titled(found.name, synthetic=found.synthetic),
-        subtitle="A search over how the stages of a finished run are composed. Evaluated on validation faces.",
-        banner=SYNTHETIC if found.synthetic else "",
-        sections=[section(shown) for section in sections],
-    )
-    write_page(page, folder)
+    shown = _Shown(folder, found.synthetic, found, best, factors)
+    sections = [part(shown) for part in (_summary, _factors, _tuned, _emotions, _protocol)]
+    use = f"{CALL} --mode evaluate {found.tree.name} --data DATA --composition {found.name}"
+    hint = "The first command made this page; the second evaluates the chosen values on the test split of DATA."
+    sections.append(how_to_repeat(found.command, use, hint=hint))
+    subtitle = "A search over how the stages of a finished run are composed. Evaluated on validation faces."
+    write_page(report(found.name, subtitle, sections, synthetic=found.synthetic), folder)
 
 
 def _summary(shown: _Shown) -> Section:
     worth, measure = shown.worth, _capital(shown.measure)
-    unit = "lower is better" if shown.lower_is_better else "higher is better"
-    scale = "nats" if shown.lower_is_better else "points"
-    interval = f"{scale}, 95 % interval {shown.change(worth['low'])} to {shown.change(worth['high'])}"
     tuned = f"cross-validated, on the same {worth['n']:,} faces"
+    change, _, interval = shown.span(worth).partition(" ")
     tiles = (
-        Tile(f"{measure}, soft", shown.score(worth["neutral"]), unit),
+        Tile(f"{measure}, soft", shown.score(worth["neutral"]), f"{'lower' if shown.is_loss else 'higher'} is better"),
         Tile(f"{measure}, tuned", shown.score(worth["tuned"]), tuned),
-        Tile("Difference", shown.change(worth["difference"]), interval),
+        Tile("Difference", change, f"{'nats' if shown.is_loss else 'points'}, 95 % interval {interval}"),
         Tile("On the fitted faces", shown.score(shown.best["score"]), "optimistic"),
     )
     blocks: list[Block] = [Tiles(tiles), Text(_summary_words(shown))]
@@ -151,41 +141,36 @@ def _capital(words: str) -> str:
 
 
 def _factors(shown: _Shown) -> Section:
-    records = shown.factors.to_dict("records")
-    rows = [_factor_row(shown, record) for record in records]
-    unit = "NLL in nats" if shown.lower_is_better else "points"
-    columns = ("Searched", "Values", "Fitted faces", "Difference (95 %)", *(HEADINGS[name] for name in OBJECTIVES))
+    rows = shown.factors.to_dict("records")
+    compared = [(_FACTOR_WORDS[row["factor"]], row) for row in rows if row["factor"] != NONE]
+    fitted = decimals if shown.is_loss else points
+    columns = {
+        "Searched": lambda row: _FACTOR_WORDS[row["factor"]],
+        "Values": lambda row: str(row["searched"] or ""),
+        "Fitted faces": lambda row: fitted(row["score"]) if row["searched"] else "",
+        "Difference (95 %)": lambda row: "" if row["factor"] == NONE else shown.span(row),
+        **{HEADINGS[name]: (name, decimals if name == "nll" else points) for name in OBJECTIVES},
+    }
     caption = (
         f"{_capital(shown.measure)}: score on the fitted faces, cross-validated difference from the soft composition "
-        f"({unit}), and all four scores, n = {shown.worth['n']:,}"
+        f"({'NLL in nats' if shown.is_loss else 'points'}), and all four scores, n = {shown.worth['n']:,}"
+    )
+    unit = "hundredths of a nat, lower is better" if shown.is_loss else "percentage points"
+    image = shown.draw(
+        "factors",
+        lambda ax: draw_differences(ax, compared, xlabel=unit),
+        title=f"Difference in {shown.measure} from the soft composition",
+        alt=f"Differences in {shown.measure} with 95 % intervals",
+        width=6.4,
+        height=1.2 + 0.3 * len(compared),
     )
     return Section(
         "What carries it",
         "Each factor searched alone with all else neutral, then all together. But for the column of fitted faces, "
         "every figure is cross-validated: a face is evaluated with values chosen without its fold. Grey lines hold "
         "zero.",
-        [Table(columns, rows, caption=caption, strong=(len(rows) - 1,)), Images((_factor_image(shown, records),))],
+        [Table.of(rows, columns, caption=caption, strong=(len(rows) - 1,)), image],
     )
-
-
-def _factor_row(shown: _Shown, row: Mapping[str, Any]) -> tuple[str, ...]:
-    searched = bool(row["searched"])
-    fitted = (decimals if shown.lower_is_better else points)(row["score"]) if searched else ""
-    scores = [decimals(row[name]) if name == "nll" else points(row[name]) for name in OBJECTIVES]
-    difference = "" if row["factor"] == NONE else shown.span(row)
-    return (_FACTOR_WORDS[row["factor"]], str(row["searched"]) if searched else "", fitted, difference, *scores)
-
-
-def _factor_image(shown: _Shown, records: list[dict[str, Any]]) -> Image:
-    compared = [(_FACTOR_WORDS[row["factor"]], row) for row in records if row["factor"] != NONE]
-    unit = "hundredths of a nat, lower is better" if shown.lower_is_better else "percentage points"
-    image = Image(shown.folder / "figures" / "factors.png", f"Differences in {shown.measure} with 95 % intervals", 6.4)
-    image.path.parent.mkdir(exist_ok=True)
-    size = {"width": image.width, "height": 1.2 + 0.3 * len(compared)}
-    title = f"Difference in {shown.measure} from the soft composition"
-    with figures.drawing(image.path, title=title, synthetic=shown.found.synthetic, **size) as axes:
-        draw_differences(axes[0, 0], compared, xlabel=unit)
-    return image
 
 
 def _tuned(shown: _Shown) -> Section:
@@ -212,22 +197,15 @@ def _tuned(shown: _Shown) -> Section:
 
 
 def _emotions(shown: _Shown) -> Section:
-    found = shown.found
-    soft, tuned = (
-        per_class(found.faces.labels, table.argmax(axis=0), found.tree.taxonomy.emotions)
-        for table in (found.soft, found.best.predictions)
-    )
-    rows = []
-    for old, new in zip(soft, tuned, strict=True):
-        change = signed(new["recall"] - old["recall"]) if known(old["recall"]) else ""
-        pairs = [points(row[key]) for key in ("recall", "precision", "f1") for row in (old, new)]
-        rows.append((old["class"], *pairs[:2], change, *pairs[2:], whole(old["support"])))
-    columns = ("Emotion", "Recall, soft", "tuned", "change", "Precision, soft", "tuned", "F1, soft", "tuned", "Faces")
-    return Section(
-        "Emotion by emotion",
-        "What some emotions win, others often lose. Cross-validated, in percent.",
-        [Table(columns, rows)],
-    )
+    labels, classes = shown.found.faces.labels, shown.found.tree.classes
+    tables = (shown.found.soft, shown.found.best.predictions)
+    pairs = list(zip(*(per_class(labels, table.argmax(axis=0), classes) for table in tables), strict=True))
+    columns = {"Emotion": lambda pair: pair[0]["class"], "Faces": lambda pair: whole(pair[0]["support"])}
+    for key, name in (("recall", "Recall"), ("precision", "Precision"), ("f1", "F1")):
+        columns[f"{name}, soft"] = lambda pair, key=key: points(pair[0][key])
+        columns[f"{name}, tuned"] = lambda pair, key=key: points(pair[1][key])
+    hint = "What some emotions win, others often lose. Cross-validated, in percent."
+    return Section("Emotion by emotion", hint, [Table.of(pairs, columns)])
 
 
 def _protocol(shown: _Shown) -> Section:
@@ -253,14 +231,3 @@ def _protocol(shown: _Shown) -> Section:
     runs = [(roles[role], *(str(run_facts(run)[key]) for key in keys)) for role, run in found.runs.items()]
     columns = ("Role", "Run", "Data", "Fingerprint of the faces", "Seed")
     return Section("How it was evaluated", "", [Items(facts), Table(columns, runs, words=(0, 1, 2, 3))])
-
-
-def _repeat(shown: _Shown) -> Section:
-    run, study = shown.found.tree.name, shown.found.name
-    use = f"{CALL} --mode evaluate {run} --data DATA --composition {study}"
-    return Section(
-        "How to repeat and use this",
-        "The first command made this page; the second evaluates the chosen values on the test split of DATA, beside "
-        "the soft composition.",
-        [Code(shown.found.command), Code(use)],
-    )
