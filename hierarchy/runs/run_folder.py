@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import RunConfig, load_config
-from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.paths import BAD as BAD
 from fer_hierarchy.hierarchy.paths import CHECKOUT, CONFIG, atomic_write
 from fer_hierarchy.hierarchy.paths import ENVIRONMENT as ENVIRONMENT
@@ -167,6 +167,30 @@ def new_folder(results: Path, name: str) -> Iterator[Path]:
 def unwritable(error: OSError, folder: Path, way: str) -> UserError:
     """What a disk that is full, or a folder that may not be written to, is told as; `way` is the way out."""
     return UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}")
+
+
+@contextmanager
+def resumable(folder: Path, way: str) -> Iterator[None]:
+    """Tell how to resume what the block does after Ctrl-C, a full disk or a lack of memory.
+
+    Args:
+        folder: What the block writes to.
+        way: The command that resumes it.
+
+    Raises:
+        UserError: Disk or memory are full.
+        KeyboardInterrupt: The user pressed Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(way) from None
+    except OSError as error:
+        if error.errno not in FULL_OR_LOCKED:
+            raise
+        raise unwritable(error, folder, way) from error
+    except NoRoomError as error:
+        raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,10 +1,10 @@
 """The straight line, one step a line: train a run, resume it, judge it, judge it on other data, audit."""
 
-import contextlib
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from fer_hierarchy.hierarchy.data.audit.audit import audit, audit_depth
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.sampling import class_prior
-from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
@@ -300,21 +300,10 @@ def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]
     }
 
 
-@contextlib.contextmanager
-def _resumable(config: RunConfig, folder: Path, logs: Path) -> Iterator[None]:
-    """Say how to go on with a training after Ctrl-C, a full disk or a lack of memory."""
+def _resumable(config: RunConfig, folder: Path, logs: Path) -> AbstractContextManager[None]:
     elsewhere = [] if logs == LOGS else ["--logs", str(logs)]
     way = resume_hint(folder, "--mode", config.mode, *elsewhere, framework=config.framework)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(way) from None
-    except OSError as error:
-        if error.errno not in run_folder.FULL_OR_LOCKED:
-            raise
-        raise run_folder.unwritable(error, folder, way) from error
-    except NoRoomError as error:
-        raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
+    return run_folder.resumable(folder, way)
 
 
 def evaluate_run(

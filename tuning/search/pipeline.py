@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
-from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND
 from fer_hierarchy.hierarchy.progress import Progress, announce
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -98,7 +98,7 @@ def start_search(
     planned = _named(planned, name, studies)
     for study in planned:
         _write_start(studies / study.name, study, faces[study.config.learns_votes])
-    with _resumable(studies / _common_name(planned)):
+    with resumable(studies / _common_name(planned)):
         for study in planned:
             continue_search(studies / study.name, study, stage_type, faces=faces[study.config.learns_votes], way=way)
     return studies / planned[-1].name
@@ -117,7 +117,7 @@ def resume_search(
     Raises:
         UserError: Other data, damaged files, or no trial that could be trained.
     """
-    with _resumable(next(iter(planned)).parent / _common_name(list(planned.values()))):
+    with resumable(next(iter(planned)).parent / _common_name(list(planned.values()))):
         for folder, study in planned.items():
             continue_search(folder, study, stage_type, faces=same_faces(study), way=way)
     return folder
@@ -370,15 +370,9 @@ def _headline(best: Trial, tuner: StageTuner) -> str:
     return f"{text}; {origin}n = {study.data['rows']['validation']}, seed {study.config.seed}"
 
 
-@contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    """Say how to go on with a search after Ctrl-C or on a full disk."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with: {resume_hint(folder)}") from None
-    except NoRoomError as error:
-        raise UserError(f"no room on the disk ({error}); make some, then go on with: {resume_hint(folder)}") from error
+def resumable(folder: Path) -> AbstractContextManager[None]:
+    """`run_folder.resumable` of a study."""
+    return run_folder.resumable(folder, f"go on with: {resume_hint(folder)}")
 
 
 def resume_hint(folder: Path) -> str:

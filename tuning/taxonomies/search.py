@@ -8,8 +8,6 @@ import dataclasses
 import gc
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.data.sampling import class_prior
-from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -30,7 +28,7 @@ from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import origins
-from fer_hierarchy.tuning.search.pipeline import locked, resume_hint
+from fer_hierarchy.tuning.search.pipeline import locked, resumable
 from fer_hierarchy.tuning.search.study import BEST, STUDY, TRIALS
 from fer_hierarchy.tuning.search.study_faces import split_fingerprint
 from fer_hierarchy.tuning.taxonomies.groupings import Candidate
@@ -245,7 +243,7 @@ def _train_and_report(
     Raises:
         UserError: No candidate could be trained.
     """
-    with locked(folder), run_folder.log_to(folder), _resumable(folder):
+    with locked(folder), run_folder.log_to(folder), resumable(folder):
         log.info("%s in %s", study.command, folder)
         if faces:
             stage_type.prepare(study.config)
@@ -259,22 +257,6 @@ def _train_and_report(
         write_taxonomy_report(found)
         announce(found.line)
     return folder
-
-
-@contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    """Add the command that resumes a search after Ctrl-C, a full disk or a lack of memory."""
-    way = f"go on with: {resume_hint(folder)}"
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(way) from None
-    except OSError as error:
-        if error.errno not in run_folder.FULL_OR_LOCKED:
-            raise
-        raise run_folder.unwritable(error, folder, way) from error
-    except NoRoomError as error:
-        raise UserError(f"no room on the disk or in memory ({error}); make some, then {way}") from error
 
 
 def _train_all(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces, logs: Path) -> None:
