@@ -162,7 +162,7 @@ def _runs(drawings: Drawings, runs: Sequence[Mapping], n: int) -> Section:
     }
     image = drawings.draw(
         "runs",
-        lambda ax: figures.intervals(ax, [(run["label"], run) for run in runs]),
+        partial(figures.intervals, rows=[(run["label"], run) for run in runs]),
         title="Runs with 95 % intervals",
         alt="Top-1, balanced accuracy and macro F1 with intervals",
         width=5.6,
@@ -212,7 +212,7 @@ def _pair(drawings: Drawings, number: int, pair: Mapping, labels: Mapping[str, s
     if classes := pair.get("per_class"):
         image = drawings.draw(
             f"recall_deltas_{number}",
-            lambda ax: figures.recall_deltas(ax, classes, a=a, b=b),
+            partial(figures.recall_deltas, per_class=classes, a=a, b=b),
             title="Difference in recall",
             alt=f"Recall of {b} minus recall of {a} by emotion",
             width=4.8,

@@ -1,6 +1,7 @@
 """The reports of cross-validations: folds, confusion, emotions, learning curves, protocol, and pairs fold by fold."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -186,7 +187,7 @@ def _folds(drawings: Drawings, table: Mapping) -> Section:
     shares = {title.removesuffix(" %"): [row[name] for row in rows] for name, title in measures.items()}
     image = drawings.draw(
         "folds",
-        lambda ax: figures.fold_scores(ax, shares),
+        partial(figures.fold_scores, measures=shares),
         title="Scores of the folds",
         alt="Scores of every fold as dots, with their mean and standard deviation",
         width=6.2,
@@ -219,7 +220,7 @@ def _confusions(drawings: Drawings, table: Mapping) -> Section:
     side = 1.3 + 0.62 * len(classes)
     whole_confusion = drawings.draw(
         "confusion",
-        lambda ax: confusion_matrix(ax, pooled["confusion"], classes),
+        partial(confusion_matrix, confusion=pooled["confusion"], classes=classes),
         title="Confusion, all folds",
         alt="Confusion of emotions, summed over the folds",
         width=side,
@@ -271,7 +272,7 @@ def _emotions(drawings: Drawings, table: Mapping) -> Section:
     }
     image = drawings.draw(
         "per_class",
-        lambda ax: class_scores(ax, emotions),
+        partial(class_scores, per_class=emotions),
         title="Precision and recall by emotion",
         alt="Precision and recall of each emotion, pooled",
         width=5.2,
@@ -417,13 +418,11 @@ def _pair(drawings: Drawings, table: Mapping, number: int, labels: Mapping[str, 
         for name, title in _PAIRED.items()
         if name in pair["measures"]
     ]
+    deltas = {row["name"]: row["of_runs"] for row in rows}
     image = drawings.draw(
         f"differences_{number + 1}",
-        lambda ax: figures.fold_differences(
-            ax, {row["name"]: row["of_runs"] for row in rows}, xlabel=f"percentage points, {b} minus {a}"
-        ),
+        partial(figures.fold_differences, measures=deltas, xlabel=f"percentage points, {b} minus {a}"),
         title=f"{b} minus {a}, fold by fold",
-        alt=f"{b} minus {a}, fold by fold",
         width=6.2,
         height=1.0 + 0.5 * len(rows),
     )

@@ -1,6 +1,8 @@
-"""A cross-validation's table: scores of each fold, what they average to, and all predictions pooled. No plots."""
+"""A cross-validation's tables: who stands in which fold, scores of each fold, their means, and pooled predictions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,106 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
 from fer_hierarchy.hierarchy.experiments.grid import FOLD, SEED, Grid
 from fer_hierarchy.hierarchy.experiments.table import CHOOSING, GridCell
 from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.runs.run_folder import read_table
 from fer_hierarchy.hierarchy.wording import model_words
 
 FORMAT = 1
 GATE = "gate_top1"
 MEASURES = (*FIGURES, GATE)
+FOLDS = "folds.csv"
+COLUMNS = ("row", "subject", "repeat", "fold")
+_NOUN = "cross-validation"
+
+
+def place(planned: Grid, point: Mapping[str, str]) -> dict[str, int]:
+    """Repeat and fold of a run, both from 1."""
+    return {"repeat": planned.axes[SEED].index(point[SEED]) + 1, "fold": int(point[FOLD])}
+
+
+@dataclass(frozen=True)
+class CellFaces:
+    """The faces of one run.
+
+    Attributes:
+        dataset: Names of their sources.
+        fingerprint: Of all faces.
+        test_hashes: Pixels of the test faces.
+        test: Rows of the manifest (`id`, `source`, `subject`) that are the test split.
+    """
+
+    dataset: str
+    fingerprint: str
+    test_hashes: frozenset[str]
+    test: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def fold_table(planned: Grid, faces: Sequence[CellFaces]) -> pd.DataFrame:
+    """The table that folds.csv has.
+
+    Args:
+        planned: The cross-validation.
+        faces: Those of each of its runs.
+
+    Returns:
+        Columns `COLUMNS`: str `row` and `subject` ("" where unknown), int64 `repeat` and `fold`, both from 1.
+    """
+    parts = [
+        pd.DataFrame({"row": own.test["id"], "subject": _subjects(own), **place(planned, cell.point)})
+        for cell, own in zip(planned.cells, faces, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _subjects(faces: CellFaces) -> pd.Series:
+    """Who is shown; with the source where there are several, since two of them may both have a subject S005."""
+    test = faces.test
+    named = test["source"] + "/" + test["subject"] if "+" in faces.dataset else test["subject"]
+    return named.where(test["subject"] != "", "")
+
+
+def read_folds(folder: Path) -> pd.DataFrame:
+    """folds.csv of a cross-validation, as `fold_table` gives it.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    remedy = f"it needs the columns {', '.join(COLUMNS)}; start a new {_NOUN}"
+    table = read_table(folder / FOLDS, text=("row", "subject"), remedy=remedy)
+    try:
+        return table[list(COLUMNS)].astype({"repeat": "int64", "fold": "int64"})
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{folder / FOLDS} is missing or damaged: {remedy}") from error
+
+
+def check_folds(path: Path, saved: pd.DataFrame, expected: pd.DataFrame, *, by: str) -> None:
+    """Refuse folds that divide a person, or that are not what the data and the settings give.
+
+    Args:
+        path: Where `saved` was read, for the message.
+        saved: As `read_folds` gives it.
+        expected: As `fold_table` gives it.
+        by: "subject", or "sample" where a person may stand in several folds.
+
+    Raises:
+        UserError: Naming the subject and the folds, or the first row that differs.
+    """
+    known = saved[saved["subject"] != ""]
+    for (repeat, subject), held in known.groupby(["repeat", "subject"])["fold"] if by == "subject" else ():
+        if held.min() < held.max():
+            places = " and ".join(map(str, sorted(held.unique())))
+            raise UserError(
+                f"{path}: subject {subject!r} stands in folds {places} of repeat {repeat}, so that the person would be "
+                f"trained on and evaluated; put the file back as it was, or start a new {_NOUN}"
+            )
+    key = ["repeat", "row"]
+    both = expected.merge(saved, on=key, how="outer", suffixes=("", "_saved"), indicator=True)
+    wrong = both[(both["_merge"] != "both") | (both["fold"] != both["fold_saved"])]
+    if len(wrong) or len(saved) != len(expected):
+        repeat, row = wrong[key].iloc[0] if len(wrong) else saved.loc[saved.duplicated(key), key].iloc[0]
+        raise UserError(
+            f"{path} is not what these data and settings give: row {row!r} of repeat {repeat} differs; "
+            f"put the file back as it was, or start a new {_NOUN}"
+        )
 
 
 def crossval_table(planned: Grid, cells: Sequence[GridCell], folds: pd.DataFrame) -> dict[str, Any]:
@@ -63,11 +160,6 @@ def crossval_table(planned: Grid, cells: Sequence[GridCell], folds: pd.DataFrame
     if all(row[GATE] is not None for row in rows):  # every gate was evaluated on all faces of its fold
         together["pooled"][GATE] = float(np.average([row[GATE] for row in rows], weights=[row["n"] for row in rows]))
     return {**record, **_facts(done[0].finished, folds), "means": _means(rows), **together}
-
-
-def place(planned: Grid, point: Mapping[str, str]) -> dict[str, int]:
-    """Repeat and fold of a run, both from 1."""
-    return {"repeat": planned.axes[SEED].index(point[SEED]) + 1, "fold": int(point[FOLD])}
 
 
 def _facts(first: Run, folds: pd.DataFrame) -> dict[str, Any]:

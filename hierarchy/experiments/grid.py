@@ -32,6 +32,7 @@ _NO_AXES = {
     "deterministic": "TensorFlow cannot leave deterministic kernels again within one process",
     "resamples": "it changes how intervals are drawn, not what is trained",
 }
+_STATE = ("fingerprint", "error")  # of a cell, where they are known
 _ON, _OFF = ("on", "true", "yes"), ("off", "false", "no")
 _LONGEST_NAME = 120  # letters; the program may set words before and behind
 
@@ -44,15 +45,19 @@ class Cell:
         name: Folder below the grid's folder.
         point: Axis -> value as it was typed.
         config: All settings of the run but its name.
+        fingerprint: Of its faces, once they are known.
+        error: Why it failed, or empty.
     """
 
     name: str
     point: Mapping[str, str]
     config: RunConfig
+    fingerprint: str = ""
+    error: str = ""
 
     @property
     def text(self) -> str:
-        """The cell as it was asked for: `model=deep_cnn augment=off`."""
+        """The cell as it was typed: `model=deep_cnn augment=off`."""
         return " ".join(f"{axis}={value}" for axis, value in self.point.items())
 
 
@@ -271,19 +276,19 @@ def read_grid(folder: Path) -> Grid:
 
 def _read_cell(record: Mapping[str, Any], folder: Path) -> Cell:
     config = RunConfig.from_dict(record["config"], source=f"{folder / GRID}: cell {record['name']}")
-    return Cell(name=record["name"], point=record["values"], config=config)
+    state = {key: record[key] for key in _STATE if key in record}
+    return Cell(name=record["name"], point=record["values"], config=config, **state)
 
 
-def read_states(folder: Path) -> dict[str, dict[str, str]]:
-    """What grid.json holds of each cell beside its settings: `fingerprint` of its faces, `error` where it failed."""
-    cells = run_folder.read_json(folder / GRID)["cells"]
-    return {cell["name"]: {key: cell[key] for key in ("fingerprint", "error") if key in cell} for cell in cells}
-
-
-def write_grid(folder: Path, grid: Grid, states: Mapping[str, Mapping[str, str]]) -> None:
+def write_grid(folder: Path, grid: Grid) -> None:
     """Write grid.json: axes, command, and of each cell its settings and its state."""
     cells = [
-        {"name": cell.name, "values": cell.point, **states.get(cell.name, {}), "config": cell.config.to_dict()}
+        {
+            "name": cell.name,
+            "values": cell.point,
+            **{key: value for key in _STATE if (value := getattr(cell, key))},
+            "config": cell.config.to_dict(),
+        }
         for cell in grid.cells
     ]
     record = {"format": FORMAT, "kind": grid.kind, "command": grid.command, "axes": grid.axes, "cells": cells}

@@ -1,10 +1,8 @@
 """The report of a grid: its cells by test faces, heat maps, paired differences, learned features and single faces."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.evaluation.significance import mean_std
@@ -33,9 +31,6 @@ from fer_hierarchy.hierarchy.wording import (
     with_span,
 )
 
-# A run's folder and ids of n faces -> (n, height, width, channels) uint8, or None where they are not at hand.
-FacesIn = Callable[[Path, Sequence[str]], np.ndarray | None]
-
 MOST_SHOWN = 8  # runs beside each other on one face
 _MOST_MAPS = 12
 _LETTER = 0.075  # inches
@@ -57,7 +52,6 @@ def grid_page(
     grid: Grid,
     cells: Sequence[GridCell],
     found: Sequence[tuple[Block, Mapping | None]],
-    faces: FacesIn | None,
 ) -> Page:
     """Draw the figures of a grid and put its report together.
 
@@ -66,7 +60,6 @@ def grid_page(
         grid: Axes and command.
         cells: What became of the cells.
         found: Finished cells by test faces, and what `compare` returns for `Block.paired`; None for a single cell.
-        faces: Gives test faces of a run by id; without it only ids are shown.
     """
     shown = [block for block, _ in found]
     sections = [_summary(cells, found), _across(shown)]
@@ -77,7 +70,7 @@ def grid_page(
             sections.append(_differences(drawings, block, comparison))
         sections += [seeds_section(block.titled("Several seeds"), block.repeats), _features(drawings, block)]
         if comparison:
-            sections.append(_faces(drawings, block, comparison, faces))
+            sections.append(_faces(drawings, block, comparison))
     sections += [settings_section(grid), how_to_repeat(grid.command)]
     done = sum(cell.run is not None for cell in cells)
     subtitle = f"{done} of {grid.product}."
@@ -217,7 +210,7 @@ def _map(drawings: Drawings, block: Block) -> Section:
     title = "Recall of each emotion, %" if across == "emotion" else "Top-1 accuracy, %"
     image = drawings.draw(
         f"heat_map{block.stem}",
-        lambda ax: figures.heat_map(ax, means, spreads),
+        partial(figures.heat_map, means=means, spreads=spreads),
         title=title,
         alt=f"{title} by {across} and {', '.join(rows)}",
         width=min(max(_LETTER * max(map(len, rows)) + (1.05 if seeds else 0.75) * len(columns) + 0.6, 3.6), 10.0),
@@ -234,13 +227,10 @@ def _map(drawings: Drawings, block: Block) -> Section:
 def _differences(drawings: Drawings, block: Block, comparison: Mapping) -> Section:
     labels, pairs = block.labels, comparison["pairs"]
     rows = [(labels[pair["b"]], pair["differences"], chance(pair["mcnemar"]["p"])) for pair in pairs]
+    named = [(name, measures["top1"]) for name, measures, _ in rows]
     image = drawings.draw(
         f"differences{block.stem}",
-        lambda ax: figures.differences(
-            ax,
-            [(name, measures["top1"]) for name, measures, _ in rows],
-            xlabel="percentage points against the chosen cell",
-        ),
+        partial(figures.differences, rows=named, xlabel="percentage points against the chosen cell"),
         title="Difference in top-1 accuracy",
         alt="Differences in top-1 accuracy with intervals",
         width=min(_LETTER * max(len(name) for name, *_ in rows) + 4.6, 10.0),
@@ -273,7 +263,7 @@ def _features(drawings: Drawings, block: Block) -> Section:
         return Section(title, "", [])
     image = drawings.draw(
         f"features{block.stem}",
-        lambda ax: feature_maps(ax, maps),
+        partial(feature_maps, maps=maps),
         title=title,
         alt="t-SNE of the features of each run's first stage",
         width=10.4,
@@ -288,7 +278,7 @@ def _features(drawings: Drawings, block: Block) -> Section:
     )
 
 
-def _faces(drawings: Drawings, block: Block, comparison: Mapping, faces: FacesIn | None) -> Section:
+def _faces(drawings: Drawings, block: Block, comparison: Mapping) -> Section:
     best = [cell for cell in block.ranking() if cell in block.paired][:MOST_SHOWN]
     order = [cell.name for cell in block.cells if cell in best]
     sample = [
@@ -300,7 +290,7 @@ def _faces(drawings: Drawings, block: Block, comparison: Mapping, faces: FacesIn
         sample,
         classes=comparison["classes"],
         labels=block.labels,
-        faces=partial(faces, drawings.folder / block.chosen.name) if faces else None,
+        faces=block.chosen.finished.pictures,
         table=f"side_by_side{block.stem}.csv",
         stem=block.stem,
     )

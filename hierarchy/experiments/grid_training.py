@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
@@ -18,33 +17,29 @@ from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.experiments import crossval, folds
-from fer_hierarchy.hierarchy.experiments.folds import CellFaces
-from fer_hierarchy.hierarchy.experiments.grid import FOLD, KIND, SEED, Cell, Grid, read_grid, read_states, write_grid
+from fer_hierarchy.hierarchy.experiments import crossval
+from fer_hierarchy.hierarchy.experiments import crossval_table as folds
+from fer_hierarchy.hierarchy.experiments.crossval_table import CellFaces
+from fer_hierarchy.hierarchy.experiments.grid import FOLD, KIND, SEED, Cell, Grid, read_grid, write_grid
 from fer_hierarchy.hierarchy.experiments.report import write_crossval_report, write_grid_report
 from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, grid_table, is_complete, outcome
-from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS, ROOT
+from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, ROOT
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.runs.run import resume_hint
 from fer_hierarchy.hierarchy.training import pipeline
 from fer_hierarchy.hierarchy.training.transfer import origins
 
 TABLE = "table.csv"
-States = dict[str, dict[str, str]]  # cell -> `fingerprint` of its faces, and `error` where it failed
 _LONGEST_AXES = 80  # letters of a grid's own name
 _LONGEST_MODEL = 60  # letters of a cross-validation's
 
 log = logging.getLogger("hierarchy")
 
 
-def _nothing(folder: Path, grid: Grid, looks: Sequence[CellFaces]) -> None:
-    """A plain grid keeps nothing beside grid.json."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ExperimentKind:
-    """What a grid is trained for, and how it speaks of itself.
+    """What a grid is trained for, and what it is called.
 
     Attributes:
         noun: What the whole is called.
@@ -60,8 +55,8 @@ class ExperimentKind:
     cell: str
     size: Callable[[Grid], str]
     stem: Callable[[Grid, str], str]
-    begin: Callable[[Path, Grid, Sequence[CellFaces]], None] = _nothing
-    check: Callable[[Path, Grid, Sequence[CellFaces]], None] = _nothing
+    begin: Callable[[Path, Grid, Sequence[CellFaces]], None] = lambda *_: None
+    check: Callable[[Path, Grid, Sequence[CellFaces]], None] = lambda *_: None
     report: Callable[[Path, Grid, Sequence[GridCell]], None]
 
 
@@ -82,7 +77,7 @@ PLAIN = ExperimentKind(
     cell="cell",
     size=lambda grid: grid.product,
     stem=lambda grid, dataset: f"{dataset}-grid-{'-'.join(grid.axes)[:_LONGEST_AXES]}",
-    report=partial(write_grid_report, faces=lambda folder, ids: Run(folder).pictures(ids)),
+    report=write_grid_report,
 )
 CROSSVAL = ExperimentKind(
     noun="cross-validation",
@@ -128,15 +123,17 @@ def train_grid(
     looks = _look_over(grid, stage_type)
     dataset = "+".join(dict.fromkeys(look.dataset for look in looks))
     stem = name or job.stem(grid, dataset)
-    if SYNTHETIC in dataset:
-        stem = stem if SYNTHETIC in stem else f"{SYNTHETIC}-{stem}"
-        cells = (dataclasses.replace(cell, name=f"{SYNTHETIC}-{cell.name}") for cell in grid.cells)
-        grid = dataclasses.replace(grid, cells=tuple(cells))
+    prefix = f"{SYNTHETIC}-" * (SYNTHETIC in dataset)
+    stem = stem if SYNTHETIC in stem else prefix + stem
+    cells = [
+        dataclasses.replace(cell, name=prefix + cell.name, fingerprint=look.fingerprint)
+        for cell, look in zip(grid.cells, looks, strict=True)
+    ]
+    grid = dataclasses.replace(grid, cells=tuple(cells))
     folder = run_folder.create_folder(results, stem if name else run_folder.free_name(stem, results))
-    states = {cell.name: {"fingerprint": look.fingerprint} for cell, look in zip(grid.cells, looks, strict=True)}
     job.begin(folder, grid, looks)
-    write_grid(folder, grid, states)
-    return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
+    write_grid(folder, grid)
+    return _train_cells(folder, grid, stage_type, logs=logs, job=job)
 
 
 def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: ExperimentKind | None = None) -> Path:
@@ -152,15 +149,15 @@ def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Exper
         UserError: The data has changed, a file is damaged, or, at the end, that cells failed.
         KeyboardInterrupt: With the words that say how to go on.
     """
-    grid, states = read_grid(folder), read_states(folder)
+    grid = read_grid(folder)
     job = job or _KINDS[grid.kind]
     with _resumable(folder, grid.kind, logs):
         looks = _look_over(grid, stage_type)
     for cell, look in zip(grid.cells, looks, strict=True):
-        if states[cell.name].get("fingerprint") != look.fingerprint:
+        if cell.fingerprint != look.fingerprint:
             raise UserError(f"the data has changed since {job.noun} {folder.name} was started; start a new {job.noun}")
     job.check(folder, grid, looks)
-    return _train_cells(folder, grid, stage_type, states, logs=logs, job=job)
+    return _train_cells(folder, grid, stage_type, logs=logs, job=job)
 
 
 def _look_over(grid: Grid, stage_type: type[Stage]) -> list[CellFaces]:
@@ -191,13 +188,11 @@ def _look(config: RunConfig) -> CellFaces:
     )
 
 
-def _train_cells(
-    folder: Path, grid: Grid, stage_type: type[Stage], states: States, *, logs: Path, job: ExperimentKind
-) -> Path:
+def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Path, job: ExperimentKind) -> Path:
     """Train the cells that are not finished, write the table after each and the report after all."""
     announce(f"{job.noun} {folder.name}, {job.size(grid)}")
-    cells: list[GridCell] = []
-    began, trained, total = time.monotonic(), 0, len(grid.cells)
+    cells, table = list(grid.cells), []
+    began, trained, total = time.monotonic(), 0, len(cells)
     with _resumable(folder, grid.kind, logs):
         for number, cell in enumerate(grid.cells, 1):
             line = f"{job.cell} {number} of {total}: {cell.text}"
@@ -205,14 +200,14 @@ def _train_cells(
                 announce(f"{line}, finished already")
             else:
                 announce(line + _pace(time.monotonic() - began, trained, total - number + 1))
-                _train_and_note(folder, cell, stage_type, states[cell.name], logs=logs, kind=grid.kind)
-                write_grid(folder, grid, states)
+                cells[number - 1] = _train_and_note(folder, cell, stage_type, logs=logs, kind=grid.kind)
+                write_grid(folder, dataclasses.replace(grid, cells=tuple(cells)))
                 trained += 1
-            cells.append(outcome(folder, cell, states[cell.name]))
-            run_folder.write_table(folder / TABLE, grid_table(cells))
+            table.append(outcome(folder, cells[number - 1]))
+            run_folder.write_table(folder / TABLE, grid_table(table))
             gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
-        job.report(folder, grid, cells)
-    failed = [cell.name for cell in cells if cell.run is None]
+        job.report(folder, grid, table)
+    failed = [cell.name for cell in table if cell.run is None]
     if failed:
         raise UserError(
             f"{len(failed)} of {total} {job.cell}s failed: {', '.join(failed)}; "
@@ -222,15 +217,12 @@ def _train_cells(
 
 
 def _pace(spent: float, trained: int, left: int) -> str:
-    """How long the cells from this one on take, judged by those before."""
+    """How long the cells from this one on take, given those before."""
     return f" [{clock(spent)} spent, about {clock(spent / trained * left)} left]" if trained else ""
 
 
-def _train_and_note(
-    folder: Path, cell: Cell, stage_type: type[Stage], state: dict[str, str], *, logs: Path, kind: str
-) -> None:
-    """Train one cell; that it failed is noted in its state and does not end the grid."""
-    state.pop("error", None)
+def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], *, logs: Path, kind: str) -> Cell:
+    """Train one cell and return it with its error, where it failed; that does not end the grid."""
     try:
         _train(folder / cell.name, cell, stage_type, logs=logs / folder.name)
     except UserError as error:
@@ -239,8 +231,9 @@ def _train_and_note(
             raise run_folder.unwritable(cause, folder, _resume_hint(folder, kind, logs)) from cause
         if not (folder / cell.name / run_folder.CONFIG).is_file():  # nothing was trained: bad data or settings
             raise
-        state["error"] = str(error)
         log.warning("cell %s failed: %s", cell.name, error)
+        return dataclasses.replace(cell, error=str(error))
+    return dataclasses.replace(cell, error="")
 
 
 def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> None:
@@ -257,7 +250,7 @@ def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> N
 
 @contextmanager
 def _resumable(folder: Path, kind: str, logs: Path) -> Iterator[None]:
-    """Say how to go on with the grid, where the interrupted run would speak of itself alone."""
+    """Name the command that goes on with the grid, where the interrupted run would name its own alone."""
     try:
         yield
     except KeyboardInterrupt:
@@ -266,6 +259,4 @@ def _resumable(folder: Path, kind: str, logs: Path) -> Iterator[None]:
 
 def _resume_hint(folder: Path, kind: str, logs: Path) -> str:
     """The command that goes on with a grid, as it can be pasted."""
-    grid = folder.name if folder.parent == RESULTS else str(folder)
-    flags = [] if logs == LOGS else ["--logs", str(logs)]
-    return "go on with: " + shlex.join([*COMMAND, "--mode", kind, *flags, "--resume", grid])
+    return resume_hint(folder, "--mode", kind, *([] if logs == LOGS else ["--logs", str(logs)]))

@@ -1,4 +1,4 @@
-"""The runs of a results folder in one table: what was set, what it cost and what validation says.
+"""The runs of a results folder in one table: settings, cost and validation scores.
 
 Test figures are left out on purpose: this is the table that one chooses by.
 """
@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 
 from fer_hierarchy.hierarchy.config import (
+    SECTIONS,
     TRAINING_MODES,
-    DataConfig,
-    EvaluationConfig,
     RunConfig,
     StageConfig,
     fields_of,
@@ -20,26 +19,15 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.grid import GRID, KIND, kind_of
-from fer_hierarchy.hierarchy.paths import HISTORY
-from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.paths import CONFIG
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.training.transfer import weights_name
 from fer_hierarchy.hierarchy.wording import UNKNOWN, millions, mode_words, points
 
 COLUMNS = (
-    "run",
-    "state",
-    "kind",
-    "seed",
-    "epochs",
-    "cpu_hours",
-    "parameters",
-    "multiply_adds",
-    "validation_n",
-    "validation_top1",
-    "validation_balanced",
-    "validation_macro_f1",
-    "flags",
+    *("run", "state", "kind", "seed", "epochs", "cpu_hours", "parameters", "multiply_adds"),
+    *("validation_n", "validation_top1", "validation_balanced", "validation_macro_f1", "flags"),
 )
 _HEADINGS = {
     "run": "run",
@@ -63,85 +51,62 @@ def run_table(results: Path) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`; scores are shares of `validation_n` faces, NaN where a run has none yet. Of an unfinished run the
-        scores are those of its best epoch so far, where one network answers for all emotions.
+        scores are those of its best epoch so far, where one network predicts all emotions.
 
     Raises:
         UserError: The folder is not there.
     """
     if not results.is_dir():
         raise UserError(f"--results {results}: no such folder; name the one that runs were written to")
-    rows = [row for folder in _folders(results) if (row := _row(folder, results)) is not None]
+    grids = [path.parent for path in results.glob(f"*/{GRID}") if kind_of(path.parent) == KIND]
+    folders = sorted(path.parent for place in (results, *grids) for path in place.glob(f"*/{CONFIG}"))
+    rows = [row for folder in folders if (row := _row(Run(folder), results)) is not None]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values("validation_top1", ascending=False, kind="stable", na_position="last", ignore_index=True)
 
 
-def _folders(results: Path) -> list[Path]:
-    grids = [path.parent for path in results.glob(f"*/{GRID}") if kind_of(path.parent) == KIND]
-    return sorted(path.parent for place in (results, *grids) for path in place.glob(f"*/{run_folder.CONFIG}"))
-
-
-def _row(folder: Path, results: Path) -> dict[str, Any] | None:
+def _row(run: Run, results: Path) -> dict[str, Any] | None:
     """What is known of a run; None of an evaluation, an ensemble, or what cannot be read."""
     try:
-        config = run_folder.read_config(folder)
-        record = run_folder.read_json(folder / run_folder.METRICS) if (folder / run_folder.METRICS).is_file() else None
+        config, record, history = run.config, run.metrics if run.finished else None, run.history
     except UserError:
         return None
-    if record is not None and record.get("mode") not in TRAINING_MODES:
+    if record is not None and record["mode"] not in TRAINING_MODES:
         return None
-    histories = _histories(folder)
     cost = (record or {}).get("cost", {})
-    spent = sum(float(table["cpu_seconds"].sum()) for table in histories.values())
+    spent = sum(float(table["cpu_seconds"].sum()) for table in history.values())
+    epochs = (f"{name} {len(table)}/{config.for_stage(name).epochs}" for name, table in history.items())
     return {
-        "run": folder.relative_to(results).as_posix(),
+        "run": run.folder.relative_to(results).as_posix(),
         "state": "finished" if record else "unfinished",
         "kind": mode_words({"mode": config.mode, "trunk": config.trunk}),
         "seed": config.seed,
-        "epochs": ", ".join(
-            f"{name} {len(table)}/{config.for_stage(name).epochs}" for name, table in histories.items()
-        ),
+        "epochs": ", ".join(epochs),
         "cpu_hours": round(cost.get("train_cpu_seconds", spent) / 3600, 3),
         "parameters": cost.get("parameters"),
         "multiply_adds": cost.get("multiply_adds"),
-        **_scores(record, histories),
+        **_scores(record, history),
         "flags": flags_of(config),
     }
 
 
-def _histories(folder: Path) -> dict[str, pd.DataFrame]:
-    found = {}
-    for path in sorted((folder / run_folder.STAGES).glob(f"*/{HISTORY}")):
-        try:
-            found[path.parent.name] = pd.read_csv(path)
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def _scores(record: dict[str, Any] | None, histories: dict[str, pd.DataFrame]) -> dict[str, float | None]:
+def _scores(record: dict[str, Any] | None, history: dict[str, pd.DataFrame]) -> dict[str, float | None]:
     if record:
-        said = record.get("validation", {})
-        found = {"n": said.get("n"), "top1": said.get("top1"), "balanced": said.get("balanced_accuracy")}
-        return {f"validation_{name}": value for name, value in {**found, "macro_f1": said.get("macro_f1")}.items()}
-    whole = next((histories[name] for name in (FLAT, TRUNK) if name in histories), None)
-    if whole is None or not len(whole):
+        scores = record.get("validation", {})
+        names = {"n": "n", "top1": "top1", "balanced": "balanced_accuracy", "macro_f1": "macro_f1"}
+        return {f"validation_{name}": scores.get(key) for name, key in names.items()}
+    network = next((history[name] for name in (FLAT, TRUNK) if name in history), None)
+    if network is None or not len(network):
         return {}
-    return {"validation_top1": whole["val_accuracy"].max(), "validation_macro_f1": whole["val_macro_f1"].max()}
+    return {"validation_top1": network["val_accuracy"].max(), "validation_macro_f1": network["val_macro_f1"].max()}
 
 
 def flags_of(config: RunConfig) -> str:
     """The flags that differ from the defaults, as they are typed; data and names are left out."""
-    sections = {
-        RunConfig: config,
-        DataConfig: config.data,
-        StageConfig: config.stage,
-        EvaluationConfig: config.evaluation,
-    }
     words = []
-    for part, values in sections.items():
+    for part, values in {RunConfig: config, **{part: getattr(config, key) for key, part in SECTIONS.items()}}.items():
         for name, field in fields_of(part).items():
-            value = getattr(values, name)
-            staged = part is StageConfig
+            value, staged = getattr(values, name), part is StageConfig
             own = {stage: given[name] for stage, given in config.stages.items() if staged and name in given}
             if name not in _LEFT_OUT and (value != field.default or own):
                 words.append(_flag(name, value, own, staged=staged))
@@ -187,4 +152,4 @@ def print_runs(table: pd.DataFrame) -> None:
     widths = [max(map(len, cells)) for cells in columns]
     for line in zip(*columns, strict=True):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    print("\nScores are those on validation faces, to choose by; --mode compare puts test answers side by side.")
+    print("\nScores are those on validation faces, to choose by; --mode compare compares test predictions.")

@@ -13,10 +13,9 @@ from fer_hierarchy.hierarchy.experiments import comparison as several
 from fer_hierarchy.hierarchy.experiments.comparison_sections import SIDE_BY_SIDE, comparison_page
 from fer_hierarchy.hierarchy.experiments.crossval import KIND
 from fer_hierarchy.hierarchy.experiments.crossval_sections import crossval_page, crossval_pairs_page
-from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table, pooled
-from fer_hierarchy.hierarchy.experiments.folds import read_folds
-from fer_hierarchy.hierarchy.experiments.grid import Grid, find_grid, read_grid, read_states
-from fer_hierarchy.hierarchy.experiments.grid_sections import FacesIn, grid_page
+from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table, pooled, read_folds
+from fer_hierarchy.hierarchy.experiments.grid import Grid, find_grid, read_grid
+from fer_hierarchy.hierarchy.experiments.grid_sections import grid_page
 from fer_hierarchy.hierarchy.experiments.side_by_side import FacesOf
 from fer_hierarchy.hierarchy.experiments.table import Block, GridCell, blocks, outcome
 from fer_hierarchy.hierarchy.paths import CALL
@@ -89,8 +88,8 @@ def _write_new(
 
 
 def _read_crossval(folder: Path) -> several.Crossval:
-    planned, states, folds = read_grid(folder), read_states(folder), read_folds(folder)
-    cells = [outcome(folder, cell, states[cell.name]) for cell in planned.cells]
+    planned, folds = read_grid(folder), read_folds(folder)
+    cells = [outcome(folder, cell) for cell in planned.cells]
     missing = [cell.name for cell in cells if cell.run is None]
     if missing:
         way = f"{CALL} --mode crossval --resume {folder}"
@@ -129,7 +128,7 @@ def write_crossval_comparison(folder: Path, table: dict[str, Any]) -> None:
     write_page(crossval_pairs_page(Drawings(folder, table["synthetic"]), table), folder)
 
 
-def write_grid_report(folder: Path, grid: Grid, cells: Sequence[GridCell], *, faces: FacesIn | None = None) -> None:
+def write_grid_report(folder: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
     """Write figures/*.png, report.md and report.html of a grid, and for each set of test faces what compares its cells.
 
     Cells on the same test faces are compared in comparison.json and side_by_side.csv; where not all cells share theirs,
@@ -139,11 +138,10 @@ def write_grid_report(folder: Path, grid: Grid, cells: Sequence[GridCell], *, fa
         folder: The grid's folder.
         grid: Axes, cells and command.
         cells: What became of the cells.
-        faces: Gives test faces of a run by id, or None; without it only ids are shown.
     """
     synthetic = any(cell.run is not None and bool(cell.finished.metrics.get("synthetic")) for cell in cells)
     found = [(block, _write_paired(folder, block)) for block in blocks(cells)]
-    write_page(grid_page(Drawings(folder, synthetic), grid, cells, found, faces), folder)
+    write_page(grid_page(Drawings(folder, synthetic), grid, cells, found), folder)
 
 
 def _write_paired(folder: Path, block: Block) -> dict[str, Any] | None:

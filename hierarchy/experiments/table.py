@@ -132,11 +132,11 @@ class GridCell:
         return [np.nan if row["recall"] is None else row["recall"] for row in self.per_class]
 
 
-def outcome(folder: Path, cell: Cell, state: Mapping[str, str]) -> GridCell:
-    """What became of a cell of the grid in `folder`, given its state in grid.json."""
+def outcome(folder: Path, cell: Cell) -> GridCell:
+    """What became of a cell of the grid in `folder`."""
     place = folder / cell.name
     run = Run(place) if is_complete(place) else None
-    return GridCell(name=cell.name, point=cell.point, run=run, error=state.get("error", ""))
+    return GridCell(name=cell.name, point=cell.point, run=run, error=cell.error)
 
 
 def is_complete(place: Path) -> bool:

@@ -70,7 +70,7 @@ def make(folder, *, folds=3, repeats=1, fails=(), skill=0.2, mode="flat", people
 def saved(folder, **settings):
     """The same on disk, as training leaves it."""
     made, _, table = make(folder, **settings)
-    write_grid(folder, made, {})
+    write_grid(folder, made)
     table.to_csv(folder / "folds.csv", index=False)
     return folder
 
