@@ -1,4 +1,4 @@
-"""Answers from a saved run: for photos, folders, videos and cameras, as exports, and why (`explain`).
+"""Predictions of a saved run: for photos, folders, videos and cameras, as exports, and why (`explain`).
 
 from fer_hierarchy.inference import Predictor
 frame = Predictor.load("first").predict(images)
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """`Predictor`, loaded when it is asked for: the command line imports this package before it needs OpenCV."""
+    """`Predictor`, loaded when it is first used: the command line imports this package before it needs OpenCV."""
     if name == "Predictor":
         from fer_hierarchy.inference.predictor import Predictor
 

@@ -60,7 +60,10 @@ def webcam(given: Given, _command: str) -> None:
         raise UserError("--cropped does not go with --mode webcam: faces are searched for in every frame")
     if len(given.get("run", [])) > 1:
         raise UserError("--run is given twice; the live window shows one model, --mode predict takes several")
-    record, rows = (_new_file(given, name) for name in ("record", "csv"))
+    for name in ("record", "csv"):
+        if name in given and Path(given[name]).exists():
+            raise UserError(f"--{name}: {given[name]} exists already; name another file")
+    record, rows = (Path(given[name]) if name in given else None for name in ("record", "csv"))
     from fer_hierarchy.inference.output.window import check_screen
     from fer_hierarchy.inference.sources.video import check_folder, check_recording
     from fer_hierarchy.inference.webcam import run_webcam
@@ -146,16 +149,4 @@ def _folder(given: Given, name: str) -> Path | None:
     place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise UserError(f"{flag(name)}: {place} is not a writable folder; name another place")
-    return path
-
-
-def _new_file(given: Given, name: str) -> Path | None:
-    """A file that is not there yet, in a folder that is."""
-    if name not in given:
-        return None
-    path = Path(given[name])
-    if path.exists():
-        raise UserError(f"{flag(name)}: {path} exists already; name another file")
-    if not path.parent.is_dir():
-        raise UserError(f"{flag(name)}: folder {path.parent} does not exist")
     return path

@@ -148,5 +148,5 @@ class _Job:
         if self.out:
             print(f"predictions: {self.out.path}")
         if failed := self.summary.failed:
-            where = f"; their rows in {self.out.path} say why" if self.out else ""
+            where = f"; the reasons are in {self.out.path}" if self.out else ""
             raise IncompleteError(f"{failed} file{'s' * (failed > 1)} could not be read{where}; all others are done")

@@ -21,7 +21,7 @@ _FASTEST = 1000.0  # frames a second that mean every frame
 
 
 def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictConfig, outputs: Outputs) -> list[Row]:
-    """All faces of all frames that were predicted; one row that says so where there is none, or what went wrong.
+    """All faces of all frames that were predicted; a row a model where there is none, or where something went wrong.
 
     A video that ends before its time keeps its rows; the last one has the error.
 

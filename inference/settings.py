@@ -12,39 +12,42 @@ FORMATS = ("saved_model", "onnx", "tflite", "tflite-int8")
 class FaceConfig(Checked):
     """How faces are found in a picture and cut out of it."""
 
-    cropped: bool = option(False, "every picture is a face cut out already: look for none")
+    cropped: bool = option(False, "every picture is a face cut out already: search for none")
     detector: str = option("haar", "what finds faces; mtcnn needs pip install mtcnn", choices=DETECTORS)
     detector_model: str | None = option(None, "the model file that --detector yunet needs", metavar="FILE")
-    min_face: int = option(32, "side in pixels of the smallest face that is looked for", low=8, high=4096)
+    min_face: int = option(32, "side in pixels of the smallest face to find", low=8, high=4096)
     margin: float | None = option(
         None,
         "share of its side that a face's box is widened by on each side (default: what fits the detector)",
         low=-0.4,
         high=2,
     )
-    align: bool = option(True, "turn faces until their eyes are level, where the detector tells where the eyes are")
+    align: bool = option(True, "turn faces until their eyes are level, where the detector finds the eyes")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(Checked):
-    """What is said of pictures and videos."""
+    """How pictures and videos are predicted."""
 
-    abstain: float = option(0.0, "answer 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
+    abstain: float = option(0.0, "predict 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
     video_fps: float = option(5.0, "frames predicted for each second of a video; 0 for all", low=0, high=1000)
     plot: bool = option(False, "draw the emotions of each video over time, beside --out or into the current folder")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebcamConfig(Checked):
-    """How the live window looks and smooths."""
+    """What the live window shows, and how predictions are smoothed."""
 
     source: str = option("0", "number of a camera, a video file or the address of a stream", metavar="N|FILE|URL")
     window: bool = option(True, "show a window; without one, a file is gone through as fast as can be")
-    every: int = option(5, "look for faces in every Nth frame and follow them in between", low=1, high=1000)
+    every: int = option(5, "search every Nth frame for faces and follow them in between", low=1, high=1000)
     half_life: float = option(
-        0.3, "seconds after which an earlier answer weighs half in the smoothed one; 0 smooths nothing", low=0, high=60
+        0.3,
+        "seconds after which an earlier prediction weighs half in the smoothed one; 0 smooths nothing",
+        low=0,
+        high=60,
     )
-    abstain: float = option(0.0, "answer 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
+    abstain: float = option(0.0, "predict 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)

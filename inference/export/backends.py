@@ -167,7 +167,7 @@ def open_model(run: str, results: Path) -> Model:
 
 
 def reason(error: Exception) -> str:
-    """What a library's error has to say, in one line."""
+    """The first line of a library's error; its kind where it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

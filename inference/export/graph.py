@@ -45,9 +45,9 @@ def one_function(stages: Mapping[str, Stage], facts: Metadata) -> "tf.types.expe
 def _outputs(network: Any) -> Callable[[tf.Tensor], tf.Tensor]:
     """A network as a function of float32 pixels."""
     # Arrays in place of the variables: every converter then finds constants and folds what it can.
-    learned = [variable.numpy() for variable in network.trainable_variables]
+    trained = [variable.numpy() for variable in network.trainable_variables]
     counted = [variable.numpy() for variable in network.non_trainable_variables]
-    return lambda pixels: network.stateless_call(learned, counted, pixels, training=False)[0]
+    return lambda pixels: network.stateless_call(trained, counted, pixels, training=False)[0]
 
 
 def _scaled(stage: Stage, outputs: tf.Tensor) -> tf.Tensor:

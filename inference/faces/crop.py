@@ -8,7 +8,7 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.data.alignment import EyeLine, turned
 
-_EYES_APART = 0.15  # of the box's longer side: nearer eyes are a profile's, and their line tells nothing
+_EYES_APART = 0.15  # of the box's longer side: nearer eyes are a profile's, whose line is no use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +17,10 @@ class Face:
 
     Attributes:
         box: (left, top, width, height) in pixels of the picture, within it.
-        score: How sure the detector is, the surer the larger; None where it does not say.
+        score: How sure the detector is, the surer the larger; None where it gives none.
         eyes: (2, 2) float64, (column, row) of the eye on the picture's left, then on its right; None where unknown.
         margin: How much further than the box the square around the face reaches at each side, as a share of the box's
-            longer side, to be like the faces that the models learn from.
+            longer side, to be like the faces that models are trained on.
         cut: Whether the picture is nothing but the face, cut out already.
     """
 

@@ -59,7 +59,7 @@ def _side_by_side(rows: Sequence[Row], emotions: Sequence[str]) -> list[str]:
     table = [_where(first).rstrip(), _columns("", [row["run"] for row in rows], widths)]
     for emotion in emotions:
         table.append(_columns(emotion, [percent(row.get(f"p_{emotion}")) for row in rows], widths))
-    return [*table, _columns("answer", [row["emotion"] for row in rows], widths), ""]
+    return [*table, _columns("emotion", [row["emotion"] for row in rows], widths), ""]
 
 
 def _columns(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -100,9 +100,9 @@ class Summary:
         """
         parts = [counted(self._files, "file")]
         for run, counts in self._emotions.items():
-            told = ", ".join(f"{name} {number}" for name, number in counts.most_common())
+            named = ", ".join(f"{name} {number}" for name, number in counts.most_common())
             of = f" by {run}" if len(self._emotions) > 1 else ""
-            parts.append(f"{counted(sum(counts.values()), 'face')}{of} ({told})")
+            parts.append(f"{counted(sum(counts.values()), 'face')}{of} ({named})")
         parts += [f"{counted(self._empty, 'file')} without a face"] if self._empty else []
         parts += [f"{counted(skipped, 'file')} done before"] if skipped else []
         return "; ".join(parts)

@@ -15,7 +15,7 @@ class RowLog:
     The rows of a frame go to the system in one piece, and at once: a kill leaves complete lines.
 
     Args:
-        path: The file; what it held is lost.
+        path: The file; it is overwritten.
         columns: Names in order; other values of a row are left out.
     """
 

@@ -117,7 +117,7 @@ class RowFile:
             raise UserError(f"--out {self.path}: cannot be written ({error.strerror}); choose another place") from error
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add the rows of whole files, all or none of them.
+        """Add all rows of some files, or none of them.
 
         Raises:
             UserError: The disk is full or the file cannot be written any more.

@@ -41,11 +41,11 @@ def draw_timeline(
         path: The PNG file.
         rows: time (seconds), track, p_<emotion> and gate_<group> of each face and frame; rows without a track, of
             frames without a face, are left out.
-        taxonomy: The grouping of the model that answered.
+        taxonomy: The grouping of the model.
         name: Of the video.
-        frames: How many of its frames were looked at.
+        frames: How many of its frames were predicted.
         seconds: Its length.
-        synthetic: Whether the model learned from faces that a program drew.
+        synthetic: Whether the model was trained on faces that a program drew.
     """
     table = pd.DataFrame(rows)
     table = table[table["track"].notna()].sort_values("time") if len(table) else table
@@ -156,5 +156,5 @@ def _finish(axes: np.ndarray, taxonomy: Taxonomy, seconds: float, *, note: str) 
 
 
 def _clock(seconds: float, *, tenths: bool) -> str:
-    whole = clock(int(seconds + 1e-6))
-    return f"{whole}.{int(10 * (seconds + 1e-6)) % 10}" if tenths else whole
+    text = clock(int(seconds + 1e-6))
+    return f"{text}.{int(10 * (seconds + 1e-6)) % 10}" if tenths else text

@@ -11,7 +11,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.errors import UserError
 
 _LARGEST = 1280, 800  # pixels of a window when it opens
-_NO_WINDOW = "use --no-window, with --record or --csv for the answers"
+_NO_WINDOW = "use --no-window, with --record or --csv for the predictions"
 
 
 class Window:
@@ -78,7 +78,7 @@ def check_screen() -> None:
         return
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UserError(f"there is no screen to open a window on (DISPLAY is not set); {_NO_WINDOW}")
-    # A screen that is named need not answer. Another process tries, which may die of it.
+    # A screen that is named may not respond. Another process tries, which may die of it.
     program = "import cv2; cv2.namedWindow('?'); cv2.destroyAllWindows()"
     tried = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     if tried.returncode:

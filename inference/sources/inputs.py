@@ -36,7 +36,7 @@ class Item:
 
     @property
     def is_video(self) -> bool:
-        """Whether its name says that it is a video; everything else is tried as a picture."""
+        """Whether its name ends as a video's; everything else is tried as a picture."""
         return self.path.suffix.lower() in VIDEOS
 
 
@@ -55,7 +55,7 @@ def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
     targets: set[str] = set()
     for word in words:
         for name, below in _expanded(word, stdin):
-            key = os.path.abspath(name)  # noqa: PTH100 - resolve() asks the disk for each of 100,000 files
+            key = os.path.abspath(name)  # noqa: PTH100 - resolve() reads the disk for each of 100,000 files
             if key not in found:
                 found[key] = Item(name, _free(below, targets))
     if not found:

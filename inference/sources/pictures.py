@@ -16,7 +16,7 @@ from fer_hierarchy.inference.sources.inputs import Item
 T = TypeVar("T")
 
 _FILES, _FACES = 64, 256  # pictures that are searched together, and faces that need no search
-_PIXELS = 40_000_000  # of all pictures that are held at once, about
+_PIXELS = 40_000_000  # of all pictures that are in memory at once, about
 _READERS = 2
 _SMALL = 128 * 128  # pixels up to which reading spends its time inside the interpreter, one thread at a time
 

@@ -23,7 +23,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # Codecs that every build of opencv-python can write; H.264 is in none of them.
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 
-_FILE_FPS, _LIVE_FPS = 25.0, 30.0  # where the container or the driver does not say
+_FILE_FPS, _LIVE_FPS = 25.0, 30.0  # where the container or the driver names none
 _MOST_FPS = 480.0  # more is the clock of a container that has no frame rate
 _WHOLE = 0.95  # share of the promised frames; some containers only estimate their count
 _ATTEMPTS, _PAUSE = 5, 0.1  # failed reads after which a camera has gone; seconds between them
@@ -56,7 +56,7 @@ class VideoReader:
 
     Attributes:
         source: As given, as text.
-        fps: Frames in a second, as the source says; a usual number where it says none.
+        fps: Frames in a second by the source; a usual number where it names none.
         frames: How many the file promises; None where nobody knows, as with cameras.
         live: Whether frames come when they come, from a camera or an endless stream.
         position: Frames taken so far, skipped ones counted.

@@ -42,7 +42,7 @@ def test_a_face_that_is_missed_for_long_is_not_believed_in(walk):
         assert [len(result.rows) for result in results] == [1, 0, 0]
 
 
-def test_frames_can_be_left_out_and_several_models_asked(walk):
+def test_frames_can_be_left_out_and_several_models_used(walk):
     second = BarModel("second")
     with VideoReader(walk) as reader:
         results = list(predicted_frames(reader, [predictor(), predictor(second)], step=5, batch_frames=3))

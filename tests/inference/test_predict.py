@@ -53,7 +53,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
     predict = ("--mode", "predict", *at, "--run", "tree")
     photo = (*predict, work / "photo.jpg")
     commands = {
-        "evaluate": ("--mode", "evaluate", "tree", "--data", other, "--name", "judged", *at),
+        "evaluate": ("--mode", "evaluate", "tree", "--data", other, "--name", "evaluated", *at),
         "cropped": (*predict, other, "--cropped", "--out", work / "cropped.csv"),
         "again": (*predict, other, "--cropped", "--out", work / "cropped.csv"),
         "abstain": (*photo, "--abstain", "0.999"),
@@ -76,34 +76,34 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
     return {"results": results, "work": work, "outcomes": outcomes}
 
 
-def said(done: dict, name: str, code: int = 0) -> str:
+def text_of(done: dict, name: str, code: int = 0) -> str:
     got, text = done["outcomes"][name]
     assert got == code, text
     return text
 
 
 def test_faces_cut_out_get_the_probabilities_that_evaluate_gives(done):
-    said(done, "cropped")
-    judged = pd.read_csv(done["results"] / "judged" / "predictions.csv")
+    text_of(done, "cropped")
+    evaluated = pd.read_csv(done["results"] / "evaluated" / "predictions.csv")
     rows = pd.read_csv(done["work"] / "cropped.csv")
-    assert len(rows) == len(judged) == 84
+    assert len(rows) == len(evaluated) == 84
     rows["row"] = rows["file"].str.split("/").str[-2:].str.join("/")
-    both = judged.merge(rows, on="row", suffixes=("", "_said"))
+    both = evaluated.merge(rows, on="row", suffixes=("", "_predicted"))
     assert len(both) == 84
-    columns = [name for name in judged if name.startswith(("p_", "gate_"))]
+    columns = [name for name in evaluated if name.startswith(("p_", "gate_"))]
     for name in columns:
-        assert (both[name] == both[f"{name}_said"]).all(), name
+        assert (both[name] == both[f"{name}_predicted"]).all(), name
     assert (both["predicted"] == both["emotion"]).all()
-    assert (both["route"] == both["route_said"]).all()
+    assert (both["route"] == both["route_predicted"]).all()
 
 
 def test_the_same_call_again_has_nothing_left_to_do(done):
-    assert "0 files; 84 files done before" in said(done, "again")
+    assert "0 files; 84 files done before" in text_of(done, "again")
     assert len(pd.read_csv(done["work"] / "cropped.csv")) == 84
 
 
-def test_a_photo_is_answered_in_a_line(done):
-    lines = said(done, "photo").splitlines()
+def test_a_photo_is_predicted_in_a_line(done):
+    lines = text_of(done, "photo").splitlines()
     assert lines[0].split() == ["file", "face", "box", "emotion", "prob.", "gate"]
     assert "1/1" in lines[1]
     assert "1 file; 1 face" in lines[2]
@@ -118,24 +118,24 @@ def test_annotated_and_explained_pictures_are_written(done):
 
 
 def test_several_models_stand_side_by_side(done):
-    lines = said(done, "two").splitlines()
+    lines = text_of(done, "two").splitlines()
     head = next(line for line in lines if line.split() == ["tree", "flat"])
     shares = [line.split() for line in lines if line.strip().startswith(("angry", "happy", "neutral"))]
     assert all(len(words) == 5 and words[2] == words[4] == "%" for words in shares)
-    assert lines.index(head) < next(at for at, line in enumerate(lines) if line.strip().startswith("answer"))
+    assert lines.index(head) < next(at for at, line in enumerate(lines) if line.split()[:1] == ["emotion"])
 
 
 def test_what_is_refused_leaves_no_folder(done):
-    said(done, "explain", code=2)
+    text_of(done, "explain", code=2)
     assert not (done["work"] / "why3").exists()
 
 
-def test_an_unsure_answer_is_uncertain(done):
-    assert "uncertain" in said(done, "abstain")
+def test_an_unsure_prediction_is_uncertain(done):
+    assert "uncertain" in text_of(done, "abstain")
 
 
 def test_a_damaged_file_is_a_row_and_an_exit_code(done):
-    text = said(done, "bad", code=1)
+    text = text_of(done, "bad", code=1)
     assert text.rstrip().splitlines()[-1].startswith("tf_model.py: 1 file could not be read")
     rows = json.loads((done["work"] / "bad.json").read_text())
     assert [Path(row["file"]).name for row in rows] == ["photo.jpg", "text.jpg"]
@@ -158,7 +158,7 @@ def test_a_damaged_file_is_a_row_and_an_exit_code(done):
     ],
 )
 def test_what_cannot_be_is_one_line(done, name, words):
-    last = said(done, name, code=2).rstrip().splitlines()[-1]
+    last = text_of(done, name, code=2).rstrip().splitlines()[-1]
     assert last.startswith("tf_model.py: error: ")
     assert words in last
 
@@ -175,15 +175,15 @@ def face_files(folder, count):
     return find_items([str(folder)], io.StringIO())
 
 
-def answer(items, predictors, tmp_path, name="rows.csv"):
+def predict(items, predictors, tmp_path, name="rows.csv"):
     predict_files(items, predictors, settings=PredictConfig(), outputs=Outputs(out=tmp_path / name))
     return pd.read_csv(tmp_path / name)
 
 
-def test_a_folder_is_searched_and_answered_in_batches(tmp_path):
+def test_a_folder_is_searched_and_predicted_in_batches(tmp_path):
     (tmp_path / "faces").mkdir()
     predictor = stand_in()
-    rows = answer(face_files(tmp_path / "faces", 600), [predictor], tmp_path)
+    rows = predict(face_files(tmp_path / "faces", 600), [predictor], tmp_path)
     assert predictor._model.batches == [256, 256, 88]
     assert len(rows) == 600
 
@@ -200,15 +200,15 @@ def test_an_interrupted_folder_goes_on_where_it_stopped(tmp_path):
 
     tired = Predictor(Tired(), faces=FaceConfig(cropped=True), detector=None)
     with pytest.raises(KeyboardInterrupt, match="give the same command again"):
-        answer(items, [tired], tmp_path)
+        predict(items, [tired], tmp_path)
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 256
     fresh = stand_in()
-    rows = answer(items, [fresh], tmp_path)
+    rows = predict(items, [fresh], tmp_path)
     assert fresh._model.batches == [44]
     assert rows["file"].tolist() == [item.name for item in items]
 
 
-def test_the_next_chunk_is_read_while_one_is_answered(tmp_path):
+def test_the_next_chunk_is_read_while_one_is_predicted(tmp_path):
     (tmp_path / "faces").mkdir()
     items = face_files(tmp_path / "faces", 300)
     seen = set()
@@ -228,17 +228,17 @@ def test_large_pictures_are_not_all_held_at_once(tmp_path):
 def test_missing_files_of_a_list_do_not_end_the_others(tmp_path, capsys):
     (tmp_path / "faces").mkdir()
     items = [*face_files(tmp_path / "faces", 2), Item(str(tmp_path / "gone.png"), "gone.png")]
-    with pytest.raises(IncompleteError, match=r"1 file could not be read; their rows in .* say why"):
-        answer(items, [stand_in()], tmp_path)
+    with pytest.raises(IncompleteError, match=r"1 file could not be read; the reasons are in "):
+        predict(items, [stand_in()], tmp_path)
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert rows["error"].tolist()[-1] == "file is missing"
     assert rows["emotion"].tolist()[:2] == ["angry", "disgust"]
 
 
-def test_models_of_two_sizes_answer_for_the_same_faces(tmp_path):
+def test_models_of_two_sizes_predict_the_same_faces(tmp_path):
     (tmp_path / "faces").mkdir()
     small, large = stand_in(name="small", size=24), stand_in(name="large", size=96, channels=3)
-    rows = answer(face_files(tmp_path / "faces", 7), [small, large], tmp_path)
+    rows = predict(face_files(tmp_path / "faces", 7), [small, large], tmp_path)
     assert rows["run"].tolist() == ["small", "large"] * 7
     assert (rows["emotion"][::2].to_numpy() == rows["emotion"][1::2].to_numpy()).all()
 
@@ -246,9 +246,9 @@ def test_models_of_two_sizes_answer_for_the_same_faces(tmp_path):
 def test_a_model_that_other_rows_are_of_is_refused(tmp_path):
     (tmp_path / "faces").mkdir()
     items = face_files(tmp_path / "faces", 2)
-    answer(items, [stand_in()], tmp_path)
+    predict(items, [stand_in()], tmp_path)
     with pytest.raises(UserError, match="holds predictions of bars, not of other"):
-        answer(items, [stand_in(name="other")], tmp_path)
+        predict(items, [stand_in(name="other")], tmp_path)
 
 
 def film(path, faces, side=48):
@@ -266,7 +266,7 @@ def test_a_video_is_looked_at_five_times_a_second(tmp_path):
     rng = np.random.default_rng(3)
     item = film(tmp_path / "film.avi", [np.maximum(draw_face(3, rng), 1) for _ in range(20)])
     whole = Predictor(BarModel(), faces=FaceConfig(), detector=FixedDetector((60, 40, 48, 48)))
-    rows = answer([item], [whole], tmp_path)
+    rows = predict([item], [whole], tmp_path)
     assert rows["frame"].tolist() == list(range(0, 20, 2))
     assert set(rows["track"]) == {1}
     assert set(rows["faces"]) == {10}

@@ -58,7 +58,7 @@ def test_faces_of_all_images_are_answered_in_one_batch():
     assert table.loc[0, ["left", "top", "width", "height"]].tolist() == [10, 5, 48, 48]
 
 
-def test_no_image_and_no_face_are_empty_answers():
+def test_no_image_and_no_face_have_no_rows():
     assert len(predictor().predict([])) == 0
     assert predictor(detector=SquareDetector(8)).predict(np.zeros((20, 20), np.uint8), records=True) == []
 
@@ -78,21 +78,21 @@ def test_threads_share_a_predictor():
         def emotions(self, faces):
             assert not Careful.busy
             Careful.busy = True
-            answer = super().emotions(faces)
+            table = super().emotions(faces)
             Careful.busy = False
-            return answer
+            return table
 
-    shared, said = predictor(Careful()), {}
+    shared, found = predictor(Careful()), {}
 
     def ask(number):
-        said[number] = [shared.predict(faces()[number % 7])["emotion"][0] for _ in range(20)]
+        found[number] = [shared.predict(faces()[number % 7])["emotion"][0] for _ in range(20)]
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert said == {number: [FER_EMOTIONS[number % 7]] * 20 for number in range(8)}
+    assert found == {number: [FER_EMOTIONS[number % 7]] * 20 for number in range(8)}
 
 
 def test_facts_survive_their_json():

@@ -24,7 +24,7 @@ class ScriptedWindow:
     def __init__(self, keys=()):
         self.keys = dict(keys)
         self.shown = []
-        self.asked = 0
+        self.waits = 0
         self.closed = False
         self.left = False
 
@@ -39,8 +39,8 @@ class ScriptedWindow:
 
     def key(self, milliseconds):
         assert milliseconds >= 1
-        self.asked += 1
-        key = self.keys.get(self.asked)
+        self.waits += 1
+        key = self.keys.get(self.waits)
         if key == "close":
             self.closed = True
             return None
@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written_does_not_end_it(tmp_path, walk, monkeyp
 def test_a_pause_holds_the_picture_until_it_ends(tmp_path, walk):
     window = ScriptedWindow({3: "p", 9: "p", 12: "q"})
     run(walk, window=window, csv=tmp_path / "a.csv")
-    # Frames 1 to 3, the third once more as paused, then 4 to 6: the keys 4 to 9 are asked for in the pause.
+    # Frames 1 to 3, the third once more as paused, then 4 to 6: the keys 4 to 9 are read in the pause.
     assert len(window.shown) == 7
     assert len(read(tmp_path / "a.csv")) == 6
     assert (window.shown[2] != window.shown[3]).any()

@@ -1,4 +1,4 @@
-"""The same run answers alike from its folder and from each export; what cannot be opened is one line."""
+"""A run predicts alike from its folder and from each export; what cannot be opened is one line."""
 
 import dataclasses
 import json
@@ -53,17 +53,17 @@ def exported(results: Path, run: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_a_run_answers_as_it_is_evaluated(results, faces, run):
+def test_a_run_predicts_as_it_is_evaluated(results, faces, run):
     model = open_model(run, results)
     rows = pd.DataFrame({"emotion": ["happy"] * len(faces)})
-    said = predict(model.stages, THREE, faces, rows)
+    evaluated = predict(model.stages, THREE, faces, rows)
     predicted = model.predict(faces)
-    np.testing.assert_allclose(predicted, said.answer, atol=1e-6)
-    np.testing.assert_allclose(gate_of(predicted, THREE), said.gate, atol=1e-6)
+    np.testing.assert_allclose(predicted, evaluated.answer, atol=1e-6)
+    np.testing.assert_allclose(gate_of(predicted, THREE), evaluated.gate, atol=1e-6)
     assert predicted.std(axis=0).min() > 1e-3  # the networks do tell faces apart
 
 
-def test_a_run_that_is_asked_often_keeps_its_answers(results, faces):
+def test_a_run_that_predicts_often_keeps_its_predictions(results, faces):
     model = open_model("tree", results)
     first = model.predict(faces[:3])
     later = [model.predict(faces[:3]) for _ in range(8)]
@@ -72,7 +72,7 @@ def test_a_run_that_is_asked_often_keeps_its_answers(results, faces):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("run", RUNS)
-def test_an_export_answers_as_its_run(results, faces, run, name):
+def test_an_export_predicts_as_its_run(results, faces, run, name):
     wanted = open_model(run, results).predict(faces)
     model = open_model(exported(results, run, name), results)
     for count in (0, 1, 5, 300, 5):
@@ -91,7 +91,7 @@ def test_a_model_says_what_it_is(results, name):
     assert not facts.synthetic
 
 
-def test_a_tflite_answers_without_tensorflow(results):
+def test_a_tflite_predicts_without_tensorflow(results):
     script = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
@@ -146,7 +146,7 @@ def flatbuffer(content: bytes) -> bytes:
 
 
 def test_a_tflite_of_somebody_else_is_one_line(results, tmp_path):
-    path = damaged(exported(results, "tree", "tflite"), tmp_path / "foreign.tflite", flatbuffer)
+    path = damaged(exported(results, "tree", "tflite"), tmp_path / "other.tflite", flatbuffer)
     assert "no fer.json inside" in refused(path, results)
 
 
@@ -183,8 +183,8 @@ def test_an_onnx_of_somebody_else_is_one_line(results, tmp_path):
 
     model = onnx.load(exported(results, "tree", "onnx"))
     del model.metadata_props[:]
-    onnx.save(model, tmp_path / "foreign.onnx")
-    assert "no fer.json inside" in refused(tmp_path / "foreign.onnx", results)
+    onnx.save(model, tmp_path / "other.onnx")
+    assert "no fer.json inside" in refused(tmp_path / "other.onnx", results)
 
 
 @pytest.mark.parametrize(("name", "package"), [("onnx", "onnxruntime"), ("tflite", "ai-edge-litert")])

@@ -1,4 +1,4 @@
-"""What is said of exports that answer as their run does, and of those that do not."""
+"""Exports that predict as their run does, and those that do not."""
 
 import json
 import os
@@ -19,7 +19,7 @@ CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()  
 
 
 class Table(Model):
-    """Reads from a face's first pixel which row of a table to answer."""
+    """Reads from a face's first pixel which row of a table to predict."""
 
     def __init__(self, source, table, *, size=16):
         self.facts = facts(run="first", size=size)
@@ -39,14 +39,14 @@ def faces():
 
 
 @pytest.fixture
-def answers():
-    """(140, 7) answers of the run, which is always right."""
+def probabilities():
+    """(140, 7) probabilities of the run, which is always right."""
     return np.full((COUNT, 7), 0.05) + 0.65 * np.eye(7)[np.arange(COUNT) % 7]
 
 
 @pytest.fixture
-def compared(faces, answers, tmp_path, monkeypatch):
-    """Compares exports that answer these tables with the run."""
+def compared(faces, probabilities, tmp_path, monkeypatch):
+    """Compares exports that predict these tables with the run."""
     stage = tmp_path / "first" / "stages" / "flat"
     stage.mkdir(parents=True)
     (stage / "model.keras").write_bytes(bytes(3_000_000))
@@ -57,7 +57,7 @@ def compared(faces, answers, tmp_path, monkeypatch):
             path.write_bytes(bytes(500_000))
         opened = {str(path): Table(path, tables[path.name]) for path in paths.values()}
         monkeypatch.setattr(verify, "open_model", lambda run, results: opened[run])
-        return verify.compare(Table(tmp_path / "first", answers), paths, faces)
+        return verify.compare(Table(tmp_path / "first", probabilities), paths, faces)
 
     return compare
 
@@ -67,8 +67,8 @@ def wrong(table: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([np.roll(table[:count], 1, axis=1), table[count:]])
 
 
-def test_the_run_comes_first_and_exports_that_agree_are_well(compared, answers):
-    run, lite = compared(tflite=answers)
+def test_the_run_comes_first_and_exports_that_agree_are_well(compared, probabilities):
+    run, lite = compared(tflite=probabilities)
     assert (run.format, run.faces, run.top1, run.megabytes) == ("keras", COUNT, 1, 3)
     assert (lite.format, lite.agreement, lite.top1, lite.megabytes) == ("tflite", 1, 1, 0.5)
     assert lite.largest_difference < 1e-12
@@ -77,8 +77,8 @@ def test_the_run_comes_first_and_exports_that_agree_are_well(compared, answers):
 
 
 @pytest.mark.parametrize(("shift", "ok"), [(5e-5, True), (2e-4, False), (np.nan, False)])
-def test_a_float_format_may_differ_by_a_ten_thousandth(compared, answers, shift, ok):
-    off = answers.copy()
+def test_a_float_format_may_differ_by_a_ten_thousandth(compared, probabilities, shift, ok):
+    off = probabilities.copy()
     off[3, 0] += shift
     off[3, 1] -= shift
     row = compared(onnx=off)[1]
@@ -87,32 +87,32 @@ def test_a_float_format_may_differ_by_a_ten_thousandth(compared, answers, shift,
 
 
 @pytest.mark.parametrize(("count", "ok"), [(0, True), (1, True), (2, False)])
-def test_int8_may_lose_a_face_in_a_hundred(compared, answers, count, ok):
-    row = compared(tflite_int8=wrong(answers, count))[1]
+def test_int8_may_lose_a_face_in_a_hundred(compared, probabilities, count, ok):
+    row = compared(tflite_int8=wrong(probabilities, count))[1]
     assert row.agreement == pytest.approx(1 - count / COUNT)
     assert row.top1 == pytest.approx(1 - count / COUNT)
     assert row.ok is ok
     assert ok or "names 98.6% of 140 faces right, the run 100.0%" in row.complaint
 
 
-def test_a_model_of_another_run_is_one_line(compared, answers, faces, tmp_path, monkeypatch):
-    other = Table("other.tflite", answers, size=32)
+def test_a_model_of_another_run_is_one_line(compared, probabilities, faces, tmp_path, monkeypatch):
+    other = Table("other.tflite", probabilities, size=32)
     monkeypatch.setattr(verify, "open_model", lambda run, results: other)
     with pytest.raises(UserError, match=r"other\.tflite is not of run first"):
-        verify.compare(Table(tmp_path / "first", answers), {"tflite": Path("other.tflite")}, faces)
+        verify.compare(Table(tmp_path / "first", probabilities), {"tflite": Path("other.tflite")}, faces)
 
 
-def test_what_does_not_hold_is_said_and_written(compared, answers, faces, tmp_path, monkeypatch, capsys):
+def test_what_does_not_hold_is_printed_and_written(compared, probabilities, faces, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "first"
     (folder / "config.json").write_text("{}")
-    table = compared(tflite=answers, onnx=wrong(answers, 5))
-    monkeypatch.setattr(verify, "RunModel", lambda run: Table(run.folder, answers))
+    table = compared(tflite=probabilities, onnx=wrong(probabilities, 5))
+    monkeypatch.setattr(verify, "RunModel", lambda run: Table(run.folder, probabilities))
     monkeypatch.setattr(verify, "_test_faces", lambda *_: faces)
     monkeypatch.setattr(verify, "compare", lambda *_: table)
-    said = verify.verify(
+    complaints = verify.verify(
         "first", {"tflite": tmp_path / "tflite", "onnx": tmp_path / "onnx"}, data=None, results=tmp_path
     )
-    assert said == [table[2].complaint]
+    assert complaints == [table[2].complaint]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["keras", "tflite", "onnx"]
     assert lines[3].endswith("ok")
@@ -125,7 +125,7 @@ def test_what_does_not_hold_is_said_and_written(compared, answers, faces, tmp_pa
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores can be chosen on Linux only")
-def test_timing_on_one_core_gives_the_others_back(compared, answers):
+def test_timing_on_one_core_gives_the_others_back(compared, probabilities):
     seen = []
 
     class Watched(Table):
@@ -133,6 +133,6 @@ def test_timing_on_one_core_gives_the_others_back(compared, answers):
             seen.append(os.sched_getaffinity(0))
             return super().emotions(faces)
 
-    verify._speeds(lambda: Watched("x", answers), np.zeros((3, 16, 16, 1), np.uint8))
+    verify._speeds(lambda: Watched("x", probabilities), np.zeros((3, 16, 16, 1), np.uint8))
     assert {len(cores) for cores in seen} == {1}
     assert os.sched_getaffinity(0) == CORES

@@ -16,7 +16,7 @@ NEGATIVE = ("angry", "disgust", "fear", "sad")
 GROUND = 120
 
 
-def answer(box, emotion="happy", *, share=0.83, uncertain=False):
+def row(box, emotion="happy", *, share=0.83, uncertain=False):
     shares = {name: share if name == emotion else (1 - share) / 6 for name in FER_EMOTIONS}
     negative = sum(shares[name] for name in NEGATIVE)
     return {
@@ -53,7 +53,7 @@ def grid(count, side, gap, width):
 def test_the_picture_that_came_in_stays_as_it_was():
     picture = plain()
     before = picture.copy()
-    drawn = annotated(picture, [answer((220, 140, 200, 200))], synthetic=True, headline="24 FPS")
+    drawn = annotated(picture, [row((220, 140, 200, 200))], synthetic=True, headline="24 FPS")
     np.testing.assert_array_equal(picture, before)
     assert drawn.shape == picture.shape
     assert drawn.dtype == np.uint8
@@ -61,7 +61,7 @@ def test_the_picture_that_came_in_stays_as_it_was():
 
 
 def test_a_grey_picture_becomes_colour():
-    drawn = annotated(plain()[..., 0], [answer((220, 140, 200, 200))])
+    drawn = annotated(plain()[..., 0], [row((220, 140, 200, 200))])
     assert drawn.shape == (480, 640, 3)
     assert len(where(drawn, rgb("happy"))[0]) > 500
 
@@ -74,13 +74,13 @@ def test_a_picture_without_faces_is_a_copy():
 
 
 def test_the_face_itself_stays_visible():
-    drawn = annotated(plain(), [answer((220, 140, 200, 200))])
+    drawn = annotated(plain(), [row((220, 140, 200, 200))])
     assert (drawn[150:330, 230:410] == GROUND).all()
 
 
 @pytest.mark.parametrize("emotion", FER_EMOTIONS)
 def test_box_name_and_bar_have_the_emotions_colour(emotion):
-    drawn = annotated(plain(), [answer((220, 140, 200, 200), emotion)])
+    drawn = annotated(plain(), [row((220, 140, 200, 200), emotion)])
     rows, columns = where(drawn, rgb(emotion))
     assert ((rows < 138) & (columns < 420)).sum() > 200  # the name above
     assert (columns > 430).sum() > 50  # the bar on the right
@@ -89,14 +89,14 @@ def test_box_name_and_bar_have_the_emotions_colour(emotion):
 
 def test_a_longer_bar_for_what_is_likelier():
     lengths = [
-        (where(annotated(plain(), [answer((220, 140, 200, 200), share=share)]), rgb("happy"))[1] > 430).sum()
+        (where(annotated(plain(), [row((220, 140, 200, 200), share=share)]), rgb("happy"))[1] > 430).sum()
         for share in (0.3, 0.6, 0.9)
     ]
     assert lengths[0] < lengths[1] < lengths[2]
 
 
 def test_what_is_uncertain_has_no_emotions_colour_but_its_bars():
-    drawn = annotated(plain(), [answer((220, 140, 200, 200), uncertain=True)])
+    drawn = annotated(plain(), [row((220, 140, 200, 200), uncertain=True)])
     rows, columns = where(drawn, rgb("happy"))
     assert len(rows)
     assert columns.min() > 430
@@ -117,13 +117,13 @@ def test_any_face_in_any_picture_can_be_drawn(side, place):
         "corner": (side // 2, side // 2, side, side),
         "outside": (-side // 3, -side // 3, side // 2 + 1, side // 2 + 1),
     }[place]
-    drawn = annotated(plain(side, side), [answer(box)], synthetic=True, headline="24 FPS   recording   paused")
+    drawn = annotated(plain(side, side), [row(box)], synthetic=True, headline="24 FPS   recording   paused")
     assert drawn.shape[0] == drawn.shape[1]
     assert (drawn != GROUND).any()
 
 
 def test_small_pictures_are_enlarged_until_letters_can_be_read():
-    drawn = annotated(plain(48, 48), [answer((0, 0, 48, 48))])
+    drawn = annotated(plain(48, 48), [row((0, 0, 48, 48))])
     assert drawn.shape == (240, 240, 3)
     assert annotated(plain(200, 300), []).shape == (200, 300, 3)
 
@@ -160,7 +160,7 @@ def overlap(a, b):
 
 def test_forty_faces_have_forty_names_that_can_be_read(monkeypatch):
     boxes = grid(40, 60, 20, 640)
-    names, others = plates(monkeypatch, plain(), [answer(box, FER_EMOTIONS[n % 7]) for n, box in enumerate(boxes)])
+    names, others = plates(monkeypatch, plain(), [row(box, FER_EMOTIONS[n % 7]) for n, box in enumerate(boxes)])
     assert len(names) == 40
     assert not others  # no room for bars
     assert not any(overlap(a, b) for place, a in enumerate(names) for b in names[:place])
@@ -169,7 +169,7 @@ def test_forty_faces_have_forty_names_that_can_be_read(monkeypatch):
 
 def test_bars_stand_where_they_cover_no_face_no_name_and_no_edge(monkeypatch):
     boxes = [(30, 40, 120, 120), (420, 60, 150, 150), (40, 330, 110, 110), (500, 340, 100, 100)]
-    names, panels = plates(monkeypatch, plain(), [answer(box) for box in boxes], headline="24 FPS")
+    names, panels = plates(monkeypatch, plain(), [row(box) for box in boxes], headline="24 FPS")
     assert len(panels) >= 4
     for place, panel in enumerate(panels):
         assert not any(overlap(panel, other) for other in [*boxes, *names, *panels[:place]])
@@ -181,7 +181,7 @@ def test_bars_stand_where_they_cover_no_face_no_name_and_no_edge(monkeypatch):
 
 def test_where_bars_have_no_room_the_gates_verdict_stands_alone(monkeypatch):
     written = words(monkeypatch)
-    annotated(plain(), [answer((120, 60, 400, 330))])
+    annotated(plain(), [row((120, 60, 400, 330))])
     assert written == ["happy 83 %", "positive 89 %"]
 
 
@@ -220,7 +220,7 @@ def test_a_picture_too_large_for_its_kind_is_one_line(tmp_path):
 
 
 def test_drawing_stays_light():
-    """What a .tflite file needs to answer must not wait for libraries that only training and figures use."""
+    """What a .tflite file needs must not wait for libraries that only training and figures use."""
     program = (
         "import sys; from fer_hierarchy.inference import webcam; from fer_hierarchy.inference.faces import tracking; "
         "from fer_hierarchy.inference.output import drawing; from fer_hierarchy.inference.sources import video; "
