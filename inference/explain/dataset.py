@@ -1,26 +1,24 @@
-"""Where a finished run looks: faces through every stage, the heat maps to figures, tables and a report."""
+"""Heat maps of a finished run: faces through every stage, the maps to figures, tables and a report."""
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
-from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest, resolve_data
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest
 from fer_hierarchy.hierarchy.data.leakage import seen_hashes
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import stratified
-from fer_hierarchy.hierarchy.runs import run_folder, run_results
-from fer_hierarchy.hierarchy.runs.evaluated_faces import evaluated_faces
-from fer_hierarchy.hierarchy.runs.run import Run
-from fer_hierarchy.hierarchy.taxonomy import Taxonomy
-from fer_hierarchy.inference.explain.grad_cam import MapLayer
-from fer_hierarchy.inference.explain.heat_maps import HeatMaps, explain_faces, map_layers_of
+from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
+from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
+from fer_hierarchy.inference.explain.heat_maps import explain_faces, map_layers_of
 from fer_hierarchy.inference.explain.report import Explanation, write_explanation
 
 MOST_FACES = 500  # more take long and change an average little
@@ -29,27 +27,6 @@ _ANY_SIZE = "folder"  # the source that promises nothing of its pictures
 _UNKNOWN = ""  # emotion of a picture that no data set labels
 
 log = logging.getLogger("hierarchy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """A finished run, opened.
-
-    Attributes:
-        folder: Where it is.
-        config: What it was started with.
-        trained: Its metrics.json.
-        taxonomy: Its grouping, without absent emotions.
-        stages: Its networks by stage.
-        layers: Stage -> modality -> where the network's last map is.
-    """
-
-    folder: Path
-    config: RunConfig
-    trained: Mapping
-    taxonomy: Taxonomy
-    stages: Mapping[str, Stage]
-    layers: Mapping[str, Mapping[str, MapLayer]]
 
 
 def explain_run(
@@ -62,7 +39,7 @@ def explain_run(
     results: Path,
     command: str,
 ) -> Path:
-    """Draw where every stage of a finished run looks when it answers.
+    """Draw where every stage of a finished run finds the evidence for its prediction.
 
     Args:
         run: Name or folder.
@@ -81,25 +58,28 @@ def explain_run(
     """
     run_folder.check_writable(results)
     run_folder.check_name(name, results)
-    opened = _opened(run, stage_type, results)
+    limit = data.limit
+    opened = Run(run, results=results)
+    stages = opened.load_stages(stage_type)
+    layers = map_layers_of(stages)
     with run_folder.collect_notes() as notes:
-        data = _as_trained(data, opened.config)
-        pictures = _pictures(images, opened, data) if images else None
-        faces = _faces(opened, data) if _named(data) or not images else None
-        judged = None if faces is None else _judged(faces, opened, data.limit)
+        named = data.data is not None or data.dataset is not None
+        data = as_trained(data, opened) if named else dataclasses.replace(opened.config.data, skip_bad=data.skip_bad)
+        pictures = explain_faces(stages, opened.taxonomy, *_pictures(images, opened, data, named)) if images else None
+        faces = _faces(opened, data, named) if named or not images else None
+        chosen = None if faces is None else explain_faces(stages, opened.taxonomy, *_chosen(faces, opened, limit))
         explanation = Explanation(
-            run=opened.folder.name,
-            mode=opened.config.mode,
-            seed=opened.config.seed,
+            run=opened,
             command=command,
-            synthetic=opened.trained["synthetic"] if faces is None else faces.synthetic,
-            layers=opened.layers,
-            judged=judged,
+            synthetic=bool(opened.metrics["synthetic"] if faces is None else faces.synthetic),
+            layers=layers,
+            faces=chosen,
             test_faces=0 if faces is None else len(faces.split("test")),
             pictures=pictures,
             notes=notes,
         )
-    stem = name or _stem(opened, faces if _named(data) else None)
+    where = f"-on-{'+'.join(sorted(set(faces.manifest['source'])))}" if named and faces is not None else ""
+    stem = name or f"explain-{opened.name}{where}"
     if explanation.synthetic and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
     with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
@@ -107,74 +87,46 @@ def explain_run(
     return folder
 
 
-def _opened(run: str, stage_type: type[Stage], results: Path) -> _Run:
-    folder = run_folder.find_run(run, results)
-    run_results.refuse_evaluation(folder)
-    trained = run_results.read_metrics(folder)
-    config = run_folder.read_config(folder)
-    taxonomy = Taxonomy.from_dict(trained["taxonomy"], name="run")
-    stages = stage_type.load_all(folder / run_folder.STAGES, taxonomy.stages(config.mode))
-    layers = map_layers_of(stages)
-    return _Run(folder=folder, config=config, trained=trained, taxonomy=taxonomy, stages=stages, layers=layers)
-
-
-def _named(data: DataConfig) -> bool:
-    """Whether the user names a data set."""
-    return data.data is not None or data.dataset is not None
-
-
-def _as_trained(data: DataConfig, config: RunConfig) -> DataConfig:
-    """The user's data, decoded as the run's own was."""
-    own = config.data
-    data = resolve_data(data) if _named(data) else data
-    return dataclasses.replace(
-        data, image_size=own.image_size, channels=own.channels, align=own.align, taxonomy=own.taxonomy
-    )
-
-
-def _faces(opened: _Run, data: DataConfig) -> Faces:
-    """The faces of the named data, or the run's own; what it has not trained on is in the split "test"."""
-    config = opened.config
-    if _named(data):
-        everything = dataclasses.replace(data, limit=None)  # which faces are looked at is chosen later, of all
-        return evaluated_faces(everything, Run(opened.folder))
-    skip_bad = config.data.skip_bad or data.skip_bad
-    faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, skip_bad=skip_bad)))
-    run_results.check_same_faces(opened.folder, faces)
+def _faces(opened: Run, data: DataConfig, named: bool) -> Faces:
+    """The faces of the named data, or the run's own; what it was not trained on is in the split "test"."""
+    if named:  # without its limit: the faces are chosen later, of all
+        return evaluated_faces(dataclasses.replace(data, limit=None), opened)
+    own = opened.config.data
+    own = dataclasses.replace(own, skip_bad=own.skip_bad or data.skip_bad)
+    faces = read_faces(dataclasses.replace(opened.config, data=own))
+    check_same_faces(opened.folder, faces)
     return faces
 
 
-def _judged(faces: Faces, opened: _Run, limit: int | None) -> HeatMaps:
-    """A stratified choice of the test faces, explained."""
+def _chosen(faces: Faces, opened: Run, limit: int | None) -> tuple[np.ndarray, pd.DataFrame]:
+    """Pixels and rows of a stratified choice of the test faces."""
     rows = faces.split("test")
     emotions = rows["emotion"].nunique()
     if limit is not None and limit < emotions:
         raise UserError(f"--limit {limit} is too small for {emotions} emotions; at least {emotions} are needed")
     rows = rows.iloc[stratified(rows["emotion"], most=limit or MOST_FACES, seed=opened.config.seed)]
-    pixels = faces.images.pixels[rows.index.to_numpy()]
-    return explain_faces(opened.stages, opened.layers, opened.taxonomy, pixels, rows)
+    return faces.images.pixels[rows.index.to_numpy()], rows
 
 
-def _pictures(files: Sequence[str], opened: _Run, data: DataConfig) -> HeatMaps:
-    """The user's pictures, explained; labelled where the named data holds them."""
+def _pictures(files: Sequence[str], opened: Run, data: DataConfig, named: bool) -> tuple[np.ndarray, pd.DataFrame]:
+    """Pixels and rows of the user's pictures; labelled where the named data holds them."""
     files = list({_absolute(file): file for file in files}.values())
-    listed = _listed(files, data) if _named(data) else {}
+    listed = _listed(files, data) if named else {}
     missing = [file for file in files if file not in listed]
     if missing and opened.config.reads_depth:
-        where = f"none of the pictures of {_words(data)}" if _named(data) else "a picture alone"
+        where = f"none of the pictures of {', '.join(data.paths) or data.dataset}" if named else "a picture alone"
         raise UserError(
-            f"--image {missing[0]}: run {opened.folder.name} takes faces with their depth, and this file is {where}; "
+            f"--image {missing[0]}: run {opened.name} takes faces with their depth, and this file is {where}; "
             "name the data set that holds both with --data"
         )
     plain = [_plain_manifest(missing)] if missing else []
     manifest = pd.concat([*plain, *listed.values()], ignore_index=True)
     images = decode(manifest, data, with_depth=opened.config.reads_depth)
-    rows = images.manifest.assign(
-        emotion=images.manifest["emotion"].mask(images.manifest["file"].isin(missing), _UNKNOWN)
-    )
+    rows = images.manifest
+    rows = rows.assign(emotion=rows["emotion"].mask(rows["file"].isin(missing), _UNKNOWN))
     rows = rows.iloc[rows["file"].map(files.index).argsort()]
     _note_seen(rows, opened.folder)
-    return explain_faces(opened.stages, opened.layers, opened.taxonomy, images.pixels[rows.index.to_numpy()], rows)
+    return images.pixels[rows.index.to_numpy()], rows
 
 
 def _listed(files: Sequence[str], data: DataConfig) -> dict[str, pd.DataFrame]:
@@ -206,12 +158,3 @@ def _note_seen(rows: pd.DataFrame, folder: Path) -> None:
     seen = seen_hashes(folder / run_folder.SPLITS)
     for name in rows.loc[rows["pixel_hash"].isin(seen), "id"]:
         log.warning("The run trained on %s or chose by it.", name)
-
-
-def _words(data: DataConfig) -> str:
-    return ", ".join(data.paths) or str(data.dataset)
-
-
-def _stem(opened: _Run, faces: Faces | None) -> str:
-    where = "" if faces is None else f"-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
-    return f"explain-{opened.folder.name}{where}"

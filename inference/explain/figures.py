@@ -1,4 +1,4 @@
-"""Heat maps over faces: a gallery of single faces, and the averages of each answer."""
+"""Figures of heat maps: one face with all probabilities, a gallery of faces, and the mean maps of a stage."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,18 +7,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer_hierarchy.hierarchy.data.depth.depth_planes import colours, relief
+from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
+from fer_hierarchy.hierarchy.data.depth.depth_planes import colours, has_depth, relief
 from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.taxonomy import FLAT
+from fer_hierarchy.hierarchy.reports.page import Image
+from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.explain.grad_cam import DEPTH, PICTURE
-from fer_hierarchy.inference.explain.heat import enlarged, is_blank, mean_heat
-from fer_hierarchy.inference.explain.heat_maps import HeatMaps, StageHeat, depth_planes
+from fer_hierarchy.inference.explain.heat_maps import HeatMaps, StageHeat, enlarged, mean_heat
 
 FACES_A_SHEET = 6
 _FACE = 1.12  # inches
 _NAMES = 1.25  # inches for the names of the rows
+_PANEL, _BARS, _HEIGHT = 1.75, 2.9, 2.45  # inches, of the figure of one face
 _LONGEST = 20  # letters of a face's name
 _RELIEF_MM = 45.0  # heights that black and white stand for
 _HOLE = 236  # grey of what was not measured
@@ -35,37 +37,84 @@ _STOPS = (
 HEAT = LinearSegmentedColormap.from_list("heat", [(at, to_rgba(colour, alpha)) for at, colour, alpha in _STOPS])
 
 
-def draw_gallery(path: Path, title: str, explained: HeatMaps, faces: Sequence[int], *, synthetic: bool) -> float:
-    """Faces beside each other, each with the maps of the stages that answered below it.
+def draw_explanation(path: Path, title: str, explained: HeatMaps, face: int, *, synthetic: bool) -> None:
+    """One face: its pixels, the heat map of each stage that decides, and the bars of all emotions.
 
     Args:
         path: The PNG file.
         title: Stands above.
+        explained: Faces with their maps.
+        face: Position of this one.
+        synthetic: Whether the run was trained on faces that a program drew.
+    """
+    maps = [(heat, name) for heat in explained.stages if heat.at(face) is not None for name in heat.maps]
+    shares = [*[_PANEL] * (len(maps) + 1), _BARS]
+    grid = figures.drawing(
+        path, title=title, synthetic=synthetic, width=sum(shares), height=_HEIGHT, columns=len(shares), shares=shares
+    )
+    with grid as axes:
+        pixels, *places, bars = axes[0]
+        figures.face(pixels, colours(explained.pixels[face]), f"{explained.size[0]} x {explained.size[0]} pixels")
+        pixels.xaxis.label.set_color(figures.MUTED)
+        pixels.set_title("face", loc="center", fontsize=8)
+        for ax, (heat, modality) in zip(places, maps, strict=True):
+            _draw_map(ax, explained, face, heat, modality, fontsize=8)
+            kind = "gate" if heat.stage == explained.taxonomy.gate else "specialist"
+            name = "heat" if heat.stage == FLAT else f"{kind}: {heat.stage}"
+            where = "" if list(heat.maps) == [PICTURE] else f" on {modality}"
+            ax.set_title(f"{name}{where}", loc="center", fontsize=8)
+        _draw_bars(bars, explained.table[face], explained.taxonomy)
+
+
+def _draw_bars(ax: Axes, probabilities: np.ndarray, taxonomy: Taxonomy) -> None:
+    """All emotions, those of a group together under the group's own share."""
+    gate, _ = HierarchicalClassifier(taxonomy).imply(probabilities[None])
+    place, ticks = 0.0, {}
+    for group, total in zip(taxonomy.group_names, gate[0], strict=True):
+        heading = f"{group} {100 * total:.0f} %"
+        ax.text(0, place, heading, fontsize=7.5, fontweight="bold", va="center", color=figures.MUTED)
+        for emotion in taxonomy.members(group):
+            place += 1
+            share = probabilities[taxonomy.emotions.index(emotion)]
+            ax.barh(place, share, height=0.72, color=figures.emotion_colour(emotion))
+            ax.text(share + 0.02, place, f"{100 * share:.0f} %", fontsize=7.5, va="center")
+            ticks[emotion] = place
+        place += 1.25
+    ax.set_yticks(list(ticks.values()), list(ticks))
+    ax.set_ylim(place - 0.6, -0.7)
+    ax.set_xlim(0, 1.12)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    ax.set_xticks([0, 0.5, 1])
+    ax.tick_params(labelsize=7.5, length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.grid(axis="x")
+    ax.set_title("all emotions", loc="center", fontsize=8)
+
+
+def draw_gallery(drawings: figures.Drawings, name: str, title: str, explained: HeatMaps, faces: Sequence[int]) -> Image:
+    """Faces beside each other, each with the maps of the stages that decide it below.
+
+    Args:
+        drawings: Of the report.
+        name: Of the file.
+        title: Stands above.
         explained: The faces.
         faces: Positions of those to draw.
-        synthetic: Whether the program has drawn them.
-
-    Returns:
-        The figure's width in inches.
     """
     lines = _lines(explained, faces)
-    with_depth = depth_planes(explained) is not None
-    rows = 1 + with_depth + len(lines)
-    width, height = _NAMES + _FACE * len(faces) + 0.1, 0.55 + rows * (_FACE + 0.17)
-    drawn = figures.drawing(
-        path, title=title, synthetic=synthetic, width=width, height=height, rows=rows, columns=len(faces) + 1,
-        shares=[_NAMES, *[_FACE] * len(faces)],
-    )  # fmt: skip
-    with drawn as axes:
-        for row, name in enumerate(["picture", *["depth"] * with_depth, *(name for name, _, _ in lines)]):
-            _name_row(axes[row, 0], name)
-        for column, face in enumerate(faces, start=1):
-            _draw_face(axes[:, column], explained, face, lines, with_depth=with_depth)
-    return width
+    names = ["picture", *["depth"] * has_depth(explained.pixels), *(line for line, _, _ in lines)]
+    shares = [_NAMES, *[_FACE] * len(faces)]
+    width, height = _NAMES + _FACE * len(faces) + 0.1, 0.55 + len(names) * (_FACE + 0.17)
+    with drawings.drawing(name, title, width, height, rows=len(names), columns=len(shares), shares=shares) as axes:
+        for ax, row in zip(axes[:, 0], names, strict=True):
+            _name_row(ax, row)
+        for column, face in zip(axes[:, 1:].T, faces, strict=True):
+            _draw_face(column, explained, face, lines)
+    return Image(drawings.figure(name), f"{title}: heat maps of {len(faces)}", width)
 
 
 def _lines(explained: HeatMaps, faces: Sequence[int]) -> list[tuple[str, str, list[StageHeat]]]:
-    """Name, modality and stages of each row of maps: specialists share their rows, since one of them answers."""
+    """Name, modality and stages of each row of maps: specialists share their rows, since one of them decides."""
     first, *specialists = [heat for heat in explained.stages if np.isin(heat.faces, faces).any()]
     levels = [("heat" if first.stage == FLAT else f"gate: {first.stage}", [first])]
     levels += [("specialist", specialists)] if specialists else []
@@ -83,47 +132,39 @@ def _name_row(ax: Axes, name: str) -> None:
 
 
 def _draw_face(
-    column: Sequence[Axes],
-    explained: HeatMaps,
-    face: int,
-    lines: Sequence[tuple[str, str, list[StageHeat]]],
-    *,
-    with_depth: bool,
+    column: np.ndarray, explained: HeatMaps, face: int, lines: Sequence[tuple[str, str, list[StageHeat]]]
 ) -> None:
+    picture, *rest = column
+    figures.face(picture, colours(explained.pixels[face]), "")
     true = explained.rows["emotion"][face]
-    answer, share = explained.answers[face], explained.probabilities[face]
-    figures.face(column[0], colours(explained.pixels[face]), _caption(answer, share, true))
-    _colour_caption(column[0], answer, true)
-    column[0].set_title(_shortened(explained.rows["id"][face]), fontsize=6, color=figures.MUTED, loc="center", pad=2)
-    if with_depth:
-        overlay(column[1], background(explained, face, DEPTH), None)
-    for ax, (_, modality, heats) in zip(column[1 + with_depth :], lines, strict=True):
-        heat = next((heat for heat in heats if modality in heat.maps and heat.at(face) is not None), None)
-        if heat is None:
-            ax.axis("off")
-        else:
+    _caption(picture, explained.predicted[face], explained.confidence[face], true)
+    picture.set_title(_shortened(explained.rows["id"][face]), fontsize=6, color=figures.MUTED, loc="center", pad=2)
+    if has_depth(explained.pixels):
+        overlay(rest.pop(0), background(explained, face, DEPTH), None)
+    for ax, (_, modality, heats) in zip(rest, lines, strict=True):
+        for heat in heats:
             _draw_map(ax, explained, face, heat, modality)
 
 
-def _draw_map(ax: Axes, explained: HeatMaps, face: int, heat: StageHeat, modality: str) -> None:
+def _draw_map(
+    ax: Axes, explained: HeatMaps, face: int, heat: StageHeat, modality: str, *, fontsize: float = 7.5
+) -> None:
+    """The map of a face with the stage's prediction; nothing where the stage does not predict it."""
     at = heat.at(face)
-    says, truth = heat.says()[at], explained.truth(heat.stage)[face]
-    known = explained.rows["emotion"][face]
+    if at is None or modality not in heat.maps:
+        return
     one = heat.maps[modality][at]
     overlay(ax, background(explained, face, modality), enlarged(one, explained.size))
-    caption = _caption(says, heat.probabilities[at], truth or known)
-    blank = is_blank(one[None])[0]
-    ax.set_xlabel(f"{caption}\nnothing speaks for it" if blank else caption, fontsize=7.5, labelpad=3)
-    _colour_caption(ax, says, truth or known)
+    true = explained.truth(heat.stage)[face] or explained.rows["emotion"][face]
+    note = "" if one.any() else "\nno evidence"
+    _caption(ax, heat.predicted[at], heat.confidence[at], true, note, fontsize=fontsize)
 
 
-def _caption(answer: str, share: float, true: str) -> str:
-    mark = "" if not true else " ✓" if answer == true else " ✗"
-    return f"{answer} {100 * share:.0f} %{mark}"
-
-
-def _colour_caption(ax: Axes, answer: str, true: str) -> None:
-    ax.xaxis.label.set_color(figures.SECOND if true and answer != true else figures.INK)
+def _caption(ax: Axes, predicted: str, share: float, true: str, note: str = "", *, fontsize: float = 7.5) -> None:
+    """A prediction below a picture, marked as right or wrong where the label is known."""
+    mark = "" if not true else " ✓" if predicted == true else " ✗"
+    colour = figures.SECOND if true and predicted != true else figures.INK
+    ax.set_xlabel(f"{predicted} {100 * share:.0f} %{mark}{note}", fontsize=fontsize, labelpad=3, color=colour)
 
 
 def _shortened(name: str) -> str:
@@ -131,7 +172,7 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2 - 1]}…{name[-_LONGEST // 2 :]}"
 
 
-def overlay(ax: Axes, grey: np.ndarray, heat: np.ndarray | None, *, scale: tuple[float, float] = (0.0, 1.0)) -> None:
+def overlay(ax: Axes, grey: np.ndarray, heat: np.ndarray | None, scale: tuple[float, float] = (0.0, 1.0)) -> None:
     """A heat map over a grey picture.
 
     Args:
@@ -140,12 +181,9 @@ def overlay(ax: Axes, grey: np.ndarray, heat: np.ndarray | None, *, scale: tuple
         heat: (height, width), at least 0; None for the picture alone.
         scale: Heat of the faintest and of the brightest colour.
     """
-    ax.imshow(np.nan_to_num(grey, nan=_HOLE), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    figures.face(ax, np.nan_to_num(grey, nan=_HOLE)[..., None], "")
     if heat is not None:
         ax.imshow(heat, cmap=HEAT, vmin=scale[0], vmax=scale[1], interpolation="bilinear")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
 
 
 def background(explained: HeatMaps, face: int, modality: str) -> np.ndarray:
@@ -154,7 +192,7 @@ def background(explained: HeatMaps, face: int, modality: str) -> np.ndarray:
     Args:
         explained: The faces.
         face: Position of one.
-        modality: What the maps look at.
+        modality: What the maps are of.
 
     Returns:
         (height, width) grey, 0 to 255; NaN where nothing was measured.
@@ -166,43 +204,33 @@ def background(explained: HeatMaps, face: int, modality: str) -> np.ndarray:
     return planes[..., 0] if planes.shape[-1] < 3 else planes[..., :3] @ _LUMINANCE
 
 
-def draw_averages(path: Path, title: str, explained: HeatMaps, heat: StageHeat, *, synthetic: bool) -> float:
-    """The mean map of each answer of a stage over the mean of the faces that were answered so.
+def draw_averages(drawings: figures.Drawings, name: str, title: str, explained: HeatMaps, heat: StageHeat) -> Image:
+    """The mean map of each class that a stage predicts over the mean of the faces that it predicts to be so.
 
     Args:
-        path: The PNG file.
+        drawings: Of the report.
+        name: Of the file.
         title: Stands above.
         explained: The faces.
-        heat: The stage, which answered for one face at least.
-        synthetic: Whether the program has drawn the faces.
-
-    Returns:
-        The figure's width in inches.
+        heat: The stage, which predicts one face at least.
     """
     named = list(heat.maps) != [PICTURE]
-    columns, left = len(heat.classes), 0.9 if named else 0.05
-    width, height = left + _FACE * columns + 0.8, 0.6 + len(heat.maps) * (_FACE + 0.17)
+    shares = [0.9 if named else 0.05, *[_FACE] * len(heat.classes)]
+    width, height = sum(shares) + 0.8, 0.6 + len(heat.maps) * (_FACE + 0.17)
     panels = [_means(explained, heat, modality) for modality in heat.maps]
     values = [mean for row in panels for _, mean, count in row if count]
     scale = (float(np.min(values)), float(np.max(values)))
-    grid = figures.drawing(
-        path, title=title, synthetic=synthetic, width=width, height=height, rows=len(panels), columns=columns + 1,
-        shares=[left, *[_FACE] * columns],
-    )  # fmt: skip
-    with grid as axes:
-        for row, modality in zip(axes, heat.maps, strict=True):
+    with drawings.drawing(name, title, width, height, rows=len(panels), columns=len(shares), shares=shares) as axes:
+        for row, modality, means in zip(axes, heat.maps, panels, strict=True):
             _name_row(row[0], modality if named else "")
-        for ax, name in zip(axes[0, 1:], heat.classes, strict=True):
-            ax.set_title(name, loc="center")
-        for ax, panel in zip(axes[:, 1:].flat, (panel for row in panels for panel in row), strict=True):
-            _draw_mean(ax, *panel, scale=scale)
+            for ax, (grey, mean, count) in zip(row[1:], means, strict=True):
+                overlay(ax, grey, mean if count else None, scale=scale)
+                words = f"n = {count:,}" if count else "never predicted"
+                ax.set_xlabel(words, fontsize=7.5, labelpad=3, color=figures.MUTED)
+        for ax, label in zip(axes[0, 1:], heat.classes, strict=True):
+            ax.set_title(label, loc="center")
         _draw_scale(axes, scale)
-    return width
-
-
-def _draw_mean(ax: Axes, grey: np.ndarray, mean: np.ndarray, count: int, *, scale: tuple[float, float]) -> None:
-    overlay(ax, grey, mean if count else None, scale=scale)
-    ax.set_xlabel(f"n = {count:,}" if count else "never said", fontsize=7.5, labelpad=3, color=figures.MUTED)
+    return Image(drawings.figure(name), f"{title}: mean heat map over the mean face", width)
 
 
 def _draw_scale(axes: np.ndarray, scale: tuple[float, float]) -> None:
@@ -214,25 +242,23 @@ def _draw_scale(axes: np.ndarray, scale: tuple[float, float]) -> None:
 
 
 def _means(explained: HeatMaps, heat: StageHeat, modality: str) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """Mean face, mean map and number of faces of each class that the stage can name."""
+    """Mean face, mean map and number of faces of each class of a stage."""
     panels = []
-    for index in range(len(heat.classes)):
-        own = np.flatnonzero(heat.answers == index)
-        mean = mean_heat((heat.maps[modality][i] for i in own), explained.size)
-        nobody = np.full(explained.size, np.nan)
-        grey = _mean_face(explained, heat.faces[own], modality) if len(own) else nobody
-        panels.append((grey, mean, len(own)))
+    for name in heat.classes:
+        own = np.flatnonzero(heat.predicted == name)
+        faces = [background(explained, face, modality) for face in heat.faces[own]]
+        mean = mean_heat(heat.maps[modality][own], explained.size)
+        panels.append((_mean_face(faces, explained.size, modality), mean, len(own)))
     return panels
 
 
-def _mean_face(explained: HeatMaps, faces: np.ndarray, modality: str) -> np.ndarray:
+def _mean_face(faces: Sequence[np.ndarray], size: tuple[int, int], modality: str) -> np.ndarray:
     """Mean of what maps lie over, of places that half of the faces have."""
-    total, seen = np.zeros(explained.size), np.zeros(explained.size)
-    for face in faces:
-        grey = background(explained, face, modality)
-        total += np.nan_to_num(grey)
-        seen += ~np.isnan(grey)
-    mean = np.where(2 * seen >= len(faces), total / np.maximum(seen, 1), np.nan)
+    if not faces:
+        return np.full(size, np.nan)
+    seen = ~np.isnan(faces)
+    total = np.nan_to_num(faces).sum(axis=0, dtype=np.float64)
+    mean = np.where(2 * seen.sum(axis=0) >= len(faces), total / np.maximum(seen.sum(axis=0), 1), np.nan)
     if modality == DEPTH:
         return mean
     low, high = np.percentile(mean, [1, 99])  # a mean is pale: its own range becomes black to white

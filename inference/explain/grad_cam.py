@@ -1,10 +1,10 @@
-"""Grad-CAM: where in its last maps a network finds what speaks for an answer.
+"""Grad-CAM: where in its last maps a network finds evidence for a class.
 
 R. R. Selvaraju and others, "Grad-CAM: visual explanations from deep networks via gradient-based localization",
 ICCV 2017.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,37 +59,29 @@ def map_layers(network: keras.Model) -> dict[str, MapLayer]:
     Raises:
         ValueError: The network has no map.
     """
-    found = {what: _last_map(network, prefix) for prefix, what in _STREAMS.items() if _learns(network, prefix)}
-    found = found or {PICTURE: _last_map(network, "")}
-    missing = [what for what, place in found.items() if place is None]
-    if missing:
-        raise ValueError(f"network {network.name!r} has no map of the {missing[0]}: no layer of it keeps places apart")
-    return found
+    trained = [layer.name for layer in network.layers if layer.trainable_variables]  # scaling makes no backbone
+    streams = {prefix: what for prefix, what in _STREAMS.items() if any(name.startswith(prefix) for name in trained)}
+    return {what: _last_map(network, prefix, what) for prefix, what in (streams or {"": PICTURE}).items()}
 
 
-def _learns(network: keras.Model, prefix: str) -> bool:
-    """Whether there is a backbone of that name: layers that only scale the input do not make one."""
-    return any(layer.name.startswith(prefix) and layer.trainable_variables for layer in network.layers)
-
-
-def _last_map(network: keras.Model, prefix: str) -> MapLayer | None:
+def _last_map(network: keras.Model, prefix: str, what: str) -> MapLayer:
     for layer in reversed(network.layers):
         if layer.name.startswith(prefix):
             found = _as_tokens(network, layer, prefix) or _as_map(layer)
             if found:
                 return found
-    return None
+    raise ValueError(f"network {network.name!r} has no map of the {what}: no layer of it keeps places apart")
 
 
 def _as_map(layer: keras.layers.Layer) -> MapLayer | None:
-    shape = getattr(layer.output, "shape", ())
+    shape: Sequence[int] = getattr(layer.output, "shape", ())
     if len(shape) != 4 or isinstance(layer, (layers.InputLayer, *_PASSING)) or shape[1] * shape[2] == 1:
         return None
     return MapLayer(layer.name, (shape[1], shape[2]))
 
 
 def _as_tokens(network: keras.Model, layer: keras.layers.Layer, prefix: str) -> MapLayer | None:
-    """Tokens on their way into a block's attention, where each still has a say in what the class token becomes.
+    """Tokens on their way into a block's attention, where each still counts for what the class token becomes.
 
     Behind the last block the head reads the class token alone: the others have no gradient there.
     """
@@ -105,18 +97,18 @@ def grad_cam(
     """Heat maps of faces, each for one class.
 
     Each channel of a map weighs as much as the class's logit rises with it, averaged over the map; what is left above
-    zero of the weighed sum speaks for the class.
+    zero of the weighed sum is evidence for the class.
 
     Args:
         network: Faces in, logits out.
         pixels: (n, height, width, planes), as the network takes them but for their type.
-        classes: (n,) index of the logit that each face is asked about.
+        classes: (n,) index of the logit that each map is about.
         maps: What `map_layers` returns.
-        batch_size: Faces looked at together.
+        batch_size: Faces traced together.
 
     Returns:
-        Modality -> (n, rows, columns) float32, at least 0 and in no fixed unit; all zero where nothing speaks for the
-        class.
+        Modality -> (n, rows, columns) float32, at least 0 and in no fixed unit; all zero where there is no evidence for
+        the class.
     """
     outputs = [network.get_layer(place.name).output for place in maps.values()]
     opened = keras.Model(network.inputs, [*outputs, network.output])
@@ -135,8 +127,8 @@ def _traced(opened: keras.Model, pixels: np.ndarray, classes: np.ndarray) -> tup
     with tf.GradientTape() as tape:
         tape.watch(faces)  # so that the maps are traced even where nothing before them learns
         *values, logits = opened(faces, training=False)
-        asked = tf.gather(logits, tf.constant(classes, tf.int64), axis=1, batch_dims=1)
-    return values, tape.gradient(asked, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        chosen = tf.gather(logits, tf.constant(classes, tf.int64), axis=1, batch_dims=1)
+    return values, tape.gradient(chosen, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 def _as_grid(values: Any, place: MapLayer) -> np.ndarray:

@@ -1,78 +1,88 @@
-"""Faces with what a run answers of them and where each stage looked: the heat maps, and tables made of them."""
+"""Faces with what a run predicts for them and a heat map of each stage, as numbers and as tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, predict
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
-from fer_hierarchy.hierarchy.data.depth.depth_planes import has_depth
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.explain.grad_cam import MapLayer, grad_cam, map_layers
-from fer_hierarchy.inference.explain.heat import THIRDS, enlarged, thirds
 
-ALL = "all"  # in regions.csv: whatever the stage says
+ALL = "all"  # in regions.csv: whatever the stage predicts
+THIRDS = ("upper", "middle", "lower")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageHeat:
-    """Where one stage looked on the faces that it answered for.
+    """The heat maps of one stage.
 
     Attributes:
         stage: Its name.
         classes: Its class order.
-        faces: (m,) int64 positions of those faces; a specialist answers for those of its group only.
-        answers: (m,) int64 index of the class that it names, and that each map is about.
-        probabilities: (m,) float64 of that class in this stage.
+        faces: (m,) int64 positions of the faces that it predicts; a specialist predicts those of its group only.
+        table: (m, classes) float64 probabilities; each map is about the highest.
         maps: Modality -> (m, rows, columns) float32 as `grad_cam` gives them.
     """
 
     stage: str
     classes: tuple[str, ...]
     faces: np.ndarray
-    answers: np.ndarray
-    probabilities: np.ndarray
+    table: np.ndarray
     maps: Mapping[str, np.ndarray]
 
-    def says(self) -> np.ndarray:
-        """(m,) names of the answers."""
-        return np.array(self.classes, dtype=object)[self.answers]
+    @property
+    def predicted(self) -> np.ndarray:
+        """(m,) names of the classes that the maps are about."""
+        return np.array(self.classes, dtype=object)[self.table.argmax(axis=1)]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(m,) float64 probabilities of these classes."""
+        return self.table.max(axis=1)
 
     def at(self, face: int) -> int | None:
-        """Where in `faces` a face stands; None where the stage did not answer for it."""
+        """The place of a face in `faces`; None where the stage does not predict it."""
         found = np.flatnonzero(self.faces == face)
         return int(found[0]) if len(found) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMaps:
-    """Faces, the run's answers and the stages' heat maps.
+    """Faces, the run's predictions and the stages' heat maps.
 
     Attributes:
         pixels: (n, height, width, planes) uint8, uint16 where the last plane is depth.
         rows: n rows with `id` and `emotion`, which is "" where nobody knows it; RangeIndex.
         taxonomy: The run's grouping.
-        answers: (n,) emotions that the whole run names.
-        probabilities: (n,) float64 of those.
-        table: (n, emotions) float64 of all emotions.
+        table: (n, emotions) float64 probabilities of the run.
         stages: The gate first, or the flat stage alone.
     """
 
     pixels: np.ndarray
     rows: pd.DataFrame
     taxonomy: Taxonomy
-    answers: np.ndarray
-    probabilities: np.ndarray
     table: np.ndarray
     stages: tuple[StageHeat, ...]
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the faces."""
-        return self.pixels.shape[1:3]
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(n,) emotions that the run predicts."""
+        return np.array(self.taxonomy.emotions, dtype=object)[self.table.argmax(axis=1)]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(n,) float64 probabilities of these emotions."""
+        return self.table.max(axis=1)
 
     def truth(self, stage: str) -> np.ndarray:
         """(n,) name of the class that each face has in a stage; "" where it has none, or where nobody knows."""
@@ -95,98 +105,74 @@ def map_layers_of(stages: Mapping[str, Stage]) -> dict[str, dict[str, MapLayer]]
     return found
 
 
-def explain_faces(
-    stages: Mapping[str, Stage],
-    layers: Mapping[str, Mapping[str, MapLayer]],
-    taxonomy: Taxonomy,
-    pixels: np.ndarray,
-    rows: pd.DataFrame,
-) -> HeatMaps:
-    """Ask a run about faces, and each stage that answers where it looks.
+def explain_faces(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray, rows: pd.DataFrame) -> HeatMaps:
+    """Predict faces with a run, and draw up the heat maps of each stage that decides.
 
     Args:
         stages: All stages of the run by name.
-        layers: What `map_layers_of` returns.
         taxonomy: The run's grouping.
         pixels: (n, height, width, planes).
         rows: n rows with `id` and `emotion`.
+
+    Raises:
+        UserError: A stage's network has no map.
     """
-    rows = rows.reset_index(drop=True)
-    said = predict(stages, taxonomy, pixels, rows)
+    layers, rows = map_layers_of(stages), rows.reset_index(drop=True)
+    predictions = predict(stages, taxonomy, pixels, rows)
     heats = []
-    for name, faces, table in _answering(said):
-        answers = table.argmax(axis=1)
-        maps = grad_cam(stages[name].core, pixels[faces], answers + stages[name].first_output, layers[name])
-        heat = StageHeat(
-            stage=name,
-            classes=taxonomy.stage_classes(name),
-            faces=faces,
-            answers=answers,
-            probabilities=table.max(axis=1),
-            maps=maps,
-        )
-        heats.append(heat)
-    return HeatMaps(
-        pixels=pixels,
-        rows=rows,
-        taxonomy=taxonomy,
-        answers=np.array(taxonomy.emotions, dtype=object)[said.answer.argmax(axis=1)],
-        probabilities=said.answer.max(axis=1),
-        table=said.answer,
-        stages=tuple(heats),
-    )
+    for name, faces, table in _deciding(predictions):
+        outputs = table.argmax(axis=1) + stages[name].first_output
+        maps = grad_cam(stages[name].core, pixels[faces], outputs, layers[name])
+        heats.append(StageHeat(stage=name, classes=taxonomy.stage_classes(name), faces=faces, table=table, maps=maps))
+    return HeatMaps(pixels=pixels, rows=rows, taxonomy=taxonomy, table=predictions.answer, stages=tuple(heats))
 
 
-def _answering(said: Predictions) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Each stage with the faces that it answers for, and its probabilities of them.
+def _deciding(predictions: Predictions) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Each stage with the faces that it decides, and its probabilities of them.
 
-    The specialist that answers is the one of the group that the composed answer is in: soft composition may overrule
-    the gate, and then the other specialist has named the emotion.
+    The specialist that decides is the one of the group that the composed prediction is in: soft composition may
+    overrule the gate, and then the other specialist has the emotion.
     """
-    everybody = np.arange(len(said.rows))
-    if said.headline == FLAT:
-        yield FLAT, everybody, said.answer
+    everybody = np.arange(len(predictions.rows))
+    if predictions.headline == FLAT:
+        yield FLAT, everybody, predictions.answer
         return
-    taxonomy = said.taxonomy
-    yield taxonomy.gate, everybody, said.gate
-    groups = np.array(taxonomy.group_index)[said.answer.argmax(axis=1)]
+    taxonomy = predictions.taxonomy
+    yield taxonomy.gate, everybody, predictions.gate
+    groups = np.array(taxonomy.group_index)[predictions.answer.argmax(axis=1)]
     for group in taxonomy.specialists:
         faces = np.flatnonzero(groups == taxonomy.group_names.index(group))
-        yield group, faces, said.specialists[group][faces]
+        yield group, faces, predictions.specialists[group][faces]
 
 
 def map_table(explained: HeatMaps) -> pd.DataFrame:
-    """A row a map: face, true emotion, the run's answer, the stage and what it says, and where the heat lies.
+    """A row a map: face, true emotion, the run's prediction, the stage and its own, and where the heat lies.
 
     Returns:
         Columns row, emotion, answer, stage, says, probability, modality, upper, middle, lower; the last three are
         shares of the heat, empty where a map is zero everywhere.
     """
-    parts = [
-        _maps_of(explained, heat, modality, maps) for heat in explained.stages for modality, maps in heat.maps.items()
-    ]
+    parts = []
+    for heat in explained.stages:
+        faces = explained.rows.iloc[heat.faces]
+        for modality, maps in heat.maps.items():
+            columns = {
+                "row": faces["id"].to_numpy(object),
+                "emotion": faces["emotion"].to_numpy(object),
+                "answer": explained.predicted[heat.faces],
+                "stage": heat.stage,
+                "says": heat.predicted,
+                "probability": heat.confidence.round(6),
+                "modality": modality,
+            }
+            shares = np.array([thirds(enlarged(one, explained.size)) for one in maps]).reshape(-1, len(THIRDS))
+            columns |= dict(zip(THIRDS, shares.round(6).T, strict=True))
+            parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 
 
-def _maps_of(explained: HeatMaps, heat: StageHeat, modality: str, maps: np.ndarray) -> pd.DataFrame:
-    shares = np.array([thirds(enlarged(one, explained.size)) for one in maps]).reshape(-1, len(THIRDS))
-    table = pd.DataFrame(
-        {
-            "row": explained.rows["id"].to_numpy(object)[heat.faces],
-            "emotion": explained.rows["emotion"].to_numpy(object)[heat.faces],
-            "answer": explained.answers[heat.faces],
-            "stage": heat.stage,
-            "says": heat.says(),
-            "probability": heat.probabilities.round(6),
-            "modality": modality,
-        }
-    )
-    table[list(THIRDS)] = shares.round(6)
-    return table
-
-
 def region_table(maps: pd.DataFrame, explained: HeatMaps) -> pd.DataFrame:
-    """How the heat of each stage, modality and answer is shared out over the picture's thirds.
+    """How the heat of each stage, modality and predicted class is shared out over the picture's thirds.
 
     Args:
         maps: What `map_table` returns.
@@ -207,6 +193,48 @@ def region_table(maps: pd.DataFrame, explained: HeatMaps) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["stage", "modality", "says", "faces", "blank", *THIRDS])
 
 
-def depth_planes(explained: HeatMaps) -> np.ndarray | None:
-    """(n, height, width) uint16 depth of the faces; None where they come without."""
-    return explained.pixels[..., -1] if has_depth(explained.pixels) else None
+def enlarged(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A heat map at the size of its picture, its hottest place at 1.
+
+    Args:
+        heat: (rows, columns), at least 0.
+        size: (height, width) of the picture in pixels.
+
+    Returns:
+        (height, width) float32 in [0, 1], interpolated bilinearly; all zero where `heat` is.
+    """
+    wide = cv2.resize(heat.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    top = wide.max()
+    return wide / top if top > 0 else wide
+
+
+def mean_heat(maps: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Mean of heat maps that each count alike: every one is scaled to its own maximum first.
+
+    Args:
+        maps: (rows, columns) each; those that are zero everywhere take no part.
+        size: (height, width) of the pictures.
+
+    Returns:
+        (height, width) float32 in [0, 1]; zero where no map has any heat.
+    """
+    total, count = np.zeros(size, np.float64), 0
+    for heat in maps:
+        if heat.any():
+            total, count = total + enlarged(heat, size), count + 1
+    return (total / max(count, 1)).astype(np.float32)
+
+
+def thirds(heat: np.ndarray) -> np.ndarray:
+    """Shares of a map's heat in the upper, middle and lower third of the picture.
+
+    Args:
+        heat: (height, width), at least 0; a row that a border cuts counts on both sides in part.
+
+    Returns:
+        (3,) float64 that sum to 1; NaN where there is no heat.
+    """
+    below = np.concatenate([[0], heat.sum(axis=1, dtype=np.float64).cumsum()])
+    edges = np.linspace(0, len(heat), len(THIRDS) + 1)
+    sums = np.diff(np.interp(edges, np.arange(len(below)), below))
+    return sums / sums.sum() if sums.sum() > 0 else np.full(len(THIRDS), np.nan)

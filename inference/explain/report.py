@@ -1,36 +1,35 @@
 """Heat maps to files: tables, figures, explain.json, report.md and one self-contained report.html."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.reports.page import (
-    SYNTHETIC,
     Beside,
     Block,
     Code,
-    Image,
     Images,
     Items,
-    Page,
     Section,
     Table,
     Text,
     Tile,
     Tiles,
-    titled,
+    report,
     write_page,
 )
-from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.runs.run_folder import write_json, write_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.wording import percent, points, whole
 from fer_hierarchy.inference.explain.figures import FACES_A_SHEET, draw_averages, draw_gallery
 from fer_hierarchy.inference.explain.grad_cam import DEPTH, MapLayer
-from fer_hierarchy.inference.explain.heat import THIRDS
-from fer_hierarchy.inference.explain.heat_maps import ALL, HeatMaps, map_table, region_table
+from fer_hierarchy.inference.explain.heat_maps import ALL, THIRDS, HeatMaps, map_table, region_table
 
 FACES_OF_EACH = 4  # of an emotion, in the gallery
 
@@ -45,25 +44,21 @@ class Explanation:
     """All that a report on heat maps needs.
 
     Attributes:
-        run: Name of the run.
-        mode: "hierarchical" or "flat".
-        seed: Decides which faces the gallery shows.
+        run: Finished.
         command: The command line.
         synthetic: Whether the program has drawn the faces.
         layers: Stage -> modality -> where its network's last map is.
-        judged: Faces of a data set; None where only pictures were given.
-        test_faces: How many faces `judged` was chosen from.
+        faces: Faces of a data set; None where only pictures were given.
+        test_faces: How many faces `faces` was chosen from.
         pictures: The user's own pictures; None where none were given.
         notes: What a reader must know.
     """
 
-    run: str
-    mode: str
-    seed: int
+    run: Run
     command: str
     synthetic: bool
     layers: Mapping[str, Mapping[str, MapLayer]]
-    judged: HeatMaps | None
+    faces: HeatMaps | None
     test_faces: int
     pictures: HeatMaps | None
     notes: Sequence[str]
@@ -71,28 +66,49 @@ class Explanation:
 
 def write_explanation(folder: Path, explanation: Explanation) -> None:
     """Write tables, figures and reports into a new folder."""
-    (folder / "figures").mkdir()
-    regions = None
-    if explanation.judged is not None:
-        maps = map_table(explanation.judged)
-        regions = region_table(maps, explanation.judged)
-        run_folder.write_table(folder / MAPS, maps)
-        run_folder.write_table(folder / REGIONS, regions)
-    if explanation.pictures is not None:
-        run_folder.write_table(folder / PICTURES, map_table(explanation.pictures))
-    run_folder.write_json(folder / RECORD, _record(explanation))
-    write_page(_page(folder, explanation, regions), folder)
+    faces, pictures = explanation.faces, explanation.pictures
+    summary: list[Block] = []
+    shown: list[Section] = []
+    files = [f"{RECORD}: which layer each map is taken from, and how this was made"]
+    if pictures is not None:
+        write_table(folder / PICTURES, map_table(pictures))
+        files = [f"{PICTURES}: every map of your pictures, a row each", *files]
+        shown.append(_own_pictures(Drawings(folder, synthetic=False), pictures))
+    if faces is not None:
+        maps = map_table(faces)
+        regions = region_table(maps, faces)
+        write_table(folder / MAPS, maps)
+        write_table(folder / REGIONS, regions)
+        content = "every map, a row each, with its face, the network's prediction and the thirds"
+        files = [f"{MAPS}: {content}", f"{REGIONS}: the table above", *files]
+        summary += _summary(explanation, faces, regions)
+        drawings = Drawings(folder, explanation.synthetic)
+        shown += [_averages(drawings, faces), _regions(regions, faces.taxonomy)]
+        shown.append(_gallery(drawings, faces, seed=explanation.run.config.seed))
+    if explanation.notes:
+        summary += [Text("Notes:"), Items(tuple(explanation.notes))]
+    write_json(folder / RECORD, _record(explanation))
+    sections = [
+        Section("Summary", "", summary or [Text("The pictures below were explained one by one.")]),
+        _reading(explanation),
+        *shown,
+        Section("Files, and how to repeat it", "", [Items(files), Code(explanation.command)]),
+    ]
+    kind = "its one network" if FLAT in explanation.layers else "its gate and its specialists"
+    subtitle = f"Grad-CAM heat maps of {kind}, each for the class that the network predicts."
+    title = f"Heat maps of {explanation.run.name}"
+    write_page(report(title, subtitle, sections, synthetic=explanation.synthetic), folder)
 
 
-def _record(explanation: Explanation) -> dict:
-    judged, pictures = explanation.judged, explanation.pictures
+def _record(explanation: Explanation) -> dict[str, Any]:
+    run, faces, pictures = explanation.run, explanation.faces, explanation.pictures
     return {
-        "run": explanation.run,
-        "mode": explanation.mode,
-        "seed": explanation.seed,
+        "run": run.name,
+        "mode": run.config.mode,
+        "seed": run.config.seed,
         "command": explanation.command,
-        "synthetic": bool(explanation.synthetic),
-        "faces": 0 if judged is None else len(judged.rows),
+        "synthetic": explanation.synthetic,
+        "faces": 0 if faces is None else len(faces.rows),
         "test_faces": explanation.test_faces,
         "images": 0 if pictures is None else len(pictures.rows),
         "layers": {
@@ -103,99 +119,72 @@ def _record(explanation: Explanation) -> dict:
     }
 
 
-def _page(folder: Path, explanation: Explanation, regions: pd.DataFrame | None) -> Page:
-    sections = [_summary(explanation, regions), _reading(explanation)]
-    if explanation.pictures is not None:
-        sections.append(_own_pictures(folder, explanation))
-    if explanation.judged is not None:
-        sections += [
-            _averages(folder, explanation),
-            _regions(regions, explanation.judged.taxonomy),
-            _gallery(folder, explanation),
-        ]
-    sections.append(_repeat(explanation))
-    kind = "its one network" if explanation.mode == FLAT else "its gate and its specialists"
-    return Page(
-        title=titled(f"Where {explanation.run} looks", synthetic=explanation.synthetic),
-        subtitle=f"Grad-CAM heat maps of {kind}, each for the answer that the network gives.",
-        banner=SYNTHETIC if explanation.synthetic else "",
-        sections=sections,
+def _summary(explanation: Explanation, faces: HeatMaps, regions: pd.DataFrame) -> Iterator[Block]:
+    right = float((faces.predicted == faces.rows["emotion"].to_numpy(object)).mean())
+    total = regions[regions["says"] == ALL]
+    yield Tiles(
+        (
+            Tile("Faces", whole(len(faces.rows)), f"of {explanation.test_faces:,} that it was not trained on"),
+            Tile("Right predictions", percent(right), "on these faces"),
+            Tile("Networks", str(len(explanation.layers)), ", ".join(explanation.layers)),
+            Tile("Blank maps", whole(total["blank"].sum()), f"of {total['faces'].sum():,}"),
+        )
     )
+    hot = total[total["faces"] > total["blank"]].to_dict("records")
+    yield Items([_hottest(row, faces.taxonomy) for row in hot])
+    if len(faces.rows) < explanation.test_faces:
+        yield Text("The faces are a random choice in which each emotion has its share.")
 
 
-def _summary(explanation: Explanation, regions: pd.DataFrame | None) -> Section:
-    blocks: list[Block] = []
-    judged = explanation.judged
-    if judged is not None:
-        right = float((judged.answers == judged.rows["emotion"].to_numpy(object)).mean())
-        total = regions[regions["says"] == ALL]
-        blocks += [
-            Tiles(
-                (
-                    Tile(
-                        "Faces", whole(len(judged.rows)), f"of {explanation.test_faces:,} that it has not learnt from"
-                    ),
-                    Tile("Right answers", percent(right), "on these faces"),
-                    Tile("Networks", str(len(explanation.layers)), ", ".join(explanation.layers)),
-                    Tile("Blank maps", whole(total["blank"].sum()), f"of {total['faces'].sum():,}"),
-                )
-            ),
-            Items(tuple(_hottest(row, judged.taxonomy) for row in total.itertuples() if row.faces > row.blank)),
-        ]
-    if judged is not None and len(judged.rows) < explanation.test_faces:
-        blocks.append(Text("The faces are a random choice in which each emotion has its share."))
-    if explanation.notes:
-        blocks += [Text("Notes:"), Items(tuple(explanation.notes))]
-    return Section("Summary", "", blocks or [Text("The pictures below were explained one by one.")])
-
-
-def _hottest(row: object, taxonomy: Taxonomy) -> str:
-    """One line on where a stage looks."""
-    shares = {name: getattr(row, name) for name in THIRDS}
-    name = max(shares, key=shares.get)
+def _hottest(row: Mapping[str, Any], taxonomy: Taxonomy) -> str:
+    """One line on where a stage has most of its heat."""
+    name = max(THIRDS, key=lambda third: row[third])
     return (
-        f"{_stage_words(row.stage, taxonomy)}, on the {row.modality}: most heat lies in the {name} third "
-        f"({percent(shares[name])}; spread evenly it would be 33.3 %)."
+        f"{_stage_words(row['stage'], taxonomy)}, on the {row['modality']}: most heat lies in the {name} third "
+        f"({percent(row[name])}; spread evenly it would be 33.3 %)."
     )
 
 
 def _reading(explanation: Explanation) -> Section:
-    grids = sorted({place.grid for places in explanation.layers.values() for place in places.values()})
-    cells = " or ".join(f"{rows} x {columns}" for rows, columns in grids)
-    with_depth = any(DEPTH in places for places in explanation.layers.values())
+    places = [place for stage in explanation.layers.values() for place in stage.values()]
+    cells = " or ".join(f"{rows} x {columns}" for rows, columns in sorted({place.grid for place in places}))
     lines = [
-        "Bright places are those where the network's last layers found what raised the score of its answer, be the "
-        "answer right or wrong. Places without colour did not raise it.",
-        "Each map is scaled to its own hottest place. It says where, not how much: colours of two faces, of two "
-        "networks or of picture and depth cannot be set against each other in strength.",
+        "Bright places are those where the network's last layers found what raised the score of its prediction, be the "
+        "prediction right or wrong. Places without colour did not raise it.",
+        "Each map is scaled to its own hottest place. It shows where, not how much: colours of two faces, of two "
+        "networks or of picture and depth cannot be compared in strength.",
         f"Maps are coarse: {cells} cells, enlarged smoothly. A cell has seen more of the face than lies below it, so "
         "the border of a bright place means nothing.",
-        "A blank map is a finding too: nothing in the last layers spoke for the answer; the others were ruled out.",
+        "A blank map is a finding too: nothing in the last layers raised the score; the other classes were ruled out.",
         "Heat beside the face is a warning: the network may go by the background, the hair or the cut of the picture.",
-        "A heat map does not prove that a place decided. To know that, cover the place and ask again.",
-        "It does not say what was seen there (a crease, a shadow, the edge of a beard), nor what spoke against other "
-        "answers. Wrong answers have maps as tidy as right ones.",
+        "A heat map does not prove that a place decided. To know that, cover the place and predict again.",
+        "It does not show what was seen there (a crease, a shadow, the edge of a beard), nor what lowered the scores "
+        "of other classes. Wrong predictions have maps as tidy as right ones.",
     ]
-    if with_depth:
+    if any(DEPTH in stage for stage in explanation.layers.values()):
         lines.append("Picture and depth have a map each. Depth is drawn as heights: bright is near, pale is a hole.")
-    hint = "Grad-CAM (Selvaraju et al., ICCV 2017): the last map of each network, weighed by what moves the answer."
-    return Section("How to read a heat map", hint, [Items(tuple(lines))])
+    hint = "Grad-CAM (Selvaraju et al., ICCV 2017): the last map of each network, weighed by what moves the prediction."
+    return Section("How to read a heat map", hint, [Items(lines)])
 
 
-def _averages(folder: Path, explanation: Explanation) -> Section:
-    images = []
-    for heat in explanation.judged.stages:
-        path = folder / "figures" / f"average_{heat.stage}.png"
-        if len(heat.faces):
-            title = f"{_stage_words(heat.stage, explanation.judged.taxonomy)}, by answer"
-            width = draw_averages(path, title, explanation.judged, heat, synthetic=explanation.synthetic)
-            images.append(Image(path, f"{title}: mean heat map over the mean face", width))
+def _averages(drawings: Drawings, faces: HeatMaps) -> Section:
+    images = [
+        draw_averages(
+            drawings,
+            f"average_{heat.stage}",
+            f"{_stage_words(heat.stage, faces.taxonomy)}, by prediction",
+            faces,
+            heat,
+        )
+        for heat in faces.stages
+        if len(heat.faces)
+    ]
     hint = (
-        "The mean of the maps of all faces that were answered so, over the mean of these faces. Every map counts alike "
+        "The mean of the maps of all faces with this prediction, over the mean of these faces. Every map counts alike "
         "(its hottest place is 1): a mean near 1 is a place that is hot on nearly every face. Colours run from the "
         "least to the largest mean of a figure; means of few faces are uncertain."
     )
-    return Section("Answer by answer", hint, [Images(images)])
+    return Section("Prediction by prediction", hint, [Images(images)])
 
 
 def _stage_words(stage: str, taxonomy: Taxonomy) -> str:
@@ -205,71 +194,46 @@ def _stage_words(stage: str, taxonomy: Taxonomy) -> str:
 
 
 def _regions(regions: pd.DataFrame, taxonomy: Taxonomy) -> Section:
-    blocks: list[Block] = []
-    for stage, part in regions.groupby("stage", sort=False):
-        name = _stage_words(stage, taxonomy)
-        modalities = part.groupby("modality", sort=False)
-        blocks.append(Beside([_thirds_table(f"{name}, on the {modality}", own) for modality, own in modalities]))
+    columns = {"Prediction": ("says", str), "Faces": ("faces", whole), "Blank": ("blank", whole)}
+    columns |= {f"{third.capitalize()} %": (third, points) for third in THIRDS}
+    tables: dict[str, list[Table]] = {}
+    for (stage, modality), part in regions.groupby(["stage", "modality"], sort=False):
+        caption = f"{_stage_words(stage, taxonomy)}, on the {modality}"
+        table = Table.of(part.to_dict("records"), columns, caption=caption, strong=(0,))
+        tables.setdefault(stage, []).append(table)
     hint = (
         "Shares of the heat in the upper third of the picture (brows, and eyes in most crops), the middle (nose and "
         "cheeks) and the lower (mouth and chin), as means over faces. Thirds are cut from the picture, not found in "
         "the face; heat spread evenly gives 33.3 each."
     )
-    return Section("Which part of the face", hint, blocks)
+    return Section("Which part of the face", hint, [Beside(own) for own in tables.values()])
 
 
-def _thirds_table(caption: str, regions: pd.DataFrame) -> Table:
-    rows = [
-        (row.says, whole(row.faces), whole(row.blank), *(points(getattr(row, third)) for third in THIRDS))
-        for row in regions.itertuples()
-    ]
-    columns = ("Answer", "Faces", "Blank", *(f"{third.capitalize()} %" for third in THIRDS))
-    return Table(columns, rows, caption=caption, strong=(0,))
-
-
-def _gallery(folder: Path, explanation: Explanation) -> Section:
-    judged = explanation.judged
-    rng = np.random.default_rng(explanation.seed)
+def _gallery(drawings: Drawings, faces: HeatMaps, *, seed: int) -> Section:
+    rng = np.random.default_rng(seed)
     images = []
-    for emotion in judged.taxonomy.emotions:
-        own = np.flatnonzero((judged.rows["emotion"] == emotion).to_numpy())
+    for emotion in faces.taxonomy.emotions:
+        own = np.flatnonzero((faces.rows["emotion"] == emotion).to_numpy())
         if len(own):
-            faces = np.sort(rng.choice(own, min(FACES_OF_EACH, len(own)), replace=False))
-            path = folder / "figures" / f"gallery_{emotion}.png"
-            width = draw_gallery(path, f"Faces of {emotion}", judged, faces, synthetic=explanation.synthetic)
-            images.append(Image(path, f"Heat maps of {len(faces)} faces of {emotion}", width))
+            shown = np.sort(rng.choice(own, min(FACES_OF_EACH, len(own)), replace=False)).tolist()
+            images.append(draw_gallery(drawings, f"gallery_{emotion}", f"Faces of {emotion}", faces, shown))
     hint = (
-        "Faces drawn at random. Below each picture stands the run's answer, below each map what that network says with "
-        "its probability; ✗ is wrong."
+        "Faces drawn at random. Below each picture stands the run's prediction, below each map that of its network, "
+        "with the probability; ✗ is wrong."
     )
-    if explanation.mode != FLAT:
-        hint += " Of the specialists, the one whose emotion became the answer is shown."
+    if faces.stages[0].stage != FLAT:
+        hint += " Of the specialists, the one that has the predicted emotion is shown."
     return Section("Face by face", hint, [Images(images)])
 
 
-def _own_pictures(folder: Path, explanation: Explanation) -> Section:
-    pictures = explanation.pictures
-    images = []
-    for number, start in enumerate(range(0, len(pictures.rows), FACES_A_SHEET), start=1):
-        faces = range(start, min(start + FACES_A_SHEET, len(pictures.rows)))
-        path = folder / "figures" / f"images_{number}.png"
-        width = draw_gallery(path, "Your pictures", pictures, faces, synthetic=False)
-        images.append(Image(path, f"Heat maps of {len(faces)} pictures", width))
+def _own_pictures(drawings: Drawings, pictures: HeatMaps) -> Section:
+    sheets = np.array_split(np.arange(len(pictures.rows)), range(FACES_A_SHEET, len(pictures.rows), FACES_A_SHEET))
+    images = [
+        draw_gallery(drawings, f"images_{number}", "Your pictures", pictures, sheet.tolist())
+        for number, sheet in enumerate(sheets, start=1)
+    ]
     hint = (
         "The pictures were taken as they are, as faces that fill the frame like those of the training. ✓ and ✗ stand "
         "only where the data set names the emotion."
     )
     return Section("Your pictures", hint, [Images(images)])
-
-
-def _repeat(explanation: Explanation) -> Section:
-    files = []
-    if explanation.judged is not None:
-        files += [
-            f"{MAPS}: every map, a row each, with its face, the network's answer and the thirds",
-            f"{REGIONS}: the table above",
-        ]
-    if explanation.pictures is not None:
-        files.append(f"{PICTURES}: the same as {MAPS} for your pictures")
-    files.append(f"{RECORD}: which layer each map is taken from, and how this was made")
-    return Section("Files, and how to repeat it", "", [Items(tuple(files)), Code(explanation.command)])

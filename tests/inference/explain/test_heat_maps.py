@@ -7,10 +7,18 @@ from keras import layers
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.inference.explain.grad_cam import PICTURE
-from fer_hierarchy.inference.explain.heat_maps import explain_faces, map_layers_of, map_table, region_table
+from fer_hierarchy.inference.explain.heat_maps import (
+    enlarged,
+    explain_faces,
+    map_layers_of,
+    map_table,
+    mean_heat,
+    region_table,
+    thirds,
+)
 
 SIDE = 12
-# What the stages say of four faces: soft composition overrules the gate on the third.
+# Probabilities of the stages for four faces: soft composition overrules the gate on the third.
 GATE = [[0.9, 0.1], [0.2, 0.8], [0.55, 0.45], [0.9, 0.1]]
 POSITIVE = [[0.8, 0.2], [0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]
 NEGATIVE = [[0.6, 0.4], [0.3, 0.7], [0.95, 0.05], [0.5, 0.5]]
@@ -18,7 +26,7 @@ EMOTIONS = ["happy", "sad", "angry", ""]
 
 
 class KnownStage:
-    """Says what it is told; its network looks at the upper third for the first class, the lower for the others."""
+    """Predicts what it is given; its network finds the first class in the upper third, the others in the lower."""
 
     first_output = 0
 
@@ -38,7 +46,7 @@ class KnownStage:
 
 
 class HeadStage(KnownStage):
-    """One that shares its network: of the answers to all heads side by side it takes its own."""
+    """One that shares its network: of the outputs of all heads side by side it takes its own."""
 
     def __init__(self, table, everything, network, first_output):
         self.table, self.network, self.first_output = np.array(everything), network, first_output
@@ -74,7 +82,7 @@ def taxonomy():
 @pytest.fixture(scope="module")
 def explained(taxonomy):
     stages = {"valence": KnownStage(GATE), "positive": KnownStage(POSITIVE), "negative": KnownStage(NEGATIVE)}
-    return explain_faces(stages, map_layers_of(stages), taxonomy, faces(), rows())
+    return explain_faces(stages, taxonomy, faces(), rows())
 
 
 def faces():
@@ -87,21 +95,21 @@ def rows():
     return pd.DataFrame({"id": list("abcd"), "emotion": EMOTIONS}, index=[7, 3, 1, 9])
 
 
-def test_the_specialist_of_the_composed_answer_is_the_one_that_is_shown(explained):
+def test_the_specialist_of_the_composed_prediction_is_the_one_that_is_shown(explained):
     gate, positive, negative = explained.stages
-    assert explained.answers.tolist() == ["happy", "sad", "angry", "neutral"]
-    assert gate.says().tolist() == ["positive", "negative", "positive", "positive"]
-    assert (positive.faces.tolist(), positive.says().tolist()) == ([0, 3], ["happy", "neutral"])
-    assert (negative.faces.tolist(), negative.says().tolist()) == ([1, 2], ["sad", "angry"])
+    assert explained.predicted.tolist() == ["happy", "sad", "angry", "neutral"]
+    assert gate.predicted.tolist() == ["positive", "negative", "positive", "positive"]
+    assert (positive.faces.tolist(), positive.predicted.tolist()) == ([0, 3], ["happy", "neutral"])
+    assert (negative.faces.tolist(), negative.predicted.tolist()) == ([1, 2], ["sad", "angry"])
     assert (negative.at(2), negative.at(0)) == (1, None)
 
 
-def test_truth_is_told_per_stage_and_not_invented(explained):
+def test_truth_is_given_per_stage_and_not_invented(explained):
     assert explained.truth("valence").tolist() == ["positive", "negative", "negative", ""]
     assert explained.truth("negative").tolist() == ["", "sad", "angry", ""]
 
 
-def test_each_map_is_about_the_class_that_the_stage_names(explained):
+def test_each_map_is_about_the_class_that_the_stage_predicts(explained):
     table = map_table(explained).set_index(["row", "stage"])
     assert len(table) == 8
     assert table.loc[("a", "valence"), "upper"] == 1  # positive, the first class
@@ -111,7 +119,7 @@ def test_each_map_is_about_the_class_that_the_stage_names(explained):
     assert table.loc["d", ["upper", "middle", "lower"]].isna().all(axis=None)
 
 
-def test_regions_average_each_answer_and_count_blank_maps(explained):
+def test_regions_average_each_prediction_and_count_blank_maps(explained):
     table = region_table(map_table(explained), explained).set_index(["stage", "says"])
     assert table.loc[("valence", "positive"), ["faces", "blank"]].tolist() == [3, 1]
     assert table.loc[("valence", "positive"), "upper"] == 1
@@ -120,20 +128,20 @@ def test_regions_average_each_answer_and_count_blank_maps(explained):
     assert np.isnan(table.loc[("positive", "neutral"), "upper"])
 
 
-def test_a_flat_stage_answers_for_every_face(taxonomy):
+def test_a_flat_stage_predicts_every_face(taxonomy):
     table = [[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7]]
     stages = {FLAT: KnownStage(table)}
-    (heat,) = explain_faces(stages, map_layers_of(stages), taxonomy, faces(), rows()).stages
-    assert heat.says().tolist() == ["angry", "sad", "angry", "neutral"]
+    (heat,) = explain_faces(stages, taxonomy, faces(), rows()).stages
+    assert heat.predicted.tolist() == ["angry", "sad", "angry", "neutral"]
     assert heat.maps[PICTURE].shape == (4, SIDE, SIDE)
 
 
 def test_stages_on_one_trunk_have_maps_of_their_own_outputs(taxonomy):
-    """Of the six outputs of one network only the gate's first looks at the upper third, all others at the lower."""
+    """Of the six outputs of one network only the gate's first comes from the upper third, all others from the lower."""
     everything, network = np.concatenate([GATE, POSITIVE, NEGATIVE], axis=1), halves_network(6)
     tables = {"valence": (GATE, 0), "positive": (POSITIVE, 2), "negative": (NEGATIVE, 4)}
     stages = {name: HeadStage(table, everything, network, first) for name, (table, first) in tables.items()}
-    table = map_table(explain_faces(stages, map_layers_of(stages), taxonomy, faces(), rows()))
+    table = map_table(explain_faces(stages, taxonomy, faces(), rows()))
     table = table.set_index(["row", "stage"])
     assert table.loc[("a", "valence"), "upper"] == 1
     assert table.loc[("a", "positive"), "says"] == "happy"
@@ -147,3 +155,43 @@ def test_a_stage_without_a_map_is_named():
     stage.network = keras.Model(pixels, layers.Dense(2, name="predictions")(layers.Flatten()(pixels)))
     with pytest.raises(UserError, match=r"stage valence: .* no map"):
         map_layers_of({"valence": stage})
+
+
+def corner(strength):
+    heat = np.zeros((4, 4), np.float32)
+    heat[0, 0] = strength
+    return heat
+
+
+def test_enlarging_keeps_the_place_and_ends_at_one():
+    heat = enlarged(corner(7), (32, 24))
+    assert heat.shape == (32, 24)
+    assert heat.max() == 1
+    assert heat[:8, :6].sum() > 0.5 * heat.sum()
+    assert not heat[16:].any()
+
+
+def test_a_map_without_heat_stays_so():
+    assert not enlarged(np.zeros((4, 4)), (16, 16)).any()
+
+
+def test_every_map_counts_alike_in_a_mean_and_blank_ones_do_not_count():
+    lower = corner(100)[::-1]
+    mean = mean_heat([corner(0.01), lower, np.zeros((4, 4))], (16, 16))
+    np.testing.assert_allclose(mean, mean[::-1], atol=1e-6)
+    assert mean.max() == pytest.approx(0.5)
+    assert not mean_heat([], (16, 16)).any()
+
+
+@pytest.mark.parametrize("rows", [15, 16, 17, 48])
+def test_even_heat_falls_on_all_thirds_alike(rows):
+    np.testing.assert_allclose(thirds(np.ones((rows, 5))), 1 / 3)
+
+
+def test_thirds_follow_the_heat():
+    heat = np.zeros((30, 30))
+    heat[25:] = 1
+    np.testing.assert_allclose(thirds(heat), [0, 0, 1])
+    heat[0] = 5
+    np.testing.assert_allclose(thirds(heat), [0.5, 0, 0.5])
+    assert np.isnan(thirds(np.zeros((30, 30)))).all()
