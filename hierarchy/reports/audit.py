@@ -1,8 +1,9 @@
 """An audit to files: audit.json, duplicates.csv, bad.csv, figures, report.md and one self-contained report.html."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +23,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tile,
     Tiles,
     Warn,
+    report,
     write_page,
 )
 
@@ -36,7 +38,7 @@ def write_audit(folder: Path, audit: dict, image_set: ImageSet) -> None:
         audit: What `hierarchy.data.audit.audit.audit` returns for `image_set`.
         image_set: The images, for the galleries.
     """
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "audit.json") as temporary:
         temporary.write_text(json.dumps(audit, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     _write_table(folder / "duplicates.csv", _duplicate_rows(audit))
@@ -62,31 +64,27 @@ def _duplicate_rows(audit: dict) -> pd.DataFrame:
 
 
 def _page(folder: Path, audit: dict, image_set: ImageSet) -> Page:
-    names = ", ".join(audit["sources"])
+    drawings = figures.Drawings(folder, audit["synthetic"])
     sections = [
         _summary(audit),
-        _counts(folder, audit),
-        pixel_section(folder, audit, image_set),
-        _exact(folder, audit, image_set),
-        _near(folder, audit, image_set),
-        _damage(audit),
-        _sizes_and_subjects(audit),
-        _depth(audit),
+        _counts(drawings, audit),
+        pixel_section(drawings, audit, image_set),
+        _exact(drawings, audit["exact"], image_set),
+        _near(drawings, audit["near"], image_set),
+        _damage(audit["blank"], audit["bad"]),
+        _sizes_and_subjects(audit["sizes"], audit["subjects"]),
+        _depth(audit.get("depth", [])),
     ]
-    return Page(
-        title=f"Audit of {names}" + (" (synthetic faces)" if audit["synthetic"] else ""),
-        subtitle=f"{audit['images']:,} usable images, fingerprint {audit['fingerprint']}",
-        banner="SYNTHETIC faces drawn by this program: nothing here is about people" if audit["synthetic"] else "",
-        sections=[section for section in sections if section.blocks],
-    )
+    subtitle = f"{audit['images']:,} usable images, fingerprint {audit['fingerprint']}"
+    return report(f"Audit of {', '.join(audit['sources'])}", subtitle, sections, synthetic=audit["synthetic"])
 
 
 def _summary(audit: dict) -> Section:
     exact, near, blank, bad = audit["exact"], audit["near"], audit["blank"], audit["bad"]
-    subjects = audit["subjects"]
+    worst = max((ratio for ratio in audit["imbalance"].values() if ratio), default=None)
     tiles = (
         Tile("Images", f"{audit['images']:,}", "usable"),
-        Tile("Largest : smallest class", _ratio(_worst_imbalance(audit)), "in the most uneven split"),
+        Tile("Largest : smallest class", _ratio(worst), "in the most uneven split"),
         Tile("Exact copies", f"{exact['groups']:,}", f"groups of {exact['images']:,} images"),
         Tile("Copies across splits", f"{exact['across_splits']:,}", "exact groups"),
         Tile("Conflicting labels", f"{exact['conflicting']:,}", "exact groups"),
@@ -96,55 +94,52 @@ def _summary(audit: dict) -> Section:
     )
     pixels = audit["pixels"]
     known = [(Warn if pixels["altered"] else Text)(f"{line[0].upper()}{line[1:]}.") for line in pixels["known"]]
-    advice = _advice(exact, near, bad, subjects)
-    return Section("Summary", "", [Tiles(tiles), *known, *(Warn(text) for text in advice)])
+    return Section("Summary", "", [Tiles(tiles), *known, *map(Warn, _advice(audit))])
 
 
-def _advice(exact: dict, near: dict, bad: dict, subjects: dict) -> list[str]:
+def _advice(audit: dict) -> list[str]:
     """What a user should know before training, most harmful first."""
-    advice = []
-    if subjects["in_several_splits"]:
-        what = _number(subjects["in_several_splits"], "subject stands", "subjects stand")
-        advice.append(f"{what} in more than one split: scores will flatter.")
-    if exact["across_splits"]:
-        what = _number(exact["across_splits"], "group of exact copies stands", "groups of exact copies stand")
-        advice.append(
-            f"{what} in more than one split: a model is evaluated on what it was trained on. "
-            f"--drop-duplicates leaves them out of training."
-        )
-    if near["across_splits"]:
-        what = _number(near["across_splits"], "group of near copies stands", "groups of near copies stand")
-        advice.append(f"{what} in more than one split; near copies are left in training.")
-    if exact["conflicting"]:
-        what = _number(exact["conflicting"], "group of equal images carries", "groups of equal images carry")
-        advice.append(f"{what} different labels: no model can be right on all of them.")
-    if bad["images"]:
-        what = _number(bad["images"], "image", "images")
-        advice.append(f"{what} cannot be used: training stops there unless --skip-bad is given.")
-    return advice
+    split = "in more than one split"
+    exact, across = audit["exact"], f"{split}: a model is evaluated on what it was trained on"
+    advice = (
+        (audit["subjects"]["in_several_splits"], "subject stands", "subjects stand", f"{split}: scores will flatter."),
+        (
+            exact["across_splits"],
+            "group of exact copies stands",
+            "groups of exact copies stand",
+            f"{across}. --drop-duplicates leaves them out of training.",
+        ),
+        (
+            audit["near"]["across_splits"],
+            "group of near copies stands",
+            "groups of near copies stand",
+            f"{split}; near copies are left in training.",
+        ),
+        (
+            exact["conflicting"],
+            "group of equal images carries",
+            "groups of equal images carry",
+            "different labels: no model can be right on all of them.",
+        ),
+        (
+            audit["bad"]["images"],
+            "image",
+            "images",
+            "cannot be used: training stops there unless --skip-bad is given.",
+        ),
+    )
+    return [f"{n:,} {one if n == 1 else several} {what}" for n, one, several, what in advice if n]
 
 
-def _number(n: int, one: str, several: str) -> str:
-    return f"{n:,} {one if n == 1 else several}"
-
-
-def _counts(folder: Path, audit: dict) -> Section:
+def _counts(drawings: figures.Drawings, audit: dict) -> Section:
     counts = audit["counts"]
     emotions = list(next(iter(counts.values())))
     rows = [
         (split, *(f"{classes[e]:,}" for e in emotions), f"{sum(classes.values()):,}", _ratio(audit["imbalance"][split]))
         for split, classes in counts.items()
     ]
-    path = folder / "figures" / "counts.png"
     width, height = 3.7 * len(counts), 0.75 + 0.32 * len(emotions)
-    with figures.drawing(
-        path,
-        title="Images of each emotion",
-        synthetic=audit["synthetic"],
-        width=width,
-        height=height,
-        columns=len(counts),
-    ) as axes:
+    with drawings.drawing("counts", "Images of each emotion", width, height, columns=len(counts)) as axes:
         for ax, (split, classes) in zip(axes.flat, counts.items(), strict=True):
             figures.class_counts(ax, classes, split=split)
     return Section(
@@ -152,20 +147,17 @@ def _counts(folder: Path, audit: dict) -> Section:
         "how many images each emotion has; the last column divides the largest class by the smallest. "
         "Above about 3, accuracy alone misleads: balanced accuracy and macro F1 show more.",
         [
-            Images([Image(path, "Bar chart of the images of each emotion by split", width)]),
+            Images([Image(drawings.figure("counts"), "Bar chart of the images of each emotion by split", width)]),
             Table(("split", *emotions, "all", "largest : smallest"), rows),
         ],
     )
 
 
-def _exact(folder: Path, audit: dict, image_set: ImageSet) -> Section:
-    exact = audit["exact"]
+def _exact(drawings: figures.Drawings, exact: dict, image_set: ImageSet) -> Section:
     blocks: list[Block] = [_group_table(exact)]
     conflicting = [group for group in exact["listed"] if group["conflicting"]]
     if conflicting:
-        blocks += group_gallery(
-            folder / "figures" / "duplicates.png", "One image, several labels", conflicting, audit, image_set
-        )
+        blocks += group_gallery(drawings, "duplicates", "One image, several labels", conflicting, image_set)
         blocks.append(_group_list("with conflicting labels", conflicting))
     across = [group for group in exact["listed"] if group["across_splits"]]
     if across:
@@ -178,15 +170,13 @@ def _exact(folder: Path, audit: dict, image_set: ImageSet) -> Section:
     )
 
 
-def _near(folder: Path, audit: dict, image_set: ImageSet) -> Section:
-    near = audit["near"]
+def _near(drawings: figures.Drawings, near: dict, image_set: ImageSet) -> Section:
     blocks: list[Block] = [_group_table(near)]
     conflicting = [group for group in near["listed"] if group["conflicting"]]
     across = [group for group in near["listed"] if group["across_splits"] and not group["conflicting"]]
     if conflicting or across:
-        picture = folder / "figures" / "near_duplicates.png"
         title = "Nearly the same image, with another label or in another split"
-        blocks += group_gallery(picture, title, conflicting + across, audit, image_set)
+        blocks += group_gallery(drawings, "near_duplicates", title, conflicting + across, image_set)
     return Section(
         "Near copies",
         f"images that differ, but whose grey values correlate with {near['threshold']:g} or more: the same picture "
@@ -196,62 +186,69 @@ def _near(folder: Path, audit: dict, image_set: ImageSet) -> Section:
     )
 
 
-def _damage(audit: dict) -> Section:
-    blank, bad = audit["blank"], audit["bad"]
-    blocks: list[Block] = []
+def _group_table(duplicates: dict) -> Block:
+    if not duplicates["groups"]:
+        return Text("None found.")
+    kinds = {
+        "all": "groups",
+        "across splits": "across_splits",
+        "with conflicting labels": "conflicting",
+        "both": "conflicting_across_splits",
+    }
+    rows = [(name, f"{duplicates[key]:,}") for name, key in kinds.items()]
+    return Table(("groups", "number"), rows, caption=f"{duplicates['images']:,} images stand in these groups")
+
+
+def _group_list(what: str, groups: Sequence[dict]) -> Table:
+    columns = {"ids": ("ids", few), "labels": lambda group: few(label_counts(group))}
+    return _listed(groups, columns, f"groups {what}: {{}} of {len(groups):,}")
+
+
+def _damage(blank: dict, bad: dict) -> Section:
+    blocks: list[Block] = [Text("No blank images.")]
     if blank["images"]:
         more = ", ..." if blank["images"] > _LISTED else ""
-        blocks.append(Text(f"{blank['images']:,} blank images: {', '.join(blank['ids'][:_LISTED])}{more}"))
-    else:
-        blocks.append(Text("No blank images."))
+        blocks = [Text(f"{blank['images']:,} blank images: {', '.join(blank['ids'][:_LISTED])}{more}")]
     if bad["images"]:
-        rows = [(row["id"], row["reason"], row["path"]) for row in bad["listed"][:_LISTED]]
-        caption = f"{len(rows)} of {bad['images']:,} bad images; bad.csv lists them all"
-        blocks.append(Table(("id", "reason", "file"), rows, caption=caption, words=(0, 1, 2)))
+        columns = {"id": ("id", str), "reason": ("reason", str), "file": ("path", str)}
+        caption = f"{{}} of {bad['images']:,} bad images; bad.csv lists them all"
+        blocks.append(_listed(bad["listed"], columns, caption))
     else:
         blocks.append(Text("No bad images: every file could be read."))
     hint = f"blank: grey values deviate by less than {blank['threshold']:g} from their mean. Bad: cannot be decoded."
     return Section("Blank and bad images", hint, blocks)
 
 
-def _sizes_and_subjects(audit: dict) -> Section:
-    sizes, subjects = audit["sizes"], audit["subjects"]
-    rows = [(f"{s['height']} x {s['width']}", f"{s['images']:,}") for s in sizes[:_LISTED]]
+def _sizes_and_subjects(sizes: list[dict], subjects: dict) -> Section:
+    columns = {
+        "height x width": lambda size: f"{size['height']} x {size['width']}",
+        "images": ("images", "{:,}".format),
+    }
     caption = f"the {_LISTED} most frequent of {len(sizes):,} sizes" if len(sizes) > _LISTED else ""
-    blocks: list[Block] = [Table(("height x width", "images"), rows, caption=caption)]
-    if not subjects["known"]:
-        blocks.append(Text("This source names no subjects: whether one person stands in two splits is unknown."))
+    blocks: list[Block] = [Table.of(sizes[:_LISTED], columns, caption=caption)]
+    if subjects["known"]:
+        several = subjects["in_several_splits"]
+        blocks.append(Text(f"{subjects['known']:,} subjects, {several:,} in more than one split."))
     else:
-        blocks.append(
-            Text(f"{subjects['known']:,} subjects, {subjects['in_several_splits']:,} in more than one split.")
-        )
+        blocks.append(Text("This source names no subjects: whether one person stands in two splits is unknown."))
     if subjects["listed"]:
-        rows = [(entry["subject"], ", ".join(entry["splits"])) for entry in subjects["listed"][:_LISTED]]
-        blocks.append(Table(("subject", "splits"), rows, words=(0, 1)))
+        blocks.append(_listed(subjects["listed"], {"subject": ("subject", str), "splits": ("splits", ", ".join)}))
     return Section("Sizes and subjects", "sizes before anything is resized.", blocks)
 
 
-def _depth(audit: dict) -> Section:
-    tables = audit.get("depth", [])
-    rows = [
-        (
-            found["source"],
-            f"{found['kind']}, {found['mm_per_unit']:g} mm a unit",
-            f"{found['images']:,}",
-            f"{found['without']:,}",
-            f"{len(found['bad']):,}",
-            "-" if found["holes"] is None else f"{100 * found['holes']:.0f} %",
-        )
-        for found in tables
-    ]
-    if not rows:
-        return Section("Depth", "", [])
-    headings = ("source", "scale", "usable with depth", "without depth", "bad depth", "not measured")
-    blocks: list[Block] = [Table(headings, rows, words=(0, 1))]
-    bad = [(row["id"], row["reason"]) for found in tables for row in found["bad"]]
-    if bad:
-        caption = f"{min(len(bad), _LISTED)} of {len(bad):,} faces whose depth cannot be used"
-        blocks.append(Table(("id", "reason"), bad[:_LISTED], caption=caption, words=(0, 1)))
+def _depth(tables: list[dict]) -> Section:
+    columns = {
+        "source": ("source", str),
+        "scale": lambda found: f"{found['kind']}, {found['mm_per_unit']:g} mm a unit",
+        "usable with depth": ("images", "{:,}".format),
+        "without depth": ("without", "{:,}".format),
+        "bad depth": ("bad", lambda bad: f"{len(bad):,}"),
+        "not measured": ("holes", lambda share: "-" if share is None else f"{100 * share:.0f} %"),
+    }
+    blocks: list[Block] = [Table.of(tables, columns, words=(0, 1))] if tables else []
+    if bad := [row for found in tables for row in found["bad"]]:
+        caption = f"{{}} of {len(bad):,} faces whose depth cannot be used"
+        blocks.append(_listed(bad, {"id": ("id", str), "reason": ("reason", str)}, caption))
     hint = (
         "an RGB-D model needs faces with usable depth; --skip-bad leaves the others out. Not measured: mean share of "
         "the square around a face, its background included."
@@ -259,25 +256,10 @@ def _depth(audit: dict) -> Section:
     return Section("Depth", hint, blocks)
 
 
-def _group_table(duplicates: dict) -> Block:
-    if not duplicates["groups"]:
-        return Text("None found.")
-    rows = [
-        ("all", f"{duplicates['groups']:,}"),
-        ("across splits", f"{duplicates['across_splits']:,}"),
-        ("with conflicting labels", f"{duplicates['conflicting']:,}"),
-        ("both", f"{duplicates['conflicting_across_splits']:,}"),
-    ]
-    return Table(("groups", "number"), rows, caption=f"{duplicates['images']:,} images stand in these groups")
-
-
-def _group_list(what: str, groups: Sequence[dict]) -> Table:
-    rows = [(few(group["ids"]), few(label_counts(group))) for group in groups[:_LISTED]]
-    return Table(("ids", "labels"), rows, caption=f"groups {what}: {len(rows)} of {len(groups):,}", words=(0, 1))
-
-
-def _worst_imbalance(audit: dict) -> float | None:
-    return max((ratio for ratio in audit["imbalance"].values() if ratio), default=None)
+def _listed(records: Sequence[dict], columns: Mapping[str, Any], caption: str = "") -> Table:
+    """A table of words with the first records; the caption's {} becomes their number."""
+    shown = records[:_LISTED]
+    return Table.of(shown, columns, caption=caption.format(len(shown)), words=range(len(columns)))
 
 
 def _ratio(value: float | None) -> str:

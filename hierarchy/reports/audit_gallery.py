@@ -1,70 +1,71 @@
-"""Groups of copies as pictures with their labels: the galleries of an audit's report."""
+"""Pictures of an audit's report with their captions: groups of copies, and single faces."""
 
 from collections import Counter
 from collections.abc import Sequence
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
-from PIL import Image as Picture
 
 from fer_hierarchy.hierarchy.data.images import ImageSet
 from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.reports.page import Block, Face, Gallery, Image, Images, Text
+from fer_hierarchy.hierarchy.reports.page import Block, Face, Gallery, Image, Text
 
 _GROUPS = 24  # shown at most
+_WIDTH = 8.4  # inches of a sheet
+_ROW = {4: 0.98, 6: 1.32}  # inches of a row by the number of columns, without captions
 _SPLIT_ORDER = ("train", "validation", "test")
 
 
-def group_gallery(path: Path, title: str, groups: Sequence[dict], audit: dict, image_set: ImageSet) -> list[Block]:
-    """The first groups as pictures, also drawn to `path`; members that differ stand side by side.
+def group_gallery(
+    drawings: figures.Drawings, name: str, title: str, groups: Sequence[dict], image_set: ImageSet
+) -> list[Block]:
+    """The first groups as pictures; members that differ stand side by side.
 
     Args:
-        path: The PNG file.
+        drawings: The figures of the report.
+        name: Of the sheet with all pictures.
         title: Stands above the pictures.
         groups: As an audit lists them, at least one.
-        audit: Names the faces synthetic or not.
         image_set: The images.
     """
     shown = groups[:_GROUPS]
     members = [_members(group, image_set) for group in shown]
-    labels = [few(label_counts(group), 3, "\n") for group in shown]
-    pairs = any(len(member) > 1 for member in members)
-    pictures = [_side_by_side(member) for member in members]
-    note = Text(f"{title}: {len(shown)} of {len(groups):,} groups.")
-    synthetic = audit["synthetic"]
-    if pairs:
-        width = _draw_gallery(path, title, pictures, labels, pairs=True, synthetic=synthetic)
-        return [note, Images([Image(path, f"{title}: {len(shown)} groups", width)])]
-    titles = [few(label_counts(group)) for group in shown]
-    details = [f"{len(group['ids'])} images" for group in shown]
-    return [note, *picture_gallery(path, title, pictures, labels, titles, details, synthetic=synthetic)[1:]]
+    captions = [
+        (few(label_counts(group), 3, "\n"), few(label_counts(group)), f"{len(group['ids'])} images") for group in shown
+    ]
+    columns = 4 if any(len(member) > 1 for member in members) else 6
+    gallery = picture_gallery(drawings, name, title, list(map(_side_by_side, members)), captions, columns)
+    return [Text(f"{title}: {len(shown)} of {len(groups):,} groups."), gallery]
 
 
 def picture_gallery(
-    path: Path,
+    drawings: figures.Drawings,
+    name: str,
     title: str,
     pictures: Sequence[np.ndarray],
-    labels: Sequence[str],
-    titles: Sequence[str],
-    details: Sequence[str],
-    *,
-    synthetic: bool,
-) -> list[Block]:
-    """Pictures with captions, also drawn to `path`.
+    captions: Sequence[tuple[str, str, str]],
+    columns: int = 6,
+) -> Gallery:
+    """Pictures with captions, and a sheet of all.
 
     Args:
-        path: The PNG file.
-        title: Stands above the pictures.
+        drawings: The figures of the report.
+        name: Of the sheet.
+        title: Of the sheet.
         pictures: uint8 (height, width, channels) each.
-        labels: Caption of each picture in the PNG file.
-        titles: Caption of each picture on the page.
-        details: Second line of that caption.
-        synthetic: Whether a program drew the faces.
+        captions: Of each picture: its text on the sheet, and its title and detail on the page.
+        columns: Pictures in a row of the sheet.
     """
-    width = _draw_gallery(path, title, pictures, labels, pairs=False, synthetic=synthetic)
-    faces = [Face(_png(picture), *words) for picture, *words in zip(pictures, titles, details, strict=True)]
-    return [Text(f"{title}:"), Gallery(faces, Image(path, title, width))]
+    rows, lines = -(-len(pictures) // columns), max(label.count("\n") + 1 for label, *_ in captions)
+    height = 0.3 + rows * (_ROW[columns] + 0.15 * lines)
+    with drawings.drawing(name, title, _WIDTH, height, rows=rows, columns=columns) as axes:
+        for ax, picture, (label, *_) in zip(axes.flat, pictures, captions, strict=False):
+            figures.face(ax, picture, label)
+            ax.set_anchor("N")
+    faces = [
+        Face(figures.png(picture, 144 * max(1, round(picture.shape[1] / picture.shape[0]))), *words)
+        for picture, (_, *words) in zip(pictures, captions, strict=True)
+    ]
+    return Gallery(faces, Image(drawings.figure(name), title, _WIDTH))
 
 
 def label_counts(group: dict) -> list[str]:
@@ -85,25 +86,6 @@ def few(words: Sequence[str], most: int = 4, separator: str = ", ") -> str:
     return separator.join(shown)
 
 
-def _draw_gallery(
-    path: Path, title: str, pictures: Sequence[np.ndarray], labels: Sequence[str], *, pairs: bool, synthetic: bool
-) -> float:
-    """Draw pictures with their labels below; returns the figure's width in inches."""
-    columns = 4 if pairs else 6
-    rows = -(-len(pictures) // columns)
-    lines = max(label.count("\n") + 1 for label in labels)
-    width, height = 8.4, 0.3 + rows * ((0.98 if pairs else 1.32) + 0.15 * lines)
-    with figures.drawing(
-        path, title=title, synthetic=synthetic, width=width, height=height, rows=rows, columns=columns
-    ) as axes:
-        for ax, picture, label in zip(axes.flat, pictures, labels, strict=False):
-            figures.face(ax, picture, label)
-            ax.set_anchor("N")
-        for ax in axes.flat[len(pictures) :]:
-            ax.axis("off")
-    return width
-
-
 def _members(group: dict, image_set: ImageSet) -> list[np.ndarray]:
     """One picture of equal images; of near copies two, if possible of different labels, else of different splits."""
     # The group's own order is the manifest's, so that positions are found without a table of all ids.
@@ -119,18 +101,6 @@ def _members(group: dict, image_set: ImageSet) -> list[np.ndarray]:
 
 def _side_by_side(members: list[np.ndarray]) -> np.ndarray:
     """(h, w, c) uint8 of one member or of two with a white gap."""
-    if len(members) == 1:
-        return members[0]
     height, width, channels = members[0].shape
     gap = np.full((height, max(1, width // 16), channels), 255, np.uint8)
-    return np.concatenate([members[0], gap, members[1]], axis=1)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    # Small faces are enlarged smoothly here, once, instead of by each browser in its own way.
-    picture = Picture.fromarray(np.ascontiguousarray(figures.displayable(pixels)))
-    scale = max(1, 144 // picture.height)
-    picture = picture.resize((picture.width * scale, picture.height * scale), Picture.Resampling.BICUBIC)
-    buffer = BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return np.concatenate([members[0], *(part for other in members[1:] for part in (gap, other))], axis=1)

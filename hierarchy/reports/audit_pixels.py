@@ -1,7 +1,5 @@
 """An audit's section on pixels: a table of every measure, its distribution by split, and the most unusual faces."""
 
-from pathlib import Path
-
 import numpy as np
 
 from fer_hierarchy.hierarchy.data.audit.audit import SPAN, SPLITS
@@ -18,11 +16,11 @@ _BINS = 40
 _TAIL = 0.5  # percent of the values on each side that the figure leaves out
 
 
-def pixel_section(folder: Path, audit: dict, images: ImageSet) -> Section:
-    """The section *Pixels* of an audit's report; its figures are written to `folder`.
+def pixel_section(drawings: figures.Drawings, audit: dict, images: ImageSet) -> Section:
+    """The section *Pixels* of an audit's report.
 
     Args:
-        folder: Of the report.
+        drawings: The figures of the report.
         audit: With what `audit_pixels` returns under "pixels".
         images: The pictures.
     """
@@ -32,7 +30,7 @@ def pixel_section(folder: Path, audit: dict, images: ImageSet) -> Section:
         blocks.append(Text("No published figures of this data set are known here, so it is compared with itself only."))
     remarks = (*pixels["signs"], *pixels["differences"])
     blocks.append(Items(remarks) if remarks else Text("Nothing unusual, and no difference between splits or classes."))
-    blocks += [_table(pixels), *_distributions(folder, audit, images), *_sheet(folder, audit, images)]
+    blocks += [_table(pixels["table"]), *_distributions(drawings, images), *_unusual(drawings, pixels, images)]
     return Section(
         "Pixels",
         "what the pictures are like at their own size, whatever they show. A model that is trained on altered pixels "
@@ -41,8 +39,7 @@ def pixel_section(folder: Path, audit: dict, images: ImageSet) -> Section:
     )
 
 
-def _table(pixels: dict) -> Table:
-    table = pixels["table"]
+def _table(table: list[dict]) -> Table:
     parts = [f"{row['source']} {row['split']}".strip() for row in table]
     sets = {known.title: known for row in table if (known := published(row["source"])) and known.quantiles}
     rows = [
@@ -68,23 +65,19 @@ def _span(values: list[float]) -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def _distributions(folder: Path, audit: dict, images: ImageSet) -> list[Block]:
+def _distributions(drawings: figures.Drawings, images: ImageSet) -> list[Block]:
     """How each measure is distributed in each split."""
     varying = [name for name, column in COLUMN.items() if np.ptp(images.measures[:, column]) > 0]
     if not varying:
         return []
-    path, rows = folder / "figures" / "pixels.png", -(-len(varying) // _COLUMNS)
-    width, height = 8.4, 0.6 + 1.55 * rows
-    title = "Measures of the pixels by split"
-    with figures.drawing(
-        path, title=title, synthetic=audit["synthetic"], width=width, height=height, rows=rows, columns=_COLUMNS
-    ) as axes:
+    rows, width = -(-len(varying) // _COLUMNS), 8.4
+    grid = {"rows": rows, "columns": _COLUMNS}
+    with drawings.drawing("pixels", "Measures of the pixels by split", width, 0.6 + 1.55 * rows, **grid) as axes:
         for ax, name in zip(axes.flat, varying, strict=False):
             _draw(ax, name, images)
-        for ax in axes.flat[len(varying) :]:
-            ax.axis("off")
         axes.flat[0].legend(fontsize=7, handlelength=1.2)
-    return [Images([Image(path, "Histogram of each measure of the pixels, a line for each split", width)])]
+    alt = "Histogram of each measure of the pixels, a line for each split"
+    return [Images([Image(drawings.figure("pixels"), alt, width)])]
 
 
 def _draw(ax: figures.Axes, name: str, images: ImageSet) -> None:
@@ -103,15 +96,17 @@ def _draw(ax: figures.Axes, name: str, images: ImageSet) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def _sheet(folder: Path, audit: dict, images: ImageSet) -> list[Block]:
+def _unusual(drawings: figures.Drawings, pixels: dict, images: ImageSet) -> list[Block]:
     """The most unusual faces, each with the measure in which it stands at an end."""
-    shown = audit["pixels"]["unusual"]
+    shown = pixels["unusual"]
     if not shown:
         return []
     place = dict(zip(images.manifest["id"], range(len(images.manifest)), strict=True))
-    pictures = [images.pixels[place[face["id"]]] for face in shown]
     titles = [f"{face['measure'].replace('_', ' ')} {face['value']:.3g}" for face in shown]
-    path, heading = folder / "figures" / "unusual.png", "The most unusual face of each measure"
-    details = [f"{face['end']}: {face['id']}" for face in shown]
-    labels = [f"{title}\n{face['end']}" for title, face in zip(titles, shown, strict=True)]
-    return picture_gallery(path, heading, pictures, labels, titles, details, synthetic=audit["synthetic"])
+    captions = [
+        (f"{title}\n{face['end']}", title, f"{face['end']}: {face['id']}")
+        for title, face in zip(titles, shown, strict=True)
+    ]
+    pictures = [images.pixels[place[face["id"]]] for face in shown]
+    heading = "The most unusual face of each measure"
+    return [Text(f"{heading}:"), picture_gallery(drawings, "unusual", heading, pictures, captions)]

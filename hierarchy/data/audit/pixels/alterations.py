@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import COLUMN, MEASURES
 from fer_hierarchy.hierarchy.data.audit.pixels.published import Published
 
+STRONG_JPEG = "show the 8x8 blocks of a strong JPEG compression"
 LEAST_FACES = 20  # of a group, for a distribution to be compared
 # Kolmogorov's distance times the root of n that chance exceeds once in 8,000 groups.
 _CHANCE = 2.2
@@ -19,55 +21,28 @@ _CLEAR = 0.3  # distance from which a measure that names the alteration itself g
 _MOST = 0.9  # share of altered pictures from which their number is exact enough to be given as such
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """One way in which pictures can be altered, and how the measures show it.
+class _Kind(NamedTuple):
+    """One way in which pictures can be altered, and how the measures show it."""
 
-    Attributes:
-        measure: What shows it.
-        higher: Whether the measure rises.
-        whole: What a group of such pictures is, compared with the published one.
-        looks: What one such picture does, where the measure names the alteration itself.
-        follows: Measures that change along with it and then show nothing further.
-        typical: Value that altered pictures exceed, where there is one that only they do.
-    """
-
-    measure: str
-    higher: bool
-    whole: str
-    looks: str = ""
-    follows: tuple[str, ...] = ()
-    typical: float | None = None
+    measure: str  # what shows it
+    higher: bool  # whether the measure rises
+    group: str  # what a group of such pictures is, compared with the published one
+    single: str = ""  # what one such picture does, where the measure names the alteration itself
+    follows: tuple[str, ...] = ()  # measures that change along with it and then show nothing further
+    typical: float | None = None  # value that altered pictures exceed, where there is one that only they do
 
 
 _GREYS = ("brightness", "contrast", "clipped", "empty_levels", "evenness")
 _TEXTURE = ("sharpness", "blockiness", "likeness", "border")
+_BLURRED = (*_GREYS, "blockiness", "likeness", "border")
 _KINDS = (
     _Kind("colour", True, "are more colourful", "are coloured", ("cast", "false_colour", *_GREYS, *_TEXTURE)),
     _Kind("likeness", False, "resemble a face less", "look inverted, light and dark exchanged", ("brightness",)),
     _Kind("evenness", True, "have more even histograms", "look histogram-equalised", (*_GREYS, *_TEXTURE), typical=0.9),
     _Kind("evenness", True, "have more even histograms", follows=_GREYS),
-    _Kind(
-        "blockiness",
-        True,
-        "show more JPEG blocks",
-        "show the 8x8 blocks of a strong JPEG compression",
-        ("sharpness", *_GREYS),
-    ),
-    _Kind(
-        "sharpness",
-        False,
-        "are less sharp",
-        "look blurred or enlarged from smaller pictures",
-        (*_GREYS, "blockiness", "likeness", "border"),
-    ),
-    _Kind(
-        "sharpness",
-        True,
-        "are sharper or noisier",
-        "look sharpened or noisy",
-        (*_GREYS, "blockiness", "likeness"),
-    ),
+    _Kind("blockiness", True, "show more JPEG blocks", STRONG_JPEG, ("sharpness", *_GREYS)),
+    _Kind("sharpness", False, "are less sharp", "look blurred or enlarged from smaller pictures", _BLURRED),
+    _Kind("sharpness", True, "are sharper or noisier", "look sharpened or noisy", (*_GREYS, "blockiness", "likeness")),
     _Kind("border", True, "have wider constant borders", "have constant borders", (*_GREYS, *_TEXTURE)),
     _Kind("brightness", True, "are brighter", follows=(*_GREYS, "sharpness")),
     _Kind("brightness", False, "are darker", follows=(*_GREYS, "sharpness")),
@@ -88,19 +63,12 @@ _TONE = ("brightness", "contrast")  # what explains the measures of the histogra
 
 @dataclass(frozen=True)
 class _Group:
-    """Pictures that are compared together.
+    """Pictures that are compared together."""
 
-    Attributes:
-        name: For a reader, such as "Training pictures".
-        emotions: (n,) str.
-        measures: (n, len(MEASURES)).
-        ranks: (n, len(MEASURES)) as `Published.ranks` gives them.
-    """
-
-    name: str
-    emotions: np.ndarray
-    measures: np.ndarray
-    ranks: np.ndarray
+    name: str  # for a reader, such as "Training pictures"
+    emotions: np.ndarray  # (n,) str
+    measures: np.ndarray  # (n, len(MEASURES))
+    ranks: np.ndarray  # (n, len(MEASURES)) as `Published.ranks` gives them
 
     def __len__(self) -> int:
         return len(self.emotions)
@@ -162,7 +130,7 @@ def _explained(distances: dict[str, tuple[float, bool]], group: _Group) -> list[
         if distances.get(kind.measure, (0, None))[1] == kind.higher
         and (kind.typical is None or (group.measures[:, COLUMN[kind.measure]] > kind.typical).mean() >= _CLEAR)
     ]
-    clear = [kind for kind in fitting if kind.looks and distances[kind.measure][0] >= _CLEAR]
+    clear = [kind for kind in fitting if kind.single and distances[kind.measure][0] >= _CLEAR]
     clear.sort(key=lambda kind: -distances[kind.measure][0])
     chosen: list[_Kind] = []
     covered: set[str] = set()
@@ -175,12 +143,12 @@ def _explained(distances: dict[str, tuple[float, bool]], group: _Group) -> list[
 
 def _phrase(known: Published, kind: _Kind, group: _Group, distance: float) -> str:
     n, column = len(group), COLUMN[kind.measure]
-    if kind.looks and distance >= _CLEAR:
+    if kind.single and distance >= _CLEAR:
         ranks = group.ranks[:, column]
         beyond = int((ranks > 1 - _TAIL).sum() if kind.higher else (ranks < _TAIL).sum())
         # A share f of altered pictures moves the distribution by f at most, so the distance is a lower bound as well.
         altered = max(beyond, int(distance * n))
-        return f"{'' if altered >= _MOST * n else 'at least '}{altered:,} of {n:,} {group.name} {kind.looks}"
+        return f"{'' if altered >= _MOST * n else 'at least '}{altered:,} of {n:,} {group.name} {kind.single}"
     here, there = float(np.median(group.measures[:, column])), known.median(kind.measure, group.emotions)
     name = kind.measure.replace("_", " ")
-    return f"{n:,} {group.name} {kind.whole} than published (median {name} {here:.3g}, published {there:.3g})"
+    return f"{n:,} {group.name} {kind.group} than published (median {name} {here:.3g}, published {there:.3g})"

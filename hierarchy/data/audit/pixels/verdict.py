@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp, mannwhitneyu
 
-from fer_hierarchy.hierarchy.data.audit.pixels.alterations import LEAST_FACES, alterations
+from fer_hierarchy.hierarchy.data.audit.pixels.alterations import LEAST_FACES, STRONG_JPEG, alterations
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import COLUMN, MEASURES
 from fer_hierarchy.hierarchy.data.audit.pixels.published import Published, published, recognised
 from fer_hierarchy.hierarchy.data.images import ImageSet
@@ -24,32 +25,22 @@ _LISTED = 3  # measures in a sentence
 log = logging.getLogger("hierarchy")
 
 
-@dataclass(frozen=True)
-class _Sign:
-    """What is unusual about a picture of any data set.
+class _Sign(NamedTuple):
+    """What is unusual about a picture of any data set."""
 
-    Attributes:
-        measure: What shows it.
-        limit: From where it is unusual.
-        looks: What such a picture does.
-        above: Whether values above the limit are unusual, or those below.
-        share: Of the pictures of a split, from which it is reported.
-        largest: Native side in pixels up to which the limit holds.
-    """
-
-    measure: str
-    limit: float
-    looks: str
-    above: bool = True
-    share: float = 0.05
-    largest: int | None = None
+    measure: str  # what shows it
+    limit: float  # from where it is unusual
+    looks: str  # what such a picture does
+    above: bool = True  # whether values above the limit are unusual, or those below
+    share: float = 0.05  # of the pictures of a split, from which it is reported
+    largest: int | None = None  # native side in pixels up to which the limit holds
 
 
 _SIGNS = (
     _Sign("evenness", 0.95, "look histogram-equalised"),
     # One face in twelve of FER-2013 is lit so, or is no face.
     _Sign("likeness", -0.2, "look inverted, light and dark exchanged", above=False, share=0.4),
-    _Sign("blockiness", 1.5, "show the 8x8 blocks of a strong JPEG compression"),
+    _Sign("blockiness", 1.5, STRONG_JPEG),
     # Sharpness is per pixel: the larger a picture, the softer its true pixels are.
     _Sign("sharpness", 0.2, "look blurred or enlarged from smaller pictures", above=False, largest=64),
     _Sign("clipped", 0.25, "are black or white in more than a quarter", share=0.2),
