@@ -9,6 +9,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, predict_stages
 from fer_hierarchy.hierarchy.config import EvaluationConfig
+from fer_hierarchy.hierarchy.data.manifest import people
 from fer_hierarchy.hierarchy.evaluation import metrics
 from fer_hierarchy.hierarchy.evaluation.calibration import logit_adjust
 from fer_hierarchy.hierarchy.evaluation.significance import Draw, mcnemar, paired_bootstrap
@@ -146,4 +147,4 @@ def _subjects(rows: pd.DataFrame) -> np.ndarray | None:
     """Subject of each face, so that the bootstrap draws whole persons; None where no subject is known."""
     if not (rows["subject"] != "").any():
         return None
-    return (rows["source"] + "/" + rows["subject"]).where(rows["subject"] != "", rows["id"]).to_numpy(object)
+    return people(rows, "id").to_numpy(object)

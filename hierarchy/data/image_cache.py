@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +18,6 @@ _PIXELS = "pixels.npy"
 _ROWS = "rows.npz"
 _BAD = "bad.json"
 _KINDS = (np.uint8, np.uint16)
-_BLOCK = 1024  # images copied at once when the order is mended
 
 
 @dataclass(frozen=True)
@@ -59,93 +57,78 @@ def read_entry(key: str) -> CacheEntry | None:
     return CacheEntry(pixels, positions, digests, sizes, measures, bad) if whole else None
 
 
-class EntryWriter:
-    """Collects decoded images, a block at a time, in a temporary folder; `images` and `reasons` may come in any order.
+def write_entry(
+    key: str,
+    images: Iterable[tuple[int, Decoded | str]],
+    *,
+    shape: tuple[int, int, int],
+    dtype: type,
+    check: Callable[[Sequence[tuple[int, str]]], None],
+) -> None:
+    """Write decoded images as the entry of a key; the memory used does not grow with them.
 
     Args:
-        folder: An empty folder.
+        key: Of the entry.
+        images: (manifest position, image or reason) in manifest order.
         shape: (size, size, channels) of each image.
         dtype: uint8, or uint16 for faces with depth.
-    """
-
-    def __init__(self, folder: Path, shape: tuple[int, int, int], dtype: type = np.uint8) -> None:
-        self.bad: list[tuple[int, str]] = []
-        self._folder = folder
-        self._shape = shape
-        self._dtype = np.dtype(dtype)
-        self._positions: list[int] = []
-        self._digests: list[bytes] = []
-        self._sizes: list[tuple[int, int]] = []
-        self._meter = Meter()
-
-    def write(self, images: Iterable[tuple[int, Decoded | str]]) -> None:
-        """Write all of (manifest position, image or reason) to the folder; the memory used does not grow with them."""
-        # Plain writes, not a memory map: a full disk is then an error that can be reported, not a SIGBUS.
-        with (self._folder / _PIXELS).open("wb") as file:
-            self._write_header(file)
-            for position, image in images:
-                if isinstance(image, str):
-                    self.bad.append((position, image))
-                else:
-                    file.write(image.pixels.data)
-                    self._positions.append(position)
-                    self._digests.append(image.digest)
-                    self._sizes.append(image.size)
-                    self._meter.add(image.sample)
-            file.seek(0)
-            self._write_header(file)
-            file.flush()
-            os.fsync(file.fileno())
-        self._finish()
-
-    def _write_header(self, file: BinaryIO) -> None:
-        """The .npy header; numpy pads it so that its length does not depend on the number of images."""
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (len(self._positions), *self._shape)}
-        np.lib.format.write_array_header_1_0(file, header)
-
-    def _finish(self) -> None:
-        order = np.argsort(np.asarray(self._positions, np.int64), kind="stable")
-        if (order[1:] < order[:-1]).any():
-            self._reorder(order)
-        np.savez(
-            self._folder / _ROWS,
-            positions=np.asarray(self._positions, np.int64)[order],
-            digests=np.frombuffer(b"".join(self._digests), np.uint8).reshape(-1, 16)[order],
-            sizes=np.asarray(self._sizes, np.int32).reshape(-1, 2)[order],
-            measures=self._meter.result()[order],
-        )
-        self.bad.sort()
-        (self._folder / _BAD).write_text(json.dumps(self.bad), encoding="utf-8")
-
-    def _reorder(self, order: np.ndarray) -> None:
-        """Bring the images into manifest order: csv rows are read in the file's order, whatever the manifest's."""
-        source, target = self._folder / _PIXELS, self._folder / "reordered.npy"
-        pixels = np.load(source, mmap_mode="r", allow_pickle=False)
-        with target.open("wb") as file:
-            self._write_header(file)
-            for start in range(0, len(order), _BLOCK):
-                file.write(pixels[order[start : start + _BLOCK]].data)
-            file.flush()
-            os.fsync(file.fileno())
-        target.replace(source)
-
-
-@contextmanager
-def new_entry(key: str, shape: tuple[int, int, int], dtype: type = np.uint8) -> Iterator[EntryWriter]:
-    """Yield a writer whose images become the entry of `key` when the block ends without an error.
+        check: Takes the (manifest position, reason) of all bad images; its error leaves no entry behind.
 
     Raises:
         UserError: The cache folder cannot be written or its disk is full. Nothing is left behind.
     """
     try:
         # A damaged entry makes way. Whoever built the same key meanwhile has written the same bytes.
-        with atomic_folder(_folder(key)) as temporary:
-            yield EntryWriter(temporary, shape, dtype)
+        with atomic_folder(_folder(key)) as folder:
+            bad = _write(folder, images, shape, np.dtype(dtype))
+            check(bad)
+            (folder / _BAD).write_text(json.dumps(bad), encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"image cache {cache_dir()}: cannot write ({error.strerror or error}); "
             f"make room there or set FER_CACHE to another folder"
         ) from error
+
+
+def _write(
+    folder: Path, images: Iterable[tuple[int, Decoded | str]], shape: tuple[int, int, int], dtype: np.dtype
+) -> list[tuple[int, str]]:
+    """Write the pixels and what is known of each image; returns the bad ones."""
+    bad: list[tuple[int, str]] = []
+    positions: list[int] = []
+    digests: list[bytes] = []
+    sizes: list[tuple[int, int]] = []
+    meter = Meter()
+    # Plain writes, not a memory map: a full disk is then an error that can be reported, not a SIGBUS.
+    with (folder / _PIXELS).open("wb") as file:
+        _write_header(file, 0, shape, dtype)
+        for position, image in images:
+            if isinstance(image, str):
+                bad.append((position, image))
+                continue
+            file.write(image.pixels.data)
+            positions.append(position)
+            digests.append(image.digest)
+            sizes.append(image.size)
+            meter.add(image.sample)
+        file.seek(0)
+        _write_header(file, len(positions), shape, dtype)
+        file.flush()
+        os.fsync(file.fileno())
+    np.savez(
+        folder / _ROWS,
+        positions=np.asarray(positions, np.int64),
+        digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
+        sizes=np.asarray(sizes, np.int32).reshape(-1, 2),
+        measures=meter.result(),
+    )
+    return bad
+
+
+def _write_header(file: BinaryIO, count: int, shape: tuple[int, int, int], dtype: np.dtype) -> None:
+    """The .npy header; numpy pads it so that its length does not depend on the number of images."""
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _folder(key: str) -> Path:

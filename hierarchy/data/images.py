@@ -7,16 +7,19 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fer_hierarchy.hierarchy.data.alignment import leveled
 from fer_hierarchy.hierarchy.data.decoding import (
     BadImageError,
     Decoded,
@@ -25,7 +28,10 @@ from fer_hierarchy.hierarchy.data.decoding import (
     read_stored,
     without_false_colour,
 )
-from fer_hierarchy.hierarchy.data.image_cache import CacheEntry, new_entry, read_entry
+from fer_hierarchy.hierarchy.data.depth.pairs import read_pair, stacked
+from fer_hierarchy.hierarchy.data.image_cache import CacheEntry, read_entry, write_entry
+from fer_hierarchy.hierarchy.data.sources import expected_size, source_module
+from fer_hierarchy.hierarchy.data.sources._pixel_csv import read_chunks
 from fer_hierarchy.hierarchy.errors import UserError
 
 _FORMAT = 2  # part of the cache key: raise it when decoding changes
@@ -123,12 +129,17 @@ def _report_bad(bad: pd.DataFrame, total: int, skip_bad: bool) -> None:
 
 
 def _build(key: str, manifest: pd.DataFrame, want: Want, skip_bad: bool) -> CacheEntry:
-    kind = np.uint16 if want.depth else np.uint8
-    with new_entry(key, (want.size, want.size, want.channels + want.depth), kind) as writer:
-        writer.write(_with_progress(_decode_all(manifest, want), len(manifest)))
-        bad = _bad_table(manifest, writer.bad)
-        if len(bad) == len(manifest) or not skip_bad:
-            _report_bad(bad, len(manifest), skip_bad)
+    def check(found: Sequence[tuple[int, str]]) -> None:
+        if len(found) == len(manifest) or not skip_bad:
+            _report_bad(_bad_table(manifest, found), len(manifest), skip_bad)
+
+    write_entry(
+        key,
+        _with_progress(_decode_all(manifest, want), len(manifest)),
+        shape=(want.size, want.size, want.channels + want.depth),
+        dtype=np.uint16 if want.depth else np.uint8,
+        check=check,
+    )
     entry = read_entry(key)
     if entry is None:
         raise UserError(f"image cache entry {key}: damaged while it was written; try again")
@@ -142,8 +153,7 @@ def _usable_rows(manifest: pd.DataFrame, entry: CacheEntry) -> pd.DataFrame:
     return rows.assign(pixel_hash=hashes, height=entry.sizes[:, 0], width=entry.sizes[:, 1])
 
 
-def _bad_table(manifest: pd.DataFrame, bad: Iterable[tuple[int, str]]) -> pd.DataFrame:
-    bad = list(bad)
+def _bad_table(manifest: pd.DataFrame, bad: Sequence[tuple[int, str]]) -> pd.DataFrame:
     rows = manifest.iloc[[position for position, _ in bad]][["id", "path"]].reset_index(drop=True)
     return rows.assign(reason=np.array([reason for _, reason in bad], dtype=str))
 
@@ -179,17 +189,14 @@ def _stamp(path: str) -> str:
 
 
 def _decode_all(manifest: pd.DataFrame, want: Want) -> Iterator[tuple[int, Decoded | str]]:
-    """Yield (manifest position, image or reason) for every row: files in manifest order, then each csv in its own."""
-    from fer_hierarchy.hierarchy.data.sources import expected_size
-
+    """Yield (manifest position, image or reason) for every row in manifest order."""
     plain = manifest.reset_index(drop=True)
-    promised = {source: expected_size(source) for source in plain["source"].unique()}
+    csv = plain["path"].where(plain["row"] >= 0, "")
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield from _decode_files(plain[plain["row"] < 0], want)
-    rows = plain[plain["row"] >= 0]
-    for path, part in rows.groupby("path", sort=False):
-        yield from _decode_csv(path, part.sort_values("row"), promised, want)
+        for _, part in plain.groupby((csv != csv.shift()).cumsum()):
+            path = csv[part.index[0]]
+            yield from _decode_csv(path, part, want) if path else _decode_files(part, want)
 
 
 def _decode_files(files: pd.DataFrame, want: Want) -> Iterator[tuple[int, Decoded | str]]:
@@ -216,60 +223,41 @@ def _decode_file(path: str, depth_path: str, source: str, want: Want) -> Decoded
     Raises:
         BadImageError: It cannot be used.
     """
-    from fer_hierarchy.hierarchy.data.sources import source_module
-
     module = source_module(source)
     if reason := getattr(module, "problem", lambda *_: None)(path, depth_path):
         raise BadImageError(reason)
     if want.depth:
-        from fer_hierarchy.hierarchy.data.depth.pairs import read_pair, stacked
-
         return stacked(*read_pair(path, depth_path, source, align=want.align), want.size, want.channels)
     stored = read_stored(path, module.IMAGE_SIZE)
     native = without_false_colour(stored)
     if want.align:
-        from fer_hierarchy.hierarchy.data.alignment import leveled
-
         native, _ = leveled(path, native, None)
     return finish(native, want.size, want.channels, stored)
 
 
-def _decode_csv(path: str, rows: pd.DataFrame, promised: dict, want: Want) -> Iterator[tuple[int, Decoded | str]]:
+def _decode_csv(path: str, rows: pd.DataFrame, want: Want) -> Iterator[tuple[int, Decoded | str]]:
+    """The rows of one csv, which is read once from its beginning to its end."""
+    if not rows["row"].is_monotonic_increasing:
+        yield from sorted(_decode_csv(path, rows.sort_values("row"), want), key=itemgetter(0))
+        return
+    promised = {source: expected_size(source) for source in rows["source"].unique()}
+
     def decode(text: str, row: int, source: str) -> Decoded | str:
         try:
             return finish(parse_pixels(text, promised[source]), want.size, want.channels)
         except BadImageError as error:
             return f"data row {row}: {error}"
 
-    done = 0
-    for start, texts in _csv_chunks(path):
-        wanted = rows.iloc[done : done + int(np.searchsorted(rows["row"].to_numpy()[done:], start + len(texts)))]
-        done += len(wanted)
-        chosen = texts[wanted["row"].to_numpy() - start]
+    start = done = 0
+    for chunk in read_chunks(Path(path), lambda name: name.strip().lower() == "pixels"):
+        if chunk.shape[1] != 1:
+            raise UserError(f"{path}: got {chunk.shape[1]} columns named pixels; exactly one is needed")
+        wanted = rows.iloc[done : done + int(np.searchsorted(rows["row"].to_numpy()[done:], start + len(chunk)))]
+        chosen = chunk.iloc[:, 0].to_numpy(dtype=object)[wanted["row"].to_numpy() - start]
         yield from zip(wanted.index, map(decode, chosen, wanted["row"], wanted["source"]), strict=True)
+        start, done = start + len(chunk), done + len(wanted)
     absent = rows.iloc[done:]
     yield from ((at, f"data row {row}: not in the file") for at, row in zip(absent.index, absent["row"], strict=True))
-
-
-def _csv_chunks(path: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (number of the first data row, `pixels` fields as str) of a csv, a thousand rows at a time."""
-    try:
-        reader = pd.read_csv(
-            path,
-            usecols=lambda name: name.strip().lower() == "pixels",
-            chunksize=1024,
-            dtype=str,
-            keep_default_na=False,
-        )
-        with reader:
-            start = 0
-            for chunk in reader:
-                if chunk.shape[1] != 1:
-                    raise UserError(f"{path}: got {chunk.shape[1]} columns named pixels; exactly one is needed")
-                yield start, chunk.iloc[:, 0].to_numpy(dtype=object)
-                start += len(chunk)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as csv ({str(error).splitlines()[0]})") from error
 
 
 def _with_progress(images: Iterable, total: int) -> Iterator:

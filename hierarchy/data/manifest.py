@@ -102,6 +102,11 @@ def with_votes(manifest: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     return manifest.assign(**{column: filled[column] for column in columns if column not in manifest})
 
 
+def people(rows: pd.DataFrame, otherwise: str = "pixel_hash") -> pd.Series:
+    """Who is on each face; the column `otherwise` where nobody knows. Subjects are people of their source."""
+    return (rows["source"] + "/" + rows["subject"]).where(rows["subject"] != "", rows[otherwise])
+
+
 def check_manifest(manifest: pd.DataFrame) -> None:
     """Check a manifest's values.
 

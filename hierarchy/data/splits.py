@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from fer_hierarchy.hierarchy.config import SPLITS
+from fer_hierarchy.hierarchy.data.manifest import people
 from fer_hierarchy.hierarchy.errors import UserError
 
 _SHUFFLES = 10  # tried for folds that all show every class
@@ -212,7 +213,7 @@ def _by_subject(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
 
 def _persons(train: pd.DataFrame) -> pd.Series:
     """Who is on each face; subjects who share a picture count as one, so that neither is ever divided."""
-    subjects = (train["source"] + "/" + train["subject"]).where(train["subject"] != "", train["pixel_hash"])
+    subjects = people(train)
     subject, names = pd.factorize(subjects)
     face, hashes = pd.factorize(train["pixel_hash"])
     nodes = len(names) + len(hashes)
@@ -275,10 +276,10 @@ def note_shared_subjects(manifest: pd.DataFrame) -> None:
     Args:
         manifest: Rows with `split`, `source` and `subject`.
     """
-    persons = (manifest["source"] + "/" + manifest["subject"])[manifest["subject"] != ""]
     is_test = manifest["split"] == "test"
-    trained_on = persons[manifest.loc[persons.index, "split"] == "train"]
-    shared = int((persons.isin(trained_on) & is_test[persons.index]).sum())
+    named = manifest["subject"] != ""
+    trained_on = people(manifest[named & (manifest["split"] == "train")])
+    shared = int(people(manifest[named & is_test]).isin(trained_on).sum())
     if shared:
         text = "%d of %d test faces show a person of the train split: scores are inflated by that."
         log.warning(text, shared, int(is_test.sum()))

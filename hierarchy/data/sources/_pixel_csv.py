@@ -2,7 +2,7 @@
 
 import codecs
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +81,32 @@ def read_columns(path: Path, columns: Sequence[str], *, names: Sequence[str] | N
     require_columns(path, columns, present)
     lower = [name.lower() for name in present]
     places = {lower.index(column.lower()): column for column in columns}
-    frame = _parse(path, sorted(places), headless=names is not None)
+    chunks = read_chunks(path, sorted(places), headless=names is not None)
+    frame = pd.concat(chunks, ignore_index=True)
     if frame.empty:
         raise UserError(f"{path}: holds a header but no data row")
     frame.columns = [places[at] for at in sorted(places)]
     return frame[list(columns)].fillna("")
 
 
-def _parse(path: Path, places: list[int], *, headless: bool) -> pd.DataFrame:
-    """Parse the columns at `places`, a thousand rows at a time: the parser holds whole rows, pixels included."""
+def read_chunks(
+    path: Path, columns: Sequence[int] | Callable[[str], bool], *, headless: bool = False
+) -> Iterator[pd.DataFrame]:
+    """Parse columns of a csv as text, a thousand rows at a time: the parser holds whole rows, pixels included.
+
+    Args:
+        path: The csv.
+        columns: Their places, or whether a name is one of them.
+        headless: Whether the file has no header line.
+
+    Raises:
+        UserError: The file cannot be read, or is no proper csv.
+    """
     try:
         reader = pd.read_csv(
             path,
             header=None if headless else 0,
-            usecols=places,
+            usecols=columns,
             index_col=False,
             dtype=str,
             keep_default_na=False,
@@ -102,10 +114,8 @@ def _parse(path: Path, places: list[int], *, headless: bool) -> pd.DataFrame:
             chunksize=1024,
         )
         with reader:
-            return pd.concat(reader, ignore_index=True)
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{path}: is empty; a csv with a header line is needed") from error
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+            yield from reader
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: is no proper csv ({' '.join(str(error).split())[:200]})") from error
 
 

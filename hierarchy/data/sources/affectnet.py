@@ -7,16 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.sources import _pixel_csv
-from fer_hierarchy.hierarchy.data.sources._listing import (
-    EMOTION_WORDS,
-    SPLIT_FOLDERS,
-    class_folders,
-    emotion_word,
-    images_below,
-    list_faces,
-    listed_manifest,
-)
+from fer_hierarchy.hierarchy.data.sources import _listing, _pixel_csv
 from fer_hierarchy.hierarchy.errors import UserError
 
 LOG = logging.getLogger("hierarchy")
@@ -47,17 +38,17 @@ def detect(path: Path) -> bool:
 
 
 def _is_set(folder: Path) -> bool:
-    return (folder / "annotations").is_dir() or any(_expression(word) for _, word, _ in class_folders(folder))
+    return (folder / "annotations").is_dir() or any(_expression(word) for _, word, _ in _listing.class_folders(folder))
 
 
 def fits(path: Path) -> bool:
     """Whether `path` can be read as this data set where the user names it."""
-    return detect(path) or any(_expression(word) for _, word, _ in class_folders(path))
+    return detect(path) or any(_expression(word) for _, word, _ in _listing.class_folders(path))
 
 
 def _expression(word: str) -> str | None:
     """A class folder's expression: by name, or by AffectNet's number."""
-    return EXPRESSIONS.get(int(word)) if word.isdecimal() else emotion_word(word)
+    return EXPRESSIONS.get(int(word)) if word.isdecimal() else _listing.emotion_word(word)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -73,8 +64,10 @@ def read(path: Path) -> pd.DataFrame:
         return _manifest(path, _read_lists(path))
     if any((path / name / "annotations").is_dir() for name in _SETS):
         return _manifest(path, _read_annotations(path))
-    known = f"{EMOTION_WORDS}; or {', '.join(f'{number} {name}' for number, name in EXPRESSIONS.items())}"
-    faces = list_faces(path, emotion_of=_expression, known=known, split_folders={**SPLIT_FOLDERS, **_SETS})
+    known = f"{_listing.EMOTION_WORDS}; or {', '.join(f'{number} {name}' for number, name in EXPRESSIONS.items())}"
+    faces = _listing.list_faces(
+        path, emotion_of=_expression, known=known, split_folders={**_listing.SPLIT_FOLDERS, **_SETS}
+    )
     return _manifest(path, faces)
 
 
@@ -85,7 +78,7 @@ def _manifest(root: Path, faces: pd.DataFrame) -> pd.DataFrame:
         counts = faces.loc[left_out, "emotion"].value_counts()
         listed = ", ".join(f"{count} {name}" for name, count in counts.items())
         LOG.warning(f"AffectNet: {left_out.sum()} of {len(faces)} faces left out, they have no emotion ({listed})")
-    return listed_manifest(root, faces[~left_out], _NAME)
+    return _listing.listed_manifest(root, faces[~left_out], _NAME)
 
 
 def _read_lists(root: Path) -> pd.DataFrame:
@@ -119,7 +112,7 @@ def _read_annotations(root: Path) -> pd.DataFrame:
 
 def _read_set(root: Path, name: str, split: str) -> pd.DataFrame:
     images, annotations = root / name / "images", root / name / "annotations"
-    files = images_below(images) if images.is_dir() else []
+    files = _listing.images_below(images) if images.is_dir() else []
     labels = [_annotation(annotations / f"{file.rpartition('.')[0]}_exp.npy") for file in files]
     faces = pd.DataFrame({"file": [f"{name}/images/{file}" for file in files], "emotion": labels, "split": split})
     unlabelled = faces["emotion"].isna()

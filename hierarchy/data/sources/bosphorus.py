@@ -16,15 +16,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.data.depth.bnt import read_bnt, surface
 from fer_hierarchy.hierarchy.data.depth.depth_planes import DepthScale, at_nominal
-from fer_hierarchy.hierarchy.data.sources._listing import (
-    EMOTION_WORDS,
-    any_image,
-    emotion_word,
-    files_in,
-    is_image,
-    paired_manifest,
-    subfolders,
-)
+from fer_hierarchy.hierarchy.data.sources import _listing
 from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = None
@@ -42,7 +34,7 @@ _log = logging.getLogger("hierarchy")
 
 def detect(path: Path) -> bool:
     """Whether `path` holds subjects' folders with the data set's file names."""
-    return any(any_image(path / folder, _PICTURE.match) for folder in _subjects(path))
+    return any(_listing.any_image(path / folder, _PICTURE.match) for folder in _subjects(path))
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -54,8 +46,8 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         UserError: A file name has an unknown emotion, or no picture shows an emotion.
     """
-    files = files_in(path, _subjects(path))
-    pictures = _by_stem(file for file in files if is_image(file))
+    files = _listing.files_in(path, _subjects(path))
+    pictures = _by_stem(file for file in files if _listing.is_image(file))
     ranges = _by_stem(file for file in files if file.lower().endswith(".bnt"))
     faces = {stem: match for stem in pictures if (match := _FACE.fullmatch(stem))}
     _note_left_out([stem for stem in pictures if stem not in faces], [stem for stem in ranges if stem not in pictures])
@@ -65,7 +57,7 @@ def read(path: Path) -> pd.DataFrame:
         (stem, pictures[stem], ranges.get(stem, ""), _emotion(path, match), match[1]) for stem, match in faces.items()
     ]
     table = pd.DataFrame(rows, columns=["id", "file", "depth", "emotion", "subject"])
-    return paired_manifest(path, table, _NAME, DEPTH.kind)
+    return _listing.paired_manifest(path, table, _NAME, DEPTH.kind)
 
 
 def read_depth(path: str, picture: tuple[int, int]) -> np.ndarray:
@@ -85,7 +77,7 @@ def read_depth(path: str, picture: tuple[int, int]) -> np.ndarray:
 
 
 def _subjects(path: Path) -> list[str]:
-    return [folder for folder in subfolders(path) if _SUBJECT.fullmatch(folder)]
+    return [folder for folder in _listing.subfolders(path) if _SUBJECT.fullmatch(folder)]
 
 
 def _by_stem(files: Iterable[str]) -> dict[str, str]:
@@ -96,9 +88,9 @@ def _by_stem(files: Iterable[str]) -> dict[str, str]:
 def _emotion(path: Path, match: re.Match) -> str:
     if match[2] is None:
         return _NEUTRAL
-    emotion = emotion_word(match[2])
+    emotion = _listing.emotion_word(match[2])
     if emotion is None:
-        raise UserError(f"{path}: {match[0]} names no emotion ({match[2]!r}); known: {EMOTION_WORDS}")
+        raise UserError(f"{path}: {match[0]} names no emotion ({match[2]!r}); known: {_listing.EMOTION_WORDS}")
     return emotion
 
 

@@ -14,15 +14,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
 from fer_hierarchy.hierarchy.data.depth.depth_planes import DepthScale
 from fer_hierarchy.hierarchy.data.depth.png import read_units
-from fer_hierarchy.hierarchy.data.sources._listing import (
-    EMOTION_WORDS,
-    any_image,
-    emotion_word,
-    files_in,
-    is_image,
-    paired_manifest,
-    subfolders,
-)
+from fer_hierarchy.hierarchy.data.sources import _listing
 from fer_hierarchy.hierarchy.errors import UserError
 
 LOG = logging.getLogger("hierarchy")
@@ -65,16 +57,16 @@ class _Face:
 
 def detect(path: Path) -> bool:
     """Whether `path` holds the two parts or is one, from the names of the files."""
-    return any(any_image(path / folder, _FILE.fullmatch) for folder, *_ in _folders(path))
+    return any(_listing.any_image(path / folder, _FILE.fullmatch) for folder, *_ in _folders(path))
 
 
 def _folders(path: Path) -> list[tuple[str, str, str, str]]:
     """(folder relative to `path`, part or "", emotion's folder, "RGB" or "DEPTH") of all folders with images."""
-    parts = [(name, f"{name}/") for name in subfolders(path) if name.lower() in _PARTS]
+    parts = [(name, f"{name}/") for name in _listing.subfolders(path) if name.lower() in _PARTS]
     return [
         (f"{prefix}{emotion}/{kind}", _PARTS.get(name.lower(), ""), emotion, kind)
         for name, prefix in parts or [(path.name, "")]
-        for emotion in subfolders(path / prefix)
+        for emotion in _listing.subfolders(path / prefix)
         for kind in _KINDS
         if (path / prefix / emotion / kind).is_dir()
     ]
@@ -90,9 +82,9 @@ def read(path: Path) -> pd.DataFrame:
         UserError: A folder names no emotion, or the names of depth and colour files do not fit each other.
     """
     folders = _folders(path)
-    unknown = sorted({emotion for _, _, emotion, _ in folders if emotion_word(emotion) is None})
+    unknown = sorted({emotion for _, _, emotion, _ in folders if _listing.emotion_word(emotion) is None})
     if unknown:
-        raise UserError(f"{path}: folder {unknown[0]!r} names no emotion; known: {EMOTION_WORDS}")
+        raise UserError(f"{path}: folder {unknown[0]!r} names no emotion; known: {_listing.EMOTION_WORDS}")
     colours, depths = (_faces(path, [folder for folder in folders if folder[-1] == kind]) for kind in _KINDS)
     partners = {(face.name, face.aligned): face.file for face in depths}
     _note_lonely(path, colours, depths)
@@ -101,11 +93,18 @@ def read(path: Path) -> pd.DataFrame:
         for face in _chosen(path, colours, partners)
     ]
     table = pd.DataFrame(rows, columns=["id", "file", "depth", "emotion", "subject"])
-    return paired_manifest(path, table.assign(emotion=table["emotion"].map(emotion_word)), _NAME, DEPTH.kind)
+    return _listing.paired_manifest(
+        path, table.assign(emotion=table["emotion"].map(_listing.emotion_word)), _NAME, DEPTH.kind
+    )
 
 
 def _faces(path: Path, folders: list[tuple[str, str, str, str]]) -> list[_Face]:
-    return [_face(file, *facts) for place, *facts in folders for file in files_in(path, [place]) if is_image(file)]
+    return [
+        _face(file, *facts)
+        for place, *facts in folders
+        for file in _listing.files_in(path, [place])
+        if _listing.is_image(file)
+    ]
 
 
 def _face(file: str, part: str, folder: str, kind: str) -> _Face:
@@ -156,7 +155,7 @@ def problem(path: str, _depth_path: str) -> str | None:
         return "file name is not like F_001_1120_anger_Color.png: it has neither subject nor emotion"
     word, folder = match[5], Path(path).parent.parent.name
     known = word.lower() in (*_WORDS, folder.lower())
-    if not known or emotion_word(word) != emotion_word(folder):
+    if not known or _listing.emotion_word(word) != _listing.emotion_word(folder):
         return f"file name has {word!r}, the folder {folder}"
     return None
 

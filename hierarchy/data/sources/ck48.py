@@ -5,14 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.sources._listing import (
-    any_image,
-    class_folders,
-    emotion_word,
-    list_faces,
-    listed_manifest,
-    stems,
-)
+from fer_hierarchy.hierarchy.data.sources import _listing
 from fer_hierarchy.hierarchy.errors import UserError
 
 IMAGE_SIZE = (48, 48)
@@ -24,8 +17,8 @@ _STEM = re.compile(r"(S\d{3})_\d{3}_\d{8}")
 
 def detect(path: Path) -> bool:
     """Whether `path` holds class folders with CK+'s file names."""
-    folders = [folder for _, word, folder in class_folders(path) if emotion_word(word)]
-    return any(any_image(path / folder, _STEM.match) for folder in folders)
+    folders = [folder for _, word, folder in _listing.class_folders(path) if _listing.emotion_word(word)]
+    return any(_listing.any_image(path / folder, _STEM.match) for folder in folders)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -37,8 +30,8 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         UserError: A folder names no emotion, or a file name has no subject.
     """
-    faces = list_faces(path)
-    ids = stems(faces["file"])
+    faces = _listing.list_faces(path)
+    ids = _listing.stems(faces["file"])
     matches = [_STEM.fullmatch(stem) for stem in ids]
     odd = [file for file, match in zip(faces["file"], matches, strict=True) if match is None]
     if odd:
@@ -46,4 +39,4 @@ def read(path: Path) -> pd.DataFrame:
             f"{path}: {len(odd)} file names lack the subject (first: {odd[0]}); "
             f"names like S010_004_00000017.png are needed, or --dataset folder, which knows no subjects"
         )
-    return listed_manifest(path, faces, _NAME, ids=ids, subjects=[match[1] for match in matches if match])
+    return _listing.listed_manifest(path, faces, _NAME, ids=ids, subjects=[match[1] for match in matches if match])

@@ -4,16 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.sources import _pixel_csv
+from fer_hierarchy.hierarchy.data.sources import _listing, _pixel_csv
 from fer_hierarchy.hierarchy.data.sources import ferplus as ferplus_labels
-from fer_hierarchy.hierarchy.data.sources._listing import (
-    any_image,
-    class_folders,
-    emotion_word,
-    list_faces,
-    listed_manifest,
-    stems,
-)
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
@@ -37,8 +29,8 @@ def detect(path: Path) -> bool:
 
 
 def _is_folder_copy(root: Path) -> bool:
-    folders = [folder for _, word, folder in class_folders(root) if emotion_word(word)]
-    return any(any_image(root / folder, _usage) for folder in folders)
+    folders = [folder for _, word, folder in _listing.class_folders(root) if _listing.emotion_word(word)]
+    return any(_listing.any_image(root / folder, _usage) for folder in folders)
 
 
 def _usage(name: str) -> str:
@@ -75,8 +67,8 @@ def _read_csv(csv: Path, ferplus: Path | None) -> pd.DataFrame:
 
 
 def _read_folder(root: Path, ferplus: Path | None) -> pd.DataFrame:
-    faces = list_faces(root)
-    names = pd.Series(stems(faces["file"]))
+    faces = _listing.list_faces(root)
+    names = pd.Series(_listing.stems(faces["file"]))
     # Kaggle's test folder merges PublicTest and PrivateTest, so that only the file name holds the split.
     splits = names.map(_usage).map(_pixel_csv.USAGE_SPLITS)
     if splits.isna().any():
@@ -90,4 +82,4 @@ def _read_folder(root: Path, ferplus: Path | None) -> pd.DataFrame:
         return ferplus_labels.read_folder(root, faces, ferplus)
     # Kaggle's copy gives one name to two faces of different emotions.
     ids = names.where(~names.duplicated(keep=False), names + "_" + faces["emotion"])
-    return listed_manifest(root, faces, _NAME, ids=ids)
+    return _listing.listed_manifest(root, faces, _NAME, ids=ids)

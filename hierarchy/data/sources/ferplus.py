@@ -10,15 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.data.manifest import SOFT_PREFIX
-from fer_hierarchy.hierarchy.data.sources._listing import any_image, emotion_word, images_below, listed_manifest, stems
-from fer_hierarchy.hierarchy.data.sources._pixel_csv import (
-    header,
-    known_values,
-    place,
-    read_columns,
-    rows_manifest,
-    splits_by_usage,
-)
+from fer_hierarchy.hierarchy.data.sources import _listing, _pixel_csv
 from fer_hierarchy.hierarchy.data.sources._votes import CHOICES, label_faces, read_votes
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
@@ -46,7 +38,7 @@ _IN_ORDER = "FER+ labels go by row number, so they fit only the complete csv in 
 def detect(path: Path) -> bool:
     """Whether `path` holds one of the three folders, with a table of votes or with pictures of FER+'s names."""
     folders = [path / name for name in _SPLITS if (path / name).is_dir()]
-    return any((folder / _TABLE).is_file() or any_image(folder, _FACE.match) for folder in folders)
+    return any((folder / _TABLE).is_file() or _listing.any_image(folder, _FACE.match) for folder in folders)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -62,7 +54,7 @@ def read(path: Path) -> pd.DataFrame:
     frame = pd.concat([_read_split(path, name) for name in folders], ignore_index=True)
     votes = frame[list(CHOICES)].to_numpy()
     labelled = label_faces(frame[["file", "split"]], votes, np.ones(len(votes), dtype=bool), origin=str(path))
-    return listed_manifest(path, labelled, _NAME, ids=stems(labelled["file"]), **_soft(labelled))
+    return _listing.listed_manifest(path, labelled, _NAME, ids=_listing.stems(labelled["file"]), **_soft(labelled))
 
 
 def read_csv(csv: Path, faces: pd.DataFrame, ferplus: Path) -> pd.DataFrame:
@@ -76,15 +68,15 @@ def read_csv(csv: Path, faces: pd.DataFrame, ferplus: Path) -> pd.DataFrame:
     Raises:
         UserError: The files do not belong together row by row, or `ferplus` is not a table of votes.
     """
-    frame = read_columns(ferplus, ("Usage", _IMAGE_NAME, *CHOICES))
+    frame = _pixel_csv.read_columns(ferplus, ("Usage", _IMAGE_NAME, *CHOICES))
     _check_same_rows(faces, frame, csv, ferplus)
     has_image = (frame[_IMAGE_NAME].str.strip() != "").to_numpy()
-    votes = read_votes(ferplus, frame, has_image, place)
+    votes = read_votes(ferplus, frame, has_image, _pixel_csv.place)
     labelled = label_faces(faces[["split"]], votes, has_image, origin=str(ferplus))
     agree = (faces["emotion"][labelled.index] == labelled["emotion"])[~labelled["undecided"]]
     if len(agree) >= _ROWS_TO_COMPARE and agree.mean() < _LEAST_AGREEMENT:
         raise UserError(f"{ferplus} agrees with only {agree.mean():.0%} of the labels in {csv}; {_IN_ORDER}")
-    return rows_manifest(csv, labelled, "fer", _NAME, **_soft(labelled))
+    return _pixel_csv.rows_manifest(csv, labelled, "fer", _NAME, **_soft(labelled))
 
 
 def read_folder(root: Path, faces: pd.DataFrame, table: Path) -> pd.DataFrame:
@@ -100,19 +92,19 @@ def read_folder(root: Path, faces: pd.DataFrame, table: Path) -> pd.DataFrame:
     Raises:
         UserError: Pictures without votes, names that are not unique, or `table` is not such a table.
     """
-    names = [name.lower() for name in header(table)]
+    names = [name.lower() for name in _pixel_csv.header(table)]
     if "file" not in names and _IMAGE_NAME.lower() in names:
         raise UserError(
             f"{table} goes by the row number of fer2013.csv, which the pictures of {root} lack; give "
             f"fer2013.csv as data, or a table with the columns file, image and the ten choices"
         )
     key = ["emotion", "file"] if "emotion" in names else ["file"]
-    frame = read_columns(table, (*key, "image", *CHOICES)).apply(lambda column: column.str.strip())
+    frame = _pixel_csv.read_columns(table, (*key, "image", *CHOICES)).apply(lambda column: column.str.strip())
     has_image = (frame["image"] != "").to_numpy()
-    votes = read_votes(table, frame, has_image, place)
+    votes = read_votes(table, frame, has_image, _pixel_csv.place)
     if "emotion" in key:
         words = frame["emotion"]
-        frame["emotion"] = known_values(table, words, words.map(emotion_word), ", ".join(EMOTIONS))
+        frame["emotion"] = _pixel_csv.known_values(table, words, words.map(_listing.emotion_word), ", ".join(EMOTIONS))
     _check_unique(table, frame, key)
     _check_unique(table, frame[has_image], ["image"])
     rows = _rows_of(root, faces, table, frame, key)
@@ -120,7 +112,7 @@ def read_folder(root: Path, faces: pd.DataFrame, table: Path) -> pd.DataFrame:
         LOG.warning("%s has votes for %d pictures that are not in %s.", table.name, absent, root.name)
     labelled = label_faces(faces[["split", "file"]], votes[rows], has_image[rows], origin=str(table))
     ids = frame["image"].iloc[rows[labelled.index]].str.rpartition(".")[0]
-    return listed_manifest(root, labelled, _NAME, ids=ids, **_soft(labelled))
+    return _listing.listed_manifest(root, labelled, _NAME, ids=ids, **_soft(labelled))
 
 
 def _soft(labelled: pd.DataFrame) -> dict[str, Any]:
@@ -134,7 +126,7 @@ def _read_split(root: Path, name: str) -> pd.DataFrame:
     if not table.is_file():
         raise UserError(f"{table} is missing: it holds the votes for the pictures beside it")
     frame = _read_table(table)
-    there = set(images_below(folder))
+    there = set(_listing.images_below(folder))
     if not there:
         raise UserError(f"{folder} holds no picture, but {table.name} has votes for {len(frame)}; add the pictures")
     _check_pictures(folder, frame, there)
@@ -147,13 +139,13 @@ def _line(row: int) -> str:
 
 
 def _read_table(table: Path) -> pd.DataFrame:
-    first = header(table)
+    first = _pixel_csv.header(table)
     needed = 'a picture\'s name, its box "(0, 0, 48, 48)" and ten columns of votes'
     if len(first) != len(_COLUMNS):
         raise UserError(f"{table} has {len(first)} columns; needed are {len(_COLUMNS)}: {needed}")
     if not _FACE.match(first[0]):
         raise UserError(f"{table}: its first row names no picture ({first[0]!r}); it has no header, but {needed}")
-    frame = read_columns(table, _COLUMNS, names=_COLUMNS)
+    frame = _pixel_csv.read_columns(table, _COLUMNS, names=_COLUMNS)
     return frame.assign(name=frame["name"].str.strip())
 
 
@@ -173,15 +165,17 @@ def _check_pictures(folder: Path, frame: pd.DataFrame, there: set[str]) -> None:
 def _check_same_rows(faces: pd.DataFrame, frame: pd.DataFrame, csv: Path, ferplus: Path) -> None:
     if len(frame) != len(faces):
         raise UserError(f"{ferplus} has {len(frame)} data rows and {csv} has {len(faces)}; {_IN_ORDER}")
-    differ = (splits_by_usage(ferplus, frame["Usage"]) != faces["split"]).to_numpy()
+    differ = (_pixel_csv.splits_by_usage(ferplus, frame["Usage"]) != faces["split"]).to_numpy()
     if differ.any():
-        first = place(int(differ.argmax()))
+        first = _pixel_csv.place(int(differ.argmax()))
         raise UserError(
             f"{ferplus} and {csv} name different Usage in {differ.sum()} rows, first in {first}; {_IN_ORDER}"
         )
 
 
-def _check_unique(table: Path, rows: pd.DataFrame, columns: list[str], place: Callable[[int], str] = place) -> None:
+def _check_unique(
+    table: Path, rows: pd.DataFrame, columns: list[str], place: Callable[[int], str] = _pixel_csv.place
+) -> None:
     twice = rows.duplicated(columns)
     if twice.any():
         named = "/".join(rows.loc[twice.idxmax(), columns])

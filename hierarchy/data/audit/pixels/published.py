@@ -82,23 +82,12 @@ class Published:
 
 
 def _shares_below(values: np.ndarray, quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of a distribution that lie below each value, and below or at it."""
+    """Shares of a distribution that lie below each value, and below or at it; it rises evenly between quantiles."""
     values = np.round(np.asarray(values, np.float64), DIGITS)
-    points, first, counts = np.unique(quantiles, return_index=True, return_counts=True)
-    shares = np.asarray(SHARES)
-    below, upto = shares[first], shares[first + counts - 1]
-    # Between two points the distribution rises evenly from `upto` of the left one to `below` of the right one.
-    right = np.searchsorted(points, values, side="left").clip(1, max(len(points) - 1, 1))
-    left = right - 1
-    if len(points) > 1:
-        part = ((values - points[left]) / (points[right] - points[left])).clip(0, 1)
-        between = upto[left] + part * (below[right] - upto[left])
-    else:
-        between = np.where(values < points[0], 0.0, 1.0)
-    at = np.searchsorted(points, values).clip(0, len(points) - 1)
-    equal = points[at] == values
-    outside = np.where(values < points[0], 0.0, np.where(values > points[-1], 1.0, between))
-    return np.where(equal, below[at], outside), np.where(equal, upto[at], outside)
+    shares, between = np.asarray(SHARES), np.interp(values, quantiles, SHARES)
+    first, after = np.searchsorted(quantiles, values, "left"), np.searchsorted(quantiles, values, "right")
+    equal = first < after
+    return np.where(equal, shares[first * equal], between), np.where(equal, shares[after - 1], between)
 
 
 def published(source: str) -> Published | None:

@@ -13,6 +13,7 @@ from fer_hierarchy.hierarchy.data.audit.pixels.alterations import LEAST_FACES, S
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import COLUMN, MEASURES
 from fer_hierarchy.hierarchy.data.audit.pixels.published import Published, published, recognised
 from fer_hierarchy.hierarchy.data.images import ImageSet
+from fer_hierarchy.hierarchy.data.manifest import people
 from fer_hierarchy.hierarchy.errors import UserError
 
 _NOT = "this is not"
@@ -223,5 +224,4 @@ def _units(rows: pd.DataFrame, measures: np.ndarray, chosen: np.ndarray) -> np.n
     part, values = rows[chosen], measures[chosen]
     if not (part["subject"] != "").any():
         return values
-    people = (part["source"] + "/" + part["subject"]).where(part["subject"] != "", part["id"])
-    return pd.DataFrame(values).groupby(people.to_numpy(object)).mean().to_numpy()
+    return pd.DataFrame(values).groupby(people(part, "id").to_numpy(object)).mean().to_numpy()
