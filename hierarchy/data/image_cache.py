@@ -3,9 +3,8 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -20,26 +19,16 @@ _BAD = "bad.json"
 _KINDS = (np.uint8, np.uint16)
 
 
-@dataclass(frozen=True)
-class CacheEntry:
-    """What decoding a manifest gave.
+class CacheEntry(NamedTuple):
+    """What decoding a manifest gave."""
 
-    Attributes:
-        pixels: (n, size, size, channels) uint8, or uint16 where the last plane is depth; read-only memory map, in
-            manifest order.
-        positions: (n,) int64, manifest position of each usable image, ascending.
-        digests: (n, 16) uint8, see `Decoded.digest`.
-        sizes: (n, 2) int32, native height and width.
-        measures: (n, len(MEASURES)) float32, see `hierarchy.data.audit.pixels.measures`.
-        bad: (manifest position, reason) of each image that is not usable.
-    """
-
+    # (n, size, size, channels) uint8, or uint16 where the last plane is depth; read-only memory map in manifest order
     pixels: np.ndarray
-    positions: np.ndarray
-    digests: np.ndarray
-    sizes: np.ndarray
-    measures: np.ndarray
-    bad: tuple[tuple[int, str], ...]
+    positions: np.ndarray  # (n,) int64, manifest position of each usable image, ascending
+    digests: np.ndarray  # (n, 16) uint8, see `Decoded.digest`
+    sizes: np.ndarray  # (n, 2) int32, native height and width
+    measures: np.ndarray  # (n, len(MEASURES)) float32, see `hierarchy.data.audit.pixels.measures`
+    bad: tuple[tuple[int, str], ...]  # (manifest position, reason) of each image that is not usable
 
 
 def read_entry(key: str) -> CacheEntry | None:

@@ -5,6 +5,7 @@ source knows no camera (`relative`), the face stands at a nominal distance and o
 A stack of planes of one face is uint16 too: the colours in 0..255, then its depth plane.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -62,14 +63,8 @@ def at_nominal(distance: np.ndarray) -> np.ndarray:
 
 def resized(distance: np.ndarray, size: int) -> np.ndarray:
     """Distances (h, w), NaN in holes, at size x size: holes take no part in an average, and stay holes."""
-    measured = ~np.isnan(distance)
     way = cv2.INTER_AREA if min(distance.shape) >= size else cv2.INTER_LINEAR
-    return _divided(
-        *(
-            cv2.resize(part, (size, size), interpolation=way)
-            for part in (_filled(distance), measured.astype(np.float32))
-        )
-    )
+    return _around_holes(distance, lambda part: cv2.resize(part, (size, size), interpolation=way))
 
 
 def warped(distance: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, flags: int, border: int) -> np.ndarray:
@@ -82,15 +77,12 @@ def warped(distance: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, f
         flags: OpenCV's interpolation and direction.
         border: OpenCV's border mode; with BORDER_CONSTANT nothing is measured outside.
     """
-    parts = (_filled(distance), (~np.isnan(distance)).astype(np.float32))
-    return _divided(*(cv2.warpAffine(part, matrix, size, flags=flags, borderMode=border) for part in parts))
+    return _around_holes(distance, lambda part: cv2.warpAffine(part, matrix, size, flags=flags, borderMode=border))
 
 
-def _filled(distance: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(distance, nan=0.0).astype(np.float32)
-
-
-def _divided(total: np.ndarray, cover: np.ndarray) -> np.ndarray:
+def _around_holes(distance: np.ndarray, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    total = transform(np.nan_to_num(distance, nan=0.0).astype(np.float32))
+    cover = transform((~np.isnan(distance)).astype(np.float32))
     return np.where(cover >= _LEAST_COVER, total / np.maximum(cover, 1e-6), np.nan).astype(np.float32)
 
 

@@ -48,13 +48,19 @@ def read_pair(path: str, depth_path: str, source: str, *, align: bool) -> tuple[
 def _distance(path: str, source: str, picture: tuple[int, int]) -> np.ndarray:
     """The source's own reading, from the cache where that is slow."""
     module = source_module(source)
-    if not getattr(module, "CACHED", False):
-        return module.read_depth(path, picture)
-    kept = _place(path, source, picture)
-    plane = cv2.imread(str(kept), cv2.IMREAD_UNCHANGED) if kept.is_file() else None
-    if plane is None or plane.shape != picture or plane.dtype != np.uint16:
-        plane = depth_planes.to_plane(module.read_depth(path, picture))
-        _keep(plane, kept)
+    kept = _place(path, source, picture) if getattr(module, "CACHED", False) else None
+    if kept and kept.is_file():
+        plane = cv2.imread(str(kept), cv2.IMREAD_UNCHANGED)
+        if plane is not None and plane.shape == picture and plane.dtype == np.uint16:
+            return depth_planes.to_distance(plane)
+    try:
+        distance = module.read_depth(path, picture)
+    except BadImageError as error:
+        raise BadImageError(f"{Path(path).name}: {error}") from error
+    if kept is None:
+        return distance
+    plane = depth_planes.to_plane(distance)
+    _keep(plane, kept)
     return depth_planes.to_distance(plane)
 
 

@@ -114,14 +114,10 @@ def _locate(root: Path, dataset: str | None, given: Path) -> tuple[str, Path]:
         return dataset or _recognise(root) or _WITH_FERPLUS, root
     if root.is_dir() and not any(root.iterdir()):
         raise UserError(f"{given}: the folder is empty; give a folder with faces, a csv or a zip")
-    places = [root] if root.is_file() else [root, *_visible_folders(root)]
-    return _find_forced(places, dataset, given) if dataset else _find_any(places, given)
-
-
-def _visible_folders(root: Path) -> list[Path]:
     from fer_hierarchy.hierarchy.data.sources._listing import subfolders
 
-    return [root / name for name in subfolders(root)]
+    places = [root, *(root / name for name in subfolders(root))]
+    return _find_forced(places, dataset, given) if dataset else _find_any(places, given)
 
 
 def _recognise(place: Path) -> str | None:

@@ -119,15 +119,7 @@ def read_depth(path: str, picture: tuple[int, int]) -> np.ndarray:
     Raises:
         BadImageError: The mesh cannot be read, or does not fit the picture.
     """
-    try:
-        return at_nominal(_drawn(Path(path), picture))
-    except BadImageError as error:
-        raise BadImageError(f"{Path(path).name}: {error}") from error
-
-
-def _drawn(path: Path, picture: tuple[int, int]) -> np.ndarray:
-    mesh = wrl.read_mesh(path)
-    beside = _picture_of(path)
+    mesh, beside = wrl.read_mesh(path), _picture_of(Path(path))
     places = corner_places(mesh, beside, picture)
     _check_frame(mesh, places, picture)
     distance = wrl.front_view(mesh, places, picture)
@@ -136,7 +128,7 @@ def _drawn(path: Path, picture: tuple[int, int]) -> np.ndarray:
         raise BadImageError(f"mesh covers {cover:.2%} of its picture ({_extent(mesh)})")
     if beside is not None:
         _check_coincides(distance, beside)
-    return distance
+    return at_nominal(distance)
 
 
 def _picture_of(mesh: Path) -> Path | None:

@@ -173,13 +173,7 @@ def read_depth(path: str, picture: tuple[int, int]) -> np.ndarray:
     Raises:
         BadImageError: No such depth, of another size or in another unit, or holes only.
     """
-    try:
-        return _distance(read_units(path, picture))
-    except BadImageError as error:
-        raise BadImageError(f"{Path(path).name}: {error}") from error
-
-
-def _distance(units: np.ndarray) -> np.ndarray:
+    units = read_units(path, picture)
     measured = units > 0
     if measured.mean() < _LEAST_VALID:
         raise BadImageError(f"depth is all holes: {int(measured.sum())} of {units.size} pixels were measured")

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.decoding import BadImageError
 from fer_hierarchy.hierarchy.data.depth.depth_planes import DepthScale
 from fer_hierarchy.hierarchy.data.depth.png import read_units
 from fer_hierarchy.hierarchy.data.synthetic.embedded import spec_manifest
@@ -44,8 +43,5 @@ def read_depth(path: str, picture: tuple[int, int]) -> np.ndarray:
     Raises:
         BadImageError: It is missing, damaged, of another size or not 16-bit.
     """
-    try:
-        units = read_units(path, picture)
-    except BadImageError as error:
-        raise BadImageError(f"depth {Path(path).name}: {error}") from error
+    units = read_units(path, picture)
     return np.where(units > 0, units * np.float32(DEPTH.mm_per_unit), np.float32(np.nan))

@@ -10,7 +10,6 @@ chin near 0.9. Left and right are those of the picture: `side` is -1 for the lef
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import NamedTuple
 
@@ -28,19 +27,12 @@ HEAD_DEPTH = 0.75  # how far the face bulges towards the camera, in face coordin
 PARTS = ("behind", "skin", "ear", "hair", "brow", "white", "iris", "lip", "mouth", "teeth", "frame", "hand", "bar")
 
 
-@dataclass(frozen=True)
-class Layers:
-    """A drawn face before light and camera, each (96, 96).
+class Layers(NamedTuple):
+    """A drawn face before light and camera, each (96, 96)."""
 
-    Attributes:
-        tone: uint8, grey tone of the surface.
-        crease: float32, share of light that wrinkles and soft shadows take away, 0 to 1.
-        height: float32, distance towards the camera in face coordinates.
-    """
-
-    tone: np.ndarray
-    crease: np.ndarray
-    height: np.ndarray
+    tone: np.ndarray  # uint8, grey tone of the surface
+    crease: np.ndarray  # float32, share of light that wrinkles and soft shadows take away, 0 to 1
+    height: np.ndarray  # float32, distance towards the camera in face coordinates
 
 
 class Shape(NamedTuple):

@@ -7,6 +7,7 @@ hard (light, contrast) and what makes a depth picture hard (distance, holes) are
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -85,21 +86,13 @@ class Shot:
     seed: int = seed()  # of noise and holes
 
 
-@dataclass(frozen=True)
-class _Layers:
-    """A drawn face before camera and sensor, each of one square canvas.
+class _Layers(NamedTuple):
+    """A drawn face before camera and sensor, each of one square canvas."""
 
-    Attributes:
-        colour: (n, n, 3) uint8 RGB, unlit.
-        crease: (n, n) float32, share of light that wrinkles take away, 0 to 1.
-        part: (n, n) uint8 index into `PARTS`.
-        relief: (n, n) float32, millimetres towards the camera.
-    """
-
-    colour: np.ndarray
-    crease: np.ndarray
-    part: np.ndarray
-    relief: np.ndarray
+    colour: np.ndarray  # (n, n, 3) uint8 RGB, unlit
+    crease: np.ndarray  # (n, n) float32, share of light that wrinkles take away, 0 to 1
+    part: np.ndarray  # (n, n) uint8 index into `PARTS`
+    relief: np.ndarray  # (n, n) float32, millimetres towards the camera
 
 
 def render_pair(face: FaceParameters, palette: Palette, build: Build, shot: Shot) -> tuple[np.ndarray, np.ndarray]:

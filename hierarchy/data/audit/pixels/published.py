@@ -18,6 +18,7 @@ TABLE = Path(__file__).with_name("published.json")
 # Shares at which published.json holds the quantiles of a measure.
 SHARES = (0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 1)
 ANY = "any"  # the quantiles over the faces of all emotions
+_STORED = ("title", "splits", "counts", "quantiles", "tolerance")  # of `Published`, in published.json
 DIGITS = 5  # of the quantiles, and so of the values that are compared with them
 
 
@@ -120,11 +121,5 @@ def _records() -> tuple[dict, ...]:
 
 
 def _published(record: dict, source: str) -> Published:
-    return Published(
-        title=record["title"],
-        splits=record["splits"],
-        counts=record["counts"],
-        own_labels=source == record["sources"][0],
-        quantiles=record["quantiles"],
-        tolerance=record["tolerance"],
-    )
+    own = source == record["sources"][0]
+    return Published(own_labels=own, **{name: record[name] for name in _STORED})

@@ -77,6 +77,15 @@ def test_a_missing_depth_file_is_a_reason(face):
         pairs.read_pair(str(face.folder / "face.png"), str(face.folder / "gone.range"), "made-up", align=False)
 
 
+def test_a_reason_names_the_file(face):
+    def read_depth(*_):
+        raise BadImageError("mesh has no faces")
+
+    face.read_depth = read_depth
+    with pytest.raises(BadImageError, match=r"^face\.range: mesh has no faces"):
+        read(face)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_stack_holds_colours_as_a_picture_alone_would_and_the_depth_behind(face, channels):
     colour, distance = read(face)

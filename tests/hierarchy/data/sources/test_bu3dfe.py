@@ -131,7 +131,7 @@ def test_texture_coordinates_of_another_picture_do_not(face):
 )
 def test_a_mesh_that_does_not_fit_has_a_reason(face, text, reason):
     path = face(text)
-    with pytest.raises(BadImageError, match=f"^F0001_AN01WH_F3D.wrl: .*{reason}"):
+    with pytest.raises(BadImageError, match=reason):
         bu3dfe.read_depth(path, (SIDE, SIDE))
 
 
@@ -163,5 +163,5 @@ class TestRendered:
 
     def test_the_broken_one(self):
         row = read_source(REAL / "broken" / "BU3DFE").iloc[0]
-        with pytest.raises(BadImageError, match=r"F0900_HA03WH_F3D.wrl: empty file"):
+        with pytest.raises(BadImageError, match=r"empty file"):
             bu3dfe.read_depth(row["depth_path"], (112, 112))

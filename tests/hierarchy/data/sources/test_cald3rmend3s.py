@@ -140,7 +140,7 @@ def test_depth_is_millimetres_with_holes(depth):
 )
 def test_depth_that_cannot_be_used(depth, units, reason):
     path = depth(units)
-    with pytest.raises(BadImageError, match=f"^F_001_1000_anger_Depth.png: .*{reason}"):
+    with pytest.raises(BadImageError, match=reason):
         cald3rmend3s.read_depth(path, (20, 20))
 
 
@@ -170,7 +170,7 @@ class TestRendered:
         happy = manifest.loc["happy"]
         assert cald3rmend3s.problem(happy["path"], happy["depth_path"]).startswith("file name has 'joyful'")
         assert manifest.loc["sad", "depth_path"] == ""
-        with pytest.raises(BadImageError, match=r"fear_Depth.png: 8-bit depth: its units are lost"):
+        with pytest.raises(BadImageError, match=r"8-bit depth: its units are lost"):
             cald3rmend3s.read_depth(manifest.loc["fear", "depth_path"], (224, 224))
-        with pytest.raises(BadImageError, match=r"surprise_Depth.png: 112x112 pixels, its picture has 224x224"):
+        with pytest.raises(BadImageError, match=r"112x112 pixels, its picture has 224x224"):
             cald3rmend3s.read_depth(manifest.loc["surprise", "depth_path"], (224, 224))

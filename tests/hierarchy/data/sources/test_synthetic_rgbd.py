@@ -62,10 +62,10 @@ def test_the_second_reading_draws_nothing_and_a_lost_depth_draws_again(cached, m
 
 def test_unusable_depth_says_why(tmp_path):
     path = tmp_path / "face.png"
-    with pytest.raises(BadImageError, match=r"face\.png: file is missing"):
+    with pytest.raises(BadImageError, match=r"file is missing"):
         source.read_depth(str(path), (64, 64))
     path.write_bytes(cv2.imencode(".png", np.ones((64, 64), np.uint16))[1].tobytes()[:60])
-    with pytest.raises(BadImageError, match=r"face\.png: truncated or damaged"):
+    with pytest.raises(BadImageError, match=r"truncated or damaged"):
         source.read_depth(str(path), (64, 64))
     for pixels, reason in (
         (np.ones((64, 64), np.uint8), "8-bit depth: its units are lost"),
