@@ -13,13 +13,10 @@ from keras import layers
 from fer_hierarchy.models.blocks import classifier, scaled_rgb
 from fer_hierarchy.models.pretrained import application
 from fer_hierarchy.models.registry import register_model
-from fer_hierarchy.models.settings import Share
+from fer_hierarchy.models.settings import IMAGENET_DEVIATION, IMAGENET_MEAN, Share
 
 _FILE = "efficientnetb0_notop.h5"
 _KERAS_DROP_CONNECT = 0.2  # which the builder of keras.applications does not let us choose
-# In grey levels. Keras's own normalisation takes them from the weights file, so without one it does nothing.
-_IMAGENET_MEAN = (123.675, 116.28, 103.53)
-_IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
 
 @register_model(smallest=32, source="Tan and Le, 2019, as in a public CK+48 project", pretrained=("imagenet",))
@@ -56,7 +53,8 @@ def _network(shape: tuple[int, int, int], weights: str) -> tuple[keras.Model, di
     settings = {"include_top": False, "input_shape": (*shape[:2], 3)}
     if weights != "imagenet":
         network = keras.applications.EfficientNetB0(weights=None, **settings)
-        return network, {"mean": _IMAGENET_MEAN, "deviation": _IMAGENET_DEVIATION}
+        # Keras's own normalisation takes them from the weights file, so without one it does nothing.
+        return network, {"mean": IMAGENET_MEAN, "deviation": IMAGENET_DEVIATION}
     network = application(keras.applications.EfficientNetB0, file=_FILE, **settings)
     first, last = [layer for layer in network.layers if isinstance(layer, layers.Rescaling)]
     normalization = next(layer for layer in network.layers if isinstance(layer, layers.Normalization))

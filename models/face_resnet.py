@@ -20,7 +20,7 @@ from fer_hierarchy.models.blocks import classifier, normalised, scaled_rgb
 from fer_hierarchy.models.dlib_weights import DlibLayer, face_weights_file, read_network
 from fer_hierarchy.models.layers import ZeroFilled, ZeroFilledSum
 from fer_hierarchy.models.registry import register_model
-from fer_hierarchy.models.settings import Count, Share, check_stages
+from fer_hierarchy.models.settings import Count, Share, check_stages, residual_blocks
 
 _EPSILON = 1e-5
 _WIDTHS = (32, 64, 128, 256, 256)
@@ -66,20 +66,13 @@ def face_resnet(
     x = scaled_rgb(pixels, mean=_MEAN, deviation=_DEVIATION)
     x = _convolution(x, widths[0], 7, stride=2, momentum=batch_norm_momentum, activation="relu", name="conv1")
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
-    for name, width, stride in _residual_blocks(widths, blocks):
+    for name, width, stride in residual_blocks(widths, blocks):
         x = _block(x, width, stride=stride, momentum=batch_norm_momentum, name=name)
     x = layers.GlobalAveragePooling2D(name="features")(x)
     model = classifier(pixels, x, num_classes, dropout=dropout, name="face_resnet")
     if weights == "dlib-face":
         _load(model, read_network(face_weights_file()), widths, blocks)
     return model
-
-
-def _residual_blocks(widths: Sequence[int], blocks: Sequence[int]) -> Iterator[tuple[str, int, int]]:
-    """Name, width and stride of each block in order."""
-    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        for block in range(count):
-            yield f"stack{stage}_block{block}", width, 2 if stage > 0 and block == 0 else 1
 
 
 def _block(x: Any, width: int, *, stride: int, momentum: float, name: str) -> Any:
@@ -118,7 +111,7 @@ def _load(model: keras.Model, found: Sequence[DlibLayer], widths: Sequence[int],
     # The last is fully connected, to any number of values.
     if [(layer.kind, layer.settings) for layer in found[:-1]] != list(_as_dlib(widths, blocks)):
         raise ValueError("dlib-face weights fit face_resnet with its own widths and blocks only")
-    names = [f"{name}_{part}" for name, *_ in _residual_blocks(widths, blocks) for part in (1, 2)]
+    names = [f"{name}_{part}" for name, *_ in residual_blocks(widths, blocks) for part in (1, 2)]
     pairs = zip(*([layer for layer in found if layer.kind == kind] for kind in ("con", "affine")), strict=True)
     for name, (convolution, affine) in zip(("conv1", *names), pairs, strict=True):
         _set_weights(model, name, convolution.weights, affine.weights)
@@ -139,7 +132,7 @@ def _as_dlib(widths: Sequence[int], blocks: Sequence[int]) -> Iterator[tuple[str
     """Kind and settings of dlib's layers up to the averaged map; see `DlibLayer`."""
     yield from (("con", (widths[0], 7, 7, 2, 2, 0, 0)), ("affine", ()), ("relu", ()))
     yield "max_pool", (3, 3, 2, 2, 0, 0)
-    for _, width, stride in _residual_blocks(widths, blocks):
+    for _, width, stride in residual_blocks(widths, blocks):
         padding = 0 if stride > 1 else 1
         yield from (("con", (width, _KERNEL, _KERNEL, stride, stride, padding, padding)), ("affine", ()), ("relu", ()))
         yield from (("con", (width, _KERNEL, _KERNEL, 1, 1, 1, 1)), ("affine", ()))

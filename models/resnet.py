@@ -17,15 +17,21 @@ from fer_hierarchy.models.blocks import activated, classifier, convolution, scal
 from fer_hierarchy.models.layers import Standardize
 from fer_hierarchy.models.pretrained import hub_backbone
 from fer_hierarchy.models.registry import register_model
-from fer_hierarchy.models.settings import Activation, Count, Share, Stem, check_stages
+from fer_hierarchy.models.settings import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    Activation,
+    Count,
+    Share,
+    Stem,
+    check_stages,
+    residual_blocks,
+)
 
 _EPSILON = 1e-5
 _WIDTHS = (64, 128, 256, 512)
 _BLOCKS = (2, 2, 2, 2)
 _PRESET = "resnet_18_imagenet"
-# In grey levels; what that preset was trained with.
-_IMAGENET_MEAN = (123.675, 116.28, 103.53)
-_IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
 
 @register_model(smallest=16, source="He et al., 2016", pretrained=("imagenet",))
@@ -62,10 +68,8 @@ def resnet18(
     pixels = keras.Input(input_shape, name="pixels")
     unit = partial(convolution, activation=activation, momentum=batch_norm_momentum, epsilon=_EPSILON)
     x = _stem(_scaled(pixels, trained=trained), stem, widths[0], unit)
-    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        for block in range(count):
-            stride = 2 if stage > 0 and block == 0 else 1
-            x = _block(x, width, unit, stride=stride, activation=activation, name=f"stack{stage}_block{block}")
+    for name, width, stride in residual_blocks(widths, blocks):
+        x = _block(x, width, unit, stride=stride, activation=activation, name=name)
     x = layers.GlobalAveragePooling2D(name="features")(x)
     model = classifier(pixels, x, num_classes, dropout=dropout, name="resnet18")
     if trained:
@@ -75,7 +79,7 @@ def resnet18(
 
 def _scaled(pixels: Any, *, trained: bool) -> Any:
     if trained:
-        return scaled_rgb(pixels, mean=_IMAGENET_MEAN, deviation=_IMAGENET_DEVIATION)
+        return scaled_rgb(pixels, mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION)
     return Standardize(name="standardize")(pixels)
 
 

@@ -3,7 +3,7 @@
 `models.spec.checked_settings` checks them, so that a builder receives what makes a network.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -39,6 +39,9 @@ KernelSize = Annotated[int, one_of(3, 5)]  # of builders that take one for many 
 Stem = Annotated[str, one_of("small", "imagenet")]
 ACTIVATIONS = ("relu", "elu", "gelu", "silu", "leaky_relu")
 Activation = Annotated[str, one_of(*ACTIVATIONS)]
+# Of red, green and blue in ImageNet, in grey levels.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 # Of leaky_relu, below zero. The frameworks' own defaults differ: 0.2 or 0.3 in Keras, 0.01 in PyTorch.
 LEAKY_SLOPE = 0.2
 
@@ -56,6 +59,18 @@ def check_stages(*, most: int | None = None, **settings: Sequence[float]) -> Non
     name, values = next(iter(settings.items()))
     if not 1 <= len(values) <= (most or len(values)):
         raise ValueError(f"{name} is {values!r}; it must have 1 {f'to {most}' if most else 'or more'} entries")
+
+
+def residual_blocks(widths: Sequence[int], blocks: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+    """Name, width and stride of each block; the first one of each stage after the first halves the map.
+
+    Args:
+        widths: Channels of each stage.
+        blocks: Blocks of each stage; as many entries as `widths`.
+    """
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        for block in range(count):
+            yield f"stack{stage}_block{block}", width, 2 if stage > 0 and block == 0 else 1
 
 
 def check_heads(dim: int, heads: int) -> None:

@@ -1,18 +1,16 @@
 """Twin of `models/face_resnet.py`: dlib's face recognition network, for emotions."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fer_hierarchy.models.settings import Count, Share, check_stages
+from fer_hierarchy.models.settings import Count, Share, check_stages, residual_blocks
 from fer_hierarchy.pt_files.layers import (
-    BatchNorm,
     Classifier,
     GlobalAverage,
     ScaledRgb,
-    convolution,
     dense,
+    normalised_convolution,
     zero_filled,
 )
 
@@ -39,11 +37,9 @@ def face_resnet(
     layers["conv1"] = _unit(3, inputs, 7, stride=2, momentum=momentum)
     layers["conv1_relu"] = nn.ReLU()
     layers["pool1_pool"] = nn.MaxPool2d(3, stride=2)
-    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        for block in range(count):
-            stride = 2 if stage > 0 and block == 0 else 1
-            layers[f"stack{stage}_block{block}"] = _Block(inputs, width, stride=stride, momentum=momentum)
-            inputs = max(inputs, width)  # what a block adds up is as wide as the wider of both
+    for name, width, stride in residual_blocks(widths, blocks):
+        layers[name] = _Block(inputs, width, stride=stride, momentum=momentum)
+        inputs = max(inputs, width)  # what a block adds up is as wide as the wider of both
     layers["features"] = GlobalAverage()
     layers["dropout"] = nn.Dropout(dropout)
     layers["predictions"] = dense(inputs, num_classes)
@@ -74,9 +70,5 @@ class _Block(nn.ModuleDict):
 def _unit(inputs: int, outputs: int, size: int, *, stride: int, momentum: float) -> nn.Module:
     """A convolution, at the border of which nothing is added where it has a stride, and its normalisation."""
     padding = 0 if stride > 1 else size // 2
-    return nn.Sequential(
-        OrderedDict(
-            conv=convolution(inputs, outputs, size, stride=stride, padding=padding),
-            bn=BatchNorm(outputs, momentum=momentum, epsilon=_EPSILON),
-        )
-    )
+    settings = {"stride": stride, "padding": padding, "momentum": momentum, "epsilon": _EPSILON}
+    return normalised_convolution(inputs, outputs, size, **settings)

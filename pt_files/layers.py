@@ -172,6 +172,27 @@ def convolution(
     return start_he_normal(nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=bias))
 
 
+def normalised_convolution(
+    inputs: int,
+    outputs: int,
+    size: int,
+    *,
+    stride: int = 1,
+    padding: int,
+    activation: str | None = None,
+    momentum: float,
+    epsilon: float,
+) -> nn.Sequential:
+    """A convolution, `conv`, its normalisation, `bn`, and an activation under its own name where one is given."""
+    layers: dict[str, nn.Module] = {
+        "conv": convolution(inputs, outputs, size, stride=stride, padding=padding),
+        "bn": BatchNorm(outputs, momentum=momentum, epsilon=epsilon),
+    }
+    if activation:
+        layers[activation] = activation_layer(activation)
+    return nn.Sequential(OrderedDict(layers))
+
+
 def zero_filled(maps: Tensor, shape: Sequence[int]) -> Tensor:
     """Fill maps (batch, channels, height, width) with zeros behind the last channel, row and column.
 

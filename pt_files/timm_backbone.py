@@ -5,13 +5,10 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from fer_hierarchy.models.settings import Share, one_of
+from fer_hierarchy.models.settings import IMAGENET_DEVIATION, IMAGENET_MEAN, Share, one_of
 from fer_hierarchy.pt_files.layers import Classifier, ScaledRgb, dense
 
 PREFIX = "timm:"
-# Mean and deviation of ImageNet's colours, in grey levels of [0, 255].
-_MEAN = (123.675, 116.28, 103.53)
-_DEVIATION = (58.395, 57.12, 57.375)
 
 
 def timm_classifier(
@@ -36,7 +33,11 @@ def timm_classifier(
             of this size.
     """
     backbone = _backbone(name, pretrained=weights == "imagenet")
-    layers = {"scale": ScaledRgb(_MEAN, _DEVIATION), "backbone": backbone, "dropout": nn.Dropout(dropout)}
+    layers = {
+        "scale": ScaledRgb(IMAGENET_MEAN, IMAGENET_DEVIATION),
+        "backbone": backbone,
+        "dropout": nn.Dropout(dropout),
+    }
     layers["predictions"] = dense(_width(backbone, name, input_shape), num_classes)
     return Classifier(layers)
 
