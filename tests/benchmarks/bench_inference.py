@@ -1,4 +1,4 @@
-"""How fast answers come, on one core: classification, detection, cold start; beside the `fer` package if it is at hand.
+"""Speed of predictions on one core: classification, detection, cold start; beside the `fer` package if it is at hand.
 
     python tests/benchmarks/bench_inference.py --run RUN --tflite RUN.tflite --int8 RUN-int8.tflite --photo photo.jpg
     python tests/benchmarks/bench_inference.py ... --fer-python other/bin/python     # an environment with fer installed
@@ -58,11 +58,11 @@ import numpy as np
 from fer.fer import FER
 detector, seconds = FER(use_tflite=sys.argv[1] == "tflite"), float(sys.argv[2])
 face = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-ask = lambda: detector.detect_emotions(face, face_rectangles=[(0, 0, 48, 48)])
-ask()
+detect = lambda: detector.detect_emotions(face, face_rectangles=[(0, 0, 48, 48)])
+detect()
 done, start = 0, time.perf_counter()
 while time.perf_counter() - start < seconds:
-    ask()
+    detect()
     done += 1
 print(json.dumps({"rate": done / (time.perf_counter() - start)}))
 """
@@ -91,7 +91,7 @@ print(FER().detect_emotions(cv2.imread(sys.argv[1])))
 def main() -> None:
     """Measure everything in turn and print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", required=True, help="a run: its networks answer through Keras")
+    parser.add_argument("--run", required=True, help="a run: its networks predict through Keras")
     parser.add_argument("--tflite", required=True, metavar="FILE", help="its export in float")
     parser.add_argument("--int8", required=True, metavar="FILE", help="its export in int8")
     parser.add_argument("--photo", required=True, metavar="FILE", help="a photograph with a face")

@@ -36,10 +36,10 @@ def main() -> None:
     speeds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in arguments.models}
     for number in range(arguments.rounds):
         for name in arguments.models:
-            trained, answered = _measure(name, arguments.batch_size, arguments.seconds)
+            trained, predicted = _measure(name, arguments.batch_size, arguments.seconds)
             speeds[name][0].append(trained)
-            speeds[name][1].append(answered)
-            print(f"round {number + 1}, {name}: {trained:.1f} and {answered:.1f} images/s", file=sys.stderr)
+            speeds[name][1].append(predicted)
+            print(f"round {number + 1}, {name}: {trained:.1f} and {predicted:.1f} images/s", file=sys.stderr)
     _print_table(speeds, arguments.batch_size)
 
 
@@ -59,9 +59,9 @@ def _measure(name: str, batch_size: int, seconds: float) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     faces = tf.constant(rng.integers(0, 256, (count, *model.input_shape[1:])), tf.float32)
     labels = tf.constant(rng.integers(0, 7, count))
-    answer = tf.function(lambda: model(faces, training=False))
+    predict = tf.function(lambda: model(faces, training=False))
     trained = _rate(lambda: model.train_on_batch(faces, labels), count, seconds)
-    return trained, _rate(lambda: answer().numpy(), count, seconds)
+    return trained, _rate(lambda: predict().numpy(), count, seconds)
 
 
 def _batch(name: str, batch_size: int) -> int:
@@ -88,9 +88,9 @@ def _print_table(speeds: dict[str, tuple[list[float], list[float]]], batch_size:
     print("|---|---|---|---|---|---|---|")
     for name, figures in speeds.items():
         row = table.loc[name]
-        trained, answered = (_three_digits(statistics.median(rounds)) for rounds in figures)
+        trained, predicted = (_three_digits(statistics.median(rounds)) for rounds in figures)
         cost = f"{row['parameters']:,} | {row['multiply_adds'] / 1e6:,.1f} M"
-        print(f"| `{name}` | {row['input']} | {cost} | {_batch(name, batch_size)} | {trained} | {answered} |")
+        print(f"| `{name}` | {row['input']} | {cost} | {_batch(name, batch_size)} | {trained} | {predicted} |")
 
 
 def _three_digits(value: float) -> str:

@@ -45,8 +45,8 @@ def test_activations_are_as_published():
         "leaky_relu": [-0.4, -0.1, 0, 1],
     }
     assert tuple(expected) == ACTIVATIONS
-    for name, answers in expected.items():
-        np.testing.assert_allclose(activated(values, name, name=name), answers, rtol=1e-5, atol=1e-7, err_msg=name)
+    for name, values_after in expected.items():
+        np.testing.assert_allclose(activated(values, name, name=name), values_after, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from fer_hierarchy.models.layers import DepthImage, Planes
 
 
 def shown(planes, reading="relief", statistics=(0.0, 48.0)):
-    """What the layer makes of (n, h, w) planes; 1 mm is one grey level unless told otherwise."""
+    """What the layer makes of (n, h, w) planes; 1 mm is one grey level by default."""
     layer = DepthImage(reading=reading)
     layer.build((None, None, None, 1))
     layer.set_statistics(*statistics)

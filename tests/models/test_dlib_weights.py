@@ -1,4 +1,4 @@
-"""Networks in dlib's format: read as they were written, and refused in one line where they are damaged or foreign."""
+"""Networks in dlib's format: read as they were written; damaged files and other kinds are refused in one line."""
 
 import contextlib
 

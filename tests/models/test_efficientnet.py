@@ -53,7 +53,7 @@ def test_fresh_network_scales_pixels_as_the_trained_one(fresh):
     np.testing.assert_allclose(scaled, (np.repeat(images, 3, axis=-1) / 255 - MEAN) / DEVIATION, atol=1e-5)
 
 
-def test_layers_have_fixed_names_and_no_weights_but_those_that_learn(fresh):
+def test_layers_have_fixed_names_and_no_weights_but_those_that_train(fresh):
     again = create_model("efficientnet_b0", input_shape=(32, 32, 1), num_classes=3)
     assert [layer.name for layer in again.layers] == [layer.name for layer in fresh.layers]
     assert not any(isinstance(layer, layers.Normalization) for layer in fresh.layers)

@@ -42,16 +42,16 @@ def composed(logits, groups=GROUPS):
     return np.asarray(ComposedLogits(groups, dtype="float64")(tf.constant(logits)))
 
 
-def test_the_answer_multiplies_along_the_path():
-    answer = composed(LOGITS)
-    np.testing.assert_allclose(answer, plain_composed(LOGITS))
-    np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1)
+def test_the_composition_multiplies_along_the_path():
+    predicted = composed(LOGITS)
+    np.testing.assert_allclose(predicted, plain_composed(LOGITS))
+    np.testing.assert_allclose(np.exp(predicted).sum(axis=1), 1)
     assert head_widths(GROUPS) == [3, 2, 3]
 
 
 @pytest.mark.parametrize("shares", [ONE_HOT, SOFT], ids=["one-hot", "soft"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_every_loss_on_logits_is_that_of_the_composed_answer(shares, smoothing):
+def test_every_loss_on_logits_is_that_of_the_composed_prediction(shares, smoothing):
     log_p, smoothed = plain_composed(LOGITS), (1 - smoothing) * shares + smoothing / K
     counts = np.arange(1.0, K + 1)
     weighed = np.exp(log_p) * counts
@@ -66,7 +66,7 @@ def test_every_loss_on_logits_is_that_of_the_composed_answer(shares, smoothing):
         assert float(loss(shares, composed(LOGITS))) == pytest.approx(terms.sum(axis=1).mean(), rel=1e-9)
 
 
-def test_heads_that_a_flat_answer_implies_cost_what_it_does():
+def test_heads_that_a_flat_prediction_implies_cost_what_it_does():
     flat = RNG.normal(0, 2, (N, K))
     p = np.exp(log_softmax(flat))
     gate = np.stack([p[:, group].sum(axis=1) for group in GROUPS], axis=1)
@@ -91,13 +91,13 @@ def test_a_face_trains_the_gate_and_the_specialist_of_its_own_group():
 def test_the_composed_network_shares_its_weights_and_survives_saving(tmp_path):
     faces = keras.Input((4,))
     network = keras.Model(faces, keras.layers.Dense(HEADS, name="predictions")(faces))
-    answering = with_composed_answer(network, GROUPS)
+    composing = with_composed_answer(network, GROUPS)
     x = RNG.normal(0, 1, (5, 4)).astype(np.float32)
     np.testing.assert_allclose(
-        answering.predict(x, verbose=0), plain_composed(network.predict(x, verbose=0)), atol=1e-5
+        composing.predict(x, verbose=0), plain_composed(network.predict(x, verbose=0)), atol=1e-5
     )
     network.get_layer("predictions").set_weights([np.zeros((4, HEADS)), np.zeros(HEADS)])
-    answering.save(tmp_path / "composed.keras")
+    composing.save(tmp_path / "composed.keras")
     again = keras.saving.load_model(tmp_path / "composed.keras")
     even = [1 / 9, 1 / 9, 1 / 3, 1 / 6, 1 / 9, 1 / 6]
     np.testing.assert_allclose(np.exp(again.predict(x, verbose=0)), [even] * 5, rtol=1e-5)

@@ -24,7 +24,7 @@ def curved_lines(count: int, size: int = 24) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.slow
 def test_the_default_model_learns_within_four_short_epochs():
-    """Blocks that begin as their shortcuts, say, would leave it near chance for many epochs."""
+    """Blocks that begin as their shortcuts, for example, would leave it near chance for many epochs."""
     pictures, labels = curved_lines(512)
     keras.utils.set_random_seed(0)
     model = create_model("compact_resnet", input_shape=pictures.shape[1:], num_classes=2)

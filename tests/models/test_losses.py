@@ -119,7 +119,7 @@ def test_value_and_slope_are_those_of_the_formula(case, shares, smoothing, weigh
 
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS[:, None], LABELS.astype("int32")], ids=["flat", "column", "int32"])
-def test_class_indices_say_the_same_as_one_hot(case, labels):
+def test_class_indices_give_the_same_as_one_hot(case, labels):
     build, _ = case
     loss = build(label_smoothing=0.1, class_weights=WEIGHTS)
     assert float(loss(labels, LOGITS)) == pytest.approx(float(loss(ONE_HOT, LOGITS)), rel=1e-12)

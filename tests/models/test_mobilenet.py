@@ -25,10 +25,10 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def download(monkeypatch, trained):
-    """Serves the file of `trained`; lists what was asked for."""
-    asked = []
-    monkeypatch.setattr(file_utils, "get_file", lambda name, *_, **__: asked.append(name) or str(trained[1]))
-    return asked
+    """Serves the file of `trained`; lists the requested names."""
+    requested = []
+    monkeypatch.setattr(file_utils, "get_file", lambda name, *_, **__: requested.append(name) or str(trained[1]))
+    return requested
 
 
 def test_full_network_ends_where_the_project_cuts_it():
@@ -103,6 +103,6 @@ def test_frozen_layers_can_be_chosen(download):
         ({"dropout": 1.0}, r"dropout is 1\.0"),
     ],
 )
-def test_bad_setting_says_what_is_right(settings, message):
+def test_bad_setting_names_what_is_right(settings, message):
     with pytest.raises(ValueError, match=message):
         create_model("mobilenet", **settings)

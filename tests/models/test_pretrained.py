@@ -23,7 +23,7 @@ def no_network(*_, **__):
     raise Exception("URL fetch failure on https://example.org/file.h5: None -- Name or service not known\nmore")
 
 
-def test_missing_file_ends_in_one_line_that_says_where_it_belongs(home, monkeypatch):
+def test_missing_file_ends_in_one_line_that_names_where_it_belongs(home, monkeypatch):
     monkeypatch.setattr(file_utils, "get_file", no_network)
     with pytest.raises(ValueError, match="--weights none") as caught:
         check_pretrained(TINY, "imagenet")
@@ -55,10 +55,10 @@ def test_weights_of_another_network_are_refused_in_one_line(home, monkeypatch):
 def test_weights_that_are_there_pass(home, monkeypatch):
     path = home / "models" / FILE
     keras.applications.MobileNet(weights=None, include_top=False, alpha=0.25, input_shape=(32, 32, 3)).save(path)
-    asked = []
-    monkeypatch.setattr(file_utils, "get_file", lambda name, *_, **__: asked.append(name) or str(path))
+    requested = []
+    monkeypatch.setattr(file_utils, "get_file", lambda name, *_, **__: requested.append(name) or str(path))
     check_pretrained(TINY, "imagenet")
-    assert asked == [FILE]
+    assert requested == [FILE]
 
 
 def test_model_without_such_weights_names_those_that_have():

@@ -33,7 +33,7 @@ def test_small_stem_keeps_the_resolution(stem, sides):
     assert [model.get_layer(f"stack{stage}_block1_out").output.shape[1] for stage in range(4)] == list(sides)
 
 
-def test_blocks_and_widths_are_as_asked():
+def test_blocks_and_widths_are_as_requested():
     model = create_model("resnet18:widths=4+8:blocks=1+3")
     assert model.get_layer("stack1_block2_out").output.shape == (None, 24, 24, 8)
     assert model.layers[-1].input.shape == (None, 8)

@@ -48,7 +48,7 @@ def faces(count=3, planes=4, seed=0):
     return stack
 
 
-def answer(model, stack):
+def predicted(model, stack):
     return np.asarray(model(stack, training=False))
 
 
@@ -68,7 +68,7 @@ def test_network_is_flat_shares_nothing_and_is_saved_whole(settings, planes, tmp
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     stack = faces(planes=planes)
-    np.testing.assert_array_equal(answer(model, stack), answer(loaded, stack))
+    np.testing.assert_array_equal(predicted(model, stack), predicted(loaded, stack))
     depth = depth_image(loaded)
     reading = depth and depth.reading
     assert reading == (None if settings.get("modality") == "rgb" else settings.get("depth", "normals"))
@@ -82,12 +82,12 @@ def test_network_is_flat_shares_nothing_and_is_saved_whole(settings, planes, tmp
         *((fusion, "depth", (False, True)) for fusion in ("attention", "early")),
     ],
 )
-def test_modality_says_which_planes_count(fusion, modality, seen):
+def test_modality_decides_which_planes_count(fusion, modality, seen):
     model, stack, other = build(fusion=fusion, modality=modality), faces(), faces(seed=1)
     for planes, counts in zip((slice(0, 3), slice(3, 4)), seen, strict=True):
         changed = stack.copy()
         changed[..., planes] = other[..., planes]
-        assert (answer(model, stack) != answer(model, changed)).any() == counts
+        assert (predicted(model, stack) != predicted(model, changed)).any() == counts
 
 
 def test_same_backbone_begins_with_other_weights_in_each_branch():
@@ -124,17 +124,17 @@ def test_attention_reads_a_token_for_each_place_of_the_late_map():
 
 def test_statistics_reach_the_depth_layer_alone():
     model, stack = build(depth="relief"), faces()
-    before = answer(model, stack)
+    before = predicted(model, stack)
     layer = depth_image(model)
     layer.set_statistics(10.0, 60.0)
-    assert (answer(model, stack) != before).any()
+    assert (predicted(model, stack) != before).any()
     assert (float(layer.mean), float(layer.deviation)) == (10.0, 60.0)
     with pytest.raises(ValueError, match="deviation is 0"):
         layer.set_statistics(10.0, 0)
     normals = build(depth="normals")
-    before = answer(normals, stack)
+    before = predicted(normals, stack)
     depth_image(normals).set_statistics(10.0, 60.0)
-    np.testing.assert_array_equal(answer(normals, stack), before)
+    np.testing.assert_array_equal(predicted(normals, stack), before)
     assert depth_image(build(modality="rgb")) is None
     assert depth_image(create_model("convnet")) is None
 
@@ -231,7 +231,7 @@ def lit(count, size=32):
 @pytest.mark.slow
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_fusion_learns_from_both(fusion):
-    """Either modality alone tells two of four classes apart at best: 50 %."""
+    """Either modality alone separates two of four classes at best: 50 %."""
     stack, labels = lit(256)
     keras.utils.set_random_seed(0)
     backbone = "compact_resnet/stem_width=8/widths=16+32/blocks=1+1/strides=2+2"

@@ -36,7 +36,7 @@ def test_first_convolution_takes_as_many_channels_as_the_picture_has():
 
 
 @pytest.mark.parametrize(("size", "inputs"), [(1, 512), (7, 25088)])
-def test_head_has_its_original_inputs_at_48_pixels_if_asked(weightless, size, inputs):
+def test_head_has_its_original_inputs_at_48_pixels_if_requested(weightless, size, inputs):
     model = weightless(f"vgg16:pooled_size={size}")
     assert model.get_layer("dense1").kernel.shape == (inputs, 1024)
     assert model.layers[-1].kernel.shape == (1024, 7)
@@ -71,10 +71,12 @@ def test_batch_norm_takes_the_place_of_the_bias():
 
 def test_imagenet_features_equal_those_of_keras_applications(monkeypatch):
     trained = keras.applications.VGG16(weights=None, include_top=False)
-    asked = {}
-    monkeypatch.setattr(vgg, "application", lambda build, **keywords: asked.update(keywords, build=build) or trained)
+    requested = {}
+    monkeypatch.setattr(
+        vgg, "application", lambda build, **keywords: requested.update(keywords, build=build) or trained
+    )
     model = create_model("vgg16:head_widths=8:pooled_size=2", input_shape=(65, 64, 1), weights="imagenet")
-    assert asked["build"] is keras.applications.VGG16
+    assert requested["build"] is keras.applications.VGG16
     grey = np.random.default_rng(0).integers(0, 256, (2, 65, 64, 1)).astype("float32")
     expected = trained(keras.applications.vgg16.preprocess_input(np.repeat(grey, 3, axis=-1)))
     found = keras.Model(model.input, model.get_layer("pooled").output)(grey)

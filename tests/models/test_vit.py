@@ -55,7 +55,7 @@ def test_prediction_is_the_head_on_the_class_token():
     np.testing.assert_array_equal(features, tokens[:, 0])
 
 
-def test_all_weights_but_the_biases_of_keys_learn():
+def test_all_weights_but_the_biases_of_keys_train():
     model = tiny(dropout=0.0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)
@@ -77,7 +77,7 @@ def test_all_weights_but_the_biases_of_keys_learn():
         ({"name": "vit_b16", "weights": "imagenet"}, "patch=16:depth=12:heads=12:dim=768:mlp_dim=3072"),
     ],
 )
-def test_bad_setting_says_what_is_right(settings, message):
+def test_bad_setting_names_what_is_right(settings, message):
     with pytest.raises(ValueError, match=message):
         tiny(**settings)
 

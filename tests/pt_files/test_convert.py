@@ -50,7 +50,7 @@ def refused(capsys):
     return run
 
 
-def test_stage_becomes_a_file_that_answers_alike(stage, pt_file):
+def test_stage_becomes_a_file_that_predicts_alike(stage, pt_file):
     saved = read_model(pt_file)
     assert (saved.spec, saved.input_shape, saved.num_classes) == (SPEC, SHAPE, 4)
     faces = made_up_faces(3, SHAPE)
@@ -88,7 +88,7 @@ def test_wrong_spec_is_refused_and_nothing_is_written(stage, tmp_path, refused):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_model_that_answers_otherwise_is_not_written(stage, tmp_path, refused, monkeypatch):
+def test_model_that_predicts_otherwise_is_not_written(stage, tmp_path, refused, monkeypatch):
     monkeypatch.setattr("fer_hierarchy.pt_files.convert.to_torch", lambda keras_model, torch_model: None)
     assert "the converted model predicts differently, by " in refused(stage, tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
@@ -105,7 +105,7 @@ def test_model_that_answers_otherwise_is_not_written(stage, tmp_path, refused, m
         ("text.pt", "a.keras", (), "text.pt is damaged: it is no complete .pt file"),
         ("zip.pt", "a.keras", (), "zip.pt is damaged or holds more than weights"),
         ("code.pt", "a.keras", (), "code.pt is damaged or holds more than weights"),
-        ("foreign.pt", "a.keras", (), "it must hold spec, input_shape, num_classes, state_dict"),
+        ("other.pt", "a.keras", (), "it must hold spec, input_shape, num_classes, state_dict"),
         ("narrow.pt", "a.keras", (), "its weights do not fit model 'shallow_cnn:widths=4'"),
         ("unknown.pt", "a.keras", (), "its weights do not fit model 'resnet99' of this program: no PyTorch twin"),
         ("text.pt", "a.pt", (), "a .pt file is made of a .keras file"),
@@ -124,7 +124,7 @@ def test_bad_input_ends_in_one_line(files, refused, source, target, flags, messa
 
 @pytest.fixture
 def files(tmp_path):
-    """Files that are not what their names say."""
+    """Files that are not what their names promise."""
     (tmp_path / "empty").mkdir()
     for suffix in (".keras", ".pt"):
         (tmp_path / f"text{suffix}").write_text("no archive", encoding="utf-8")
@@ -133,7 +133,7 @@ def files(tmp_path):
     record = {"spec": "shallow_cnn:widths=4", "input_shape": SHAPE, "num_classes": 4, "state_dict": {}}
     torch.save(record, tmp_path / "narrow.pt")
     torch.save(record | {"spec": "resnet99"}, tmp_path / "unknown.pt")
-    torch.save({"weights": torch.zeros(2)}, tmp_path / "foreign.pt")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
     torch.save(record | {"state_dict": torch.nn.Linear(2, 2)}, tmp_path / "code.pt")
     return tmp_path
 

@@ -87,7 +87,7 @@ def test_another_cut_of_the_same_faces_is_refused(data, made):
         read_faces(other)
 
 
-def test_the_record_says_where_the_faces_come_from(made):
+def test_the_record_holds_where_the_faces_come_from(made):
     record = json.loads((made / "generated.json").read_text())
     assert record["emotion"] == "disgust"
     assert record["count"] == 5
@@ -113,9 +113,9 @@ def test_an_interrupted_training_goes_on_to_the_same_faces(data, made, tmp_path,
     out = tmp_path / "made"
     assert make(data, out) == 130
     assert not out.exists()
-    said = capsys.readouterr().err
-    assert said.splitlines()[-1].startswith("interrupted; go on with: python -m fer_hierarchy.pt_files.gan --data")
-    assert said.rstrip().endswith("--resume")
+    printed = capsys.readouterr().err
+    assert printed.splitlines()[-1].startswith("interrupted; go on with: python -m fer_hierarchy.pt_files.gan --data")
+    assert printed.rstrip().endswith("--resume")
     monkeypatch.setattr(Adversaries, "epoch", epoch)
     assert make(data, out) == 2
     assert "go on with --resume" in capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_an_interrupted_training_goes_on_to_the_same_faces(data, made, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "printed"),
     [
         (["--emotion", "bored"], "unknown emotion 'bored'"),
         (["--emotion", "fear"], "--emotion fear: 0 train faces, but 8 at least are needed; train holds"),
@@ -140,12 +140,12 @@ def test_an_interrupted_training_goes_on_to_the_same_faces(data, made, tmp_path,
         (["--generated", "x"], "unrecognized arguments: --generated x"),
     ],
 )
-def test_bad_input_is_one_line(data, tmp_path, capsys, flags, said):
+def test_bad_input_is_one_line(data, tmp_path, capsys, flags, printed):
     assert make(data, tmp_path / "made", *flags) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
     assert len(errors) == 1
     assert errors[0].startswith("pt_files.gan: error: ")
-    assert said in errors[0]
+    assert printed in errors[0]
     assert not any(tmp_path.iterdir())
 
 
@@ -215,7 +215,7 @@ def test_augmentation_is_a_function_of_the_dice_that_gradients_pass():
     assert (images.grad != 0).float().mean() > 0.7  # what was shifted out of the picture has none
 
 
-def test_likeness_tells_copies_and_repetition():
+def test_likeness_finds_copies_and_repetition():
     rng = np.random.default_rng(0)
     seen, fresh = rng.integers(0, 256, (2, 12, 16, 16, 1), dtype=np.uint8)
     assert likeness(fresh, seen)["copies"] == 0

@@ -1,4 +1,4 @@
-"""That twins answer and learn alike: the same cost, logits, step of training and weights there and back."""
+"""That twins predict and train alike: the same cost, logits, step of training and weights there and back."""
 
 import pytest
 
@@ -31,16 +31,26 @@ def full_pair(request, make_pair):
 
 
 @pytest.mark.parametrize("label", SMALL)
-def test_twins_cost_the_same_and_answer_alike(small_pair, label):
+def test_twins_cost_the_same_predict_alike_and_give_their_weights_back(small_pair, label):
     keras_model, torch_model = small_pair(label)
+    original = [weight.numpy() for weight in keras_model.weights]
     to_torch(keras_model, torch_model)
     shape = SMALL[label][1]
     assert torch_cost.parameters(torch_model) == keras_cost.parameters(keras_model)
     assert torch_cost.multiply_adds(torch_model, shape) == keras_cost.multiply_adds(keras_model)
-    assert largest_difference(keras_model, torch_model, made_up_faces(8, shape)) < CLOSE
+    faces = made_up_faces(8, shape)
+    assert largest_difference(keras_model, torch_model, faces) < CLOSE
+    backbone = keras.Model(keras_model.input, keras_model.get_layer("predictions").input)
+    with torch.no_grad():
+        features = torch_model.features(torch.from_numpy(faces).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(features, backbone(faces, training=False), rtol=1e-4, atol=1e-4)
+    scatter(keras_model, seed=1)
+    to_keras(torch_model, keras_model)
+    for weight, value in zip(keras_model.weights, original, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value, err_msg=weight.path)
 
 
-def test_twins_of_full_size_answer_alike(full_pair):
+def test_twins_of_full_size_predict_alike(full_pair):
     keras_model, torch_model = full_pair
     assert torch_cost.parameters(torch_model) == keras_cost.parameters(keras_model)
     assert largest_difference(keras_model, torch_model, made_up_faces(4, (48, 48, 1))) < CLOSE
@@ -48,7 +58,7 @@ def test_twins_of_full_size_answer_alike(full_pair):
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real FER-2013 folder is not beside the checkout")
-def test_twins_answer_alike_on_real_faces(full_pair):
+def test_twins_predict_alike_on_real_faces(full_pair):
     files = [sorted(folder.glob("*.*"))[0] for folder in sorted(REAL.iterdir())]
     faces = np.stack([np.asarray(Image.open(file).convert("L"), "float32")[..., None] for file in files])
     assert largest_difference(*full_pair, faces) < CLOSE
@@ -94,27 +104,3 @@ def torch_step(model, faces, labels):
     loss.backward()
     optimizer.step()
     return loss.item()
-
-
-@pytest.mark.parametrize("label", SMALL)
-def test_weights_come_back_bit_for_bit(small_pair, label):
-    keras_model, torch_model = small_pair(label)
-    to_torch(keras_model, torch_model)
-    original = [weight.numpy() for weight in keras_model.weights]
-    scatter(keras_model, seed=1)
-    to_keras(torch_model, keras_model)
-    for weight, value in zip(keras_model.weights, original, strict=True):
-        np.testing.assert_array_equal(weight.numpy(), value, err_msg=weight.path)
-
-
-@pytest.mark.parametrize(
-    "label", ["compact_resnet", "hierarchical_cnn", "vgg13", "face_resnet", "rgbd_fusion", "rgbd_fusion-gated"]
-)
-def test_features_are_what_the_head_takes(small_pair, label):
-    keras_model, torch_model = small_pair(label)
-    to_torch(keras_model, torch_model)
-    faces = made_up_faces(3, SMALL[label][1])
-    backbone = keras.Model(keras_model.input, keras_model.get_layer("predictions").input)
-    with torch.no_grad():
-        features = torch_model.eval().features(torch.from_numpy(faces).permute(0, 3, 1, 2))
-    np.testing.assert_allclose(features, backbone(faces, training=False), rtol=1e-4, atol=1e-4)

@@ -87,6 +87,6 @@ def test_dropout_acts_in_training_only():
         ({"widths": ((4, 4), (4, 4))}, "it must be three pairs of channels"),
     ],
 )
-def test_bad_request_says_what_is_right(settings, message):
+def test_bad_request_names_what_is_right(settings, message):
     with pytest.raises(ValueError, match=message):
         create_model(**{"spec": "hierarchical_cnn", **settings})

@@ -87,7 +87,7 @@ def test_file_is_converted_by_its_spec(tmp_path):
 def test_dropout_of_tokens_acts_in_training_only():
     model, faces = build(token_dropout=0.5), as_tensor(made_up_faces(2, (32, 32, 4)))
     assert torch.equal(model(faces), model(faces))
-    # The rest of the network, normalised by the batch, answers as before.
+    # The rest of the network, normalised by the batch, predicts as before.
     assert not torch.equal(model.train()(faces), model(faces))
 
 

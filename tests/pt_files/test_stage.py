@@ -34,7 +34,7 @@ CLASSES = ("a", "b", "c")
 
 
 def faces(count: int, seed: int) -> StageFaces:
-    """`count` faces of each of three classes, told apart by a bright bar, 16 px."""
+    """`count` faces of each of three classes, separated by a bright bar, 16 px."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(3), count)
     pixels = np.stack([draw_face(2 * label, rng)[::3, ::3, None] for label in labels])
@@ -189,7 +189,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, tmp_pa
     assert progress.done == TorchStage.planned_work(config_of(**settings), SHAPE, 3, TRAIN.labels)
 
 
-def test_training_learns_keeps_the_best_epoch_and_loads_to_the_same_answers(tmp_path, monkeypatch):
+def test_training_learns_keeps_the_best_epoch_and_loads_to_the_same_predictions(tmp_path, monkeypatch):
     scores = iter([0.5, 0.9, 0.4])
     monkeypatch.setattr(
         "fer_hierarchy.pt_files.stage.validation_scores",
@@ -204,10 +204,10 @@ def test_training_learns_keeps_the_best_epoch_and_loads_to_the_same_answers(tmp_
     stage.calibrate(VALIDATION, TRAIN, temperature=True, prior_correction=True)
     stage.save(tmp_path / "s")
     again = TorchStage.load(tmp_path / "s")
-    asked = VALIDATION.pixels, VALIDATION.rows[::-1]
-    np.testing.assert_array_equal(again.predict_proba(*asked), stage.predict_proba(*asked))
-    np.testing.assert_allclose(again.predict_proba(*asked).sum(axis=1), 1)
-    assert again.features(*asked).shape == (12, 8)
+    requested = VALIDATION.pixels, VALIDATION.rows[::-1]
+    np.testing.assert_array_equal(again.predict_proba(*requested), stage.predict_proba(*requested))
+    np.testing.assert_allclose(again.predict_proba(*requested).sum(axis=1), 1)
+    assert again.features(*requested).shape == (12, 8)
     TorchStage.answerer({"flat": again}, SHAPE)()
 
 
@@ -255,7 +255,7 @@ def test_an_unknown_model_has_no_size_of_its_own():
         TorchStage.native_size(config_of(model="resnet81"))
 
 
-def test_a_loss_that_is_no_number_says_what_to_change(tmp_path):
+def test_a_loss_that_is_no_number_names_what_to_change(tmp_path):
     with pytest.raises(UserError, match=r"flat: the loss became .* in epoch 1; .* lower --learning-rate \(here 1e\+30"):
         fit(tmp_path / "s", optimizer="sgd", learning_rate=1e30, warmup=0.0)
 
@@ -275,7 +275,7 @@ def test_a_stage_that_keras_trained_names_the_way_to_convert_it(tmp_path):
         TorchStage.load_network(tmp_path)
 
 
-def test_a_lack_of_memory_is_told_apart_from_a_defect(tmp_path, monkeypatch):
+def test_a_lack_of_memory_is_separated_from_a_defect(tmp_path, monkeypatch):
     def allocate(self, advance):
         torch.empty(10**15)
 

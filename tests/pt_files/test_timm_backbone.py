@@ -64,7 +64,7 @@ def test_settings_of_the_spec_arrive():
         ("timm:tiny", 16, "at least 32x32 pixels"),
     ],
 )
-def test_bad_request_says_what_is_right(spec, side, message):
+def test_bad_request_names_what_is_right(spec, side, message):
     with pytest.raises(ValueError, match=message):
         create_model(spec, input_shape=(side, side, 3))
 

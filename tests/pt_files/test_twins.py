@@ -1,5 +1,6 @@
 """Pairing by name, the order of axes, and what is refused."""
 
+import functools
 from collections import OrderedDict
 
 import pytest
@@ -15,6 +16,7 @@ from torch import nn
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.pt_files.convert import largest_difference, to_keras, to_torch
 from fer_hierarchy.pt_files.layers import BatchNorm, Classifier, Standardize
+from fer_hierarchy.pt_files.registry import create_model
 from tests.pt_files.conftest import SMALL, made_up_faces, scatter
 
 SHAPE = (6, 4, 3)
@@ -73,6 +75,12 @@ def test_converted_weights_are_copies(flattened):
     assert torch.equal(torch_model.layers.predictions.bias, before)
 
 
+@pytest.fixture(scope="module")
+def pairs(small_pair):
+    """The same pair for every change."""
+    return functools.cache(small_pair)
+
+
 @pytest.mark.parametrize(
     ("label", "changes", "message"),
     [
@@ -102,10 +110,10 @@ def test_converted_weights_are_copies(flattened):
         ("rgbd_fusion-gated", {"fusion": "sum", "depth_backbone": None}, "PyTorch one has no layer"),
     ],
 )
-def test_models_of_different_settings_are_refused(small_pair, make_pair, label, changes, message):
+def test_models_of_different_settings_are_refused(pairs, label, changes, message):
     name, shape, settings = SMALL[label]
-    keras_model, _ = small_pair(label)
-    _, torch_model = make_pair(name, shape, **settings | changes)
+    keras_model, _ = pairs(label)
+    torch_model = create_model(name, input_shape=shape, num_classes=4, **settings | changes)
     for refuse in (lambda: to_torch(keras_model, torch_model), lambda: to_keras(torch_model, keras_model)):
         with pytest.raises(UserError, match=message):
             refuse()
