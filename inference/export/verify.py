@@ -1,14 +1,13 @@
 """Whether exports predict as their run does, how large they are and how fast: a row a format, on real faces."""
 
-import dataclasses
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,38 +36,6 @@ _BATCH = 64  # faces
 _TASKS = Path("/proc/self/task")  # the threads of this process, on Linux
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verified:
-    """What one format predicts and costs.
-
-    Attributes:
-        format: As `--format` names it; `KERAS` is the run itself.
-        faces: How many were predicted.
-        largest_difference: Of any probability of any face from the run's.
-        agreement: Share of faces for which format and run predict the same emotion.
-        top1: Share of faces whose emotion is predicted right.
-        megabytes: On disk, of all files.
-        faces_per_second: One face a call, on one processor core.
-        faces_per_second_64: 64 faces a call, on one processor core.
-        complaint: What does not hold; empty where all does.
-    """
-
-    format: str
-    faces: int
-    largest_difference: float
-    agreement: float
-    top1: float
-    megabytes: float
-    faces_per_second: float
-    faces_per_second_64: float
-    complaint: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the format predicts as the run does."""
-        return not self.complaint
-
-
 def verify(run: str | None, exports: Mapping[str, Path], *, data: DataConfig, results: Path) -> list[str]:
     """Compare exports with their run, print a table and write it beside them as verify.csv and verify.json.
 
@@ -90,11 +57,18 @@ def verify(run: str | None, exports: Mapping[str, Path], *, data: DataConfig, re
     print(_as_text(table))
     for place in {path.parent for path in exports.values()}:
         _write(place, opened.name, table)
-    return [row.complaint for row in table if not row.ok]
+    return table.loc[~table["ok"], "complaint"].tolist()
 
 
-def compare(reference: RunModel, exports: Mapping[str, Path], faces: Faces) -> list[Verified]:
-    """A row for the run itself and one for each export, on the test faces.
+def compare(reference: RunModel, exports: Mapping[str, Path], faces: Faces) -> pd.DataFrame:
+    """Compare exports with their run on the test faces.
+
+    Returns:
+        A row for the run itself, whose format is `KERAS`, and one for each export: format, faces (how many were
+        predicted), largest_difference (of any probability of any face from the run's), agreement (share of faces for
+        which format and run predict the same emotion), top1, megabytes (on disk, of all files), faces_per_second (one
+        face a call, on one processor core), faces_per_second_64 (64 faces a call), complaint (what does not hold) and
+        ok (whether there is none).
 
     Raises:
         UserError: An export cannot be opened, or is of another run.
@@ -109,7 +83,7 @@ def compare(reference: RunModel, exports: Mapping[str, Path], faces: Faces) -> l
         predicted = _of_same_run(open_model(str(path), path.parent), reference).predict(pixels)
         speeds = _speeds(partial(open_model, str(path), path.parent), pixels)
         table.append(_row(name, predicted, expected, labels, _megabytes(path), speeds))
-    return table
+    return pd.DataFrame(table)
 
 
 def _test_faces(run: Run, data: DataConfig) -> Faces:
@@ -130,20 +104,22 @@ def _of_same_run(model: Model, reference: RunModel) -> Model:
 
 def _row(
     name: str, predicted: np.ndarray, expected: np.ndarray, labels: np.ndarray, size: float, speeds: tuple[float, float]
-) -> Verified:
+) -> dict[str, Any]:
     emotions, wanted = predicted.argmax(axis=1), expected.argmax(axis=1)
     difference = float(np.abs(predicted - expected).max())
-    return Verified(
-        format=name,
-        faces=len(labels),
-        largest_difference=difference,
-        agreement=float((emotions == wanted).mean()),
-        top1=float((emotions == labels).mean()),
-        megabytes=size,
-        faces_per_second=speeds[0],
-        faces_per_second_64=speeds[1],
-        complaint=_complaint(name, difference, emotions == labels, wanted == labels),
-    )
+    complaint = _complaint(name, difference, emotions == labels, wanted == labels)
+    return {
+        "format": name,
+        "faces": len(labels),
+        "largest_difference": difference,
+        "agreement": (emotions == wanted).mean(),
+        "top1": (emotions == labels).mean(),
+        "megabytes": size,
+        "faces_per_second": speeds[0],
+        "faces_per_second_64": speeds[1],
+        "complaint": complaint,
+        "ok": not complaint,
+    }
 
 
 def _complaint(name: str, difference: float, right: np.ndarray, runs: np.ndarray) -> str:
@@ -206,24 +182,24 @@ def _pin(places: Mapping[int, set[int]]) -> None:
             continue
 
 
-def _as_text(table: Sequence[Verified]) -> str:
+def _as_text(table: pd.DataFrame) -> str:
     """The table as it is printed."""
     lines = [
-        f"{table[0].faces} faces; speed on one core, a face a call and {_BATCH} faces a call",
+        f"{table['faces'][0]} faces; speed on one core, a face a call and {_BATCH} faces a call",
         f"{'format':<12}{'MB':>8}{'largest difference':>20}{'same emotion':>14}{'top-1':>9}"
         f"{'faces/s':>9}{f'faces/s ({_BATCH})':>14}",
     ]
     lines += [
         f"{row.format:<12}{row.megabytes:>8.2f}{row.largest_difference:>20.1e}{row.agreement:>14.2%}{row.top1:>9.2%}"
         f"{row.faces_per_second:>9.0f}{row.faces_per_second_64:>14.0f}  {'ok' if row.ok else 'NOT AS THE RUN'}"
-        for row in table
+        for row in table.itertuples()
     ]
     return "\n".join(lines)
 
 
-def _write(folder: Path, run: str, table: Sequence[Verified]) -> None:
-    records = [{**dataclasses.asdict(row), "ok": row.ok} for row in table]
-    run_folder.write_table(folder / "verify.csv", pd.DataFrame(records))
+def _write(folder: Path, run: str, table: pd.DataFrame) -> None:
+    run_folder.write_table(folder / "verify.csv", table)
     machine = run_folder.environment(command="")
     machine.pop("command")
-    run_folder.write_json(folder / "verify.json", {"run": run, "formats": records, "environment": machine})
+    record = {"run": run, "formats": table.to_dict("records"), "environment": machine}
+    run_folder.write_json(folder / "verify.json", record)

@@ -50,22 +50,23 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
     (work / "bad").mkdir()
     (work / "bad" / "text.jpg").write_text("no picture")
     shutil.copy(PHOTO, work / "bad" / "photo.jpg")
-    predict = ("--mode", "predict", *at, "--run", "tree")
+    published = ("--mode", "predict", *at)  # without --run: the published weights, which load fast
+    predict = (*published, "--run", "tree")
     photo = (*predict, work / "photo.jpg")
     commands = {
         "evaluate": ("--mode", "evaluate", "tree", "--data", other, "--name", "evaluated", *at),
         "cropped": (*predict, other, "--cropped", "--out", work / "cropped.csv"),
         "again": (*predict, other, "--cropped", "--out", work / "cropped.csv"),
-        "abstain": (*photo, "--abstain", "0.999"),
-        "bad": (*predict, work / "bad", "--out", work / "bad.json"),
+        "abstain": (*published, work / "photo.jpg", "--abstain", "0.999"),
+        "bad": (*published, work / "bad", "--out", work / "bad.json"),
         "plot": (*photo, "--plot"),
         "explain": (*predict, work / "film.mp4", "--explain", work / "why3"),
         "twice": (*photo, "--run", "tree"),
-        "unknown": ("--mode", "predict", *at, work / "photo.jpg", "--run", "nothing"),
+        "unknown": (*published, work / "photo.jpg", "--run", "nothing"),
         "kind": (*photo, "--out", work / "rows.txt"),
         "place": (*photo, "--out", work / "gone" / "rows.csv"),
         "yunet": (*photo, "--detector", "yunet"),
-        "replace": (*photo, "--annotate", work),
+        "replace": (*published, work / "photo.jpg", "--annotate", work),
     }
     drawn = {
         "photo": (*photo, "--annotate", work / "marked", "--explain", work / "why"),

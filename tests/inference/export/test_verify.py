@@ -68,7 +68,7 @@ def wrong(table: np.ndarray, count: int) -> np.ndarray:
 
 
 def test_the_run_comes_first_and_exports_that_agree_are_well(compared, probabilities):
-    run, lite = compared(tflite=probabilities)
+    run, lite = compared(tflite=probabilities).itertuples()
     assert (run.format, run.faces, run.top1, run.megabytes) == ("keras", COUNT, 1, 3)
     assert (lite.format, lite.agreement, lite.top1, lite.megabytes) == ("tflite", 1, 1, 0.5)
     assert lite.largest_difference < 1e-12
@@ -81,17 +81,17 @@ def test_a_float_format_may_differ_by_a_ten_thousandth(compared, probabilities, 
     off = probabilities.copy()
     off[3, 0] += shift
     off[3, 1] -= shift
-    row = compared(onnx=off)[1]
-    assert row.ok is ok
+    row = compared(onnx=off).iloc[1]
+    assert row.ok == ok
     assert ok or row.complaint.startswith("onnx differs from the run by")
 
 
 @pytest.mark.parametrize(("count", "ok"), [(0, True), (1, True), (2, False)])
 def test_int8_may_lose_a_face_in_a_hundred(compared, probabilities, count, ok):
-    row = compared(tflite_int8=wrong(probabilities, count))[1]
+    row = compared(tflite_int8=wrong(probabilities, count)).iloc[1]
     assert row.agreement == pytest.approx(1 - count / COUNT)
     assert row.top1 == pytest.approx(1 - count / COUNT)
-    assert row.ok is ok
+    assert row.ok == ok
     assert ok or "names 98.6% of 140 faces right, the run 100.0%" in row.complaint
 
 
@@ -112,7 +112,7 @@ def test_what_does_not_hold_is_printed_and_written(compared, probabilities, face
     complaints = verify.verify(
         "first", {"tflite": tmp_path / "tflite", "onnx": tmp_path / "onnx"}, data=None, results=tmp_path
     )
-    assert complaints == [table[2].complaint]
+    assert complaints == [table.iloc[2].complaint]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["keras", "tflite", "onnx"]
     assert lines[3].endswith("ok")
