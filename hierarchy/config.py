@@ -5,7 +5,6 @@ definition. Standard library only: the command line imports this before it knows
 """
 
 import dataclasses
-import json
 import math
 import os
 import types
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.taxonomy import (
     EMOTIONS,
     FLAT,
@@ -632,7 +632,7 @@ def load_config(path: Path) -> RunConfig:
         UserError: The file is missing, no JSON, or holds a bad setting.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"config {path}: not readable as JSON ({error}); expected what a run's config.json holds"

@@ -1,11 +1,11 @@
 """Taxonomy: emotions, groups and exclusions; every label <-> index mapping of the whole program."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 
 # FER-2013's order (Goodfellow et al., 2013); contempt only where a data set has it.
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
@@ -266,7 +266,7 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     if not path.is_file():
         raise UserError(f"taxonomy {name_or_path!r} is neither a known name ({known}) nor a JSON file")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
     except UserError:
         raise
     except (OSError, ValueError) as error:

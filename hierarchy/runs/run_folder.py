@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import RunConfig, load_config
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import BAD as BAD
 from fer_hierarchy.hierarchy.paths import CHECKOUT, CONFIG, atomic_write
 from fer_hierarchy.hierarchy.paths import ENVIRONMENT as ENVIRONMENT
@@ -256,7 +257,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: Missing or damaged.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged ({error})") from error
     if not isinstance(record, dict):

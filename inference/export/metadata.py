@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.inference.model import Metadata
 
 FACTS = "fer.json"
@@ -94,7 +95,7 @@ def _without(path: Path) -> UserError:
 
 def _parsed(text: str | bytes, path: Path) -> Metadata:
     try:
-        record: Any = json.loads(text)
+        record: Any = parse_json(text)
     except ValueError as error:  # of which bytes that are no UTF-8 are one
         raise UserError(f"model {path}: the {FACTS} inside is no JSON ({error}); export the run again") from error
     return Metadata.from_dict(record, source=f"model {path}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import atomic_write
 
 KINDS = (".csv", ".json", ".parquet")
@@ -98,7 +99,7 @@ class RowFile:
         """Rows of a .json or .parquet that an earlier call has finished."""
         try:
             if self.path.suffix.lower() == ".json":
-                rows = json.loads(self.path.read_text(**_TEXT))
+                rows = parse_json(self.path.read_text(**_TEXT))
             else:
                 import pyarrow.parquet
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import RGBD_MODELS, StageConfig, check_value
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.models import registry
 from fer_hierarchy.models.spec import checked_keywords, parse_spec
 from fer_hierarchy.tuning.space.default_spaces import KEEPS_WEIGHTS, REBALANCES, parsed_model
@@ -83,7 +84,7 @@ def _read_object(path: Path, where: str) -> dict[str, Any]:
         return found
 
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
+        record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=once)
     except UserError:
         raise
     except (OSError, ValueError, RecursionError) as error:
@@ -234,7 +235,7 @@ def _shown(value: Any) -> Any:
 def _decoded(value: Any) -> Any:
     """A value as it was before `_encoded`; decimals with six significant digits."""
     if isinstance(value, str) and value.startswith(_JSON):
-        return json.loads(value.removeprefix(_JSON))
+        return parse_json(value.removeprefix(_JSON))
     return tidy(value) if isinstance(value, float) else value
 
 

@@ -1,7 +1,6 @@
 """Faces that a generative network drew (`pt_files.gan`), with the record of the faces that it was trained on."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.data.sources._listing import list_faces, listed_manifest
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 
 IMAGE_SIZE = None
 LAYOUT = "what pt_files.gan writes: <emotion>/generated_<number>.png, generated.json and seen.csv"
@@ -63,7 +63,7 @@ def seen_fingerprint(hashes: Iterable[str]) -> str:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        record = parse_json((path / RECORD).read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise UserError(f"{path / RECORD}: format {record['format']!r} is not the {FORMAT} that this version reads")
         return {"emotion": record["emotion"], "seen": record["seen"]["fingerprint"]}
