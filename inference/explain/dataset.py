@@ -15,11 +15,12 @@ from fer_hierarchy.hierarchy.data.leakage import seen_hashes
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import stratified
+from fer_hierarchy.hierarchy.paths import SPLITS
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
 from fer_hierarchy.inference.explain.heat_maps import explain_faces, map_layers_of
-from fer_hierarchy.inference.explain.report import Explanation, write_explanation
+from fer_hierarchy.inference.explain.report import write_explanation
 
 MOST_FACES = 500  # more take long and change an average little
 
@@ -68,22 +69,27 @@ def explain_run(
         pictures = explain_faces(stages, opened.taxonomy, *_pictures(images, opened, data, named)) if images else None
         faces = _faces(opened, data, named) if named or not images else None
         chosen = None if faces is None else explain_faces(stages, opened.taxonomy, *_chosen(faces, opened, limit))
-        explanation = Explanation(
-            run=opened,
-            command=command,
-            synthetic=bool(opened.metrics["synthetic"] if faces is None else faces.synthetic),
-            layers=layers,
-            faces=chosen,
-            test_faces=0 if faces is None else len(faces.split("test")),
-            pictures=pictures,
-            notes=notes,
-        )
+    record = {
+        "run": opened.name,
+        "mode": opened.config.mode,
+        "seed": opened.config.seed,
+        "command": command,
+        "synthetic": bool(opened.metrics["synthetic"] if faces is None else faces.synthetic),
+        "faces": 0 if chosen is None else len(chosen.rows),
+        "test_faces": 0 if faces is None else len(faces.split("test")),
+        "images": 0 if pictures is None else len(pictures.rows),
+        "layers": {
+            stage: {what: {"layer": place.name, "grid": place.grid} for what, place in places.items()}
+            for stage, places in layers.items()
+        },
+        "notes": notes,
+    }
     where = f"-on-{'+'.join(sorted(set(faces.manifest['source'])))}" if named and faces is not None else ""
     stem = name or f"explain-{opened.name}{where}"
-    if explanation.synthetic and SYNTHETIC not in stem:
+    if record["synthetic"] and SYNTHETIC not in stem:
         stem = f"{SYNTHETIC}-{stem}"
     with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
-        write_explanation(folder, explanation)
+        write_explanation(folder, record, chosen, pictures)
     return folder
 
 
@@ -125,7 +131,9 @@ def _pictures(files: Sequence[str], opened: Run, data: DataConfig, named: bool) 
     rows = images.manifest
     rows = rows.assign(emotion=rows["emotion"].mask(rows["file"].isin(missing), _UNKNOWN))
     rows = rows.iloc[rows["file"].map(files.index).argsort()]
-    _note_seen(rows, opened.folder)
+    seen = seen_hashes(opened.folder / SPLITS)
+    for file in rows.loc[rows["pixel_hash"].isin(seen), "id"]:  # predictions there prove nothing about other faces
+        log.warning("The run trained on %s or chose by it.", file)
     return images.pixels[rows.index.to_numpy()], rows
 
 
@@ -151,10 +159,3 @@ def _plain_manifest(files: Sequence[str]) -> pd.DataFrame:
 
 def _absolute(file: str) -> str:
     return str(Path(file).resolve())
-
-
-def _note_seen(rows: pd.DataFrame, folder: Path) -> None:
-    """Warn of pictures that the run was trained on: its predictions there prove nothing about other faces."""
-    seen = seen_hashes(folder / run_folder.SPLITS)
-    for name in rows.loc[rows["pixel_hash"].isin(seen), "id"]:
-        log.warning("The run trained on %s or chose by it.", name)

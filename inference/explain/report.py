@@ -1,7 +1,6 @@
 """Heat maps to files: tables, figures, explain.json, report.md and one self-contained report.html."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,11 @@ from fer_hierarchy.hierarchy.reports.page import (
     report,
     write_page,
 )
-from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.runs.run_folder import write_json, write_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.wording import percent, points, whole
 from fer_hierarchy.inference.explain.figures import FACES_A_SHEET, draw_averages, draw_gallery
-from fer_hierarchy.inference.explain.grad_cam import DEPTH, MapLayer
+from fer_hierarchy.inference.explain.grad_cam import DEPTH
 from fer_hierarchy.inference.explain.heat_maps import ALL, THIRDS, HeatMaps, map_table, region_table
 
 FACES_OF_EACH = 4  # of an emotion, in the gallery
@@ -39,34 +37,18 @@ PICTURES = "images.csv"
 RECORD = "explain.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explanation:
-    """All that a report on heat maps needs.
+def write_explanation(
+    folder: Path, record: Mapping[str, Any], faces: HeatMaps | None, pictures: HeatMaps | None
+) -> None:
+    """Write tables, figures and reports into a new folder.
 
-    Attributes:
-        run: Finished.
-        command: The command line.
-        synthetic: Whether the program has drawn the faces.
-        layers: Stage -> modality -> where its network's last map is.
+    Args:
+        folder: Empty.
+        record: What explain.json holds: run, mode, seed, command, synthetic, faces, test_faces, images, layers
+            (stage -> modality -> layer and grid) and notes.
         faces: Faces of a data set; None where only pictures were given.
-        test_faces: How many faces `faces` was chosen from.
         pictures: The user's own pictures; None where none were given.
-        notes: What a reader must know.
     """
-
-    run: Run
-    command: str
-    synthetic: bool
-    layers: Mapping[str, Mapping[str, MapLayer]]
-    faces: HeatMaps | None
-    test_faces: int
-    pictures: HeatMaps | None
-    notes: Sequence[str]
-
-
-def write_explanation(folder: Path, explanation: Explanation) -> None:
-    """Write tables, figures and reports into a new folder."""
-    faces, pictures = explanation.faces, explanation.pictures
     summary: list[Block] = []
     shown: list[Section] = []
     files = [f"{RECORD}: which layer each map is taken from, and how this was made"]
@@ -81,58 +63,38 @@ def write_explanation(folder: Path, explanation: Explanation) -> None:
         write_table(folder / REGIONS, regions)
         content = "every map, a row each, with its face, the network's prediction and the thirds"
         files = [f"{MAPS}: {content}", f"{REGIONS}: the table above", *files]
-        summary += _summary(explanation, faces, regions)
-        drawings = Drawings(folder, explanation.synthetic)
+        summary += _summary(record, faces, regions)
+        drawings = Drawings(folder, record["synthetic"])
         shown += [_averages(drawings, faces), _regions(regions, faces.taxonomy)]
-        shown.append(_gallery(drawings, faces, seed=explanation.run.config.seed))
-    if explanation.notes:
-        summary += [Text("Notes:"), Items(tuple(explanation.notes))]
-    write_json(folder / RECORD, _record(explanation))
+        shown.append(_gallery(drawings, faces, seed=record["seed"]))
+    if record["notes"]:
+        summary += [Text("Notes:"), Items(record["notes"])]
+    write_json(folder / RECORD, record)
     sections = [
         Section("Summary", "", summary or [Text("The pictures below were explained one by one.")]),
-        _reading(explanation),
+        _reading(record["layers"]),
         *shown,
-        Section("Files, and how to repeat it", "", [Items(files), Code(explanation.command)]),
+        Section("Files, and how to repeat it", "", [Items(files), Code(record["command"])]),
     ]
-    kind = "its one network" if FLAT in explanation.layers else "its gate and its specialists"
+    kind = "its one network" if record["mode"] == FLAT else "its gate and its specialists"
     subtitle = f"Grad-CAM heat maps of {kind}, each for the class that the network predicts."
-    title = f"Heat maps of {explanation.run.name}"
-    write_page(report(title, subtitle, sections, synthetic=explanation.synthetic), folder)
+    write_page(report(f"Heat maps of {record['run']}", subtitle, sections, synthetic=record["synthetic"]), folder)
 
 
-def _record(explanation: Explanation) -> dict[str, Any]:
-    run, faces, pictures = explanation.run, explanation.faces, explanation.pictures
-    return {
-        "run": run.name,
-        "mode": run.config.mode,
-        "seed": run.config.seed,
-        "command": explanation.command,
-        "synthetic": explanation.synthetic,
-        "faces": 0 if faces is None else len(faces.rows),
-        "test_faces": explanation.test_faces,
-        "images": 0 if pictures is None else len(pictures.rows),
-        "layers": {
-            stage: {what: {"layer": place.name, "grid": list(place.grid)} for what, place in places.items()}
-            for stage, places in explanation.layers.items()
-        },
-        "notes": list(explanation.notes),
-    }
-
-
-def _summary(explanation: Explanation, faces: HeatMaps, regions: pd.DataFrame) -> Iterator[Block]:
+def _summary(record: Mapping[str, Any], faces: HeatMaps, regions: pd.DataFrame) -> Iterator[Block]:
     right = float((faces.predicted == faces.rows["emotion"].to_numpy(object)).mean())
     total = regions[regions["says"] == ALL]
     yield Tiles(
         (
-            Tile("Faces", whole(len(faces.rows)), f"of {explanation.test_faces:,} that it was not trained on"),
+            Tile("Faces", whole(len(faces.rows)), f"of {record['test_faces']:,} that it was not trained on"),
             Tile("Right predictions", percent(right), "on these faces"),
-            Tile("Networks", str(len(explanation.layers)), ", ".join(explanation.layers)),
+            Tile("Networks", str(len(record["layers"])), ", ".join(record["layers"])),
             Tile("Blank maps", whole(total["blank"].sum()), f"of {total['faces'].sum():,}"),
         )
     )
     hot = total[total["faces"] > total["blank"]].to_dict("records")
     yield Items([_hottest(row, faces.taxonomy) for row in hot])
-    if len(faces.rows) < explanation.test_faces:
+    if len(faces.rows) < record["test_faces"]:
         yield Text("The faces are a random choice in which each emotion has its share.")
 
 
@@ -145,9 +107,9 @@ def _hottest(row: Mapping[str, Any], taxonomy: Taxonomy) -> str:
     )
 
 
-def _reading(explanation: Explanation) -> Section:
-    places = [place for stage in explanation.layers.values() for place in stage.values()]
-    cells = " or ".join(f"{rows} x {columns}" for rows, columns in sorted({place.grid for place in places}))
+def _reading(layers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Section:
+    grids = sorted({tuple(place["grid"]) for places in layers.values() for place in places.values()})
+    cells = " or ".join(f"{rows} x {columns}" for rows, columns in grids)
     lines = [
         "Bright places are those where the network's last layers found what raised the score of its prediction, be the "
         "prediction right or wrong. Places without colour did not raise it.",
@@ -161,7 +123,7 @@ def _reading(explanation: Explanation) -> Section:
         "It does not show what was seen there (a crease, a shadow, the edge of a beard), nor what lowered the scores "
         "of other classes. Wrong predictions have maps as tidy as right ones.",
     ]
-    if any(DEPTH in stage for stage in explanation.layers.values()):
+    if any(DEPTH in places for places in layers.values()):
         lines.append("Picture and depth have a map each. Depth is drawn as heights: bright is near, pale is a hole.")
     hint = "Grad-CAM (Selvaraju et al., ICCV 2017): the last map of each network, weighed by what moves the prediction."
     return Section("How to read a heat map", hint, [Items(lines)])
