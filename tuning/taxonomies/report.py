@@ -14,7 +14,6 @@ from fer_hierarchy.hierarchy.paths import COMMAND, ROOT
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
     Block,
-    Code,
     Image,
     Items,
     Section,
@@ -23,11 +22,22 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tile,
     Tiles,
     Warn,
+    how_to_repeat,
     report,
     write_page,
 )
 from fer_hierarchy.hierarchy.taxonomy import FLAT
-from fer_hierarchy.hierarchy.wording import decimals, duration, known, millions, percent, points, signed, whole
+from fer_hierarchy.hierarchy.wording import (
+    decimals,
+    difference,
+    duration,
+    known,
+    millions,
+    percent,
+    points,
+    signed,
+    whole,
+)
 from fer_hierarchy.tuning.taxonomies.groupings import RANDOM
 from fer_hierarchy.tuning.taxonomies.study import TaxonomyStudy
 from fer_hierarchy.tuning.taxonomies.table import Outcome
@@ -54,12 +64,10 @@ class _Shown(figures.Drawings):
     Attributes:
         found: The search.
         rows: Those that have a score.
-        failed: The others.
     """
 
     found: Outcome
     rows: Sequence[Row]
-    failed: Sequence[Row]
 
     @property
     def study(self) -> TaxonomyStudy:
@@ -83,20 +91,22 @@ class _Shown(figures.Drawings):
 
 def write_taxonomy_report(found: Outcome) -> None:
     """Write figures/*.png, report.md and report.html into the study's folder."""
-    rows = found.table.to_dict("records")
-    shown = _Shown(
-        found.folder,
-        found.study.synthetic,
-        found,
-        [row for row in rows if known(row["score"])],
-        [row for row in rows if not known(row["score"])],
+    study, rows = found.study, found.table.to_dict("records")
+    scored = [row for row in rows if known(row["score"])]
+    shown = _Shown(found.folder, study.synthetic, found, scored)
+    trained = [_scores, _stages, _cost] if study.trained else []
+    parts = [_summary, _candidates, *trained[:1], _choice, _implied, _mixing, *trained[1:], _protocol]
+    sections = [part(shown) for part in parts]
+    place = found.folder.relative_to(ROOT) if found.folder.is_relative_to(ROOT) else found.folder
+    best = str(place / "taxonomies" / f"{found.best['candidate']}.json")
+    train = [*COMMAND, "--mode", "hierarchical", "--taxonomy", best, "--data", "DATA"]
+    hint = (
+        "The first command made this page; the second trains a full hierarchy over the best grouping on DATA and "
+        "evaluates it on the test split. The folder taxonomies has a file for every candidate."
     )
-    parts = [_summary, _candidates, _scores, _choice, _implied, _mixing, _stages, _cost, _protocol, _repeat]
-    if not found.study.trained:
-        parts = [part for part in parts if part not in (_scores, _stages, _cost)]
+    sections.append(how_to_repeat(study.command, shlex.join(train), hint=hint))
     subtitle = "A search for the grouping of the emotions that makes the best hierarchy. Evaluated on validation faces."
-    page = report(found.study.name, subtitle, [part(shown) for part in parts], synthetic=found.study.synthetic)
-    write_page(page, found.folder)
+    write_page(report(study.name, subtitle, sections, synthetic=study.synthetic), found.folder)
 
 
 def _name(row: Row) -> str:
@@ -133,8 +143,9 @@ def _summary(shown: _Shown) -> Section:
         )
     if limit := study.config.data.limit:
         blocks.append(Warn(f"A quick look, not a result: --limit kept at most {limit:,} rows of each split."))
-    if shown.failed:
-        failed = [f"{row['candidate']}: {row['message']}" for row in shown.failed]
+    table = shown.found.table
+    if len(lost := table[table["score"].isna()]):
+        failed = [f"{name}: {message}" for name, message in zip(lost["candidate"], lost["message"], strict=True)]
         blocks += [Warn(f"{len(failed)} could not be trained:"), Items(failed)]
     if study.notes:
         blocks += [Text("Notes of the search:"), Items(study.notes)]
@@ -145,9 +156,7 @@ def _tiles(shown: _Shown) -> list[Tile]:
     best, reference, flat = shown.best, shown.row(shown.study.reference.name), shown.row(FLAT)
     tiles = [Tile(f"Best {shown.measure}", percent(best["score"]), f"{best['candidate']}, chosen on these faces")]
     if reference is not None and reference is not best:
-        change = _span(best, "difference") or signed(best["score"] - reference["score"])
-        detail = f"the grouping to beat; the best differs by {change} points"
-        tiles.append(Tile(reference["candidate"].capitalize(), percent(reference["score"]), detail))
+        tiles.append(Tile(reference["candidate"].capitalize(), percent(reference["score"]), "the grouping to beat"))
     if controls := [row["score"] for row in shown.rows if row["kind"] == RANDOM]:
         span = f"{points(min(controls))} to {points(max(controls))} %"
         tiles.append(Tile("Random groupings", span, f"{len(controls)}, of the candidates' sizes"))
@@ -163,23 +172,18 @@ def _words(shown: _Shown) -> str:
         f"On {study.faces:,} {'synthetic ' * study.synthetic}validation faces, {best['candidate']} ({best['groups']}) "
         f"has the highest {shown.measure} of {serious} groupings, {percent(best['score'])}."
     ]
-    if not study.trained:
-        return f"{words[0]} The flat prediction itself reaches {percent(study.flat['scores'][study.objective])}."
     for key, other in (("difference", study.reference.name), ("flat_difference", "the flat network")):
         if known(best.get(key)):
             verdict = _is_noise(best[f"{key}_low"], best[f"{key}_high"])
             words.append(f"Against {other} that is {_span(best, key)} points, {verdict}.")
     if random["count"]:
-        verb = "does" if random["better"] == 1 else "do"
         words.append(
             f"{random['better']} of {random['count']} random groupings, {random['same_sizes']} of them of its own "
-            f"sizes, {verb} better."
+            f"sizes, {'does' if random['better'] == 1 else 'do'} better."
         )
-    words.append(
-        "The best of several scores on the same faces is optimistic; one seed each was trained, and another seed "
-        "alone changes such scores too."
-    )
-    return " ".join(words)
+    optimism = "The best of several scores on the same faces is optimistic"
+    seeds = "; one seed each was trained, and another seed alone changes such scores too" * study.trained
+    return " ".join([*words, f"{optimism}{seeds}."])
 
 
 def _candidates(shown: _Shown) -> Section:
@@ -261,8 +265,7 @@ def _choice(shown: _Shown) -> Section:
             Text(
                 f"{measure[0].upper()}{measure[1:]} {percent(worth['score'])} where the candidate is chosen on other "
                 f"faces, against {percent(worth['reference'])} of {shown.study.reference.name}: "
-                f"{_span({**worth, 'difference_low': worth['low'], 'difference_high': worth['high']}, 'difference')} "
-                f"points, {_is_noise(worth['low'], worth['high'])}. Chosen: {chosen}."
+                f"{difference(worth)} points, {_is_noise(worth['low'], worth['high'])}. Chosen: {chosen}."
             )
         ],
     )
@@ -391,15 +394,3 @@ def _protocol(shown: _Shown) -> Section:
             f"Intervals: 95 %, bootstrap over {people}. They cover the choice of faces, not the seed of a training.",
         ]
     return Section("How it was evaluated", "", [Items(facts)])
-
-
-def _repeat(shown: _Shown) -> Section:
-    best, folder = shown.found.best["candidate"], shown.folder
-    place = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
-    train = [*COMMAND, "--mode", "hierarchical", "--taxonomy", str(place / "taxonomies" / f"{best}.json")]
-    return Section(
-        "How to repeat and use this",
-        "The first command made this page; the second trains a full hierarchy over the best grouping on DATA and "
-        "evaluates it on the test split. The folder taxonomies has a file for every candidate.",
-        [Code(shown.study.command), Code(f"{shlex.join(train)} --data DATA")],
-    )

@@ -23,7 +23,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run import check_same_faces, split_table
+from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, split_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.stages import train_stages
@@ -34,7 +34,6 @@ from fer_hierarchy.tuning.search.study_faces import split_fingerprint
 from fer_hierarchy.tuning.taxonomies.groupings import Candidate
 from fer_hierarchy.tuning.taxonomies.report import write_taxonomy_report
 from fer_hierarchy.tuning.taxonomies.study import (
-    FlatPredictions,
     TaxonomyStudy,
     flat_facts,
     implied_facts,
@@ -97,15 +96,15 @@ def search_taxonomies(
         config, faces = equal_settings(config, candidates[0].taxonomy), None
         if train:
             config, faces = _settled(config, flat, stage_type, fraction)
-    synthetic = faces.synthetic if faces else bool(flat.run.metrics["synthetic"])
+    synthetic = faces.synthetic if faces else flat.metrics["synthetic"]
     study = TaxonomyStudy(
-        name=study_name(name, f"taxonomy-{flat.run.name}", studies, synthetic=synthetic),
+        name=study_name(name, f"taxonomy-{flat.name}", studies, synthetic=synthetic),
         config=config,
         objective=objective,
         controls=controls,
         trained=train,
         fraction=fraction,
-        emotions=flat.emotions,
+        emotions=flat.classes,
         candidates=tuple(candidates),
         left_out=left_out,
         data=_data_facts(config, faces, fraction) if faces else {},
@@ -159,9 +158,7 @@ def equal_settings(config: RunConfig, taxonomy: Taxonomy) -> RunConfig:
     return dataclasses.replace(config, mode="hierarchical", name=None, data=data, stage=stage, stages={}, searched={})
 
 
-def _settled(
-    config: RunConfig, flat: FlatPredictions, stage_type: type[Stage], fraction: float
-) -> tuple[RunConfig, Faces]:
+def _settled(config: RunConfig, flat: Run, stage_type: type[Stage], fraction: float) -> tuple[RunConfig, Faces]:
     """The settings with nothing left open, and the faces that all candidates are trained and evaluated on.
 
     Raises:
@@ -169,9 +166,9 @@ def _settled(
     """
     config = settle_before_data(config, stage_type)
     faces = read_faces(config)
-    if faces.taxonomy.emotions != flat.emotions:
+    if faces.taxonomy.emotions != flat.classes:
         kinds = ", ".join(faces.taxonomy.emotions)
-        raise UserError(f"{flat.run.name} tells {', '.join(flat.emotions)}, but the data {kinds}; use the same")
+        raise UserError(f"{flat.name} tells {', '.join(flat.classes)}, but the data {kinds}; use the same")
     check_unseen(origins([config.stage.weights]), set(faces.split("test")["pixel_hash"]))
     _check_origin(config, faces, flat)
     if fraction < 1:
@@ -179,15 +176,15 @@ def _settled(
     return with_epochs(config, faces), faces
 
 
-def _check_origin(config: RunConfig, faces: Faces, flat: FlatPredictions) -> None:
+def _check_origin(config: RunConfig, faces: Faces, flat: Run) -> None:
     """Warn where the faces are not the flat run's; refuse them where its very settings give others now."""
     try:
-        check_same_faces(flat.run.folder, faces)
+        check_same_faces(flat.folder, faces)
     except UserError:
-        own, before = (dataclasses.replace(data, taxonomy="valence") for data in (config.data, flat.run.config.data))
-        if own == before and config.seed == flat.run.config.seed:
+        own, before = (dataclasses.replace(data, taxonomy="valence") for data in (config.data, flat.config.data))
+        if own == before and config.seed == flat.config.seed:
             raise
-        log.warning("Trained and evaluated on other faces, or other splits of them, than %s was.", flat.run.name)
+        log.warning("Trained and evaluated on other faces, or other splits of them, than %s was.", flat.name)
 
 
 def _data_facts(config: RunConfig, faces: Faces, fraction: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
@@ -37,26 +38,6 @@ from fer_hierarchy.tuning.taxonomies.groupings import (
 from fer_hierarchy.tuning.validation_faces import FIGURES
 
 _LEAST_EMOTIONS = 3  # with two there is nothing to group
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlatPredictions:
-    """A flat run's predictions of its validation faces.
-
-    Attributes:
-        run: The run.
-        true: (n,) emotion names.
-        probabilities: (n, emotions).
-    """
-
-    run: Run
-    true: np.ndarray
-    probabilities: np.ndarray
-
-    @property
-    def emotions(self) -> tuple[str, ...]:
-        """In class order."""
-        return self.run.classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,11 +138,11 @@ def read_taxonomy_study(folder: Path) -> TaxonomyStudy:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
 
 
-def read_flat(folder: Path) -> FlatPredictions:
-    """A flat run's predictions of its validation faces; its test predictions are not read and its test scores not used.
+def read_flat(folder: Path) -> Run:
+    """A flat run; its test predictions are not read and its test scores not used.
 
     Raises:
-        UserError: No finished flat run, damaged files, or too few emotions.
+        UserError: No finished flat run, or too few emotions.
     """
     run = Run(folder)
     run.require_networks()
@@ -169,80 +150,86 @@ def read_flat(folder: Path) -> FlatPredictions:
         raise UserError(f"--stage taxonomy: {run.name} is hierarchical; name a flat RUN, whose confusion is used")
     if len(run.classes) < _LEAST_EMOTIONS:
         raise UserError(f"{run.name} tells {len(run.classes)} emotions; a grouping needs at least {_LEAST_EMOTIONS}")
-    table = run.validation_predictions
-    return FlatPredictions(
-        run=run,
-        true=table["true"].to_numpy(str),
-        probabilities=table[[f"p_{emotion}" for emotion in run.classes]].to_numpy(np.float64),
-    )
+    return run
 
 
-def plan_candidates(flat: FlatPredictions, *, controls: int, seed: int) -> tuple[list[Candidate], dict[str, str]]:
+def _predictions(flat: Run) -> tuple[np.ndarray, np.ndarray]:
+    """(n, emotions) probabilities and (n,) emotion names of the validation faces."""
+    table = flat.validation_predictions
+    return table[[f"p_{emotion}" for emotion in flat.classes]].to_numpy(np.float64), table["true"].to_numpy(str)
+
+
+def plan_candidates(flat: Run, *, controls: int, seed: int) -> tuple[list[Candidate], dict[str, str]]:
     """Every grouping that is tried, and the built-in ones that cannot be, with the reason.
 
     Args:
-        flat: What the groupings are made from.
+        flat: The run whose validation predictions suggest groupings.
         controls: Random groupings.
         seed: Of the random groupings.
+
+    Raises:
+        UserError: Its predictions are damaged.
     """
-    built_in, left_out = built_in_groupings(flat.emotions)
-    suggested = confusion_groupings(flat.true, flat.probabilities, flat.emotions)
+    built_in, left_out = built_in_groupings(flat.classes)
+    probabilities, true = _predictions(flat)
+    suggested = confusion_groupings(true, probabilities, flat.classes)
     kinds = {BUILT_IN: built_in, OWN: _own(flat), CONFUSION: suggested}
     found = merged([(kind, taxonomy) for kind, taxonomies in kinds.items() for taxonomy in taxonomies])
-    return with_controls(found, flat.emotions, count=controls, rng=np.random.default_rng(seed)), left_out
+    return with_controls(found, flat.classes, count=controls, rng=np.random.default_rng(seed)), left_out
 
 
-def _own(flat: FlatPredictions) -> list[Taxonomy]:
+def _own(flat: Run) -> list[Taxonomy]:
     """A taxonomy that the user made and named to the flat run; its name is kept where it can be that of a folder."""
-    if not isinstance(flat.run.config.data.taxonomy, dict):
+    if not isinstance(flat.config.data.taxonomy, dict):
         return []
-    taxonomy = flat.run.config.grouping().restrict(flat.emotions)
+    taxonomy = flat.config.grouping().restrict(flat.classes)
     taken = taxonomy.name in TAXONOMIES or re.fullmatch(rf"{FLAT}|(spectral|linkage|{RANDOM})-\d+", taxonomy.name)
     usable = re.fullmatch(r"\w[\w.+-]*", taxonomy.name) and not taken
     return [taxonomy if usable else dataclasses.replace(taxonomy, name=OWN)] if taxonomy.specialists else []
 
 
-def flat_facts(flat: FlatPredictions) -> dict[str, dict[str, Any]]:
+def flat_facts(flat: Run) -> dict[str, dict[str, Any]]:
     """Which run the groupings were made from, and what its predictions show: `run` and `flat` of a study."""
-    labels = np.array([flat.emotions.index(emotion) for emotion in flat.true])
-    counts = confusion_counts(labels, flat.probabilities.argmax(axis=1), len(flat.emotions))
+    probabilities, true = _predictions(flat)
+    labels = class_indices(true, flat.classes)
+    counts = confusion_counts(labels, probabilities.argmax(axis=1), len(flat.classes))
     figures = confusion_figures(counts)
     return {
         "run": {
-            "name": flat.run.name,
-            "folder": str(flat.run.folder.resolve()),
-            "fingerprint": predictions_fingerprint(flat.run.folder),
+            "name": flat.name,
+            "folder": str(flat.folder.resolve()),
+            "fingerprint": predictions_fingerprint(flat.folder),
         },
         "flat": {
             "n": len(labels),
             "confusion": counts.tolist(),
-            "affinity": affinity(flat.true, flat.probabilities, flat.emotions).tolist(),
+            "affinity": affinity(true, probabilities, flat.classes).tolist(),
             "scores": {name: float(figures[key]) for name, key in FIGURES.items()},
         },
     }
 
 
-def implied_facts(flat: FlatPredictions, candidates: Sequence[Candidate], objective: str) -> dict[str, dict[str, Any]]:
+def implied_facts(flat: Run, candidates: Sequence[Candidate], objective: str) -> dict[str, dict[str, Any]]:
     """What the flat run's predictions imply for each candidate, and its rank among all groupings of the same sizes.
 
     Args:
-        flat: The predictions.
+        flat: The run.
         candidates: The groupings.
         objective: What the groupings are ranked by, under implied hard routing.
 
     Returns:
         `implied` and `spread` of a study; rank 1 is best, and equals share the better rank.
     """
-    key = f"hard_{objective}"
+    key, predictions = f"hard_{objective}", _predictions(flat)
     spread: dict[str, list[float]] = {}
     found = {}
     for candidate in candidates:
         sizes = sizes_of(candidate.taxonomy)
         name = "+".join(map(str, sizes))
         if name not in spread:
-            every = (grouping(parts, name="any", gate=RANDOM) for parts in all_partitions(sizes, flat.emotions))
-            spread[name] = [implied(flat.probabilities, flat.true, taxonomy)[key] for taxonomy in every]
-        own = implied(flat.probabilities, flat.true, candidate.taxonomy)
+            every = (grouping(parts, name="any", gate=RANDOM) for parts in all_partitions(sizes, flat.classes))
+            spread[name] = [implied(*predictions, taxonomy)[key] for taxonomy in every]
+        own = implied(*predictions, candidate.taxonomy)
         better = sum(value > own[key] + 1e-12 for value in spread[name])
         found[candidate.name] = {**own, "sizes": name, "rank": 1 + better, "of": len(spread[name])}
     return {"implied": found, "spread": spread}
