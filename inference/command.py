@@ -10,6 +10,7 @@ from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.output.rows import KINDS
 from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 
@@ -39,7 +40,6 @@ def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path, *
 
     With `quick`, the published weights, where none is named, may be their export.
     """
-    from fer_hierarchy.inference.default_model import default_model
     from fer_hierarchy.inference.export.backends import open_model
     from fer_hierarchy.inference.faces.detectors import make_detector
     from fer_hierarchy.inference.predictor import Predictor
@@ -114,17 +114,6 @@ def _formats(text: str) -> tuple[str, ...]:
     if wrong or not words:
         raise UserError(f"--format: expected {', '.join(FORMATS)} or all, got {wrong or text!r}")
     return words
-
-
-def default_run(results: Path) -> str:
-    """The run that is used where none is named.
-
-    Raises:
-        UserError: There is none.
-    """
-    from fer_hierarchy.inference.default_model import default_model
-
-    return default_model(results)
 
 
 def _table(text: str | None) -> Path | None:

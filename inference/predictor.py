@@ -10,7 +10,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.paths import RESULTS
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
-from fer_hierarchy.inference.faces.crop import Face, crop, whole
+from fer_hierarchy.inference.faces.crop import Face, crop
 from fer_hierarchy.inference.faces.detectors import Detector, make_detector
 from fer_hierarchy.inference.model import Metadata, Model, prepared
 from fer_hierarchy.inference.output.records import face_rows
@@ -88,7 +88,7 @@ class Predictor:
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces in each picture, largest first; the whole picture where every picture is a face already."""
         if self.detector is None:
-            return [[whole(picture)] for picture in pictures]
+            return [[Face(box=(0, 0, picture.shape[1], picture.shape[0]))] for picture in pictures]
         return self.detector.find(pictures)
 
     def crops(self, picture: np.ndarray, faces: Sequence[Face]) -> list[np.ndarray]:

@@ -227,6 +227,7 @@ def test_what_a_program_loads_first_is_light(program):
 LITE_PATH = (
     "inference.predict",
     "inference.predict_video",
+    "inference.webcam",
     "inference.export.backends",
     "inference.faces.detectors.haar",
 )

@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.paths import RESULTS, ROOT
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
-from fer_hierarchy.inference.command import default_run
+from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.tuning.command import composition_file
 
 
@@ -118,7 +118,7 @@ def publish(given: Given, command: str) -> Path:
 def explain(given: Given, command: str) -> Path:
     """Draw where the networks of a finished run look."""
     results = given["results"]
-    run = next(iter(given["runs"]), None) or default_run(results)
+    run = next(iter(given["runs"]), None) or default_model(results)
     Run(run, results=results)
     data = section(DataConfig, given)
     images = given.get("image", [])

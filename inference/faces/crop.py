@@ -21,20 +21,12 @@ class Face:
         eyes: (2, 2) float64, (column, row) of the eye on the picture's left, then on its right; None where unknown.
         margin: How much further than the box the square around the face reaches at each side, as a share of the box's
             longer side, to be like the faces that models are trained on.
-        cut: Whether the picture is nothing but the face, cut out already.
     """
 
     box: tuple[int, int, int, int]
     score: float | None = None
     eyes: np.ndarray | None = field(default=None, compare=False)
     margin: float = 0.0
-    cut: bool = False
-
-
-def whole(picture: np.ndarray) -> Face:
-    """The face of a picture that is nothing but a face: its crop is the picture itself, whatever its shape."""
-    height, width = picture.shape[:2]
-    return Face(box=(0, 0, width, height), cut=True)
 
 
 def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align: bool = True) -> np.ndarray:
@@ -42,7 +34,7 @@ def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align:
 
     Args:
         picture: uint8 (h, w) or (h, w, 3), the one that the face was found in.
-        face: The face; one cut out already is left as it is.
+        face: The face.
         margin: How much further than the box the square reaches at each side, as a share of the box's longer side;
             None for the face's own.
         align: Turn the face until its eyes are level, where they are known.
@@ -50,8 +42,6 @@ def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align:
     Returns:
         uint8 (s, s) or (s, s, 3) at the picture's own resolution.
     """
-    if face.cut:
-        return picture
     left, top, width, height = face.box
     widened = 1 + 2 * (face.margin if margin is None else margin)
     side = max(1, round(max(width, height) * widened))

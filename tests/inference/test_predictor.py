@@ -35,6 +35,15 @@ def test_sizes_and_colours_may_differ_in_one_call():
     assert predictor().predict(grey)["emotion"].tolist() == ["happy"]
 
 
+@pytest.mark.parametrize("shape", [(48, 48), (30, 50, 3), (1, 1)])
+def test_a_face_cut_out_already_stays_untouched(shape):
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    ((face,),) = predictor().find([picture])
+    assert face.box == (0, 0, shape[1], shape[0])
+    assert face.score is None
+    np.testing.assert_array_equal(predictor().crops(picture, [face]), [picture])
+
+
 def test_a_row_tells_gate_route_and_entropy():
     (row,) = predictor().predict(faces()[3], records=True)
     assert (row["valence"], row["route"]) == ("positive", "positive")

@@ -14,7 +14,7 @@ from PIL import Image
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.inference.faces.crop import Face, crop, whole
+from fer_hierarchy.inference.faces.crop import Face, crop
 from fer_hierarchy.inference.faces.detectors import make_detector
 from fer_hierarchy.inference.model import prepared
 from fer_hierarchy.inference.settings import FaceConfig
@@ -62,7 +62,7 @@ def test_haar_finds_the_face_of_a_portrait_in_colour_and_grey(haar, portrait):
     for faces in haar.find([portrait, grey]):
         assert len(faces) == 1
         assert is_the_portrait(faces[0])
-        assert (faces[0].score, faces[0].eyes, faces[0].cut) == (None, None, False)
+        assert (faces[0].score, faces[0].eyes) == (None, None)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (2, 3, 3), (1, 3000), (3000, 1, 3), (480, 640), (480, 640, 3)])
@@ -259,15 +259,6 @@ def test_the_eyes_of_a_profile_turn_nothing():
     eyes = np.array([[140.0, 80.0], [144.0, 86.0]])
     picture = dotted(eyes)
     assert np.array_equal(crop(picture, Face(box=(100, 50, 90, 90), eyes=eyes), margin=0), picture[50:140, 100:190])
-
-
-@pytest.mark.parametrize("shape", [(48, 48), (30, 50, 3), (1, 1)])
-def test_a_face_cut_out_already_stays_untouched(shape):
-    picture = noise(shape)
-    face = whole(picture)
-    assert face.box == (0, 0, shape[1], shape[0])
-    assert face.score is None
-    assert np.array_equal(crop(picture, face, margin=0.5), picture)
 
 
 @pytest.mark.parametrize(("size", "channels"), [(48, 1), (64, 3)])

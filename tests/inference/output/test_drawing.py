@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +7,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
 from fer_hierarchy.inference.output import drawing
 from fer_hierarchy.inference.output.drawing import annotated, save_picture, text_size
-from tests.conftest import CHECKOUT, FER_EMOTIONS
+from tests.conftest import FER_EMOTIONS
 
 NEGATIVE = ("angry", "disgust", "fear", "sad")
 GROUND = 120
@@ -217,17 +214,6 @@ def test_a_picture_too_large_for_its_kind_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"try \.png$"):
         save_picture(tmp_path / "a.webp", np.zeros((2, 16_400, 3), np.uint8))
     assert not list(tmp_path.iterdir())
-
-
-def test_drawing_stays_light():
-    """What a .tflite file needs must not wait for libraries that only training and figures use."""
-    program = (
-        "import sys; from fer_hierarchy.inference import webcam; from fer_hierarchy.inference.faces import tracking; "
-        "from fer_hierarchy.inference.output import drawing; from fer_hierarchy.inference.sources import video; "
-        "print(sorted({'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=CHECKOUT, check=False)
-    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_the_text_is_drawn_smoothly():
