@@ -247,7 +247,7 @@ def read_faces(config: RunConfig) -> Faces:
     images = decode(manifest, data, with_depth=config.reads_depth)
     real, undecided, made = _kinds(images.manifest)
     taxonomy = _restricted(grouping, real["emotion"])
-    rows = _split(real, config)
+    rows = drop_duplicates(assign(real, data, seed=config.seed), drop=data.drop_duplicates)
     kept = limit_rows(rows, data.limit, seed=config.seed) if data.limit else rows
     note_shared_subjects(kept)
     sample = {"share": (kept["split"] == "train").sum() / (rows["split"] == "train").sum(), "seed": config.seed}
@@ -266,20 +266,6 @@ def _kinds(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
     made = manifest["source"] == GENERATED
     undecided = manifest[UNDECIDED] if UNDECIDED in manifest else pd.Series(False, index=manifest.index)
     return manifest[~made & ~undecided], manifest[undecided], manifest[made]
-
-
-def _split(manifest: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
-    """The rows with their splits, without what `--drop-duplicates` drops."""
-    rows = assign(
-        manifest,
-        seed=config.seed,
-        validation_fraction=config.data.validation_fraction,
-        test_fraction=config.data.test_fraction,
-        by=config.data.split_by,
-        folds=config.data.folds,
-        fold=config.data.fold,
-    )
-    return drop_duplicates(rows, drop=config.data.drop_duplicates)
 
 
 def _restricted(grouping: Taxonomy, emotions: pd.Series) -> Taxonomy:

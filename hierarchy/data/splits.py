@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-from fer_hierarchy.hierarchy.config import SPLITS
+from fer_hierarchy.hierarchy.config import SPLITS, DataConfig
 from fer_hierarchy.hierarchy.data.manifest import people
 from fer_hierarchy.hierarchy.errors import UserError
 
@@ -18,16 +18,7 @@ _SHUFFLES = 10  # tried for folds that all show every class
 log = logging.getLogger("hierarchy")
 
 
-def assign(
-    manifest: pd.DataFrame,
-    *,
-    seed: int,
-    validation_fraction: float,
-    test_fraction: float,
-    by: str = "subject",
-    folds: int | None = None,
-    fold: int | None = None,
-) -> pd.DataFrame:
+def assign(manifest: pd.DataFrame, data: DataConfig, *, seed: int) -> pd.DataFrame:
     """Fill the column `split` of every row.
 
     Official splits stay as they are. Where only train and validation are official, the official validation rows become
@@ -38,13 +29,10 @@ def assign(
 
     Args:
         manifest: Rows with `split`, `emotion`, `subject`, `source` and `pixel_hash`.
-        seed: Decides the cuts and the folds.
-        validation_fraction: Share of the train rows, in (0, 0.5].
-        test_fraction: Share of all rows, in (0, 0.5]; nothing with `folds`.
-        by: "subject", or "sample" to cut as if nobody were known: a person may then stand on both sides, as in
+        data: Its `validation_fraction` of the train rows and `test_fraction` of all rows are cut; `folds` and `fold`,
+            or None. `split_by` "sample" cuts as if nobody were known: a person may then stand on both sides, as in
             published figures that split at random. Identical faces stay together either way.
-        folds: Number of folds, or None.
-        fold: Which of them is the test split, from 1.
+        seed: Decides the cuts and the folds.
 
     Returns:
         A copy with `split` in train, validation, test.
@@ -53,9 +41,9 @@ def assign(
         UserError: A class has too few rows or subjects to stand in every split.
     """
     manifest = manifest.copy()
-    if folds is not None:
-        _hold_out(manifest, folds=folds, fold=fold, seed=seed, by=by)
-        _cut(manifest, "validation", validation_fraction, seed + 1, by)
+    if data.folds is not None:
+        _hold_out(manifest, data, data.folds, seed)
+        _cut(manifest, "validation", data, seed)
         _require_every_class(manifest)
         return manifest
     official = set(manifest["split"])
@@ -67,7 +55,7 @@ def assign(
     parts = _alike(manifest)
     for sources, part in parts.items():
         name = f"{sources}: " if len(parts) > 1 else ""
-        _complete(part, seed, validation_fraction=validation_fraction, test_fraction=test_fraction, by=by, name=name)
+        _complete(part, data, seed, name)
         manifest.loc[part.index, "split"] = part["split"]
     _require_every_class(manifest)
     return manifest
@@ -80,9 +68,7 @@ def _alike(manifest: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"+".join(sorted(set(rows["source"]))): rows.copy() for _, rows in manifest.groupby(kinds, sort=True)}
 
 
-def _complete(
-    part: pd.DataFrame, seed: int, *, validation_fraction: float, test_fraction: float, by: str, name: str
-) -> None:
+def _complete(part: pd.DataFrame, data: DataConfig, seed: int, name: str) -> None:
     """Cut what is missing in rows that hold train rows, in place."""
     present = set(part["split"])
     if "train" not in present:
@@ -96,12 +82,12 @@ def _complete(
             int((part["split"] == "test").sum()),
         )
     elif "test" not in present:
-        _cut(part, "test", test_fraction, seed, by, name)
+        _cut(part, "test", data, seed, name)
     if "validation" not in set(part["split"]):
-        _cut(part, "validation", validation_fraction, seed + 1, by, name)
+        _cut(part, "validation", data, seed, name)
 
 
-def _hold_out(manifest: pd.DataFrame, *, folds: int, fold: int | None, seed: int, by: str) -> None:
+def _hold_out(manifest: pd.DataFrame, data: DataConfig, folds: int, seed: int) -> None:
     """Make one fold the test split and all others train, in place."""
     official = sorted(set(manifest.loc[manifest["split"] != "", "source"]))
     if official:
@@ -110,10 +96,10 @@ def _hold_out(manifest: pd.DataFrame, *, folds: int, fold: int | None, seed: int
             "test split.",
             ", ".join(official),
         )
-    is_cut = fold_numbers(manifest, folds=folds, seed=seed, by=by) == fold
+    is_cut = fold_numbers(manifest, folds=folds, seed=seed, by=data.split_by) == data.fold
     manifest["split"] = np.where(is_cut, "test", "train")
     text = "Fold %s of %d: %d of %d rows are the test split (%s, stratified, seed %d)."
-    log.warning(text, fold, folds, int(is_cut.sum()), len(manifest), _how(manifest, by), seed)
+    log.warning(text, data.fold, folds, int(is_cut.sum()), len(manifest), _how(manifest, data.split_by), seed)
 
 
 def fold_numbers(manifest: pd.DataFrame, *, folds: int, seed: int, by: str = "subject") -> pd.Series:
@@ -123,7 +109,7 @@ def fold_numbers(manifest: pd.DataFrame, *, folds: int, seed: int, by: str = "su
         manifest: As for `assign`.
         folds: How many.
         seed: Of the shuffle.
-        by: As for `assign`.
+        by: `split_by` for `assign`.
 
     Returns:
         int64 from 1 to `folds`, with the index of `manifest`.
@@ -178,16 +164,17 @@ def _how(manifest: pd.DataFrame, by: str) -> str:
     return f"identical faces kept together{ignored}"
 
 
-def _cut(manifest: pd.DataFrame, split: str, fraction: float, seed: int, by: str, name: str = "") -> None:
+def _cut(manifest: pd.DataFrame, split: str, data: DataConfig, seed: int, name: str = "") -> None:
     """Move a share of the train rows to `split`, in place; `name` begins the messages."""
     train = manifest[manifest["split"] == "train"]
+    fraction, seed = (data.test_fraction, seed) if split == "test" else (data.validation_fraction, seed + 1)
     try:
-        chosen = (_by_subject if _is_grouped(train, by) else _by_face)(train, fraction, seed)
+        chosen = (_by_subject if _is_grouped(train, data.split_by) else _by_face)(train, fraction, seed)
     except UserError as error:
         raise UserError(f"{name}{error}") from error
     manifest.loc[chosen, "split"] = split
     text = "%s%s split: %d rows cut from train (%s, stratified, seed %d)."
-    log.warning(text, name, split.capitalize(), len(chosen), _how(train, by), seed)
+    log.warning(text, name, split.capitalize(), len(chosen), _how(train, data.split_by), seed)
 
 
 def _by_subject(train: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
@@ -298,12 +285,9 @@ def drop_duplicates(manifest: pd.DataFrame, *, drop: bool) -> pd.DataFrame:
     Raises:
         UserError: Dropping leaves a class without enough train or validation rows.
     """
-    hashes = {split: set(manifest.loc[manifest["split"] == split, "pixel_hash"]) for split in SPLITS}
-    split = manifest["split"]
-    repeated = {
-        "train": (split == "train") & manifest["pixel_hash"].isin(hashes["test"] | hashes["validation"]),
-        "validation": (split == "validation") & manifest["pixel_hash"].isin(hashes["test"]),
-    }
+    later = {"train": ["validation", "test"], "validation": ["test"]}
+    split, pixels = manifest["split"], manifest["pixel_hash"]
+    repeated = {name: (split == name) & pixels.isin(pixels[split.isin(after)]) for name, after in later.items()}
     counts = {name: int(mask.sum()) for name, mask in repeated.items()}
     if not any(counts.values()):
         return manifest

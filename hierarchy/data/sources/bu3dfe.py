@@ -170,7 +170,7 @@ def _check_coincides(distance: np.ndarray, beside: Path) -> None:
         colour = read_image(beside)
     except BadImageError:  # reported when the picture itself is read
         return
-    shown = colour.reshape(*colour.shape[:2], -1).any(axis=2)
+    shown = colour.reshape(*colour.shape[:2], -1).max(axis=2) > 0
     if colour.shape[:2] != distance.shape or 1 - shown.mean() < _LEAST_BLACK:
         _warn_unproven()
         return

@@ -6,10 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy.data.splits import assign, drop_duplicates, fold_numbers, limit_rows, note_shared_subjects
+from fer_hierarchy.hierarchy.config import DataConfig
+from fer_hierarchy.hierarchy.data import splits
+from fer_hierarchy.hierarchy.data.splits import drop_duplicates, fold_numbers, limit_rows, note_shared_subjects
 from fer_hierarchy.hierarchy.errors import UserError
 
 FRACTIONS = {"validation_fraction": 0.1, "test_fraction": 0.2}
+
+
+def assign(faces, *, seed, by="subject", **cuts):
+    """The faces with their splits."""
+    return splits.assign(faces, DataConfig(split_by=by, **cuts), seed=seed)
 
 
 def manifest(emotions, *, split="", subject="", pixel_hash=None):

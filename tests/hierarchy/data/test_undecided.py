@@ -157,7 +157,7 @@ def expected(faces, members):
     return train.index, shares / shares.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("way", ["flat", "shared", "separate"])
+@pytest.mark.parametrize("way", ["flat", "shared", pytest.param("separate", marks=pytest.mark.slow)])
 def test_stages_are_trained_on_vote_shares_in_every_way(folder, tmp_path, way):
     mode, trunk = ("flat", "separate") if way == "flat" else ("hierarchical", way)
     settled = settle_before_data(config(folder, mode=mode, trunk=trunk), KerasStage)
