@@ -1,15 +1,15 @@
 """A search on several machines: the chief's server around an oracle of KerasTuner, and the oracle as a worker sees it.
 
-KerasTuner's own messages are spoken (gRPC service `keras_tuner.Oracle`). What it lacks travels as metadata beside them:
-who speaks, and of which study. Workers give signs of life all the time; a trial whose worker has been silent for
-a lease is given to another. Nothing is encrypted and nobody has to prove who he is, so the network must be one's own.
+KerasTuner's own messages are used (gRPC service `keras_tuner.Oracle`). What it lacks travels as metadata beside them:
+which worker calls, and of which study. Workers send a pulse all the time; a trial whose worker has been silent for
+a lease is given to another. Nothing is encrypted and no worker identifies itself, so the network must be your own.
 """
 
 import contextlib
-import errno
 import functools
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -37,8 +37,8 @@ from fer_hierarchy.tuning.distributed.address import Address
 LEASE = 60.0  # seconds
 PATIENCE = 600.0  # seconds that a worker waits for a chief that has gone
 
-_BEATS = 6  # signs of life in a lease
-_PAUSE = 1.0  # seconds before a worker asks again
+_BEATS = 6  # pulses in a lease
+_PAUSE = 1.0  # seconds before a worker calls again
 _ATTEMPT = 60.0  # seconds for one try of a call
 
 _WORKER, _PULSE, _STUDY, _LEASE = "tuner-id", "pulse", "study-bin", "lease"
@@ -76,11 +76,11 @@ def serve(
     *,
     lease: float = LEASE,
     idle: Callable[[], None] | None = None,
-    until: float | None = None,
+    until: float = math.inf,
     stop: threading.Event | None = None,
     study: str = "",
 ) -> None:
-    """Hand out an oracle's trials to workers until the search is over, and tell the workers so.
+    """Hand out an oracle's trials to workers until the search is over, and inform the workers.
 
     Args:
         oracle: With its project folder set; reloaded, and not saved since, where an earlier chief is followed: whatever
@@ -88,7 +88,7 @@ def serve(
         address: Where to listen; host 0.0.0.0 is every network of this machine.
         lease: Seconds of silence after which a worker's trial is given to another.
         idle: Called about once a second while nobody changes the oracle.
-        until: As `time.monotonic()` counts; from then on no trial is begun, running ones are awaited.
+        until: As `time.monotonic()` counts; from then on no trial is started, running ones are awaited.
         stop: Ends it at once when set; running trials are left to the next chief.
         study: What workers must name as well, so that none joins the wrong search.
 
@@ -136,48 +136,27 @@ class _Chief(OracleServicer):
     """KerasTuner's service with leases.
 
     Attributes:
-        closing: No trial is begun any more.
+        closing: No trial is started any more.
     """
 
-    def __init__(self, oracle: Oracle, *, lease: float, until: float | None, study: str) -> None:
+    def __init__(self, oracle: Oracle, *, lease: float, until: float, study: str) -> None:
         super().__init__(oracle)
         self.lease = lease
         self.until = until
         self.study = study
         self.closing = False
-        self._seen = dict.fromkeys(oracle.ongoing_trials, time.monotonic())  # worker -> its last sign of life
-        self._told: set[str] = set()  # workers that know that they may go
+        self._seen = dict.fromkeys(oracle.ongoing_trials, time.monotonic())  # worker -> its last pulse
+        self._informed: set[str] = set()  # workers that know that the search is over
         self._guard = threading.RLock()
 
-    def GetSpace(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._answer(super().GetSpace, request, context)
-
-    def UpdateSpace(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._answer(super().UpdateSpace, request, context)
-
-    def GetTrial(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._answer(super().GetTrial, request, context)
-
-    def GetBestTrials(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._answer(super().GetBestTrials, request, context)
-
-    def CreateTrial(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._answer(self._create, request, context)
-
-    def UpdateTrial(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._answer(self._update, request, context)
-
-    def EndTrial(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._answer(self._end, request, context)
-
-    def _answer(self, method: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
-        said = _metadata(context.invocation_metadata())
-        worker, pulse = said.get(_WORKER, ""), said.get(_PULSE)
+    def _reply(self, method: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
+        received = _metadata(context.invocation_metadata())
+        worker, pulse = received.get(_WORKER, ""), received.get(_PULSE)
         context.set_trailing_metadata(((_LEASE, f"{self.lease:g}"), (_STUDY, self.study.encode())))
         try:
             if pulse == _LEAVING:
                 self._forget(worker, "has left")
-            elif worker and worker not in self._told:
+            elif worker and worker not in self._informed:
                 self._seen[worker] = time.monotonic()
             if pulse:
                 return protos.get_service().GetSpaceResponse()
@@ -210,7 +189,7 @@ class _Chief(OracleServicer):
                 reply.trial.status = status.IDLE
                 self.stop_triggered = False
         if reply.trial.status == status.STOPPED:
-            self._told.add(worker)
+            self._informed.add(worker)
             self._seen.pop(worker, None)
         elif reply.trial.status == status.RUNNING and not again:
             log.info("trial %d goes to %s", _number(reply.trial.trial_id), worker)
@@ -274,7 +253,7 @@ class _Chief(OracleServicer):
             self._seen = dict.fromkeys(self._seen, time.monotonic())
 
     def finished(self) -> bool:
-        """Whether nothing runs and nothing is to be begun."""
+        """Whether nothing runs and nothing is to be started."""
         with self.alone():
             oracle = self.oracle
             full = oracle.max_trials and len(oracle.trials) >= oracle.max_trials and not oracle._retry_queue
@@ -285,7 +264,20 @@ class _Chief(OracleServicer):
         return bool(self._seen)
 
     def _closed(self) -> bool:
-        return self.closing or (self.until is not None and time.monotonic() >= self.until)
+        return self.closing or time.monotonic() >= self.until
+
+
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: _Chief, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._reply(functools.partial(method, self), request, context)
+
+    return call
+
+
+for _name in ("GetSpace", "UpdateSpace", "GetTrial", "GetBestTrials"):
+    setattr(_Chief, _name, _guarded(getattr(OracleServicer, _name)))
+for _name, _method in {"CreateTrial": _Chief._create, "UpdateTrial": _Chief._update, "EndTrial": _Chief._end}.items():
+    setattr(_Chief, _name, _guarded(_method))
 
 
 def _tend(chief: _Chief, stop: threading.Event, idle: Callable[[], None] | None) -> None:
@@ -303,7 +295,7 @@ def _tend(chief: _Chief, stop: threading.Event, idle: Callable[[], None] | None)
 
 
 def _dismiss(chief: _Chief, stop: threading.Event) -> None:
-    """Wait until every living worker has asked for a trial and been told that there is none, a lease at most."""
+    """Wait until every living worker has been informed that there are no more trials, a lease at most."""
     chief.closing = True
     end = time.monotonic() + chief.lease
     while chief.awaited() and time.monotonic() < end and not stop.wait(min(_PAUSE, chief.lease / 10)):
@@ -311,49 +303,19 @@ def _dismiss(chief: _Chief, stop: threading.Event) -> None:
 
 
 def _started(chief: _Chief, address: Address) -> grpc.Server:
-    _check_free(address)
-    server = grpc.server(ThreadPoolExecutor(max_workers=64, thread_name_prefix="chief"), options=_SERVER_OPTIONS)
-    protos.get_service_grpc().add_OracleServicer_to_server(chief, server)
-    try:
+    try:  # gRPC's own error does not tell why it cannot listen
+        family, *_, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        socket.create_server(place[:2], family=family).close()
+        server = grpc.server(ThreadPoolExecutor(max_workers=64, thread_name_prefix="chief"), options=_SERVER_OPTIONS)
+        protos.get_service_grpc().add_OracleServicer_to_server(chief, server)
         server.add_insecure_port(str(address))
-    except RuntimeError as error:
-        raise UserError(f"--oracle {address}: cannot listen there; choose another port") from error
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"--oracle {address}: a chief cannot listen there ({error}); choose another port, and as host 127.0.0.1 "
+            "for workers on this machine or 0.0.0.0 for workers anywhere"
+        ) from error
     server.start()
     return server
-
-
-def _check_free(address: Address) -> None:
-    """Refuse an address that is taken or not this machine's; gRPC's own error does not tell the two apart.
-
-    Raises:
-        UserError: With a way out.
-    """
-    try:
-        places = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise UserError(f"--oracle {address}: no host {address.host!r} is known here ({error.strerror})") from error
-    errors = [_binding_error(family, place) for family, *_, place in places]
-    if any(error and error.errno == errno.EADDRINUSE for error in errors):
-        raise UserError(
-            f"--oracle {address}: the port is taken, perhaps by another chief; "
-            f"end that one or choose another port, for example {Address(address.host, _free_port())}"
-        )
-    if all(errors):
-        own = "use 127.0.0.1 for workers on this machine, 0.0.0.0 for workers anywhere"
-        raise UserError(f"--oracle {address}: a chief cannot listen there ({os.strerror(errors[0].errno)}); {own}")
-
-
-def _binding_error(family: int, place: tuple) -> OSError | None:
-    try:
-        socket.create_server(place[:2], family=family).close()
-    except OSError as error:
-        return error
-    return None
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def _stopped_trial(trial_id: str = "") -> Trial:
@@ -377,10 +339,10 @@ def _metadata(pairs: Any) -> Mapping[str, Any]:
 
 
 class RemoteOracle(OracleClient):
-    """The chief's oracle as a worker sees it: asks it, waits for it when it is away, and gives signs of life.
+    """The chief's oracle as a worker sees it: calls it, waits for it when it is away, and sends pulses.
 
     Args:
-        oracle: One of the same settings as the chief's; answers what no call is needed for.
+        oracle: One of the same settings as the chief's; used where no call is needed.
         channel: To the chief.
         address: The chief's.
         tuner_id: The worker's name.
@@ -409,11 +371,11 @@ class RemoteOracle(OracleClient):
             oracle: One of the same settings as the chief's.
             address: The chief's.
             tuner_id: The worker's name, see `new_worker_id`.
-            wait: Most seconds until it answers.
+            wait: Most seconds until it replies.
             study: What the chief must name as well.
 
         Raises:
-            UserError: No chief answers in time, or that of another study.
+            UserError: No chief replies in time, or that of another study.
         """
         channel = grpc.insecure_channel(str(address), options=_CLIENT_OPTIONS)
         remote = cls(oracle, channel, address, tuner_id=tuner_id)
@@ -423,7 +385,7 @@ class RemoteOracle(OracleClient):
         except grpc.FutureTimeoutError as error:
             channel.close()
             raise UserError(
-                f"no chief answers at {address} after {wait:g} s; "
+                f"no chief replies at {address} after {wait:g} s; "
                 f"start it with --distributed chief --oracle {address}, or check host, port and firewall"
             ) from error
         except BaseException:
@@ -433,24 +395,24 @@ class RemoteOracle(OracleClient):
 
     def _greet(self, study: str) -> None:
         try:
-            told = self._pulse(_ALIVE, timeout=_ATTEMPT)
+            received = self._pulse(_ALIVE, timeout=_ATTEMPT)
         except grpc.RpcError as error:
-            raise UserError(f"what answers at {self._address} is no chief of a search ({error.details()})") from error
-        if _LEASE not in told:
-            raise UserError(f"the chief at {self._address} is one of KerasTuner's own, not of this program")
-        theirs = told[_STUDY].decode()
+            raise UserError(
+                f"the server at {self._address} is not the chief of a search ({error.details()})"
+            ) from error
+        theirs = received[_STUDY].decode()
         if study and theirs and study != theirs:
             raise UserError(f"the chief at {self._address} serves another study, {theirs!r}, not {study!r}")
-        self.lease = float(told[_LEASE])
+        self.lease = float(received[_LEASE])
 
     def _pulse(self, word: str, *, timeout: float) -> Mapping[str, Any]:
-        """Tell the chief that this worker lives, or leaves; gives what the chief said beside its answer."""
-        said = ((_WORKER, self.tuner_id), (_PULSE, word))
-        _, call = self._plain.GetSpace.with_call(protos.get_service().GetSpaceRequest(), metadata=said, timeout=timeout)
+        """Tell the chief that this worker lives, or leaves; returns the metadata of its reply."""
+        sent = ((_WORKER, self.tuner_id), (_PULSE, word))
+        _, call = self._plain.GetSpace.with_call(protos.get_service().GetSpaceRequest(), metadata=sent, timeout=timeout)
         return _metadata(call.trailing_metadata())
 
     def start(self) -> None:
-        """Begin to give signs of life."""
+        """Start to send pulses."""
         self._beating = threading.Thread(target=self._beat, name=f"{self.tuner_id} beats", daemon=True)
         self._beating.start()
 
@@ -479,14 +441,14 @@ class RemoteOracle(OracleClient):
         self.close()
 
     def create_trial(self, tuner_id: str) -> Trial:  # noqa: ARG002 - the chief knows the worker by one name only
-        """Ask for a trial; where there is none yet, some time passes before the answer."""
+        """Get a trial; where there is none yet, some time passes first."""
         trial = super().create_trial(self.tuner_id)
         if trial.status == TrialStatus.IDLE:
             self._closed.wait(_PAUSE)
         return trial
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Trial:
-        """Report scores; the answer's status is STOPPED where the trial has meanwhile gone to another worker."""
+        """Report scores; the status is STOPPED where the trial has meanwhile gone to another worker."""
         trial = super().update_trial(trial_id, metrics, step=step)
         if trial.status == TrialStatus.STOPPED:
             number = _number(trial_id)
@@ -518,19 +480,19 @@ class _Calls:
             try:
                 return method(request, metadata=(self._signature,), timeout=_ATTEMPT)
             except grpc.RpcError as error:
-                self._judge(error, end)
+                self._check(error, end)
             if not complained:
-                log.warning("the chief at %s does not answer; asking again for %g min", self._address, PATIENCE / 60)
+                log.warning("the chief at %s does not reply; trying again for %g min", self._address, PATIENCE / 60)
             complained = True
             time.sleep(_PAUSE)
 
-    def _judge(self, error: grpc.RpcError, end: float) -> None:
+    def _check(self, error: grpc.RpcError, end: float) -> None:
         """Raise unless the call may be repeated."""
         if error.code() not in _PASSING:
             details = f"{error.details()}; its run.log says more"
-            raise ChiefLostError(f"the chief at {self._address} could not answer: {details}") from error
+            raise ChiefLostError(f"the chief at {self._address} could not reply: {details}") from error
         if time.monotonic() >= end:
             minutes = f"{PATIENCE / 60:g} min"
             raise ChiefLostError(
-                f"the chief at {self._address} has not answered for {minutes}; start it again and then this worker"
+                f"the chief at {self._address} has not replied for {minutes}; start it again and then this worker"
             ) from error

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import keras_tuner
 import pytest
@@ -161,7 +162,7 @@ def test_a_silent_worker_loses_its_trial_to_another(tmp_path, address, caplog):
     chief.join()
     assert lost.trial_id in done
     assert completed(chief.oracle) == ["0", "1", "2", "3"]
-    assert f"silent has been silent for 1 s; its trial {int(lost.trial_id) + 1} is done again" in caplog.text
+    assert f"silent has been silent for {LEASE:g} s; its trial {int(lost.trial_id) + 1} is done again" in caplog.text
 
 
 def test_what_a_silent_worker_reports_later_changes_nothing(tmp_path, address):
@@ -208,10 +209,10 @@ def test_a_worker_waits_while_the_last_trial_may_still_be_lost(tmp_path, address
 def test_waiting_for_a_trial_is_no_busy_loop(tmp_path, address, monkeypatch):
     with chief_at(make_oracle(tmp_path, trials=1), address, lease=600), join(tmp_path, address, "two") as two:
         join(tmp_path, address, "one").create_trial("one")
-        monkeypatch.setattr(oracle_server, "_PAUSE", 0.2)
-        start = time.monotonic()
+        pauses = []
+        monkeypatch.setattr(two, "_closed", SimpleNamespace(wait=pauses.append, is_set=lambda: True))
         assert [two.create_trial("two").status for _ in range(2)] == ["IDLE", "IDLE"]
-        assert time.monotonic() - start >= 0.4
+        assert pauses == [oracle_server._PAUSE] * 2
 
 
 def test_a_chief_that_was_stopped_goes_on_and_its_worker_with_it(tmp_path, address):
@@ -259,8 +260,8 @@ def test_the_chief_waits_for_nobody_who_knows_that_it_is_over(tmp_path, address)
 
 
 def test_no_trial_is_begun_after_the_deadline_but_running_ones_end(tmp_path, address):
-    chief = Chief(make_oracle(tmp_path), address, until=time.monotonic() + 0.5)
-    assert work(join(tmp_path, address, "one"), seconds=0.7) == ["0"]
+    chief = Chief(make_oracle(tmp_path), address, until=time.monotonic() + 0.3)
+    assert work(join(tmp_path, address, "one"), seconds=0.4) == ["0"]
     chief.join()
     assert completed(chief.oracle) == ["0"]
 
@@ -289,21 +290,19 @@ def test_an_error_in_the_oracle_is_told_and_blocks_nobody(tmp_path, address, cap
 
 
 def test_without_a_chief_a_worker_says_so_in_time(tmp_path, address):
-    start = time.monotonic()
     with pytest.raises(
-        UserError, match=rf"no chief answers at {address} after 0.3 s; start it with --distributed chief"
+        UserError, match=rf"no chief replies at {address} after 0.1 s; start it with --distributed chief"
     ):
-        RemoteOracle.connect(make_oracle(tmp_path), address, tuner_id="one", wait=0.3)
-    assert time.monotonic() - start < 5
+        RemoteOracle.connect(make_oracle(tmp_path), address, tuner_id="one", wait=0.1)
 
 
 def test_a_chief_that_stays_away_is_given_up(tmp_path, address, monkeypatch):
-    monkeypatch.setattr(oracle_server, "PATIENCE", 0.5)
+    monkeypatch.setattr(oracle_server, "PATIENCE", 0.1)
     chief = Chief(make_oracle(tmp_path), address)
     one = join(tmp_path, address, "one")
     chief.stop.set()
     chief.join()
-    with pytest.raises(UserError, match="has not answered for"):
+    with pytest.raises(UserError, match="has not replied for"):
         one.create_trial("one")
 
 
@@ -321,14 +320,13 @@ def test_a_worker_of_another_study_is_turned_away(tmp_path, address):
 def test_a_taken_port_is_one_line(tmp_path, address):
     with chief_at(make_oracle(tmp_path / "a"), address):
         join(tmp_path / "a", address, "one").close()
-        with pytest.raises(
-            UserError, match=r"the port is taken, perhaps by another chief; .* another port, for example"
-        ):
+        with pytest.raises(UserError, match=r"a chief cannot listen there .*in use.*; choose another port"):
             serve(make_oracle(tmp_path / "b"), address)
 
 
 @pytest.mark.parametrize(
-    ("host", "words"), [("192.0.2.1", "a chief cannot listen there"), ("nowhere.invalid", "no host 'nowhere.invalid'")]
+    ("host", "words"),
+    [("192.0.2.1", "a chief cannot listen there"), ("nowhere.invalid", "cannot listen there .*known")],
 )
 def test_an_address_of_another_machine_is_one_line(tmp_path, host, words):
     with pytest.raises(UserError, match=words):
@@ -369,20 +367,12 @@ def test_addresses_are_read_and_written(text, host, port):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    "text",
     [
-        ("node", "port is missing"),
-        ("node:", "port is missing"),
-        ("node:abc", "port is missing or no number"),
-        (":8700", "host is missing"),
-        ("node:0", "a port from 1 to 65535"),
-        ("node:65536", "a port from 1 to 65535"),
-        ("http://node:8700", "neither http:// nor a path"),
-        ("::1:8700", "in brackets"),
-        ("two words:8700", "'two words' is no host"),
-        ("", "port is missing"),
+        *("node", "node:", "node:abc", ":8700", "node:0", "node:65536", "http://node:8700", "::1:8700"),
+        *("two words:8700", "", "node:8700/path"),
     ],
 )
-def test_a_bad_address_is_one_line(text, words):
-    with pytest.raises(UserError, match=f"^--oracle: .*{words}"):
+def test_a_bad_address_is_one_line(text):
+    with pytest.raises(UserError, match=f"^--oracle: expected HOST:PORT .*got {text!r}$"):
         Address.parse(text, "--oracle")
