@@ -1,4 +1,4 @@
-"""What a search of each model draws from unless the user says otherwise.
+"""What a search of each model draws from by default.
 
 Standard library only: the command line imports this before it knows whether its arguments are valid.
 """
@@ -43,6 +43,7 @@ _VGG = {
     "batch_norm": [True, False],
     "head_widths": ["256", "512+512", "1024+1024"],
     "dropout": _HEAVY_DROPOUT,
+    IMAGE_SIZE: [32, 48, 64],
 }
 _VIT = {
     "depth": [4, 8, 12],
@@ -51,7 +52,8 @@ _VIT = {
     "mlp_dim": [768, 1536, 3072],
     "dropout": {"low": 0.0, "high": 0.3, "step": 0.1},
 }
-_KEYWORDS = {
+# The keywords of each model's builder, and the size of its faces: not of transformers, whose patches must divide it.
+_MODELS = {
     "compact_resnet": {
         "widths": ["24+48+120", "32+64+160", "48+96+240"],
         "blocks": ["1+1+1", "1+1+2", "2+2+2"],
@@ -59,6 +61,7 @@ _KEYWORDS = {
         "kernel_size": _KERNEL_SIZE,
         "activation": _ACTIVATION,
         "dropout": _DROPOUT,
+        IMAGE_SIZE: [32, 48, 64],
     },
     "convnet": {
         "widths": ["32+32+16", "64+64+32", "96+96+48"],
@@ -66,6 +69,7 @@ _KEYWORDS = {
         "kernel_size": _KERNEL_SIZE,
         "activation": _ACTIVATION,
         "dropout": _HEAVY_DROPOUT,
+        IMAGE_SIZE: [48, 64, 100],
     },
     "deep_cnn": {
         "widths": ["32+64+128", "64+128+256", "96+192+384"],
@@ -74,14 +78,20 @@ _KEYWORDS = {
         "activation": _ACTIVATION,
         "stage_dropout": ["0.2+0.2+0.3", "0.3+0.3+0.4", "0.4+0.4+0.5"],
         "dropout": _HEAVY_DROPOUT,
+        IMAGE_SIZE: [32, 48, 64],
     },
-    "efficientnet_b0": {"drop_connect": {"low": 0.0, "high": 0.4, "step": 0.1}, "dropout": _DROPOUT},
+    "efficientnet_b0": {
+        "drop_connect": {"low": 0.0, "high": 0.4, "step": 0.1},
+        "dropout": _DROPOUT,
+        IMAGE_SIZE: [48, 64, 96],
+    },
     "face_resnet": {
         "widths": ["16+32+64+128+128", "32+64+128+256+256"],
         "blocks": ["1+2+2+2+1", "3+4+3+3+1"],
         "dropout": _DROPOUT,
+        IMAGE_SIZE: [64, 96, 112],
     },
-    "googlenet": {"width_factor": [0.5, 0.75, 1.0], "dropout": _DROPOUT},
+    "googlenet": {"width_factor": [0.5, 0.75, 1.0], "dropout": _DROPOUT, IMAGE_SIZE: [64, 96, 128]},
     "hierarchical_cnn": {
         "width_factor": [0.5, 1.0, 1.5],
         "kernel_size": _KERNEL_SIZE,
@@ -89,6 +99,7 @@ _KEYWORDS = {
         "activation": _ACTIVATION,
         "stage_dropout": _DROPOUT,
         "dropout": _HEAVY_DROPOUT,
+        IMAGE_SIZE: [40, 48, 64],
     },
     "mini_xception": {
         "stem_width": [8, 16],
@@ -96,19 +107,22 @@ _KEYWORDS = {
         "kernel_size": _KERNEL_SIZE,
         "activation": _ACTIVATION,
         "dropout": _DROPOUT,
+        IMAGE_SIZE: [32, 48, 64],
     },
-    "mobilenet": {"alpha": [0.5, 0.75, 1.0], "blocks": [6, 11, 13], "dropout": _DROPOUT},
+    "mobilenet": {"alpha": [0.5, 0.75, 1.0], "blocks": [6, 11, 13], "dropout": _DROPOUT, IMAGE_SIZE: [48, 64, 96]},
     "resnet18": {
         "widths": ["32+64+128+256", "64+128+256+512"],
         "blocks": ["1+1+1+1", "2+2+2+2"],
         "activation": _ACTIVATION,
         "dropout": _DROPOUT,
+        IMAGE_SIZE: [32, 48, 64],
     },
     "rgbd_fusion": {
         "backbone": [f"compact_resnet/widths={widths}" for widths in ("24+48+120", "32+64+160", "48+96+240")],
         "fusion": ["late", "gated"],
         "branch_dropout": [0.0, 0.125, 0.25],
         "dropout": _DROPOUT,
+        IMAGE_SIZE: [48, 64],
     },
     "shallow_cnn": {
         "widths": ["16+32+64", "32+64+128", "64+128+256"],
@@ -117,30 +131,18 @@ _KEYWORDS = {
         "activation": _ACTIVATION,
         "stage_dropout": _DROPOUT,
         "dropout": _HEAVY_DROPOUT,
+        IMAGE_SIZE: [32, 48, 64],
     },
     "vgg13": _VGG,
     "vgg16": _VGG,
-    "vgg16_bn": {"width_factor": [0.25, 0.5, 1.0], "head_widths": ["512+512", "4096+4096"], "dropout": _HEAVY_DROPOUT},
+    "vgg16_bn": {
+        "width_factor": [0.25, 0.5, 1.0],
+        "head_widths": ["512+512", "4096+4096"],
+        "dropout": _HEAVY_DROPOUT,
+        IMAGE_SIZE: [64, 96, 128],
+    },
     "vit_b16": _VIT,
     "vit_small_patch": _VIT,
-}
-# Not those of transformers: their patches must divide the size.
-_SIZES = {
-    "compact_resnet": [32, 48, 64],
-    "convnet": [48, 64, 100],
-    "deep_cnn": [32, 48, 64],
-    "efficientnet_b0": [48, 64, 96],
-    "face_resnet": [64, 96, 112],
-    "googlenet": [64, 96, 128],
-    "hierarchical_cnn": [40, 48, 64],
-    "mini_xception": [32, 48, 64],
-    "mobilenet": [48, 64, 96],
-    "resnet18": [32, 48, 64],
-    "rgbd_fusion": [48, 64],
-    "shallow_cnn": [32, 48, 64],
-    "vgg13": [32, 48, 64],
-    "vgg16": [32, 48, 64],
-    "vgg16_bn": [64, 96, 128],
 }
 # Of each pair one must suit the other: where a spec names one, neither is searched.
 _PAIRS = (("dim", "heads"), ("backbone", "depth_backbone"))
@@ -150,9 +152,9 @@ _TIMID = ("vgg13", "vgg16", "vit_b16", "vit_small_patch")
 
 
 def default_space(config: StageConfig, *, stage_is_flat: bool) -> Space:
-    """What a search of a stage draws from unless the user says otherwise; every combination can be trained.
+    """What a search of a stage draws from by default; every combination can be trained.
 
-    What the settings hold otherwise than by default, and what the model's spec names, stays as it is.
+    Settings that differ from their defaults, and what the model's spec names, are not searched.
 
     Args:
         config: The stage's settings.
@@ -169,10 +171,9 @@ def default_space(config: StageConfig, *, stage_is_flat: bool) -> Space:
     if config.reads_depth and config.modality != "rgb":
         common["depth"] = ["relief", "distance", "normals"]
     given = {key: value for key, value in common.items() if getattr(config, key) == getattr(usual, key)}
-    given |= {f"{MODEL}{key}": value for key, value in _keywords(config).items()}
-    name = parsed_model(config.model)[0]
-    if stage_is_flat and name in _SIZES and not _is_trained(config):
-        given[IMAGE_SIZE] = _SIZES[name]
+    given |= {key if key == IMAGE_SIZE else f"{MODEL}{key}": value for key, value in _of_model(config).items()}
+    if not stage_is_flat:
+        given.pop(IMAGE_SIZE, None)
     return {key: Dimension.from_json(key, value, "default space") for key, value in given.items()}
 
 
@@ -184,14 +185,14 @@ def _learning_rate(config: StageConfig) -> dict[str, Any]:
     return {"low": middle / 10, "high": middle * 10, "scale": "log"}
 
 
-def _keywords(config: StageConfig) -> dict[str, Any]:
-    """What is searched of the model's own keywords: of trained weights, none that they would not fit."""
+def _of_model(config: StageConfig) -> dict[str, Any]:
+    """What is searched of the model's own keywords and its size: of trained weights, none that they would not fit."""
     name, fixed = parsed_model(config.model)
     tied = {key for pair in _PAIRS if set(pair) & set(fixed) for key in pair}
     skipped = {*fixed, *tied, *(_FOR_BOTH if config.modality in ("rgb", "depth") else ())}
     return {
         key: value
-        for key, value in _KEYWORDS.get(name, {}).items()
+        for key, value in _MODELS.get(name, {}).items()
         if key not in skipped and (key in KEEPS_WEIGHTS or not _is_trained(config))
     }
 
