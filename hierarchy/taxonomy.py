@@ -266,7 +266,7 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     if not path.is_file():
         raise UserError(f"taxonomy {name_or_path!r} is neither a known name ({known}) nor a JSON file")
     try:
-        record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
     except UserError:
         raise
     except (OSError, ValueError) as error:
@@ -274,8 +274,12 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     return Taxonomy.from_dict(record, name=path.stem)
 
 
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object, refusing a key that stands twice: Python would silently drop the first group's emotions."""
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object for `json.loads`; Python would silently keep the last value of a key that stands twice.
+
+    Raises:
+        ValueError: A key stands twice.
+    """
     keys = [key for key, _ in pairs]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:

@@ -28,7 +28,7 @@ _MOST = 1e300  # no setting is larger; infinity and what overflows are
 _SPELLED = {None: "none", True: "on", False: "off"}
 _WEIGHTS = (NO_WEIGHTS, *PRETRAINED)
 _NOT_SEARCHED = {
-    "soft_labels": "it changes what is to be learned; start a search with it and one without",
+    "soft_labels": "it changes the targets; start one search with it and one without",
     f"{MODEL}weights": "its key is weights",
     f"{MODEL}input_shape": "it comes from the data; the key of its size is image_size",
     f"{MODEL}num_classes": "it comes from the data",
@@ -46,7 +46,6 @@ class Dimension:
         high: Largest value of the range.
         step: From one value to the next; on a log scale, the factor between them. None for all values in between.
         scale: What is spread evenly over the range: values ("linear") or their orders of magnitude ("log").
-        whole: Whether the range is of whole numbers.
     """
 
     key: str
@@ -55,7 +54,11 @@ class Dimension:
     high: float | None = None
     step: float | None = None
     scale: str = "linear"
-    whole: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the range is of whole numbers."""
+        return isinstance(self.low, int)
 
     @property
     def values(self) -> Sequence[Any] | None:
@@ -66,7 +69,10 @@ class Dimension:
             return range(self.low, self.high + 1, self.step or 1)
         if self.step is None:
             return _ladder(self.low, self.high) if self.whole else None
-        return _stepped(self)
+        # `high` is among them only if the steps meet it.
+        numbers = range(_count(self.low, self.high, self.step, self.scale))
+        values = (self.low * self.step**n if self.scale == "log" else self.low + n * self.step for n in numbers)
+        return tuple(value if self.whole else tidy(value) for value in values)
 
     def to_json(self) -> list[Any] | dict[str, Any]:
         """What `from_json` reads."""
@@ -91,24 +97,16 @@ class Dimension:
         """
         check_key(key, where)
         here = f"{where}: {key}"
-        if not isinstance(value, dict):
-            return cls(key=key, choices=_choices(key, value if isinstance(value, list) else [value], here))
-        if "choices" not in value:
+        if isinstance(value, dict) and "choices" not in value:
             return cls(key=key, **_range(key, value, here))
-        if len(value) > 1 or not isinstance(value["choices"], list):
-            raise UserError(f"{here}: choices are a list and stand alone, got {_short(value)}")
-        return cls(key=key, choices=_choices(key, value["choices"], here))
+        if isinstance(value, dict):
+            if len(value) > 1 or not isinstance(value["choices"], list):
+                raise UserError(f"{here}: choices are a list and stand alone, got {_short(value)}")
+            value = value["choices"]
+        return cls(key=key, choices=_choices(key, value if isinstance(value, list) else [value], here))
 
 
 Space = dict[str, Dimension]
-
-
-def _stepped(dimension: Dimension) -> tuple[float, ...]:
-    """The values of a range with steps; `high` is among them only if the steps meet it."""
-    low, step = dimension.low, dimension.step
-    count = _count(low, dimension.high, step, dimension.scale)
-    values = (low * step**number if dimension.scale == "log" else low + number * step for number in range(count))
-    return tuple(value if dimension.whole else tidy(value) for value in values)
 
 
 def _count(low: float, high: float, step: float, scale: str) -> int:
@@ -158,7 +156,7 @@ def check_key(key: str, where: str) -> None:
 
 
 def _kinds(key: str) -> tuple[type, ...]:
-    """The types of a key's values; none for a keyword of a model, whose builder is not asked here."""
+    """The types of a key's values; none for a keyword of a model, whose builder is not imported here."""
     if key.startswith(MODEL):
         return ()
     hint = typing.get_type_hints(section_of(key))[key]
@@ -232,7 +230,7 @@ def _range(key: str, given: Mapping[str, Any], here: str) -> dict[str, Any]:
 
 
 def _typed_ends(key: str, given: Mapping[str, Any], here: str) -> dict[str, Any]:
-    """`low`, `high`, `step` and `whole`, numbers of the kind that the key takes.
+    """`low`, `high` and `step` as numbers of the kind that the key takes.
 
     Without a step, a key with decimals takes all of them from 0 to 1, however the ends are written.
     """
@@ -246,11 +244,10 @@ def _typed_ends(key: str, given: Mapping[str, Any], here: str) -> dict[str, Any]
             raise UserError(f"{here}: {broken}: expected a whole number, got {numbers[broken]}")
         whole = True
     else:
-        whole = all(isinstance(number, int) for number in numbers.values()) and not (
-            float in _kinds(key) and "step" not in numbers
-        )
+        whole = all(isinstance(number, int) for number in numbers.values())
+        whole = whole and not (float in _kinds(key) and "step" not in numbers)
     typed = {name: int(number) if whole else tidy(float(number)) for name, number in numbers.items()}
-    return {"step": None, **typed, "whole": whole}
+    return {"step": None, **typed}
 
 
 def _check_ends(low: float, high: float, step: float | None, scale: str, here: str) -> None:

@@ -7,13 +7,14 @@ import dataclasses
 import json
 import math
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import RGBD_MODELS, StageConfig, check_value
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
+from fer_hierarchy.hierarchy.taxonomy import unique_keys
 from fer_hierarchy.models import registry
 from fer_hierarchy.models.spec import checked_keywords, parse_spec
 from fer_hierarchy.tuning.space.default_spaces import KEEPS_WEIGHTS, REBALANCES, parsed_model
@@ -67,26 +68,17 @@ def read_space(path: Path, start: Mapping[str, Dimension], config: StageConfig) 
 
 def _stays(key: str, given: Mapping[str, Any], named: Mapping[str, Dimension]) -> bool:
     """Whether a key that the file gives no values stays in the space."""
+    if key in given or ALL in given:
+        return False
     of_model = key.startswith(MODEL) or key == IMAGE_SIZE
-    foreign = "model" in named and of_model
-    shapes = of_model and key.removeprefix(MODEL) not in KEEPS_WEIGHTS
-    unfit = shapes and "weights" in named and set(named["weights"].choices) & set(registry.PRETRAINED)
-    return key not in given and ALL not in given and not foreign and not unfit
+    trained = "weights" in named and set(named["weights"].choices) & set(registry.PRETRAINED)
+    keeps_weights = key.removeprefix(MODEL) in KEEPS_WEIGHTS
+    return not of_model or ("model" not in named and (keeps_weights or not trained))
 
 
 def _read_object(path: Path, where: str) -> dict[str, Any]:
-    def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise UserError(f"{where}: {key} is given twice")
-            found[key] = value
-        return found
-
     try:
-        record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=once)
-    except UserError:
-        raise
+        record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: not readable as JSON ({error})") from error
     if not isinstance(record, dict):
@@ -224,12 +216,9 @@ def settings_of(values: Mapping[str, Any], config: StageConfig) -> tuple[StageCo
 
 def drawn(values: Mapping[str, Any], space: Mapping[str, Dimension]) -> dict[str, Any]:
     """A trial's values of the searched keys as tables show them, text and numbers; None for a key without value."""
-    shown = {key: _decoded(values[key]) for key in space if key in values}
-    return {key: _shown(shown[key]) if key in shown else None for key in space}
-
-
-def _shown(value: Any) -> Any:
-    return spelled(value) if value is None or isinstance(value, bool) else value
+    found = {key: _decoded(values[key]) for key in space if key in values}
+    texts = {key: spelled(value) for key, value in found.items() if value is None or isinstance(value, bool)}
+    return {**dict.fromkeys(space), **found, **texts}
 
 
 def _decoded(value: Any) -> Any:

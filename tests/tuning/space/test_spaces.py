@@ -44,7 +44,7 @@ def applied(tmp_path, text, config=PLAIN, *, flat=False):
     [
         ("{", "not readable as JSON"),
         ("[1]", "expected an object of keys and their values, got list"),
-        ('{"epochs": 1, "epochs": 2}', "epochs is given twice"),
+        ('{"epochs": 1, "epochs": 2}', "key 'epochs' stands twice"),
         ({"*": 1}, "takes null only"),
         ({"learning_rat": None}, "unknown key 'learning_rat'; did you mean learning_rate?"),
         ({"depth": ["relief", "normals"]}, "depth belongs to an RGB-D model (rgbd_fusion), not compact_resnet"),
