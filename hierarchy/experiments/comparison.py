@@ -204,7 +204,7 @@ def _level_rows(cells: Sequence[GridCell], level: str) -> list[dict[str, Any]]:
     """Scores of each `routing` of each run, or of each `stage` across runs; a flat run implies its stages."""
     taxonomy = cells[0].finished.taxonomy
     if level == "routing":
-        found = [(name, cell, held) for cell in cells for name, held in cell.finished.metrics["answers"].items()]
+        found = [(name, cell, scores) for cell in cells for name, scores in cell.finished.metrics["answers"].items()]
     else:
         found = [
             (stage, cell, cell.finished.metrics["stages"][stage])

@@ -1,4 +1,4 @@
-"""A cross-validation as a grid of seed and fold: every fold is the test split of one run, and repeats shuffle anew.
+"""A cross-validation as a grid of seed and fold: every fold is the test split of one run, and repeats shuffle again.
 
 Standard library only: the command line imports this before it knows whether its arguments are valid.
 """
@@ -31,7 +31,7 @@ def plan(
     Args:
         start: Defaults, or what a file holds.
         flags: Field name -> what the user gave, `folds` and `seed` among them.
-        repeats: How often all folds are made anew, as it was typed.
+        repeats: How often the folds are made, as it was typed.
         check: As for `hierarchy.experiments.grid.plan`.
         command: The command line.
 
@@ -46,7 +46,7 @@ def plan(
             f"{folds} folds x {times} repeats are {folds * times:,} runs; at most {MOST_CELLS:,} are trained"
         )
     common = {**{name: value for name, value in flags.items() if name != SEED}, "folds": str(folds)}
-    check(apply_flags(start, {**common, FOLD: "1"}))  # what is wrong with every run is said of none of them
+    check(apply_flags(start, {**common, FOLD: "1"}))  # an error of every run names none of them
     axes = {
         SEED: tuple(str(first + number) for number in range(times)),
         FOLD: tuple(str(number) for number in range(1, folds + 1)),

@@ -142,7 +142,7 @@ def _caution(table: Mapping) -> str:
     text = (
         "How to read the spread: folds share most of their training faces, so their scores are no independent "
         "measurements, and their standard deviation divided by the root of their number is no standard error. "
-        f"The interval draws {table['pooled']['drawn']} anew among the pooled predictions: it shows how much other "
+        f"The interval draws {table['pooled']['drawn']} again from the pooled predictions: it shows how much other "
         "test faces would matter to models such as these, not how much other training faces would."
     )
     return text + " Repeats shuffle the same faces: their spread is that of the cut and the seed." * _repeated(table)
@@ -210,7 +210,7 @@ def _repeats(table: Mapping) -> Section:
     return Section(
         "Repeats",
         "A row is one repeat: mean and standard deviation over its folds. The last row is mean and standard deviation "
-        "of the means above it: what cutting and training anew changes, on the same faces.",
+        "of the means above it: what another cut and training change, on the same faces.",
         [made] if _repeated(table) else [],
     )
 
@@ -385,7 +385,7 @@ def _pairs_summary(table: Mapping, labels: Mapping[str, str]) -> Section:
         lines.append(verdict("Balanced accuracy", pair["pooled"]["balanced_accuracy"], **names))
     drawn = "people" if table["subjects"] else "faces"
     text = (
-        f"Intervals draw {drawn} anew among the pooled predictions of both. Folds share most of their training faces: "
+        f"Intervals draw {drawn} again from the pooled predictions of both. Folds share most of their training faces: "
         "the t test over folds widens its variance for that (Nadeau and Bengio, 2003), and neither shows how much "
         "other training data would change."
     )

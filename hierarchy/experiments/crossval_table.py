@@ -104,9 +104,9 @@ def check_folds(path: Path, saved: pd.DataFrame, expected: pd.DataFrame, *, by: 
         UserError: Naming the subject and the folds, or the first row that differs.
     """
     known = saved[saved["subject"] != ""]
-    for (repeat, subject), held in known.groupby(["repeat", "subject"])["fold"] if by == "subject" else ():
-        if held.min() < held.max():
-            places = " and ".join(map(str, sorted(held.unique())))
+    for (repeat, subject), own in known.groupby(["repeat", "subject"])["fold"] if by == "subject" else ():
+        if own.min() < own.max():
+            places = " and ".join(map(str, sorted(own.unique())))
             raise UserError(
                 f"{path}: subject {subject!r} stands in folds {places} of repeat {repeat}, so that the person would be "
                 f"trained on and evaluated; put the file back as it was, or start a new {_NOUN}"

@@ -1,6 +1,6 @@
 """An ensemble of finished runs: the geometric mean of their probabilities for the same faces, evaluated like a run.
 
-No network predicts anew: the prediction tables of the runs are joined.
+No network predicts again: the prediction tables of the runs are joined.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ _LEAST_WRITTEN = 0.14
 # Colours whose parts sum to less than this carry white letters.
 _DARK = 1.25
 
-# The colours of a heat map span at least so much, so that noise does not look like a mountain range.
+# The colours of a heat map span at least so much, so that noise does not seem large.
 _LEAST_SPAN = 0.06
 
 _COLOURS = (ACCENT, SECOND, THIRD, MUTED)

@@ -1,4 +1,4 @@
-"""A grid of runs: axes of settings, their product as cells, and grid.json, which says what a grid is about.
+"""A grid of runs: axes of settings, their product as cells, and grid.json, which records them.
 
 Standard library only: the command line imports this before it knows whether its arguments are valid.
 """
@@ -207,7 +207,7 @@ def _word(axis: str, value: str) -> str:
 
 
 def label(axis: str, value: str) -> str:
-    """A value as a reader needs it: alone where it speaks for itself, else with its axis (`augment off`, `seed 2`)."""
+    """A value as a reader needs it: alone where that is clear, else with its axis (`augment off`, `seed 2`)."""
     alone = not (_is_switch(axis, value) or _needs_axis(axis, value))
     return value if alone else f"{axis.replace('_', ' ')} {value}"
 
@@ -314,6 +314,6 @@ def refuse_changes(folder: Path, flags: Mapping[str, Any], axes: Sequence[str]) 
         if flag in grid.axes:
             raise UserError(f"{start} {flag} is an axis of it ({', '.join(grid.axes[flag])})")
     for cell in grid.cells:
-        asked = resolve_weights(apply_flags(cell.config, flags), folder.parent)
-        if changed := differences(cell.config, asked):
+        requested = resolve_weights(apply_flags(cell.config, flags), folder.parent)
+        if changed := differences(cell.config, requested):
             raise UserError(f"{start} {'; '.join(changed)}")

@@ -42,7 +42,7 @@ class ExperimentKind:
     """What a grid is trained for, and what it is called.
 
     Attributes:
-        noun: What the whole is called.
+        noun: What all runs together are called.
         cell: What one run of it is called.
         size: How large it is, in words.
         stem: The name of its folder, made of the grid and the data set.
@@ -60,8 +60,8 @@ class ExperimentKind:
     report: Callable[[Path, Grid, Sequence[GridCell]], None]
 
 
-def _check_folds(folder: Path, planned: Grid, looks: Sequence[CellFaces]) -> None:
-    by, expected = planned.cells[0].config.data.split_by, folds.fold_table(planned, looks)
+def _check_folds(folder: Path, planned: Grid, faces: Sequence[CellFaces]) -> None:
+    by, expected = planned.cells[0].config.data.split_by, folds.fold_table(planned, faces)
     folds.check_folds(folder / folds.FOLDS, folds.read_folds(folder), expected, by=by)
 
 
@@ -84,7 +84,7 @@ CROSSVAL = ExperimentKind(
     cell="run",
     size=crossval.size,
     stem=_crossval_stem,
-    begin=lambda folder, grid, looks: run_folder.write_table(folder / folds.FOLDS, folds.fold_table(grid, looks)),
+    begin=lambda folder, grid, faces: run_folder.write_table(folder / folds.FOLDS, folds.fold_table(grid, faces)),
     check=_check_folds,
     report=lambda folder, grid, cells: write_crossval_report(folder, grid, cells, folds.read_folds(folder)),
 )
@@ -115,23 +115,23 @@ def train_grid(
 
     Raises:
         UserError: Bad data or settings, before anything is trained; or, at the end, that cells failed.
-        KeyboardInterrupt: With the words that say how to go on.
+        KeyboardInterrupt: With the command that goes on.
     """
     run_folder.check_writable(results)
     run_folder.check_name(name, results)
     job = job or _KINDS[grid.kind]
-    looks = _look_over(grid, stage_type)
-    dataset = "+".join(dict.fromkeys(look.dataset for look in looks))
+    faces = _check_cells(grid, stage_type)
+    dataset = "+".join(dict.fromkeys(own.dataset for own in faces))
     stem = name or job.stem(grid, dataset)
     prefix = f"{SYNTHETIC}-" * (SYNTHETIC in dataset)
     stem = stem if SYNTHETIC in stem else prefix + stem
     cells = [
-        dataclasses.replace(cell, name=prefix + cell.name, fingerprint=look.fingerprint)
-        for cell, look in zip(grid.cells, looks, strict=True)
+        dataclasses.replace(cell, name=prefix + cell.name, fingerprint=own.fingerprint)
+        for cell, own in zip(grid.cells, faces, strict=True)
     ]
     grid = dataclasses.replace(grid, cells=tuple(cells))
     folder = run_folder.create_folder(results, stem if name else run_folder.free_name(stem, results))
-    job.begin(folder, grid, looks)
+    job.begin(folder, grid, faces)
     write_grid(folder, grid)
     return _train_cells(folder, grid, stage_type, logs=logs, job=job)
 
@@ -147,20 +147,20 @@ def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Exper
 
     Raises:
         UserError: The data has changed, a file is damaged, or, at the end, that cells failed.
-        KeyboardInterrupt: With the words that say how to go on.
+        KeyboardInterrupt: With the command that goes on.
     """
     grid = read_grid(folder)
     job = job or _KINDS[grid.kind]
     with _resumable(folder, grid.kind, logs):
-        looks = _look_over(grid, stage_type)
-    for cell, look in zip(grid.cells, looks, strict=True):
-        if cell.fingerprint != look.fingerprint:
+        faces = _check_cells(grid, stage_type)
+    for cell, own in zip(grid.cells, faces, strict=True):
+        if cell.fingerprint != own.fingerprint:
             raise UserError(f"the data has changed since {job.noun} {folder.name} was started; start a new {job.noun}")
-    job.check(folder, grid, looks)
+    job.check(folder, grid, faces)
     return _train_cells(folder, grid, stage_type, logs=logs, job=job)
 
 
-def _look_over(grid: Grid, stage_type: type[Stage]) -> list[CellFaces]:
+def _check_cells(grid: Grid, stage_type: type[Stage]) -> list[CellFaces]:
     """Build every model once and read every set of faces once: what is bad ends a grid before anything is trained.
 
     Returns:
@@ -168,19 +168,19 @@ def _look_over(grid: Grid, stage_type: type[Stage]) -> list[CellFaces]:
     """
     configs = [pipeline.settle_before_data(cell.config, stage_type) for cell in grid.cells]
     read: dict[str, CellFaces] = {}
-    looks = []
+    faces = []
     for config in configs:
         # Nothing else decides which faces there are and where they stand.
         key = repr((config.data, config.seed, config.learns_votes))
         if key not in read:
-            read[key] = _look(config)
+            read[key] = _read_cell_faces(config)
         weights = [config.for_stage(stage).weights for stage in config.grouping().stages(config.mode)]
         check_unseen(origins(weights), read[key].test_hashes)
-        looks.append(read[key])
-    return looks
+        faces.append(read[key])
+    return faces
 
 
-def _look(config: RunConfig) -> CellFaces:
+def _read_cell_faces(config: RunConfig) -> CellFaces:
     faces = read_faces(config)
     dataset, test = "+".join(sorted(set(faces.manifest["source"]))), faces.split("test")
     return CellFaces(
@@ -203,9 +203,9 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Pat
                 cells[number - 1] = _train_and_note(folder, cell, stage_type, logs=logs, kind=grid.kind)
                 write_grid(folder, dataclasses.replace(grid, cells=tuple(cells)))
                 trained += 1
+                gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
             table.append(outcome(folder, cells[number - 1]))
             run_folder.write_table(folder / TABLE, grid_table(table))
-            gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
         job.report(folder, grid, table)
     failed = [cell.name for cell in table if cell.run is None]
     if failed:

@@ -269,9 +269,9 @@ def _own_values(part: Sequence[GridCell], cells: Sequence[GridCell]) -> str:
     """The values of axes that do not all occur in a part of the cells, in brackets."""
     values = {axis: dict.fromkeys(cell.point[axis] for cell in part) for axis in part[0].point}
     own = [
-        f"{axis.replace('_', ' ')} {' or '.join(held)}"
-        for axis, held in values.items()
-        if len(held) < len({cell.point[axis] for cell in cells})
+        f"{axis.replace('_', ' ')} {' or '.join(here)}"
+        for axis, here in values.items()
+        if len(here) < len({cell.point[axis] for cell in cells})
     ]
     return f" ({', '.join(own)})" if own else ""
 
@@ -295,7 +295,7 @@ def heat_map(block: Block) -> tuple[pd.DataFrame, pd.DataFrame] | None:
 
     Returns:
         Means and standard deviations over seeds: shares by row and column name, NaN where there is none. The columns'
-        own name says what they are.
+        own name tells what they are.
     """
     axes = block.varying()
     if not axes:

@@ -21,7 +21,7 @@ TRUTH = np.random.default_rng(0).permutation(np.array(VALENCE.emotions * 12))
 
 
 def write_run(folder, *, mode="flat", taxonomy=VALENCE, truth=TRUTH, seed=0, skill=0.1, rows=None, **config):
-    """A finished run folder of random answers, better with more skill."""
+    """A finished run folder of random predictions, better with more skill."""
     folder.mkdir(parents=True)
     draw = np.random.default_rng(seed)
     labels = np.array([taxonomy.emotions.index(name) for name in truth])
@@ -139,7 +139,7 @@ def test_rows_in_another_order_are_the_same_rows(tmp_path, flat, composed):
     assert compare_folders(flat, composed) == before
 
 
-def test_other_groupings_leave_group_figures_out_and_say_why(tmp_path, flat):
+def test_other_groupings_leave_group_figures_out_with_the_reason(tmp_path, flat):
     other = write_run(tmp_path / "other", mode="hierarchical", taxonomy=OTHER)
     table = compare_folders(flat, other)
     assert table["stages"] == table["routings"] == []
@@ -191,7 +191,7 @@ def test_ensembles_are_no_seeds_of_a_configuration(tmp_path):
     assert table["repeats"] == table["repeated_pairs"] == []
 
 
-def test_single_seeds_are_said_to_be_single(flat, composed):
+def test_single_seeds_are_marked_as_single(flat, composed):
     table = compare_folders(flat, composed)
     assert table["repeats"] == []
     assert "more than one seed" in omissions(table)["mean and deviation over seeds"]
@@ -245,7 +245,7 @@ def test_other_processors_are_named(flat, composed):
     assert "flat: not recorded" in omissions(compare_folders(flat, composed))["a comparison of CPU-seconds and latency"]
 
 
-def test_known_subjects_are_drawn_as_wholes_and_said(flat, composed, caplog):
+def test_known_subjects_are_drawn_as_wholes_with_a_warning(flat, composed, caplog):
     plain = compare_folders(flat, composed)
     people = {"row": [f"face{i:03}" for i in range(84)], "subject": [f"S{i // 12}" for i in range(84)]}
     pd.DataFrame({**people, "emotion": TRUTH, "split": "test", "pixel_hash": "x"}).to_csv(

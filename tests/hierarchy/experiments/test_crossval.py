@@ -13,11 +13,9 @@ from PIL import Image
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.experiments import grid_training, report
+from fer_hierarchy.hierarchy.experiments import grid_training
 from fer_hierarchy.hierarchy.experiments.crossval import are_crossvals, plan, refuse_changes
 from fer_hierarchy.hierarchy.experiments.grid import find_grid, read_grid
-from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.reports.page import Page
 from fer_hierarchy.hierarchy.training import pipeline
 from tests.conftest import QUICK, draw_face, run_program
 from tests.hierarchy.experiments.test_grid import Centroids
@@ -51,12 +49,9 @@ def planned(*, repeats=1, start=None, check=lambda config: config, **flags):
     )
 
 
-def _quick(patch, *, drawn=False):
-    """Reports of few pixels, or of none, where most of the time would go."""
-    patch.setattr(figures, "DPI", 20)
+def _quick(patch):
+    """Short reports of the runs, where most of the time would go."""
     patch.setattr(pipeline, "write_run_report", lambda folder, **_: (folder / "report.html").write_text("a report"))
-    if not drawn:
-        patch.setattr(report, "crossval_page", lambda *rest: Page("report", "", "", []))
 
 
 def _train(root, data, *, name="cv", repeats=1, **flags):
@@ -66,15 +61,10 @@ def _train(root, data, *, name="cv", repeats=1, **flags):
 
 
 @pytest.fixture
-def train(tmp_path, ck48, monkeypatch, request):
+def train(tmp_path, ck48, monkeypatch):
     """Trains a cross-validation of stages that cost nothing; gives its folder."""
-    _quick(monkeypatch, drawn="drawn" in request.fixturenames)
+    _quick(monkeypatch)
     return lambda data=ck48, **flags: _train(tmp_path, data, **flags)
-
-
-@pytest.fixture
-def drawn():
-    """Asked for by tests that read the report."""
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +105,7 @@ def test_every_fold_of_every_repeat_is_a_run_with_the_next_seed():
     assert made.kind == "crossval"
 
 
-def test_folds_are_five_unless_said_and_those_of_a_file_otherwise():
+def test_folds_are_five_by_default_and_those_of_a_file_otherwise():
     assert len(planned(folds="open").cells) == 5
     start = RunConfig.from_dict({"mode": "flat", "seed": 3, "data": {"folds": 4, "fold": 2}})
     assert [cell.text for cell in planned(folds="open", start=start).cells][::3] == ["seed=3 fold=1", "seed=3 fold=4"]
@@ -164,12 +154,13 @@ def test_every_face_is_a_test_face_once_in_each_repeat_and_no_person_is_divided(
         assert (folder / name).stat().st_size > 0
 
 
-def test_the_folders_own_name_says_data_mode_model_and_folds(train):
+def test_the_folders_own_name_tells_data_mode_model_and_folds(train, monkeypatch):
+    monkeypatch.setattr(grid_training, "_train_cells", lambda folder, *rest, **more: folder)
     assert train(name=None, folds="2", repeats="2").name == "ck48-flat-compact_resnet-2foldx2-seed0"
 
 
 def test_a_fold_is_an_ordinary_run(finished, tmp_path, ck48):
-    """The same settings by themselves give the same test faces and the same answers."""
+    """The same settings by themselves give the same test faces and the same predictions."""
     config = planned(data=str(ck48)).cells[1].config
     alone = pipeline.train_run(config, Centroids, results=tmp_path / "alone", logs=tmp_path / "logs", command="")
     of_fold = pd.read_csv(finished / "seed0-fold2" / "predictions.csv")
@@ -199,7 +190,7 @@ def test_an_interrupted_cross_validation_goes_on_where_it_was(train, tmp_path, m
 
 def test_what_a_kill_left_is_finished_or_begun_again(finished):
     before = _json(finished / "crossval.json")
-    (finished / "seed0-fold1" / "metrics.json").unlink()  # killed while it was judged
+    (finished / "seed0-fold1" / "metrics.json").unlink()  # killed while it was evaluated
     (finished / "seed0-fold2" / "config.json").unlink()  # killed before anything could be resumed
     (finished / "seed0-fold2" / "metrics.json").unlink()
     shutil.rmtree(finished / "seed0-fold3")
@@ -208,7 +199,7 @@ def test_what_a_kill_left_is_finished_or_begun_again(finished):
     assert _json(finished / "crossval.json")["pooled"] == before["pooled"]
 
 
-def test_a_fold_that_fails_is_said_and_tried_again(drawn, train, tmp_path, monkeypatch):
+def test_a_fold_that_fails_is_reported_and_tried_again(train, tmp_path, monkeypatch):
     fit, calls = Centroids.fit, []
 
     def failing(self, train, validation, config, **rest):
@@ -234,7 +225,7 @@ def test_a_person_moved_into_a_second_fold_is_named(finished):
     assert "\n" not in str(raised.value)
 
 
-def test_folds_by_sample_divide_people_and_the_report_says_how_many(drawn, train):
+def test_folds_by_sample_divide_people_and_the_report_counts_them(train):
     folder = train(split_by="sample")
     folds = pd.read_csv(folder / "folds.csv")
     assert (folds.groupby("subject")["fold"].agg(set).str.len() > 1).any()
@@ -277,7 +268,7 @@ def test_other_data_is_not_mixed_in(train, tmp_path):
         resume(folder)
 
 
-def test_answers_about_other_faces_are_not_pooled(finished):
+def test_predictions_of_other_faces_are_not_pooled(finished):
     path = finished / "seed0-fold1" / "predictions.csv"
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
     with pytest.raises(UserError, match="evaluated on other faces than those of its fold"):
@@ -290,7 +281,7 @@ def test_folds_that_cannot_be_made_end_it_before_it_starts(train, tmp_path):
     assert list((tmp_path / "results").glob("*")) == []
 
 
-def test_a_quick_look_tests_each_face_at_most_once(drawn, train):
+def test_a_quick_look_tests_each_face_at_most_once(train):
     folder = train(limit="10")
     folds = pd.read_csv(folder / "folds.csv")
     assert folds["row"].is_unique
@@ -298,17 +289,16 @@ def test_a_quick_look_tests_each_face_at_most_once(drawn, train):
     assert "--limit kept at most 10 rows" in (folder / "report.md").read_text()
 
 
-def test_resuming_keeps_the_settings(train):
-    folder = train(seed="4")
-    refuse_changes(folder, {"folds": "3", "seed": "4", "mode": "flat"}, "1")
+def test_resuming_keeps_the_settings(finished):
+    refuse_changes(finished, {"folds": "3", "seed": "0", "mode": "flat"}, "1")
     for flags, repeats, message in (
         ({"folds": "4"}, None, "data.folds: 3 -> 4"),
-        ({"seed": "5"}, None, "seed: 4 -> 5"),
+        ({"seed": "5"}, None, "seed: 0 -> 5"),
         ({}, "2", "repeats: 1 -> 2"),
         ({"epochs": "9"}, None, "stage.epochs: 1 -> 9"),
     ):
         with pytest.raises(UserError, match=f"--resume cv keeps its own settings; leave out what differs: {message}"):
-            refuse_changes(folder, flags, repeats)
+            refuse_changes(finished, flags, repeats)
 
 
 def test_a_grid_is_no_cross_validation(finished):

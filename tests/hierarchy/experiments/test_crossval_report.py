@@ -1,4 +1,4 @@
-"""A cross-validation's table and report, and two of them side by side: what is averaged, pooled, paired and said."""
+"""The table and the report of a cross-validation, and two compared: what is averaged, pooled, paired and reported."""
 
 import json
 
@@ -16,21 +16,12 @@ from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table
 from fer_hierarchy.hierarchy.experiments.grid import write_grid
 from fer_hierarchy.hierarchy.experiments.report import compare_crossvals, write_crossval_report
 from fer_hierarchy.hierarchy.experiments.table import GridCell
-from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.runs.run import Run
 from tests.hierarchy.experiments.test_comparison import VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions
 FACES = 12  # test faces of a fold, of three people
 MEASURES = ("top1", "balanced_accuracy", "macro_f1")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def coarse_figures():
-    """Figures of few pixels: most of the time goes into pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "DPI", 30)
-        yield
 
 
 def make(folder, *, folds=3, repeats=1, fails=(), skill=0.2, mode="flat", people=True, shared=False, seed=0, **facts):
@@ -115,7 +106,7 @@ def test_repeats_are_averaged_before_their_spread_is_taken(tmp_path):
     assert "| 2 | 1 | 3 |" in section(text, "Folds")
 
 
-def test_whole_people_are_drawn_with_all_their_answers(tmp_path):
+def test_whole_people_are_drawn_with_all_their_predictions(tmp_path):
     """Where everybody is right or wrong as a whole, single faces would promise a far narrower interval."""
     made, cells, folds = make(tmp_path)
     lucky = {f"S{number:02}" for number in range(0, 9, 2)}
@@ -128,7 +119,7 @@ def test_whole_people_are_drawn_with_all_their_answers(tmp_path):
     assert wide[1] - wide[0] > 1.5 * (narrow[1] - narrow[0])
 
 
-def test_the_report_says_seed_faces_cut_fingerprint_and_command(tmp_path):
+def test_the_report_tells_seed_faces_cut_fingerprint_and_command(drawn, tmp_path):
     text = report(tmp_path)
     assert "36 faces of ck48 of 9 people stand in 3 folds, cut by subject; seed 0" in text
     assert "no independent measurements" in text
@@ -149,7 +140,7 @@ def test_the_gate_of_a_hierarchy_has_a_column(tmp_path):
         assert f"{100 * stages['valence']['top1']:.1f}" in section(text, "Folds").split(f"\n| {number} |")[1]
 
 
-def test_synthetic_faces_are_said(tmp_path):
+def test_synthetic_faces_are_named(tmp_path):
     text = report(tmp_path / "cv", synthetic=True)
     assert "SYNTHETIC FACES" in text
     assert text.startswith("# Synthetic: ")
@@ -189,7 +180,7 @@ def compare(results, *names):
     )
 
 
-def test_two_cross_validations_are_paired_fold_by_fold(tmp_path):
+def test_two_cross_validations_are_paired_fold_by_fold(drawn, tmp_path):
     a, b = saved(tmp_path / "a", repeats=2), saved(tmp_path / "b", repeats=2, skill=0.6, seed=50)
     place = compare(tmp_path, a, b)
     assert place.name == "compare-a-vs-b"

@@ -14,12 +14,10 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage, training_record
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.experiments import comparison_sections, grid_sections, grid_training
+from fer_hierarchy.hierarchy.experiments import grid_training
 from fer_hierarchy.hierarchy.experiments.grid import MOST_CELLS, label, parse_axes, plan, read_grid, settings
 from fer_hierarchy.hierarchy.experiments.listing import run_table
 from fer_hierarchy.hierarchy.experiments.report import compare_runs
-from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.reports.page import Section
 from fer_hierarchy.hierarchy.training import pipeline
 from tests.conftest import QUICK, TINY, run_program, write_fer_folder
 
@@ -82,7 +80,7 @@ def test_models_with_settings_of_their_own_and_lists_are_values():
     assert grid.cells[3].name == "vgg13-batch_norm-on-exclude-disgust+contempt-limit70"
 
 
-def test_names_are_short_different_and_say_what_a_cell_is():
+def test_names_are_short_different_and_tell_what_a_cell_is():
     grid = planned("model=shallow_cnn,deep_cnn", "augment=on,off", "schedule=constant,plateau", "seed=0,1")
     names = [cell.name for cell in grid.cells]
     assert names[0] == "shallow_cnn-augment-constant-seed0"
@@ -93,7 +91,7 @@ def test_names_are_short_different_and_say_what_a_cell_is():
     assert all(re.fullmatch(r"\w[\w.+-]*", name) for name in [*names, *odd])
 
 
-def test_labels_speak_for_themselves():
+def test_labels_need_no_explanation():
     labels = [label(*pair) for pair in (("model", "vgg13"), ("augment", "off"), ("seed", "2"), ("balance", "none"))]
     assert labels == ["vgg13", "augment off", "seed 2", "balance none"]
     assert label("learning_rate", "1e-3") == "learning rate 1e-3"
@@ -120,7 +118,7 @@ def test_every_cell_is_checked_before_any_is_trained(axes, flags, message):
 
 
 class Centroids(Stage):
-    """A stage that is trained in no time: it answers by the nearest mean face."""
+    """A stage that is trained in no time: it predicts by the nearest mean face."""
 
     framework = "keras"
     checkpoint = "checkpoint.npz"
@@ -176,13 +174,9 @@ class Centroids(Stage):
 
 
 @pytest.fixture
-def train(tmp_path, fer_folder, monkeypatch, request):
+def train(tmp_path, fer_folder, monkeypatch):
     """Trains a grid of stages that cost nothing; gives its folder."""
-    monkeypatch.setattr(figures, "DPI", 20)
     monkeypatch.setattr(pipeline, "write_run_report", _short_report)
-    if "pictures" not in request.fixturenames:
-        for sections in (grid_sections, comparison_sections):
-            monkeypatch.setattr(sections, "side_by_side_section", lambda *args, **rest: Section("Faces", "", []))
 
     def call(*axes, name="grid", **flags):
         grid = planned(*axes, flags={**SMALL, "data": str(fer_folder), **flags})
@@ -191,11 +185,6 @@ def train(tmp_path, fer_folder, monkeypatch, request):
         )
 
     return call
-
-
-@pytest.fixture
-def pictures():
-    """Asked for by tests whose report shows single faces, which costs seconds."""
 
 
 def _short_report(folder, *, faces):
@@ -210,7 +199,7 @@ def _json(path):
     return json.loads(path.read_text())
 
 
-def test_a_grid_leaves_ordinary_runs_a_table_and_a_report(pictures, train, caught_logs, tmp_path):
+def test_a_grid_leaves_ordinary_runs_a_table_and_a_report(drawn, train, caught_logs, tmp_path):
     folder = train("model=plain,other", "seed=0,1")
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {
         *("plain-seed0", "plain-seed1", "other-seed0", "other-seed1", "figures")
@@ -233,25 +222,21 @@ def test_a_grid_leaves_ordinary_runs_a_table_and_a_report(pictures, train, caugh
     for name in ("report.html", "report.md", "side_by_side.csv", "comparison.json"):
         assert (folder / name).stat().st_size > 0
     assert "not at hand" not in (folder / "report.md").read_text(), "the faces are shown"
+    cells = [str(folder / name) for name in ("plain-seed0", "other-seed0")]
+    command = "python tf_model.py --mode compare"
+    place = compare_runs(cells, name=None, resamples=100, seed=0, results=folder.parent, command=command)
+    assert _json(place / "comparison.json")["test"]["n"] == 42, "cells are named like any run"
 
 
-def test_cells_can_be_named_like_any_run(train):
-    folder = train("model=plain,other")
-    cells = [str(folder / name) for name in ("plain", "other")]
-    place = compare_runs(
-        cells, name=None, resamples=100, seed=0, results=folder.parent, command="python tf_model.py --mode compare"
-    )
-    assert _json(place / "comparison.json")["test"]["n"] == 42
-
-
-def test_the_grids_own_name_says_data_and_axes(train):
+def test_the_grids_own_name_tells_data_and_axes(train, monkeypatch):
+    monkeypatch.setattr(grid_training, "_train_cells", lambda folder, *rest, **more: folder)
     assert train("model=plain", name=None).name == "fer2013-grid-model"
     assert train("model=plain", name=None).name == "fer2013-grid-model-2"
 
 
-def test_synthetic_faces_are_said_in_every_name(tmp_path, monkeypatch):
-    look = grid_training.CellFaces("synthetic", "f", frozenset())
-    monkeypatch.setattr(grid_training, "_look_over", lambda grid, _: [look] * len(grid.cells))
+def test_synthetic_faces_are_named_in_every_name(tmp_path, monkeypatch):
+    faces = grid_training.CellFaces("synthetic", "f", frozenset())
+    monkeypatch.setattr(grid_training, "_check_cells", lambda grid, _: [faces] * len(grid.cells))
     monkeypatch.setattr(grid_training, "_train_cells", lambda folder, *rest, **more: folder)
     folder = grid_training.train_grid(
         planned("seed=0,1"), Centroids, name="grid", results=tmp_path / "results", logs=tmp_path / "logs"
@@ -291,7 +276,7 @@ def test_an_interrupted_grid_goes_on_where_it_was(train, tmp_path, monkeypatch, 
 def test_what_a_kill_left_is_finished_or_begun_again(train, caught_logs):
     folder = train("model=plain,other,third")
     scores = pd.read_csv(folder / "table.csv")["top1"].tolist()
-    (folder / "plain" / "metrics.json").unlink()  # killed while it was judged
+    (folder / "plain" / "metrics.json").unlink()  # killed while it was evaluated
     (folder / "other" / "config.json").unlink()  # killed before anything could be resumed
     (folder / "other" / "metrics.json").unlink()
     shutil.rmtree(folder / "third")

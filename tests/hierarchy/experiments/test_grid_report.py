@@ -11,20 +11,11 @@ from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.experiments.grid import parse_axes, plan
 from fer_hierarchy.hierarchy.experiments.report import write_grid_report
 from fer_hierarchy.hierarchy.experiments.table import GridCell, blocks, grid_table, heat_map
-from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.runs.run import Run
 from tests.hierarchy.experiments.test_comparison import TRUTH, VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions
 FEW = np.array(["angry", "happy"] * 20)  # two emotions keep the figures of single faces few
-
-
-@pytest.fixture(scope="module", autouse=True)
-def coarse_figures():
-    """Figures of few pixels: most of the time goes into pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "DPI", 30)
-        yield
 
 
 def make_grid(
@@ -72,7 +63,7 @@ def test_the_table_has_values_scores_intervals_cost_and_failures(tmp_path):
     assert (done["train_cpu_seconds"] == 5).all()
 
 
-def test_validation_chooses_even_where_the_test_says_otherwise(tmp_path):
+def test_validation_chooses_even_where_the_test_differs(tmp_path):
     grid, cells = make_grid(
         tmp_path,
         "model=shallow_cnn,deep_cnn,vgg13",
@@ -168,7 +159,7 @@ def test_failed_cells_are_named_with_their_reason_and_stand_in_the_table(tmp_pat
     assert "| off | failed | - |" in section(text, "Cells")
 
 
-def test_a_grid_of_failures_alone_still_says_why(tmp_path):
+def test_a_grid_of_failures_alone_still_gives_the_reasons(tmp_path):
     grid, cells = make_grid(tmp_path, "seed=0,1", fails=("seed=0", "seed=1"))
     assert "2 of 2 cells failed" in report(tmp_path, grid, cells)
     assert grid_table(cells)["error"].tolist() == ["the loss became nan"] * 2
@@ -182,7 +173,7 @@ def test_a_single_cell_has_a_report_without_comparison(tmp_path):
     assert not (tmp_path / "comparison.json").exists()
 
 
-def test_links_and_command_are_there(tmp_path):
+def test_links_and_command_are_there(drawn, tmp_path):
     grid, cells = make_grid(tmp_path, "augment=on,off", truth=TRUTH)
     text = report(tmp_path, grid, cells)
     html = (tmp_path / "report.html").read_text()

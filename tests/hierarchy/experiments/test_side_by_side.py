@@ -6,19 +6,10 @@ import pytest
 
 from fer_hierarchy.hierarchy.experiments.comparison import aligned, compare, sample, side_by_side
 from fer_hierarchy.hierarchy.experiments.report import write_comparison
-from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.runs.run import Run
 from tests.hierarchy.experiments.test_comparison import TRUTH, VALENCE, write_run
 
 EMOTIONS = VALENCE.emotions
-
-
-@pytest.fixture(scope="module", autouse=True)
-def coarse_figures():
-    """Figures of few pixels: most of the time goes into pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "DPI", 30)
-        yield
 
 
 @pytest.fixture
@@ -30,7 +21,7 @@ def faces_of(ids):
     return np.random.default_rng(len(ids)).integers(0, 256, (len(ids), 48, 48, 1), dtype=np.uint8)
 
 
-def test_the_table_holds_every_face_with_the_answers_and_probabilities_of_every_run(runs):
+def test_the_table_holds_every_face_with_the_predictions_and_probabilities_of_every_run(runs):
     table = side_by_side(aligned(runs))
     per_run = ["predicted", *(f"p_{emotion}" for emotion in EMOTIONS)]
     assert table.columns.tolist() == ["row", "true", *(f"{r}: {c}" for r in ("first", "second") for c in per_run)]
@@ -48,7 +39,7 @@ def test_rows_in_another_order_stay_beside_each_other(runs):
     pd.testing.assert_frame_equal(side_by_side(aligned([runs[0], Run(runs[1].folder)])), before)
 
 
-def test_a_sample_shows_two_faces_of_each_emotion_and_what_each_run_says_of_them(runs):
+def test_a_sample_shows_two_faces_of_each_emotion_and_the_predictions_of_each_run(runs):
     shown = sample(aligned(runs), seed=3)
     assert [face["true"] for face in shown] == [emotion for emotion in EMOTIONS for _ in range(2)]
     assert len({face["row"] for face in shown}) == 14
@@ -78,7 +69,7 @@ def few_faces(tmp_path):
     return [Run(write_run(tmp_path / f"few{seed}", truth=truth, seed=seed)) for seed in (0, 1)]
 
 
-def test_the_report_marks_answers_and_has_a_table_of_all_faces(runs, tmp_path):
+def test_the_report_marks_predictions_and_has_a_table_of_all_faces(drawn, runs, tmp_path):
     write_comparison(tmp_path / "pair", compare(runs, resamples=20), runs, faces=faces_of)
     text = (tmp_path / "pair" / "report.md").read_text()
     assert len(pd.read_csv(tmp_path / "pair" / "side_by_side.csv")) == len(TRUTH)
@@ -90,7 +81,7 @@ def test_the_report_marks_answers_and_has_a_table_of_all_faces(runs, tmp_path):
         assert (tmp_path / "pair" / "figures" / f"side_by_side_{emotion}.png").is_file()
 
 
-def test_without_pictures_the_report_shows_ids_and_says_so(tmp_path):
+def test_without_pictures_the_report_shows_ids_and_a_note(tmp_path):
     runs = few_faces(tmp_path)
     compared = compare(runs, resamples=20)
     write_comparison(tmp_path / "pair", compared, runs, faces=lambda ids: None)
