@@ -126,26 +126,11 @@ class RunRecord(figures.Drawings):
         """Whether the headline predicts all emotions at once, so that stages are implied."""
         return self.metrics["headline"] in (FLAT, POOLED)
 
-    @property
-    def on_one_trunk(self) -> bool:
-        """Whether one network predicts for all stages of a hierarchy."""
-        return self.metrics.get("trunk") == SHARED
-
-    @property
-    def gate(self) -> str:
-        """The name of the stage that chooses the group."""
-        return self.metrics["taxonomy"]["gate"]
-
-    @property
-    def split(self) -> str:
-        """The split that the run was evaluated on."""
-        return self.metrics.get("split", "test")
-
     def stage_title(self, name: str) -> str:
         """A stage in a heading."""
         if name in (FLAT, TRUNK):
             return "Flat model" if name == FLAT else "Shared trunk"
-        kind = "gate" if name == self.gate else "specialist"
+        kind = "gate" if name == self.run.taxonomy.gate else "specialist"
         return f"Implied {kind}: {name}" if self.flat else f"{kind.capitalize()}: {name}"
 
     def in_training_order(self, tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
@@ -173,7 +158,7 @@ def _page(record: RunRecord) -> Page:
         _repeat(record),
     ]
     kind = _KINDS.get(metrics["mode"], metrics["mode"])
-    subtitle = f"{kind}. Evaluated on the {record.split} split."
+    subtitle = f"{kind}. Evaluated on the {record.metrics.get('split', 'test')} split."
     return report(str(metrics["run"]), subtitle, sections, synthetic=record.synthetic)
 
 
@@ -315,9 +300,9 @@ def _stages(record: RunRecord) -> Section:
     trunk = " Gate and specialists are heads of one network, trained together on the composed probabilities."
     return Section(
         "Stages",
-        f"The gate ({record.gate}) is evaluated on all faces; each specialist on ALL faces of its group, "
+        f"The gate ({record.run.taxonomy.gate}) is evaluated on all faces; each specialist on ALL faces of its group, "
         "also those that the gate would have sent elsewhere, so no stage hides another's errors."
-        f"{trunk if record.on_one_trunk else ''}",
+        f"{trunk if record.metrics.get('trunk') == SHARED else ''}",
         [
             Table.of(rows, columns, caption=implied if record.flat else "", words=(0, 1)),
             Images(images),
@@ -470,13 +455,16 @@ def _note(record: RunRecord, table: pd.DataFrame) -> str:
     total = int(record.run.predictions["true"].isin(table["emotion"].unique()).sum())
     several = len(table) < total
     choice, how = (f" of {total:,}", ", chosen in proportion to the emotions") if several else ("", "")
-    shown = f"n = {len(table):,}{choice} {record.split} faces{how}; seed {record.metrics['seed']}."
+    shown = (
+        f"n = {len(table):,}{choice} {record.metrics.get('split', 'test')} faces{how}; seed {record.metrics['seed']}."
+    )
     return f"{shown}\nt-SNE keeps neighbours, not distances."
 
 
 def _data(record: RunRecord) -> Section:
     data, taxonomy = record.metrics["data"], record.metrics["taxonomy"]
     groups = "; ".join(f"{name}: {', '.join(emotions)}" for name, emotions in taxonomy["groups"].items())
+    pixels = data.get("pixels")  # None where the run was made before pixels were compared
     values = {
         "Data set": data["dataset"],
         "Path": data.get("path"),
@@ -485,7 +473,7 @@ def _data(record: RunRecord) -> Section:
         "Rows": ", ".join(f"{split} {count:,}" for split, count in data.get("rows", {}).items()),
         "Origin of the splits": data.get("split_origin") or data.get("splits"),
         "Images left out as bad": data.get("bad"),
-        "Counts and pixels": _as_published(data.get("pixels")),
+        "Counts and pixels": pixels and ("; ".join(pixels["known"]) or "no published figures to compare with"),
         "Limit": f"{data['limit']:,} rows of each split" if data.get("limit") else "none",
         "Taxonomy": f"{taxonomy.get('name', '')} ({groups})",
         "Emotions left out": record.metrics.get("excluded") or "none",
@@ -501,11 +489,6 @@ def _data(record: RunRecord) -> Section:
         "and fully in balanced accuracy and macro F1.",
         blocks,
     )
-
-
-def _as_published(pixels: Mapping | None) -> str | None:
-    """What the run found about its data; None where it was made before pixels were compared."""
-    return None if pixels is None else "; ".join(pixels["known"]) or "no published figures to compare with"
 
 
 def _draw_counts(record: RunRecord, counts: pd.DataFrame) -> Image:
@@ -524,7 +507,7 @@ def _counts_table(counts: pd.DataFrame) -> Table:
 
 def _cost(record: RunRecord) -> Section:
     cost, training = record.metrics["cost"] or {}, record.training
-    if record.on_one_trunk:  # each stage's record is that of the one training
+    if record.metrics.get("trunk") == SHARED:  # each stage's record is that of the one training
         training = {"one network of all stages": next(iter(training.values()), {})}
     rows = [{"name": name, **stage} for name, stage in training.items()]
     if cost:
@@ -540,9 +523,12 @@ def _cost(record: RunRecord) -> Section:
     blocks: list[Block] = [Table.of(rows, columns, strong=(len(rows) - 1,) if cost else ())] if rows else []
     latency = cost.get("latency_ms") or {}
     if known(latency.get("median")):
+        machine = record.run.environment.get("processor") or "the machine below"
+        if record.metrics["mode"] == "evaluation":
+            machine = "the machine that trained the run"
         blocks.append(
             Text(
-                f"The prediction for one face alone takes {latency['median']:.1f} ms on {_machine(record)} "
+                f"The prediction for one face alone takes {latency['median']:.1f} ms on {machine} "
                 f"(median; 10th to 90th percentile {latency['p10']:.1f} to {latency['p90']:.1f} ms)."
             )
         )
@@ -552,12 +538,6 @@ def _cost(record: RunRecord) -> Section:
         "through the network.",
         blocks,
     )
-
-
-def _machine(record: RunRecord) -> str:
-    if record.metrics["mode"] == "evaluation":
-        return "the machine that trained the run"
-    return record.run.environment.get("processor") or "the machine below"
 
 
 def _configuration(record: RunRecord) -> Section:
