@@ -175,13 +175,15 @@ class Combiner:
         self.check_stages(taxonomy)
         if self.neutral:
             return HierarchicalClassifier(taxonomy).compose(gate, specialists)
-        if self.blend and flat is None:
-            raise UserError(f"recomposition: blend {self.blend:g} needs the predictions of the flat run {self.flat}")
         logs = stage_logs(gate, specialists, taxonomy, priors, flat if self.blend else None)
         return np.ascontiguousarray(softmax(self.mix(logs), axis=0).T)
 
     def mix(self, logs: StageLogs) -> np.ndarray:
-        """(emotions, n) logarithms of the probabilities, short of a constant for each face."""
+        """(emotions, n) logarithms of the probabilities, short of a constant for each face.
+
+        Raises:
+            UserError: A blend without the predictions of a flat model.
+        """
         scaled = {
             name: table / self.temperatures.get(name, 1.0) - self.prior_strengths.get(name, 0.0) * logs.log_priors[name]
             for name, table in logs.stages.items()
@@ -191,6 +193,8 @@ class Combiner:
             mixed[places] += log_probabilities(scaled[group])
         if not self.blend:
             return mixed
+        if logs.flat is None:
+            raise UserError(f"recomposition: blend {self.blend:g} needs the predictions of the flat run {self.flat}")
         return (1 - self.blend) * mixed + (self.blend / self.flat_temperature) * logs.flat
 
     def check_stages(self, taxonomy: Taxonomy) -> None:
@@ -264,8 +268,11 @@ def _log_prior(priors: Mapping[str, ArrayLike], stage: str, classes: int) -> np.
 def _check_number(
     value: object, what: str, *, above: float = -math.inf, low: float = -math.inf, high: float = math.inf
 ) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not (value > above and low <= value <= high):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not (above < value < math.inf and low <= value <= high)
+    ):
         right = "a finite number" if above == low == -math.inf else f"a number above {above:g}"
         right = right if high == math.inf else f"a number from {low:g} to {high:g}"
         raise UserError(f"recomposition: {what}: expected {right}, got {value!r}")

@@ -71,30 +71,31 @@ class TunedComposition:
         Raises:
             UserError: The values do not fit the run, or the flat run cannot predict these faces.
         """
-        flat = None if self.flat is None else self._predict_flat(stages.rows, faces, stage_type, source)
+        flat = None if self.flat is None else _predict_flat(self.flat, stages.rows, faces, stage_type, source)
         priors = stage_priors(counts, stages.taxonomy)
         return self.combiner.apply(stages.gate, stages.specialists, stages.taxonomy, priors, flat)
-
-    def _predict_flat(self, rows: pd.DataFrame, faces: Faces, stage_type: type[Stage], source: Path) -> np.ndarray:
-        """(n, emotions) of the flat run, which may need its pictures in another size or colours."""
-        own, other = run_folder.read_config(self.flat), run_folder.read_config(source)
-        if own.framework != stage_type.framework:
-            raise UserError(f"the flat run {self.flat.name} is of {own.framework}; needed {stage_type.framework}")
-        stage = stage_type.load(self.flat / run_folder.STAGES / FLAT)
-        if tuple(stage.classes) != faces.taxonomy.emotions:
-            raise UserError(f"the flat run {self.flat.name} predicts {', '.join(stage.classes)} only")
-        wanted = [(c.reads_depth, *(getattr(c.data, name) for name in _PICTURES)) for c in (own, other)]
-        if wanted[0] == wanted[1]:
-            return stage.predict_proba(faces.images.pixels, rows.index.to_numpy())
-        images = decode(rows.reset_index(drop=True), own.data, with_depth=own.reads_depth)
-        places = pd.Series(images.manifest.index, index=images.manifest["id"]).reindex(rows["id"])
-        if places.isna().any():
-            raise UserError(f"the flat run cannot read face {places.index[places.isna()][0]}")
-        return stage.predict_proba(images.pixels, places.to_numpy(np.int64))
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds of it."""
         return {"study": self.study, "recomposition": self.combiner.to_dict(), **self.facts}
+
+
+def _predict_flat(flat: Path, rows: pd.DataFrame, faces: Faces, stage_type: type[Stage], source: Path) -> np.ndarray:
+    """(n, emotions) of the flat run, which may need its pictures in another size or colours."""
+    own, other = run_folder.read_config(flat), run_folder.read_config(source)
+    if own.framework != stage_type.framework:
+        raise UserError(f"the flat run {flat.name} is of {own.framework}; needed {stage_type.framework}")
+    stage = stage_type.load(flat / run_folder.STAGES / FLAT)
+    if tuple(stage.classes) != faces.taxonomy.emotions:
+        raise UserError(f"the flat run {flat.name} predicts {', '.join(stage.classes)} only")
+    wanted = [(c.reads_depth, *(getattr(c.data, name) for name in _PICTURES)) for c in (own, other)]
+    if wanted[0] == wanted[1]:
+        return stage.predict_proba(faces.images.pixels, rows.index.to_numpy())
+    images = decode(rows.reset_index(drop=True), own.data, with_depth=own.reads_depth)
+    places = pd.Series(images.manifest.index, index=images.manifest["id"]).reindex(rows["id"])
+    if places.isna().any():
+        raise UserError(f"the flat run cannot read face {places.index[places.isna()][0]}")
+    return stage.predict_proba(images.pixels, places.to_numpy(np.int64))
 
 
 def tuned_line(record: Mapping[str, Any]) -> str:
@@ -137,7 +138,7 @@ def read_tuned(path: Path, source: Path, results: Path) -> TunedComposition:
         fingerprints, facts = record["fingerprints"], {n: record[n] for n in ("objective", "score", "cross_validated")}
         study, run, fingerprint = record["study"], record["run"], fingerprints["run"]
         flat = None if combiner.flat is None else _flat_folder(combiner.flat, source, results)
-        flat_fingerprint = None if flat is None else fingerprints["flat"]
+        flat_fingerprint = "" if flat is None else fingerprints["flat"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
     if flat is not None and not _is_of(flat, flat_fingerprint):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import differential_evolution
 
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, StageLogs, log_probabilities
-from fer_hierarchy.hierarchy.evaluation.significance import RESAMPLES, paired_bootstrap
+from fer_hierarchy.hierarchy.evaluation.significance import RESAMPLES, Draw, paired_bootstrap
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.tuning import validation_faces
 from fer_hierarchy.tuning.settings import OBJECTIVES
@@ -209,7 +209,7 @@ def fit(
 
 
 def _combiner(
-    parameters: Sequence[Parameter], codes: Sequence[float], flat: str | None, *, digits: int | None = None
+    parameters: Sequence[Parameter], codes: np.ndarray, flat: str | None, *, digits: int | None = None
 ) -> Combiner:
     values = {(one.kind, one.stage): one.decoded(code) for one, code in zip(parameters, codes, strict=True)}
     if digits is not None:
@@ -262,9 +262,9 @@ def difference(before: np.ndarray, after: np.ndarray, faces: ValidationFaces, *,
 
 def differences(before: np.ndarray, after: np.ndarray, faces: ValidationFaces, *, seed: int) -> dict[str, dict]:
     """`paired_bootstrap` of (emotions, n) logarithms."""
-    predicted = (table.argmax(axis=0) for table in (before, after))
-    draw = {"resamples": RESAMPLES, "seed": seed, "groups": faces.persons}
-    return paired_bootstrap(faces.labels, *predicted, len(before), **draw)
+    predicted, again = before.argmax(axis=0), after.argmax(axis=0)
+    draw: Draw = {"resamples": RESAMPLES, "seed": seed, "groups": faces.persons}
+    return paired_bootstrap(faces.labels, predicted, again, len(before), **draw)
 
 
 def _losses(mixed: np.ndarray, labels: np.ndarray) -> np.ndarray:

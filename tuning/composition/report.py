@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _summary_words(shown: _Shown) -> str:
         f"The tuned scores on {worth['n']:,} {drawn} of {found.tree.name} are those of values chosen without "
         f"the face that is evaluated. Their difference from the soft composition is {verdict}."
     )
-    if "flat" not in worth:
+    if found.flat is None:
         return words
     standing = "more than noise" if worth["flat"]["clear"] else "no more than noise"
     return (
@@ -200,12 +201,19 @@ def _emotions(shown: _Shown) -> Section:
     labels, classes = shown.found.faces.labels, shown.found.tree.classes
     tables = (shown.found.soft, shown.found.best.predictions)
     pairs = list(zip(*(per_class(labels, table.argmax(axis=0), classes) for table in tables), strict=True))
-    columns = {"Emotion": lambda pair: pair[0]["class"], "Faces": lambda pair: whole(pair[0]["support"])}
+    columns: dict[str, Any] = {
+        "Emotion": lambda pair: pair[0]["class"],
+        "Faces": lambda pair: whole(pair[0]["support"]),
+    }
     for key, name in (("recall", "Recall"), ("precision", "Precision"), ("f1", "F1")):
-        columns[f"{name}, soft"] = lambda pair, key=key: points(pair[0][key])
-        columns[f"{name}, tuned"] = lambda pair, key=key: points(pair[1][key])
+        columns[f"{name}, soft"] = partial(_class_score, 0, key)
+        columns[f"{name}, tuned"] = partial(_class_score, 1, key)
     hint = "What some emotions win, others often lose. Cross-validated, in percent."
     return Section("Emotion by emotion", hint, [Table.of(pairs, columns)])
+
+
+def _class_score(place: int, key: str, pair: tuple[Mapping[str, Any], ...]) -> str:
+    return points(pair[place][key])
 
 
 def _protocol(shown: _Shown) -> Section:

@@ -311,7 +311,7 @@ def _mixing(shown: _Shown) -> Section:
         left.set(xlabel="average distance", ylim=(10 * len(emotions), 0))
         left.spines["left"].set_visible(False)
         order = drawn["leaves"]
-        confusion = np.asarray(shown.study.flat["confusion"])[np.ix_(order, order)]
+        confusion = np.asarray(shown.study.flat["confusion"])[np.ix_(order, order)].tolist()
         figures.confusion_matrix(right, confusion, [emotions[place] for place in order])
     return Section(
         "What the flat run mixes up",

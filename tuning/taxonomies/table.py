@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.significance import paired_bootstrap
+from fer_hierarchy.hierarchy.evaluation.significance import Draw, paired_bootstrap
 from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.runs.run import read_splits
 from fer_hierarchy.hierarchy.runs.run_folder import read_json
@@ -53,7 +53,7 @@ class ValidationPredictions:
     def difference(self, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
         """The objective of the second predictions minus that of the first, with its interval."""
         config = self.study.config
-        draw = {"resamples": config.evaluation.resamples, "seed": config.seed, "groups": self.persons}
+        draw: Draw = {"resamples": config.evaluation.resamples, "seed": config.seed, "groups": self.persons}
         found = paired_bootstrap(self.labels, before, after, len(self.study.emotions), **draw)
         return found[FIGURES[self.study.objective]]
 
@@ -153,11 +153,11 @@ def _row(
     name = candidate.name
     groups = " ".join(study.emotions) if name == FLAT else in_words(candidate.taxonomy)
     names = " = ".join(name for _, name in candidate.origins)
-    row = {"candidate": name, "kind": candidate.kind, "origins": names, "groups": groups}
+    row: dict[str, Any] = {"candidate": name, "kind": candidate.kind, "origins": names, "groups": groups}
     row["stages"] = len(candidate.stages)
     if not study.trained:
         row |= {"status": "looked at", "score": study.implied[name][f"hard_{study.objective}"]}
-    elif name in scores:
+    elif predictions is not None and name in scores:
         row |= _measured(study, name, scores[name], predictions)
     else:
         path = folder / CANDIDATES / name / FAILED
@@ -245,7 +245,7 @@ def _choice(predictions: ValidationPredictions, names: Sequence[str]) -> dict[st
     for number in np.unique(folds):
         inside = folds == number
         scores = {name: predictions.score(predictions.predicted[name], ~inside) for name in names}
-        best = max(scores, key=scores.get)
+        best = max(scores, key=scores.__getitem__)
         chosen[str(number)], predicted[inside] = best, predictions.predicted[best][inside]
     return {
         "n": len(predicted),
