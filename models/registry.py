@@ -135,9 +135,17 @@ def _declared(folders: tuple[str, ...]) -> dict[str, ModelInfo]:
                 continue
             for call in node.decorator_list:
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "") == register_model.__name__:
-                    facts = {str(fact.arg): ast.literal_eval(fact.value) for fact in call.keywords}
-                    found[node.name] = ModelInfo(node.name, **facts, module=f"{models.__name__}.{path.stem}")
+                    found[node.name] = ModelInfo(
+                        node.name, **_literals(call, path), module=f"{models.__name__}.{path.stem}"
+                    )
     return found
+
+
+def _literals(call: ast.Call, path: Path) -> dict[str, Any]:
+    try:
+        return {str(fact.arg): ast.literal_eval(fact.value) for fact in call.keywords}
+    except ValueError as error:
+        raise ValueError(f"{path}:{call.lineno}: @register_model takes literals here, no names") from error
 
 
 def list_models() -> tuple[str, ...]:

@@ -314,6 +314,13 @@ def test_spec_is_a_name_with_keywords(spec, expected):
     assert [type(value) for value in keywords.values()] == [type(value) for value in expected[1].values()]
 
 
+def test_facts_of_a_new_file_must_be_literals(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("@register_model(source=SOURCE)\ndef own(): ...\n", encoding="utf-8")
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    with pytest.raises(ValueError, match=r"own\.py:1: @register_model takes literals here, no names"):
+        list_models()
+
+
 def test_keywords_go_over_those_of_the_spec():
     model = create_model("convnet:widths=4+4:dense_widths=6:dropout=0.1", dense_widths=(5, 3), input_shape=(24, 24, 1))
     assert model.layers[-1].input.shape == (None, 3)
