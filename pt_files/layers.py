@@ -38,14 +38,11 @@ class Classifier(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """What goes into `predictions`: float32 (batch, width)."""
-        x = pixels
-        for layer in list(self.layers)[:-1]:
-            x = layer(x)
-        return x
+        return self.layers[:-1](pixels)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits, float32 (batch, classes)."""
-        return self.layers.predictions(self.features(pixels))
+        return self.layers(pixels)
 
 
 class Standardize(nn.Module):
