@@ -1,10 +1,10 @@
 """Networks in dlib's own file format, read as arrays, without dlib.
 
-D. E. King, "Dlib-ml: a machine learning toolkit", JMLR 2009. A file nests its layers, the loss outermost. On the way in
-stands one number for each, the version of its record; 1 means a mere name for a place in the network (a tag or a
-skip), of which nothing more is kept. Then come the input and, from the innermost layer outwards, the kind, settings and
-weights of each. A whole number is a byte with its length and sign and then its bytes, the least first; other numbers
-are a whole number times a power of two; weights are plain little-endian float32.
+D. E. King, "Dlib-ml: a machine learning toolkit", JMLR 2009. A file nests its layers, the loss outermost. It begins
+with one number for each layer, from the outermost inwards: the version of its record. Version 1 means a mere name for a
+place in the network (a tag or a skip), of which nothing more is kept. Then come the input and, from the innermost layer
+outwards, the kind, settings and weights of each. A whole number is a byte with its length and sign and then its bytes,
+the lowest first. Other numbers are a whole number times a power of two. Weights are plain little-endian float32.
 """
 
 import importlib.util
@@ -84,11 +84,11 @@ def read_network(path: Path) -> tuple[DlibLayer, ...]:
 
 
 class _DamagedError(Exception):
-    """What a file has in place of what belongs there."""
+    """Part of a file is not what it should be."""
 
 
 class _Reader:
-    """Takes one value after another from the bytes of a file; none beyond their end."""
+    """Reads one value after another from the bytes of a file, and nothing beyond their end."""
 
     def __init__(self, content: bytes):
         self.content = content
@@ -139,7 +139,7 @@ class _Reader:
             raise _DamagedError(f"a record of version {version}, where {right} belongs,")
 
     def shape(self) -> tuple[int, ...]:
-        """Four sizes, none of which the file could not hold."""
+        """Four sizes, each of which the file could hold."""
         sizes = self.wholes(4)
         if min(sizes) < 0 or max(sizes) > len(self.content):
             raise _DamagedError(f"an array of shape {sizes}")
@@ -154,7 +154,7 @@ class _Reader:
         return values
 
     def cut(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The two arrays, of four axes each, that a row of numbers was made of; their shapes come next."""
+        """Two arrays of four axes each, from a row of their numbers; their shapes come next in the file."""
         shapes = []
         for _ in range(2):
             self.version(_SHAPE)
@@ -189,7 +189,7 @@ def _network(reader: _Reader) -> tuple[DlibLayer, ...]:
 
 
 def _layer(reader: _Reader) -> DlibLayer:
-    """A layer, and after it what training left, which must be empty but for its flags."""
+    """A layer, and after it the state of its training: three flags and three arrays."""
     if (word := reader.name()) not in _KINDS:
         raise _DamagedError(f"a layer of kind {word!r}")
     layer = _KINDS[word](reader)
@@ -223,7 +223,7 @@ def _fully_connected(reader: _Reader) -> DlibLayer:
     return DlibLayer("fc", (outputs,), {"kernel": kernel.reshape(inputs, outputs), "bias": bias.ravel()})
 
 
-# What each kind is called with its version, and how its settings and weights are read.
+# Name of each kind, with its version, and how its settings and weights are read.
 _KINDS: dict[str, Callable[[_Reader], DlibLayer]] = {
     "con_4": _convolution,
     "affine_": _affine,

@@ -70,7 +70,7 @@ def head_widths(groups: Sequence[Sequence[int]]) -> list[int]:
     return [len(groups), *(len(group) for group in groups if len(group) > 1)]
 
 
-def with_composed_answer(network: keras.Model, groups: Sequence[Sequence[int]]) -> keras.Model:
+def with_composed_logits(network: keras.Model, groups: Sequence[Sequence[int]]) -> keras.Model:
     """The network, its weights shared, with `ComposedLogits` behind its heads.
 
     Args:

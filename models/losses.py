@@ -175,7 +175,7 @@ class CenterLoss(OwnLayer):
         return penalty
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> tuple[()]:  # noqa: ARG002 - Keras's
-        """A scalar's shape."""
+        """The shape of a scalar."""
         return ()
 
 

@@ -197,7 +197,7 @@ def _image(pixels: np.ndarray) -> Image.Image:
 
 
 def likeness(made: np.ndarray, seen: np.ndarray) -> dict[str, float]:
-    """Whether the generator copied or repeats itself.
+    """Measure whether the generator copied or repeats itself.
 
     Args:
         made: Generated faces, (n, size, size, channels) uint8.

@@ -81,7 +81,7 @@ class ScaledRgb(nn.Module):
         return (pixels - self.mean) / self.deviation
 
 
-class LookingTwice(nn.Module):
+class MirrorAveraged(nn.Module):
     """The mean of a network's logits for each image and for its mirror image.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a PyTorch stage leaves to Keras, known without importing either."""
+"""Settings that PyTorch stages do not support; imports neither framework."""
 
 from fer_hierarchy.hierarchy.config import StageConfig, fields_of
 from fer_hierarchy.hierarchy.errors import UserError

@@ -25,7 +25,7 @@ from fer_hierarchy.hierarchy.training.schedule import (
     write_history,
 )
 from fer_hierarchy.pt_files.cost import multiply_adds, parameters
-from fer_hierarchy.pt_files.layers import LookingTwice
+from fer_hierarchy.pt_files.layers import MirrorAveraged
 from fer_hierarchy.pt_files.limits import refuse_unsupported
 from fer_hierarchy.pt_files.losses import Loss, build_loss
 from fer_hierarchy.pt_files.model_file import SavedModel, read_model, write_model
@@ -48,7 +48,7 @@ class TorchStage(Stage):
 
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
-        """Ask PyTorch for kernels that repeat, where the run wants them."""
+        """Choose kernels that repeat, where the run is to be deterministic."""
         torch.use_deterministic_algorithms(config.deterministic)
         # A help in finding kernels that read what nobody wrote; it costs 7 % of the time.
         torch.utils.deterministic.fill_uninitialized_memory = False
@@ -177,7 +177,7 @@ class TorchStage(Stage):
     @classmethod
     def with_mirror_image(cls, network: nn.Module) -> nn.Module:
         """A network that gives the mean of a network's logits for a face and for its mirror image."""
-        return LookingTwice(network)
+        return MirrorAveraged(network)
 
     @property
     def core(self) -> nn.Module:
@@ -196,7 +196,7 @@ class TorchStage(Stage):
 
 @contextmanager
 def _no_room() -> Iterator[None]:
-    """PyTorch's words for a full disk or memory as ours."""
+    """Raise a NoRoomError where PyTorch runs out of disk or memory."""
     try:
         yield
     except RuntimeError as error:

@@ -33,7 +33,7 @@ from fer_hierarchy.hierarchy.training.transfer import NAMED, with_fresh_head
 from fer_hierarchy.models import layers  # registers our layers, too, so that saved models load
 from fer_hierarchy.models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
 from fer_hierarchy.models.cost import Cost, multiply_adds, parameters, planned_cost
-from fer_hierarchy.models.heads import with_composed_answer
+from fer_hierarchy.models.heads import with_composed_logits
 from fer_hierarchy.models.normalisation import measure_statistics
 from fer_hierarchy.models.pretrained import check_pretrained
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED, create_model, model_info, parse_spec
@@ -114,7 +114,7 @@ class KerasStage(Stage):
         batches = train_batches(train, config, seed)
         saved = callbacks.read_checkpoint(folder)
         network = _first_network(config, train, len(self.classes), seed=None if saved else seed)
-        answering = with_composed_answer(network, self.groups) if self.groups else network
+        answering = with_composed_logits(network, self.groups) if self.groups else network
         trainer = callbacks.build_trainer(answering, config, seed)
         loss = callbacks.build_loss(config, train.labels, train.targets.shape[1])
         history = list(saved.history) if saved else []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fer_hierarchy.models.heads import ComposedLogits, head_widths, with_composed_answer
+from fer_hierarchy.models.heads import ComposedLogits, head_widths, with_composed_logits
 from fer_hierarchy.models.losses import CrossEntropy
 
 RNG = np.random.default_rng(0)
@@ -91,7 +91,7 @@ def test_a_face_trains_the_gate_and_the_specialist_of_its_own_group():
 def test_the_composed_network_shares_its_weights_and_survives_saving(tmp_path):
     faces = keras.Input((4,))
     network = keras.Model(faces, keras.layers.Dense(HEADS, name="predictions")(faces))
-    composing = with_composed_answer(network, GROUPS)
+    composing = with_composed_logits(network, GROUPS)
     x = RNG.normal(0, 1, (5, 4)).astype(np.float32)
     np.testing.assert_allclose(
         composing.predict(x, verbose=0), plain_composed(network.predict(x, verbose=0)), atol=1e-5

@@ -24,7 +24,7 @@ from fer_hierarchy.hierarchy.training import callbacks
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data
 from fer_hierarchy.hierarchy.training.stages import train_stages
-from fer_hierarchy.models.heads import with_composed_answer
+from fer_hierarchy.models.heads import with_composed_logits
 from tests.conftest import QUICK, draw_face, kill_when, run_program, write_fer_folder
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -316,7 +316,7 @@ def test_the_answer_that_is_composed_of_the_stages_is_the_one_that_was_trained(t
     said = predict_stages(stages, VALIDATION.pixels, VALIDATION.rows)
     gate = said.pop(taxonomy.gate)
     answer = HierarchicalClassifier(taxonomy).compose(gate, said)
-    trained = with_composed_answer(trunk.network, trunk.groups).predict(VALIDATION.pixels.astype(float), verbose=0)
+    trained = with_composed_logits(trunk.network, trunk.groups).predict(VALIDATION.pixels.astype(float), verbose=0)
     np.testing.assert_allclose(answer, np.exp(trained), rtol=1e-4)
     assert list(stages) == list(taxonomy.stages("hierarchical"))
     certain = np.eye(gate.shape[1])[gate.argmax(axis=1)]
