@@ -45,7 +45,14 @@ def application(build: Callable[..., keras.Model], *, file: str, **keywords: Any
     try:
         return build(weights="imagenet", **keywords)
     except Exception as error:  # Keras's download raises that very class
-        raise ValueError(_why(file, keras_cache(), error)) from error
+        path, reason = keras_cache() / file, _first_line(error)
+        if path.exists():
+            problem = f"ImageNet weights {path} are incomplete or damaged ({reason})"
+            way = "delete the file and they are downloaded again"
+        else:
+            problem = f"ImageNet weights {file} are not in {path.parent} and cannot be downloaded ({reason})"
+            way = "put the file there"
+        raise ValueError(f"{problem}; {way}, or {_WITHOUT}") from error
 
 
 def keras_cache() -> Path:
@@ -55,19 +62,6 @@ def keras_cache() -> Path:
     if not os.access(home, os.W_OK):
         home = Path("/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()) / ".keras"
     return home / "models"
-
-
-def _why(file: str, folder: Path, error: Exception) -> str:
-    path = folder / file
-    if path.exists():
-        return (
-            f"ImageNet weights {path} are incomplete or damaged ({_first_line(error)}); "
-            f"delete the file and they are downloaded again, or {_WITHOUT}"
-        )
-    return (
-        f"ImageNet weights {file} are not in {folder} and cannot be downloaded ({_first_line(error)}); "
-        f"put the file there, or {_WITHOUT}"
-    )
 
 
 def hub_backbone(preset: str) -> keras.Model:

@@ -86,11 +86,14 @@ def rgbd_fusion(
     }
     if len(parts) == 1:
         x = next(iter(parts.values()))
-    elif fusion == "attention":
-        tokens = partial(class_token, depth=blocks, heads=heads, mlp_dim=mlp_dim, dropout=token_dropout)
-        x = _attended(_dropped(parts, branch_dropout), modules, dim, tokens)
     else:
-        x = _joined(_dropped(parts, branch_dropout), fusion)
+        kept = BranchDropout(rate=branch_dropout, name="branch_dropout")(list(parts.values()))
+        parts = dict(zip(parts, kept, strict=True))
+        if fusion == "attention":
+            tokens = partial(class_token, depth=blocks, heads=heads, mlp_dim=mlp_dim, dropout=token_dropout)
+            x = _attended(parts, modules, dim, tokens)
+        else:
+            x = _joined(parts, fusion)
     return classifier(pixels, x, num_classes, dropout=dropout, name="rgbd_fusion")
 
 
@@ -161,11 +164,6 @@ def _late_map(model: keras.Model, spec: str) -> Any:
     if pooling is None or len(pooling.input.shape) != 4:
         raise no_map(spec)
     return pooling.input
-
-
-def _dropped(parts: dict[str, Any], rate: float) -> dict[str, Any]:
-    """Features or maps of both backbones; while training now and then those of one alone."""
-    return dict(zip(parts, BranchDropout(rate=rate, name="branch_dropout")(list(parts.values())), strict=True))
 
 
 def _joined(parts: dict[str, Any], fusion: str) -> Any:
