@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 
-def parse_json(text: str, **options: Any) -> Any:
+def parse_json(text: str | bytes, **options: Any) -> Any:
     """What `json.loads` gives.
 
     Args:
-        text: The JSON.
+        text: The JSON, bytes as UTF-8.
         options: Of `json.loads`.
 
     Raises:

@@ -8,7 +8,7 @@ from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker
 from fer_hierarchy.inference.model import Metadata
 from fer_hierarchy.inference.output.records import BOX, Row, prediction_columns, rows_of_faces
-from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.predictor import Predictor, predict_together
 from fer_hierarchy.inference.sources.video import Frame, VideoReader
 
 _LINGER = 0.5  # seconds for which a face that is not found any more is still believed to be where it was
@@ -58,14 +58,12 @@ def predicted_frames(
     while batch := list(islice(frames, batch_frames)):
         tracks = [follower.follow(frame, found) for frame, found in zip(batch, follower.search(batch), strict=True)]
         faces = [[track.face for track in own] for own in tracks]
-        crops = [[p.crops(f.picture, own) for f, own in zip(batch, faces, strict=True)] for p in predictors]
-        by_model = [predictor.predict_each(own) for predictor, own in zip(predictors, crops, strict=True)]
-        for frame, own, tables in zip(batch, tracks, zip(*by_model, strict=True), strict=True):
+        crops = [[p.crops(frame.picture, own) for p in predictors] for frame, own in zip(batch, faces, strict=True)]
+        predicted = predict_together(predictors, crops)
+        for frame, own, found, tables in zip(batch, tracks, faces, predicted, strict=True):
             numbers = [track.number for track in own]
-            smooth = [
-                smoother.smooth(numbers, frame.time, table) for smoother, table in zip(smoothers, tables, strict=True)
-            ]
-            by_face = rows_of_faces([track.face for track in own], smooth, predictors, abstain=abstain)
+            smooth = [s.smooth(numbers, frame.time, table) for s, table in zip(smoothers, tables, strict=True)]
+            by_face = rows_of_faces(found, smooth, predictors, abstain=abstain)
             place = {"frame": frame.index, "time": round(frame.time, 3)}
             rows = [{**place, "track": n, **row} for n, models in zip(numbers, by_face, strict=True) for row in models]
             yield FrameRows(frame=frame, rows=rows)

@@ -13,7 +13,7 @@ from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.inference.output import console
 from fer_hierarchy.inference.output.records import Row, columns_of, rows_of_faces, rows_of_file
 from fer_hierarchy.inference.output.rows import RowFile
-from fer_hierarchy.inference.predictor import Predictor
+from fer_hierarchy.inference.predictor import Predictor, predict_together
 from fer_hierarchy.inference.settings import PredictConfig
 from fer_hierarchy.inference.sources.inputs import Item, place_of_copy
 from fer_hierarchy.inference.sources.pictures import SearchedPicture, searched_pictures
@@ -96,9 +96,8 @@ class _Job:
         pictures = [item for item in self.left if not item.is_video]
         keep = bool(self.outputs.annotate or self.outputs.explain)
         for chunk in searched_pictures(pictures, self.predictors, keep=keep):
-            crops = [[one.crops[number] for one in chunk] for number in range(len(self.predictors))]
-            by_model = [predictor.predict_each(own) for predictor, own in zip(self.predictors, crops, strict=True)]
-            yield [self._picture(one, own) for one, own in zip(chunk, zip(*by_model, strict=True), strict=True)]
+            tables = predict_together(self.predictors, [searched.crops for searched in chunk])
+            yield [self._picture(searched, own) for searched, own in zip(chunk, tables, strict=True)]
         for item in self.left:
             if item.is_video:
                 from fer_hierarchy.inference.predict_video import video_rows

@@ -145,6 +145,24 @@ class Predictor:
         return pd.DataFrame(rows)
 
 
+def predict_together(
+    predictors: Sequence[Predictor], crops: Sequence[Sequence[Sequence[np.ndarray]]]
+) -> list[tuple[np.ndarray, ...]]:
+    """Predict the faces of several pictures by several models.
+
+    Args:
+        predictors: The models.
+        crops: For each picture and model the faces, as `Predictor.crops` gives them.
+
+    Returns:
+        For each picture and model (faces, emotions) float64 probabilities.
+    """
+    by_model = [
+        predictor.predict_each([models[number] for models in crops]) for number, predictor in enumerate(predictors)
+    ]
+    return list(zip(*by_model, strict=True))
+
+
 def _as_pictures(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     if isinstance(images, np.ndarray):
         one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3)

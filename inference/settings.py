@@ -39,7 +39,7 @@ class WebcamConfig(Checked):
     """What the live window shows, and how predictions are smoothed."""
 
     source: str = option("0", "number of a camera, a video file or the address of a stream", metavar="N|FILE|URL")
-    window: bool = option(True, "show a window; without one, a file is gone through as fast as can be")
+    window: bool = option(True, "show a window; without one, a file is processed as fast as possible")
     every: int = option(5, "search every Nth frame for faces and follow them in between", low=1, high=1000)
     half_life: float = option(
         0.3,
