@@ -128,20 +128,27 @@ def program() -> Callable[..., list[tuple[int, str]]]:
 
 # Importing what a program imports takes longer than most of its work: it is done once, and each call is a fork of that.
 _FORKED = """
-import contextlib, io, json, os, sys
+import contextlib, io, json, os, resource, sys, tempfile, traceback
 import fer_hierarchy.hierarchy.training.pipeline, fer_hierarchy.hierarchy.training.keras_stage
 from matplotlib.figure import Figure
 from PIL import Image
 from fer_hierarchy.hierarchy.cli import main
 
-def run(commands, drawn, answers):
+def run(commands, drawn, setup, limits, home, answers):
     if not drawn:
         Figure.savefig = lambda figure, path, **options: Image.new("L", (1, 1), 255).save(path, "PNG")
+    if home:
+        os.environ["TMPDIR"], os.environ["FER_CACHE"], tempfile.tempdir = f"{home}/tmp", f"{home}/cache", None
+    exec(setup, {})
     with open(answers, "w") as file:
-        for argv in commands:
+        for argv, limit in zip(commands, limits):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit or resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-                code = main(argv)
+                try:
+                    code = main(argv)
+                except Exception:
+                    code = traceback.print_exc(file=out)
             print(json.dumps([code, out.getvalue()]), file=file, flush=True)
 
 print("ready", flush=True)
@@ -151,10 +158,10 @@ for line in sys.stdin:
         try:
             run(**json.loads(line))
         except BaseException:
-            import traceback
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
 """
 _forking: list[subprocess.Popen] = []  # of this worker
@@ -170,38 +177,68 @@ def _fork() -> subprocess.Popen:
     return _forking[0]
 
 
-def run_program(*commands: Sequence[str], drawn: bool = False) -> list[tuple[int, str]]:
+def run_program(
+    *commands: Sequence[str],
+    drawn: bool = False,
+    setup: str = "",
+    limits: Sequence[int | None] = (),
+    home: Path | None = None,
+    stop: tuple[Path, int] | None = None,
+) -> list[tuple[int | None, str]]:
     """Exit code and everything printed of each command line, one after the other in a fresh process.
 
     Args:
         commands: Arguments of each.
         drawn: Whether figures are drawn; else they are set up as ever and saved as a white dot, which is faster.
+        setup: Code that the process runs first.
+        limits: For each command the longest file in bytes that it can write: to it, a longer one is a full disk.
+        home: Folder of the process's own cache and temporary files.
+        stop: File and signal; the process gets the signal the moment the file appears.
+
+    Returns:
+        For each command, None where it raised; of commands that the signal kept from their end nothing.
     """
     with tempfile.TemporaryDirectory() as place:
         answers = Path(place) / "answers"
-        asked = {"commands": [list(map(str, argv)) for argv in commands], "drawn": drawn, "answers": str(answers)}
+        requested = {
+            "commands": [list(map(str, argv)) for argv in commands],
+            "drawn": drawn,
+            "setup": setup,
+            "limits": [*limits] or [None] * len(commands),
+            "home": home and str(home),
+            "answers": str(answers),
+        }
         process = _fork()
-        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.write(json.dumps(requested) + "\n")
         process.stdin.flush()
-        while not (line := process.stdout.readline()).strip().isdigit():
-            assert line, "the process that programs are forks of has died"
+        child = _next_number(process)
+        if stop:
+            _signal_when(child, *stop, ended=answers)
+        status = _next_number(process)
         found = [json.loads(line) for line in answers.read_text().splitlines()]
-    assert len(found) == len(commands), f"the program died with {line.strip()} in command {len(found)}"
+    assert stop or len(found) == len(commands), f"the program died with {status} in command {len(found)}"
     return [(code, text) for code, text in found]
+
+
+def _next_number(process: subprocess.Popen) -> int:
+    while not (line := process.stdout.readline()).strip().isdigit():
+        assert line, "the process that programs are forks of has died"
+    return int(line)
+
+
+def _signal_when(child: int, file: Path, number: int, *, ended: Path) -> None:
+    """Send a process a signal the moment `file` appears."""
+    deadline = time.monotonic() + 300
+    while not file.exists():
+        assert not (ended.exists() and ended.read_text()), "the program ended before it could be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(child, number)
 
 
 def kill_when(command: Sequence[str], file: Path) -> None:
     """Start the program and kill it (SIGKILL) the moment `file` appears."""
-    child = subprocess.Popen(
-        [sys.executable, "tf_model.py", *command], cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 300
-    while not file.exists():
-        assert child.poll() is None, "the program ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    run_program(command, stop=(file, signal.SIGKILL))
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def seen_hashes(splits: Path, among: Collection[str] = ("train", "validation")) 
     try:
         table = pd.read_csv(splits, usecols=["split", "pixel_hash"], dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{splits} is missing or damaged: it needs the columns split and pixel_hash") from error
+        needed = "it needs the columns split and pixel_hash; start a new run"
+        raise UserError(f"{splits} is missing or damaged: {needed}") from error
     return set(table.loc[table["split"].isin(list(among)), "pixel_hash"])
 
 

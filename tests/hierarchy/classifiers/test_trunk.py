@@ -60,7 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
         "search": ("--mode", "tune", "--config", results / "shared" / "config.json", "--stage", "flat", *at[:2]),
         "folds": ("--mode", "crossval", "--folds", "2", "--trunk", "shared", *data),
     }
-    outcomes = dict(zip(commands, run_program(*commands.values(), drawn=True), strict=True))
+    outcomes = dict(zip(commands, run_program(*commands.values()), strict=True))
     (results / "outcomes.json").write_text(json.dumps(outcomes))
     return results
 
@@ -160,6 +160,7 @@ def test_maps_are_of_the_stage_that_answers(place: Path) -> None:
         assert one["says"] == one["answer"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(place: Path, fer_folder: Path) -> None:
     at = ("--results", str(place), "--logs", str(place / "logs"))
     start = ("--mode", "hierarchical", "--trunk", "shared", "--data", str(fer_folder), *QUICK, "--epochs", "3")

@@ -62,11 +62,11 @@ def results(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
     common = ("--data", fer_folder, *QUICK, "--augment", "off", "--results", place)
     common += ("--logs", place.parent / "logs")
     taught = ("--teacher", "teacher", "--teacher-weight", "1", "--teacher-temperature", "2", "--label-smoothing", "0")
-    shared = ("--mode", "hierarchical", "--trunk", "shared", "--epochs", "4")
+    shared = ("--mode", "hierarchical", "--trunk", "shared", "--epochs", "2")
     both = ("teacher", "taught", "--name", "both", "--results", place, "--resamples", "100")
     small = place / "given" / "small"
     done = run_program(
-        ("--mode", "flat", "--name", "teacher", "--epochs", "6", *common),
+        ("--mode", "flat", "--name", "teacher", "--epochs", "3", *common),
         (*shared, "--name", "taught", *taught, *common),
         (*shared, "--name", "untaught", "--label-smoothing", "0", *common),
         (*shared, "--resume", "taught", "--results", place, "--logs", place.parent / "logs"),

@@ -111,10 +111,10 @@ def test_a_frozen_backbone_stays_and_thaws(tmp_path):
     ("settings", "stop"),
     [
         ({"loss": "island", "mixup": 0.4}, 1),
-        ({"freeze": 2}, 1),
+        pytest.param({"freeze": 2}, 1, marks=pytest.mark.slow),
         ({"freeze": 2}, 2),
-        ({"freeze": 1, "schedule": "plateau", "plateau_patience": 1}, 2),
-        ({"balance": "sampler", "cutmix": 0.5, "loss": "focal"}, 1),
+        pytest.param({"freeze": 1, "schedule": "plateau", "plateau_patience": 1}, 2, marks=pytest.mark.slow),
+        pytest.param({"balance": "sampler", "cutmix": 0.5, "loss": "focal"}, 1, marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, stop, tmp_path, monkeypatch):
@@ -128,16 +128,15 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, stop, 
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("loss", ["center", "island"])
+@pytest.mark.parametrize("loss", [pytest.param("center", marks=pytest.mark.slow), "island"])
 def test_centres_move_and_stand_in_the_checkpoint_but_not_in_the_model(loss, tmp_path):
     stage = fit(tmp_path / "s", loss=loss, epochs=2)
     centres = [v for v in callbacks.read_checkpoint(tmp_path / "s").model if v.shape == (3, 8)]
     fresh = callbacks.build_trainer(stage.network, StageConfig(loss=loss), 3).penalty.centers
     assert len(centres) == 1
     assert not np.allclose(centres[0], fresh)
-    assert {layer.name for layer in stage.network.layers} == {
-        layer.name for layer in fit(tmp_path / "plain", epochs=1).network.layers
-    }
+    plain = create_model(MODEL, input_shape=(16, 16, 1), num_classes=3)
+    assert {layer.name for layer in stage.network.layers} == {layer.name for layer in plain.layers}
 
 
 def test_the_penalty_joins_the_loss_with_its_weight(tmp_path):
@@ -193,7 +192,14 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path):
         callbacks.read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("settings", [{}, {"freeze": 2}, {"schedule": "plateau", "plateau_patience": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"freeze": 2},
+        pytest.param({"schedule": "plateau", "plateau_patience": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_in_parts_keeps_the_course_of_the_whole(settings, tmp_path):
     fit(tmp_path / "whole", epochs=4, **settings)
     for until in (1, 3, None):

@@ -54,10 +54,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
         ("--mode", "audit", "--data", fer_folder, "--name", "audit", "--results", results),
         ("--mode", "evaluate", "elsewhere", "--data", other, "--results", results),
         ("--mode", "hierarchical", "--resume", "tree", *at),
-        ("--mode", "hierarchical", *data, "--exclude", "disgust", "--name", "six"),
+        ("--mode", "flat", *data, "--exclude", "disgust", "--name", "six"),
         ("--mode", "compare", "tree", "six", "--results", results),
-        ("--mode", "hierarchical", "--config", results / "tree" / "config.json", "--name", "again", *at),
-        ("--mode", "hierarchical", *ferplus, "--soft-labels", "on", "--epochs", "1", "--name", "voted", *at),
+        ("--mode", "flat", "--config", results / "flat" / "config.json", "--name", "again", *at),
+        ("--mode", "flat", *ferplus, "--soft-labels", "on", "--epochs", "1", "--name", "voted", *at),
         ("--mode", "flat", *data, *ISLANDS, "--weights", "flat/flat", "--freeze", "1", "--name", "islands"),
         ("--mode", "models"),
         ("--mode", "evaluate", "tree", "--data", other, "--split", "validation", "--results", results),
@@ -153,7 +153,7 @@ def test_ferplus_votes_replace_the_labels(place: Path) -> None:
     record = _json(place / "voted" / "metrics.json")
     assert record["emotions"][-1] == "contempt"
     assert record["data"]["counts"]["test"]["contempt"] == 14
-    assert record["training"]["positive"]["soft_labels"] is True
+    assert record["training"]["flat"]["soft_labels"] is True
 
 
 def test_compare_pairs_the_same_faces(place: Path) -> None:
@@ -209,8 +209,8 @@ def _assert_same_weights(left: Path, right: Path) -> None:
 
 
 def test_a_run_repeats_bit_for_bit_from_its_own_record(place: Path) -> None:
-    _assert_same_weights(place / "tree", place / "again")
-    first, again = (pd.read_csv(place / run / "predictions.csv") for run in ("tree", "again"))
+    _assert_same_weights(place / "flat", place / "again")
+    first, again = (pd.read_csv(place / run / "predictions.csv") for run in ("flat", "again"))
     pd.testing.assert_frame_equal(first, again, rtol=0, atol=2e-6)
 
 
