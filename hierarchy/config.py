@@ -81,10 +81,13 @@ class DataConfig(Checked):
         None,
         "folder, csv or zip; given more than once, the data sets are merged "
         "(default: data/fer2013 if it is there, else synthetic faces)",
+        metavar="PATH",
     )
     dataset: str | None = option(None, "read the data as this kind instead of recognising it", metavar="NAME")
     ferplus: str | None = option(
-        None, "FER+ votes for FER-2013: fer2013new.csv beside a csv, a table by file name beside folders"
+        None,
+        "FER+ votes for FER-2013: fer2013new.csv beside a csv, a table by file name beside folders",
+        metavar="FILE",
     )
     taxonomy: str | dict = option("valence", _TAXONOMY_HELP)
     exclude: tuple[str, ...] = option((), "emotions to leave out everywhere, separated by commas", metavar="EMOTIONS")
@@ -96,6 +99,7 @@ class DataConfig(Checked):
         None,
         "finished run whose answers to the train faces are mixed into the labels (distillation); "
         "given more than once, the geometric mean of theirs",
+        metavar="RUN",
     )
     teacher_weight: float = option(0.7, "share of the teacher's answer in each label", above=0, high=1)
     teacher_temperature: float = option(1.0, "flattens the teacher's answer above 1", above=0, high=20)
@@ -490,7 +494,7 @@ def check_value(part: type, name: str, value: Any, where: str) -> Any:
         UserError: The value cannot be read as the field's type, or is out of its limits.
     """
     field = fields_of(part)[name]
-    kinds = _kinds(_hints(part)[name])
+    kinds = kinds_of(part, name)
     if value is None and type(None) in kinds:
         return None
     if tuple in kinds:
@@ -503,18 +507,16 @@ def check_value(part: type, name: str, value: Any, where: str) -> Any:
 
 
 @cache
-def _hints(part: type) -> dict[str, Any]:
-    return typing.get_type_hints(part)
+def kinds_of(part: type, name: str) -> tuple[type, ...]:
+    """The types that a field may hold: (int, NoneType) of an optional whole number."""
+    hint = typing.get_type_hints(part)[name]
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(typing.get_origin(kind) or kind for kind in parts)
 
 
 def several(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """What a flag that can be given more than once holds."""
     return (value,) if isinstance(value, str) else tuple(value or ())
-
-
-def _kinds(hint: Any) -> tuple[type, ...]:
-    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return tuple(typing.get_origin(p) or p for p in parts)
 
 
 def _paths(values: Iterable[Any], where: str) -> str | list[str]:

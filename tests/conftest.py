@@ -128,7 +128,7 @@ def program() -> Callable[..., list[tuple[int, str]]]:
 
 # Importing what a program imports takes longer than most of its work: it is done once, and each call is a fork of that.
 _FORKED = """
-import contextlib, io, json, os, resource, sys, tempfile, traceback
+import contextlib, io, json, os, resource, signal, sys, tempfile, traceback
 import fer_hierarchy.hierarchy.training.pipeline, fer_hierarchy.hierarchy.training.keras_stage
 from matplotlib.figure import Figure
 from PIL import Image
@@ -139,6 +139,7 @@ def run(commands, drawn, setup, limits, home, answers):
         Figure.savefig = lambda figure, path, **options: Image.new("L", (1, 1), 255).save(path, "PNG")
     if home:
         os.environ["TMPDIR"], os.environ["FER_CACHE"], tempfile.tempdir = f"{home}/tmp", f"{home}/cache", None
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     exec(setup, {})
     with open(answers, "w") as file:
         for argv, limit in zip(commands, limits):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from fer_hierarchy.hierarchy.config import StageConfig, fields_of
+from fer_hierarchy.hierarchy.config import StageConfig, fields_of, kinds_of
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.native_output import quiet_tensorflow
 from fer_hierarchy.hierarchy.progress import ANNOUNCED
@@ -27,17 +27,6 @@ _MENDABLE = (
     errno.EEXIST,
     errno.ENAMETOOLONG,
 )
-
-
-# Settings whose default says nothing of the kind of value.
-_PLACEHOLDERS = {
-    "data": "PATH",
-    "ferplus": "FILE",
-    "teacher": "RUN",
-    **dict.fromkeys(
-        ("epochs", "limit", "image_size", "min_intensity", "folds", "fold", "max_trials", "early_size"), "N"
-    ),
-}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -70,13 +59,11 @@ def add_setting(group: Any, part: type, name: str, *, text: str | None = None) -
     if isinstance(spec.default, bool) and part is not StageConfig:
         group.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
         return
-    if spec.type in (str | list | None, "str | list | None"):
-        group.add_argument(flag(name), action="append", metavar=_PLACEHOLDERS[name], help=text)
-        return
-    choices = ("on", "off") if isinstance(spec.default, bool) else spec.metadata["choices"]
-    kind = "N" if isinstance(spec.default, int) else "X"
-    plain = name.upper() if isinstance(spec.default, str) else _PLACEHOLDERS.get(name, kind)
-    group.add_argument(flag(name), metavar=spec.metadata["metavar"] or "|".join(choices) or plain, help=text)
+    kinds = kinds_of(part, name)
+    words = ("on", "off") if bool in kinds else spec.metadata["choices"]
+    plain = name.upper() if str in kinds else "N" if int in kinds else "X"
+    metavar = spec.metadata["metavar"] or "|".join(words) or plain
+    group.add_argument(flag(name), metavar=metavar, help=text, action="append" if list in kinds else "store")
 
 
 def _default_text(default: Any) -> str:

@@ -96,10 +96,6 @@ class Mode:
     noun: str = "run"
     texts: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Every flag of this mode as it is typed, `--mode` and `--help` included."""
-
 
 _ALL_STAGE = tuple(fields_of(StageConfig))
 _TRAIN_FIELDS = {
