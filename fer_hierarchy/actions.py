@@ -38,7 +38,7 @@ def train(
     """Train, compose and evaluate a hierarchical or flat run, as `--mode hierarchical` and `--mode flat` do.
 
     Args:
-        config: What to train on which data; its mode says which of both.
+        config: What to train on which data; its mode decides which of both.
         results: Folder that gets a folder for the run.
         logs: Folder that gets the run's log and TensorBoard's files.
         callbacks: Keras callbacks of your own. They are passed to the training of every stage, behind the program's
@@ -81,7 +81,7 @@ def resume(
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
     progress: bool = True,
 ) -> Run:
-    """Go on with a run that was interrupted, at the epoch where it was; a finished one is evaluated again.
+    """Resume a run that was interrupted, at the epoch where it was; a finished one is evaluated again.
 
     Args:
         run: The run, its name or its folder.

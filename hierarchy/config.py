@@ -61,7 +61,7 @@ class Checked:
     def __post_init__(self) -> None:
         for name in fields_of(type(self)):
             value = getattr(self, name)
-            # As the command line names and words it, so that both tell the same.
+            # As the command line names and words it, so that both are alike.
             checked = check_value(type(self), name, value, f"--{name.replace('_', '-')}")
             if checked is not value:
                 object.__setattr__(self, name, checked)
@@ -97,13 +97,13 @@ class DataConfig(Checked):
     )
     teacher: str | list | None = option(
         None,
-        "finished run whose answers to the train faces are mixed into the labels (distillation); "
+        "finished run whose predictions of the train faces are mixed into the labels (distillation); "
         "given more than once, the geometric mean of theirs",
         metavar="RUN",
     )
-    teacher_weight: float = option(0.7, "share of the teacher's answer in each label", above=0, high=1)
-    teacher_temperature: float = option(1.0, "flattens the teacher's answer above 1", above=0, high=20)
-    limit: int | None = option(None, "a stratified N rows of each split, for a quick look", low=1)
+    teacher_weight: float = option(0.7, "share of the teacher's prediction in each label", above=0, high=1)
+    teacher_temperature: float = option(1.0, "flattens the teacher's prediction above 1", above=0, high=20)
+    limit: int | None = option(None, "a stratified N rows of each split, for a quick trial", low=1)
     drop_duplicates: bool = option(False, "drop train and validation faces that also stand in a later split")
     skip_bad: bool = option(False, "leave unreadable images out and record them, instead of stopping")
     strict_data: bool = option(False, "stop where a known data set does not have its published pixels or counts")
@@ -143,7 +143,7 @@ class DataConfig(Checked):
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Every emotion that the run leaves out, by exclusion or because others were asked for."""
+        """Every emotion that the run leaves out, by exclusion or because others were requested."""
         others = [e for e in EMOTIONS if self.emotions and e not in self.emotions]
         return tuple(dict.fromkeys([*self.exclude, *others]))
 
@@ -259,11 +259,11 @@ class EvaluationConfig(Checked):
 
     temperature: bool = option(True, "fit one temperature per stage on validation before composing")
     mirror: bool = option(
-        False, "answer with the mean over each face and its mirror image, here and ever after, at twice the cost"
+        False, "predict the mean over each face and its mirror image, here and ever after, at twice the cost"
     )
     prior_correction: bool = option(True, "undo the class prior of a rebalanced stage before composing")
     logit_adjustment: float = option(
-        0.0, "also report answers adjusted by prior^-TAU (Menon et al., 2021)", low=0, metavar="TAU"
+        0.0, "also report predictions adjusted by prior^-TAU (Menon et al., 2021)", low=0, metavar="TAU"
     )
     feature_map: bool = option(
         False, "map the features of every stage by t-SNE; a centre or island loss and an axis of losses always do"
@@ -309,7 +309,7 @@ class RunConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.validated()
+        self._check_together()
 
     def for_stage(self, stage: str) -> StageConfig:
         """The settings of one stage, with its own values over the common ones."""
@@ -317,7 +317,7 @@ class RunConfig(Checked):
 
     @property
     def shares_trunk(self) -> bool:
-        """Whether one network answers for all stages."""
+        """Whether one network predicts for all stages."""
         return self.trunk == SHARED
 
     @property
@@ -360,7 +360,7 @@ class RunConfig(Checked):
             raise UserError(f"{source}: format {record['format']!r} is not the {FORMAT} that this version reads")
         for key, part in SECTIONS.items():
             if key in values:
-                values[key] = _read_section(part, values[key], f"{source}: {key}")
+                values[key] = part(**_checked(part, values[key], f"{source}: {key}"))
         stages = values.get("stages", {})
         if not isinstance(stages, dict):
             raise UserError(f"{source}: stages: expected an object of stage names, got {stages!r}")
@@ -369,15 +369,10 @@ class RunConfig(Checked):
         if not isinstance(searched, dict) or not all(isinstance(path, str) for path in searched.values()):
             raise UserError(f"{source}: searched: expected an object of stage names and files, got {searched!r}")
         simple = {k: v for k, v in values.items() if k not in (*SECTIONS, "stages", "searched")}
-        return cls(**{**values, **_checked(cls, simple, source)}).validated()
+        return cls(**{**values, **_checked(cls, simple, source)})
 
-    def validated(self) -> "RunConfig":
-        """This configuration, after the checks that span several fields.
-
-        Raises:
-            UserError: An unknown exclusion, a group left empty, settings for a stage that the run has not,
-                classes that are rebalanced twice, or a shared trunk where there is none to share.
-        """
+    def _check_together(self) -> None:
+        """Refuse values that do not go together: of an exclusion, a stage, a balance or a trunk."""
         taxonomy = self.grouping()
         known = taxonomy.stages(self.mode)
         for name in self.stages:
@@ -399,7 +394,6 @@ class RunConfig(Checked):
         both = sorted(set(self.data.emotions) & set(self.data.exclude))
         if both:
             raise UserError(f"{both[0]} stands in --emotions and in --exclude; leave it out of one of them")
-        return self
 
     def _check_trunk(self, stages: Iterable[str]) -> None:
         """One network for all stages needs several, and is trained once."""
@@ -424,10 +418,10 @@ class RunConfig(Checked):
         plain = {stage: own for stage, own in settings.items() if not own.reads_depth}
         models = " or ".join(RGBD_MODELS)
         for stage, own in plain.items():
-            asked = next((name for name in ("modality", "depth") if getattr(own, name) is not None), None)
-            if asked:
+            given = next((name for name in ("modality", "depth") if getattr(own, name) is not None), None)
+            if given:
                 raise UserError(
-                    f"--{asked} {getattr(own, asked)} belongs to an RGB-D model (--model {models}); "
+                    f"--{given} {getattr(own, given)} belongs to an RGB-D model (--model {models}); "
                     f"stage {stage} is {own.model}"
                 )
         if plain and len(plain) < len(settings):
@@ -453,7 +447,7 @@ class RunConfig(Checked):
 
 
 def _names_input(spec: str) -> bool:
-    """Whether a model's settings name what the flags `--modality` and `--depth` say."""
+    """Whether a model's settings name what the flags `--modality` and `--depth` set."""
     return any(setting.partition("=")[0] in ("modality", "depth") for setting in spec.split(":")[1:])
 
 
@@ -463,12 +457,6 @@ SECTIONS = {"data": DataConfig, "stage": StageConfig, "evaluation": EvaluationCo
 def fields_of(part: type) -> dict[str, dataclasses.Field]:
     """The settable fields of a section by name, without nested sections."""
     return {f.name: f for f in dataclasses.fields(part) if f.metadata}
-
-
-def _read_section(part: type, values: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(values):
-        return values
-    return part(**_checked(part, values, where))
 
 
 def _checked(part: type, values: Any, where: str) -> dict[str, Any]:
@@ -614,11 +602,11 @@ def apply_flags(config: RunConfig, flags: Mapping[str, Any]) -> RunConfig:
             key = "data" if name in fields_of(DataConfig) else "evaluation"
             sections[key][name] = check_value(SECTIONS[key], name, value, flag)
     parts = {key: dataclasses.replace(getattr(config, key), **values) for key, values in sections.items()}
-    return dataclasses.replace(config, **parts, **own, stages={s: v for s, v in stages.items() if v}).validated()
+    return dataclasses.replace(config, **parts, **own, stages={s: v for s, v in stages.items() if v})
 
 
 def _apply_staged(name: str, values: Mapping[str | None, Any], common: dict, stages: dict[str, dict]) -> None:
-    if None in values:  # a value for all stages takes the place of what a file said of single ones
+    if None in values:  # a value for all stages takes the place of what a file holds of single ones
         common[name] = values[None]
         for own in stages.values():
             own.pop(name, None)
@@ -642,9 +630,9 @@ def load_config(path: Path) -> RunConfig:
     return RunConfig.from_dict(record, source=f"config {path}")
 
 
-def differences(saved: RunConfig, asked: RunConfig) -> list[str]:
-    """Settings that differ, each as `key: saved -> asked`."""
-    left, right = _flatten(saved.to_dict()), _flatten(asked.to_dict())
+def differences(saved: RunConfig, requested: RunConfig) -> list[str]:
+    """Settings that differ, each as `key: saved -> requested`."""
+    left, right = _flatten(saved.to_dict()), _flatten(requested.to_dict())
     return [f"{k}: {left.get(k)!r} -> {right.get(k)!r}" for k in sorted({*left, *right}) if left.get(k) != right.get(k)]
 
 

@@ -166,11 +166,11 @@ class Taxonomy:
             UserError: The data holds an emotion that the taxonomy does not, or a group would be left empty.
         """
         held = set(present)
-        foreign = [e for e in EMOTIONS if e in held and e not in self.emotions]
-        if foreign:
+        unknown = [e for e in EMOTIONS if e in held and e not in self.emotions]
+        if unknown:
             raise UserError(
-                f"the data holds {', '.join(foreign)}, which taxonomy {self.name!r} has in no group; "
-                f"add it to a group or use --exclude {','.join(foreign)}"
+                f"the data holds {', '.join(unknown)}, which taxonomy {self.name!r} has in no group; "
+                f"add it to a group or use --exclude {','.join(unknown)}"
             )
         return self._without([e for e in self.emotions if e not in held], "the data")
 
@@ -215,7 +215,7 @@ class Taxonomy:
 
 
 TAXONOMIES = {
-    # Pleasant or unmarked faces against unpleasant ones; neutral counts as positive unless a name below says otherwise.
+    # Pleasant or unmarked faces against unpleasant ones; neutral counts as positive unless its name has it elsewhere.
     "valence": Taxonomy(
         name="valence",
         gate="valence",

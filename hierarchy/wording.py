@@ -150,7 +150,7 @@ def flatten(record: Mapping, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def model_words(stage: Mapping) -> str | None:
-    """A stage's model with what it was made to see, from its record; None where the record tells none."""
+    """A stage's model with what it was made to see, from its record; None where the record has none."""
     model, seen = stage.get("model"), [stage[name] for name in ("modality", "depth") if stage.get(name)]
     return f"{model} ({', '.join(seen)})" if model and seen else model
 

@@ -13,7 +13,7 @@ ROUTINGS = ("soft", "hard", "oracle")
 
 
 class HierarchicalClassifier:
-    """Multiplies a gate's and its specialists' probabilities into one answer over all emotions.
+    """Multiplies a gate's and its specialists' probabilities into one prediction over all emotions.
 
     The gate and each specialist are what Silla and Freitas, "A survey of hierarchical classification across different
     application domains", Data Mining and Knowledge Discovery 22, 2011, call a local classifier per parent node;
@@ -35,14 +35,14 @@ class HierarchicalClassifier:
         *,
         true_groups: Sequence[str] | ArrayLike | None = None,
     ) -> np.ndarray:
-        """Compose the stages' answers on the same n faces.
+        """Compose the stages' predictions for the same n faces.
 
         Args:
             gate: (n, groups) P(group|x), columns as `taxonomy.group_names`.
             specialists: Group -> (n, members) P(emotion|group, x), columns as `taxonomy.members(group)`. A group of
                 one emotion needs none.
-            routing: "soft" weighs every specialist by the gate; "hard" asks only the specialist of the likeliest group
-                (the first of equals); "oracle" asks only that of the true group.
+            routing: "soft" weighs every specialist by the gate; "hard" takes only the specialist of the likeliest
+                group (the first of equals); "oracle" takes only that of the true group.
             true_groups: (n,) group names or indices, for "oracle" only.
 
         Returns:
@@ -85,7 +85,7 @@ class HierarchicalClassifier:
         return given
 
     def imply(self, flat: ArrayLike) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The gate and specialists that a flat answer implies: summed per group, renormalised within each.
+        """The gate and specialists that a flat prediction implies: summed per group, renormalised within each.
 
         Args:
             flat: (n, emotions) P(emotion|x), columns as `taxonomy.emotions`.
@@ -98,7 +98,7 @@ class HierarchicalClassifier:
             UserError: Wrong shape, or rows that are no probabilities.
         """
         emotions = self.taxonomy.emotions
-        flat = as_probabilities(flat, len(emotions), "probabilities of the flat answer")
+        flat = as_probabilities(flat, len(emotions), "probabilities of the flat prediction")
         columns = {g: [emotions.index(e) for e in self.taxonomy.members(g)] for g in self.taxonomy.group_names}
         gate = np.stack([flat[:, members].sum(axis=1) for members in columns.values()], axis=1)
         specialists = {}

@@ -1,4 +1,4 @@
-"""From trained stages to figures: every stage predicts every face, then the answers are composed and scored."""
+"""From trained stages to figures: every stage predicts every face, then the predictions are composed and scored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, Taxonomy
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What all stages say of the same n faces.
+    """The predictions of all stages on the same n faces.
 
     Attributes:
         taxonomy: The grouping, which gives every column order.
-        headline: "soft", "flat" or "pooled": the answer that counts.
+        headline: "soft", "flat" or "pooled": the prediction that counts.
         rows: The faces' manifest rows.
         answer: (n, emotions) float64 P(emotion|x) of the headline.
         gate: (n, groups) float64; implied by summing for a flat model.
@@ -42,14 +42,14 @@ class Predictions:
         return np.array(self.taxonomy.stage_labels(self.taxonomy.gate, self.rows["emotion"]))
 
     def routed(self, routing: str) -> np.ndarray:
-        """(n, emotions) answer under "soft", "hard" or "oracle" routing."""
+        """(n, emotions) probabilities under "soft", "hard" or "oracle" routing."""
         groups = self.true_groups if routing == "oracle" else None
         composer = HierarchicalClassifier(self.taxonomy)
         return composer.compose(self.gate, self.specialists, routing, true_groups=groups)
 
 
 def predict(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray, rows: pd.DataFrame) -> Predictions:
-    """Ask every stage about every face of `rows`.
+    """Predict every face of `rows` by every stage.
 
     Args:
         stages: All stages of a run by name.
@@ -58,14 +58,15 @@ def predict(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray,
         rows: Manifest rows.
     """
     composer = HierarchicalClassifier(taxonomy)
-    said = predict_stages(stages, pixels, rows.index.to_numpy())
-    if FLAT in said:
-        answer = said[FLAT]
+    stage_predictions = predict_stages(stages, pixels, rows.index.to_numpy())
+    if FLAT in stage_predictions:
+        answer = stage_predictions[FLAT]
         gate, specialists = composer.imply(answer)
     else:
-        gate, specialists = said[taxonomy.gate], {g: said[g] for g in taxonomy.specialists}
+        gate = stage_predictions[taxonomy.gate]
+        specialists = {group: stage_predictions[group] for group in taxonomy.specialists}
         answer = composer.compose(gate, specialists, "soft")
-    headline = FLAT if FLAT in said else "soft"
+    headline = FLAT if FLAT in stage_predictions else "soft"
     return Predictions(
         taxonomy=taxonomy, headline=headline, rows=rows, answer=answer, gate=gate, specialists=specialists
     )
@@ -79,14 +80,14 @@ def score_predictions(
     seed: int,
     further: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
-    """Scores of every answer and every stage, as metrics.json holds them.
+    """Scores of every prediction and every stage, as metrics.json holds them.
 
     Args:
         predictions: On the test faces.
         prior: (emotions,) share of each emotion among the train rows, for logit adjustment.
         config: Resamples and the strength of the adjustment.
         seed: Of the bootstrap.
-        further: More answers to the same faces by name, each (n, emotions); they are paired with the headline.
+        further: More predictions of the same faces by name, each (n, emotions); they are paired with the headline.
 
     Returns:
         {"headline", "answers", "stages"}, and with `further` {"paired"}: name -> difference from the headline.
@@ -113,7 +114,7 @@ def score_predictions(
 
 
 def _paired(predictions: Predictions, table: np.ndarray, draw: Draw) -> dict:
-    """Another answer minus the headline on the same faces, with McNemar's test of who is right where they disagree."""
+    """Another prediction minus the headline on the same faces, with McNemar's test of their disagreements."""
     emotions = predictions.taxonomy.emotions
     labels = metrics.class_indices(predictions.rows["emotion"].to_numpy(str), emotions)
     first, second = predictions.answer.argmax(axis=1), table.argmax(axis=1)

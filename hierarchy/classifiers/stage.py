@@ -1,6 +1,6 @@
 """Stage: a name, its classes and a network; gate, specialist and flat classifier are all the same thing.
 
-Free of any framework: `hierarchy.training.keras_stage` and `pt_files.stage` say how one learns and answers.
+Free of any framework: `hierarchy.training.keras_stage` and `pt_files.stage` train one and predict with it.
 """
 
 import json
@@ -132,7 +132,7 @@ class Stage(ABC):
 
     @abstractmethod
     def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Everything that the network says of `rows` of `pixels` (uint8), float32 (m, outputs)."""
+        """The network's outputs for `rows` of `pixels` (uint8), float32 (m, outputs)."""
 
     @abstractmethod
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -225,7 +225,7 @@ class Stage(ABC):
         return probabilities(self.own(outputs), self.temperature, self._shift)
 
     def save(self, folder: Path) -> None:
-        """Write stage.json beside the model; its presence says that the stage is complete."""
+        """Write stage.json beside the model; a stage that has one is complete."""
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "network"}
         with atomic_write(folder / STAGE_RECORD) as temporary:
             temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -280,7 +280,7 @@ class Stage(ABC):
 
 
 def predict_stages(stages: Mapping[str, Stage], pixels: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Ask all stages about the same faces; a network that several of them share is asked once.
+    """Predict the same faces by all stages; a network that several of them share predicts once.
 
     Args:
         stages: Stages by name.

@@ -128,7 +128,7 @@ def notes_on_screen() -> Iterator[None]:
     log.addHandler(screen)
     log.addHandler(results)
     log.setLevel(logging.INFO)
-    log.propagate = False  # TensorFlow gives the root logger a handler of its own, which would say all of it twice
+    log.propagate = False  # TensorFlow gives the root logger a handler of its own, which would print all of it twice
     try:
         yield
     finally:
@@ -139,7 +139,7 @@ def notes_on_screen() -> Iterator[None]:
 
 
 class _Once(logging.Filter):
-    """Lets each text pass once: the runs of a grid say the same of the same data."""
+    """Lets each text pass once: the runs of a grid repeat what concerns their data."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ def start(given: Given, results: Path) -> RunConfig:
         if config.name and (results / config.name).exists() and "name" not in given:
             given["name"] = None  # a run repeated from its own record gets a folder of its own
         if "data" in given:
-            given.setdefault("dataset", None)  # what the file says of the kind was said of other data
+            given.setdefault("dataset", None)  # the kind in the file is that of other data
     return config
 
 

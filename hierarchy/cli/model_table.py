@@ -73,7 +73,7 @@ def short_count(count: int) -> str:
 
 
 def print_models() -> None:
-    """Print every model, and how to ask for one with other settings."""
+    """Print every model, and how to name one with other settings."""
     print(models_text(model_table()))
     print("\nAny model takes grey or colour pictures, and its own settings as NAME:key=value:key=value.")
     print("rgbd_fusion takes colour (4 planes) or grey pictures (2) with their depth as the last plane.")

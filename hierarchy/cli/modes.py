@@ -49,7 +49,7 @@ OTHER_FLAGS = {
         "NAME,...",
         "official splits of the data to evaluate: train, validation, test (default: test, else validation, else all)",
     ),
-    "composition": ("STUDY|FILE", "also report answers composed as a search for the composition found"),
+    "composition": ("STUDY|FILE", "also report predictions composed as a search for the composition found"),
     "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a distributed search"),
     "distributed": ("chief|worker", "this process hands out the trials of the search, or runs some of them"),
     "oracle": (
@@ -82,7 +82,7 @@ class Mode:
         call: What does it; takes the given flags and the command line, returns the folder to point at, if any.
         fields: Per section of the configuration, the fields that are flags of this mode.
         others: Names in `OTHER_FLAGS`.
-        runs: Fewest and most words beside the flags (None is no limit): runs, or what `noun` says.
+        runs: Fewest and most words beside the flags (None is no limit): runs, or what `noun` names.
         noun: What those words name.
         texts: Help texts that differ from the usual ones.
     """
@@ -200,12 +200,12 @@ MODES = {
             "logs": "where studies are (default: logs/)",
             "data": "folder, csv or zip to evaluate the run on",
             "exclude": "emotions of this data to leave out, separated by commas",
-            "limit": "a stratified N of the evaluated faces, for a quick look",
+            "limit": "a stratified N of the evaluated faces, for a quick trial",
             "name": "folder below results/ (default: made of the run and the data set)",
         },
     ),
     "predict": Mode(
-        summary="say what the faces in pictures, folders and videos express",
+        summary="predict the emotions of the faces in pictures, folders and videos",
         example="--mode predict photo.jpg --annotate marked",
         call=predict,
         fields={FaceConfig: tuple(fields_of(FaceConfig)), PredictConfig: tuple(fields_of(PredictConfig))},
@@ -247,24 +247,24 @@ MODES = {
             "out": "the new folder (default: results/published/<run>)",
             "data": "where the run's own faces are, if they have moved",
             "ferplus": "where their FER+ votes are, if they have moved",
-            "mirror": "whether the copy answers with the mean over face and mirror image (default: as the run)",
+            "mirror": "whether the copy predicts the mean over face and mirror image (default: as the run)",
         },
     ),
     "explain": Mode(
-        summary="draw where each network of a finished run looks when it answers (Grad-CAM)",
+        summary="draw which parts of a face each network of a finished run predicts from (Grad-CAM)",
         example="--mode explain first --data data/ck48",
         call=explain,
         fields={DataConfig: ("data", "dataset", "limit", "skip_bad"), RunConfig: ("name",)},
         others=("image", "results"),
         runs=(0, 1),
         texts={
-            "data": "folder, csv or zip to look at (default: the test faces of the run, or --image alone)",
+            "data": "folder, csv or zip to explain (default: the test faces of the run, or --image alone)",
             "limit": "a stratified N of the faces (default: 500)",
             "name": "folder below results/ (default: made of the run and the data set)",
         },
     ),
     "audit": Mode(
-        summary="say what is wrong with a data set before anybody trains on it",
+        summary="report what is wrong with a data set before anybody trains on it",
         example="--mode audit --data data/fer2013",
         call=audit,
         fields={DataConfig: ("data", "dataset", "ferplus", "strict_data"), RunConfig: ("name",)},
@@ -286,7 +286,7 @@ MODES = {
         others=(),
     ),
     "download": Mode(
-        summary="fetch a public data set with kagglehub (optional), or say how to get it by hand",
+        summary="fetch a public data set with kagglehub (optional), or explain how to get it by hand",
         example="--mode download --dataset fer2013",
         call=fetch,
         fields={DataConfig: ("dataset",)},

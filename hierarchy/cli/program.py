@@ -33,7 +33,7 @@ from fer_hierarchy.tuning.settings import SearchConfig
 
 _GROUPS = {
     FaceConfig: "faces",
-    PredictConfig: "answers",
+    PredictConfig: "predictions",
     WebcamConfig: "live",
     ExportConfig: "export",
     SearchConfig: "search",
@@ -178,7 +178,7 @@ def _overview() -> str:
     examples = "\n".join(f"  {CALL} {mode.example}" for mode in MODES.values())
     return (
         f"usage: {CALL} [--mode MODE] [flags]\n\n"
-        "Train, compose and judge a hierarchy of emotion classifiers.\n\n"
+        "Train, compose and evaluate a hierarchy of emotion classifiers.\n\n"
         f"modes:\n{modes}\n\nexamples:\n{examples}\n\n"
         f"{CALL} --mode MODE --help shows the flags of a mode, {CALL} --version the version."
     )

@@ -63,8 +63,8 @@ def _refuse_twice(names: Sequence[str], results: Path, what: str) -> None:
         raise UserError(f"run {twice!r} is named twice; {what} needs different runs")
 
 
-def _judging(given: Given, command: str) -> Given:
-    """What every judgement of several runs takes beside their names."""
+def _evaluation(given: Given, command: str) -> Given:
+    """What every evaluation of several runs takes beside their names."""
     return {
         "resamples": section(EvaluationConfig, given).resamples,
         "seed": check_value(RunConfig, "seed", given.get("seed", RunConfig().seed), "--seed"),
@@ -80,19 +80,19 @@ def compare(given: Given, command: str) -> Path:
     folded = crossval.are_crossvals(names, results)
     if not folded:
         _refuse_twice(names, results, "compare")
-    judging = _judging(given, command)
+    evaluation = _evaluation(given, command)
     from fer_hierarchy.hierarchy.experiments import report
 
-    return (report.compare_crossvals if folded else report.compare_runs)(names, **judging)
+    return (report.compare_crossvals if folded else report.compare_runs)(names, **evaluation)
 
 
 def ensemble(given: Given, command: str) -> Path:
     """Evaluate the mean of several runs."""
     _refuse_twice(given["runs"], given["results"], "an ensemble")
-    judging = _judging(given, command)
+    evaluation = _evaluation(given, command)
     from fer_hierarchy.hierarchy.experiments.ensembles import pool_runs
 
-    return pool_runs(given["runs"], **judging)
+    return pool_runs(given["runs"], **evaluation)
 
 
 def publish(given: Given, command: str) -> Path:
@@ -116,7 +116,7 @@ def publish(given: Given, command: str) -> Path:
 
 
 def explain(given: Given, command: str) -> Path:
-    """Draw where the networks of a finished run look."""
+    """Draw which parts of a face the networks of a finished run predict from."""
     results = given["results"]
     run = next(iter(given["runs"]), None) or default_model(results)
     Run(run, results=results)

@@ -65,7 +65,7 @@ def model_card(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> Page:
     return Page(
         title=f"Model card: {titled(str(metrics['run']), synthetic=bool(metrics.get('synthetic')))}",
         subtitle="What this model is, what it was made of, how good it is, and what it is not for.",
-        banner="SYNTHETIC faces: nothing here says anything about real people." if metrics.get("synthetic") else "",
+        banner="SYNTHETIC faces: nothing here is about real people." if metrics.get("synthetic") else "",
         sections=sections,
     )
 
@@ -84,7 +84,9 @@ def _what(metrics: Mapping, config: Mapping) -> Section:
         "Input": f"grey faces of {data['image_size']}x{data['image_size']} pixels"
         if data["channels"] == 1
         else f"colour faces of {data['image_size']}x{data['image_size']} pixels",
-        "Mirror image": "asked too, and the logits averaged" if config["evaluation"].get("mirror") else "not asked",
+        "Mirror image": "predicted too, and the logits averaged"
+        if config["evaluation"].get("mirror")
+        else "not predicted",
         "Parameters": millions(cost.get("parameters")),
         "Multiply-adds of a face": millions(cost.get("multiply_adds")),
         "Weights": f"{published.get('weights')}, {published.get('bytes', 0) / 1e6:.2f} MB",

@@ -41,11 +41,11 @@ def publish_run(
     results: Path,
     command: str,
 ) -> Path:
-    """Write a copy of a finished run with small weights, judged anew with those.
+    """Write a copy of a finished run with small weights, evaluated anew with those.
 
     Matrices are rounded to half precision. Then each stage is calibrated again on validation faces, and the run is
-    judged on the test faces that it was judged on before: the figures are those of the weights that are published. The
-    report shows no face of the data, and no file names a place outside of this project.
+    evaluated again on its test faces: the figures are those of the weights that are published. The report shows no
+    face of the data, and no file names a place outside of this project.
 
     Args:
         run: Name or folder.
@@ -73,8 +73,8 @@ def publish_run(
         with run_folder.new_folder(out.parent, out.name) as folder:
             _write_facts(folder, source, config, faces, _home(config, trained), command)
             stages = _small_stages(folder, source, config, faces)
-            told = run_folder.read_json(folder / paths.ENVIRONMENT)["command"]
-            record = predict_and_score(folder, config, faces, stages, command=told)
+            commands = run_folder.read_json(folder / paths.ENVIRONMENT)["command"]
+            record = predict_and_score(folder, config, faces, stages, command=commands)
             every = [_placeless(note) for note in dict.fromkeys([*source.notes, *notes])]
             record = {**record, "published": _published(folder, source), "notes": every}
             run_folder.write_json(folder / paths.METRICS, record)

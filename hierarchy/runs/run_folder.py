@@ -93,7 +93,7 @@ def log_to(folder: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        with suppress(OSError):  # what could not be written has been said already
+        with suppress(OSError):  # what could not be written has been reported already
             handler.close()
 
 
@@ -166,7 +166,7 @@ def new_folder(results: Path, name: str) -> Iterator[Path]:
 
 
 def unwritable(error: OSError, folder: Path, way: str) -> UserError:
-    """What a disk that is full, or a folder that may not be written to, is told as; `way` is the way out."""
+    """The error of a disk that is full or of a folder that may not be written to; `way` is what to do."""
     return UserError(f"cannot write {error.filename or folder}: {error.strerror}; mend that, then {way}")
 
 

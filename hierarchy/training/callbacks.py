@@ -1,4 +1,4 @@
-"""How a stage learns: optimiser, schedule, and an epoch's end that validates, keeps the best and leaves a checkpoint.
+"""Parts of a training: optimiser, schedule, and an epoch's end that validates, keeps the best and saves a checkpoint.
 
 Whatever decides a weight is a function of the step or stands in the checkpoint, so a resumed training ends with the
 same weights as an uninterrupted one.
@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +181,11 @@ def build_trainer(network: keras.Model, config: StageConfig, seed: int) -> keras
     return PenalisedTrainer(network, penalty, config.center_weight)
 
 
+@dataclass(kw_only=True, eq=False)
 class EpochEnd(keras.callbacks.Callback):
     """Validates the averaged weights, writes the best model, the history and the checkpoint, and reports progress.
 
-    Args:
+    Attributes:
         folder: The stage's folder.
         network: What is validated and saved.
         validate: Returns the network's `val_*` scores on validation faces.
@@ -194,32 +195,22 @@ class EpochEnd(keras.callbacks.Callback):
         work_per_step: What a step adds to it.
         label: What progress lines call the stage.
         since: First epoch, from 0, that may be the best.
+        phase: The phase that is being trained.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        network: keras.Model,
-        validate: Callable[[], dict[str, float]],
-        config: StageConfig,
-        history: list[dict],
-        progress: Progress,
-        work_per_step: float,
-        label: str,
-        since: int = 0,
-    ) -> None:
+    folder: Path
+    network: keras.Model
+    validate: Callable[[], dict[str, float]]
+    config: StageConfig
+    history: list[dict]
+    progress: Progress
+    work_per_step: float
+    label: str
+    since: int = 0
+    phase: Phase = field(init=False)
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.folder = folder
-        self.network = network
-        self.validate = validate
-        self.config = config
-        self.history = history
-        self.phase: Phase | None = None
-        self.progress = progress
-        self.work_per_step = work_per_step
-        self.label = label
-        self.since = since
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Start the epoch's clocks, and lower the rate where the validation score has stopped rising."""

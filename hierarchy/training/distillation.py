@@ -1,8 +1,8 @@
-"""Teachers: finished runs whose answers to the train faces are mixed into the labels of a new one.
+"""Teachers: finished runs whose predictions of the train faces are mixed into the labels of a new one.
 
 Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015; where teacher and student are alike it
-is self-distillation. Several teachers speak as their geometric mean. They are asked once, before training, about each
-face as it is; a composed answer teaches every stage what it says of that stage's classes.
+is self-distillation. Several teachers are joined by their geometric mean. They predict each
+face once, before training, as it is; every stage gets the share of a composed prediction that is about its classes.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ class SoftTargets:
     """What the labels are mixed with.
 
     Attributes:
-        shares: (n, emotions) float32 the teachers' answer to each train face, in the order of the run's train rows.
+        shares: (n, emotions) float32 the teachers' prediction of each train face, in the order of the run's train rows.
         rows: (n,) int64 rows of the pixels that they belong to.
         weight: Share of the teachers in the mixture.
     """
@@ -74,15 +74,15 @@ class SoftTargets:
     weight: float
 
     def applied_to(self, view: StageFaces, stage: str, taxonomy: Taxonomy) -> StageFaces:
-        """A stage's train faces with the teachers' answers mixed into their targets."""
+        """A stage's train faces with the teachers' predictions mixed into their targets."""
         shares = self.shares[np.isin(self.rows, view.rows)]
-        said = as_stage_shares(shares, taxonomy, stage, otherwise=view.targets)
-        mixed = (1 - self.weight) * view.targets + self.weight * said
+        soft = as_stage_shares(shares, taxonomy, stage, otherwise=view.targets)
+        mixed = (1 - self.weight) * view.targets + self.weight * soft
         return dataclasses.replace(view, targets=mixed.astype(np.float32))
 
 
 def note_teachers(data: DataConfig) -> None:
-    """Say what the labels are, for the report."""
+    """Note what the labels are, for the report."""
     names = ", ".join(Path(teacher).name for teacher in data.teachers)
     share, runs_named = 100 * data.teacher_weight, "run" if len(data.teachers) == 1 else "runs"
     if names:
@@ -96,10 +96,10 @@ def note_teachers(data: DataConfig) -> None:
 
 
 def teacher_targets(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> SoftTargets | None:
-    """Ask the teachers about every train face; None where there is none.
+    """The teachers' predictions of every train face; None where there is no teacher.
 
     Args:
-        faces: Of the run; only the train faces are looked at.
+        faces: Of the run; only the train faces are predicted.
         data: Names the teachers, their weight and temperature.
         stage_type: What the teachers' stages are loaded as.
 
@@ -116,7 +116,7 @@ def teacher_targets(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> 
 
 
 def _answer(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:
-    """(n, emotions) what one teacher says of the train faces, of the emotions that the run knows."""
+    """(n, emotions) one teacher's predictions of the train faces, for the emotions of the run."""
     run = _opened(folder)
     answer = predict(run.load_stages(stage_type), run.taxonomy, faces.images.pixels, faces.split("train")).answer
     columns = [run.classes.index(emotion) for emotion in faces.taxonomy.emotions]

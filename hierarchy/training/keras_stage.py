@@ -54,7 +54,7 @@ class KerasStage(Stage):
 
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
-        """Ask TensorFlow for kernels that repeat, where the run wants them."""
+        """Set TensorFlow to kernels that repeat, where the run wants them."""
         # Several networks one after the other, each compiled once, are what TensorFlow takes for a mistake.
         tf.get_logger().addFilter(_no_retracing)
         if config.deterministic:
@@ -121,7 +121,7 @@ class KerasStage(Stage):
         work = multiply_adds(network) * batches.faces_per_step
         progress.done += work * batches.steps_per_epoch * len(history)
         end = callbacks.EpochEnd(
-            folder,
+            folder=folder,
             network=network,
             validate=lambda: validation_scores(answering, validation, config, self.groups),
             config=config,
@@ -149,7 +149,7 @@ class KerasStage(Stage):
         return self
 
     def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Everything that the network says of `rows` of `pixels` (uint8), float32 (m, outputs)."""
+        """The network's outputs for `rows` of `pixels` (uint8), float32 (m, outputs)."""
         return _predicted(self.network, pixels, rows)
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -185,7 +185,7 @@ def _predicted(network: keras.Model, pixels: np.ndarray, rows: np.ndarray) -> np
     """A network's outputs for `rows` of `pixels`, float32 (m, outputs).
 
     All batches are of one size, the last filled up: kernels round by the size of a batch, and a face is to get the same
-    answer whatever faces it is asked about with.
+    prediction whatever faces are predicted with it.
     """
     filled = np.resize(rows, -(-len(rows) // EVALUATED) * EVALUATED)
     return network.predict(evaluation_batches(pixels, filled), verbose=0)[: len(rows)]
@@ -196,14 +196,14 @@ def _no_retracing(record: logging.LogRecord) -> bool:
 
 
 def _pretrained(config: StageConfig) -> str:
-    """The name of the weights that the settings, or the model's own, ask for; none where they name none or a file."""
+    """The name of the weights that the settings, or the model's own, name; none where they name none or a file."""
     if config.weights != NO_WEIGHTS:
         return config.weights if config.weights in PRETRAINED else NO_WEIGHTS
     return parse_spec(config.model)[1].get("weights") or NO_WEIGHTS
 
 
 def _first_network(config: StageConfig, train: StageFaces, num_classes: int, *, seed: int | None) -> keras.Model:
-    """A fresh model with the first weights that the settings ask for, and with what is measured on the train faces.
+    """A fresh model with the first weights that the settings name, and with what is measured on the train faces.
 
     The seed draws the faces that batch normalisation is measured on, where the weights come without statistics; None
     leaves that out, for a checkpoint that holds them already.
@@ -299,7 +299,7 @@ def load_model(path: Path) -> keras.Model:
     """
     if not path.is_file():
         raise UserError(f"model {path} is missing; {remedy(path.parent)}")
-    if not zipfile.is_zipfile(path):  # of which Keras says that it is not there
+    if not zipfile.is_zipfile(path):  # Keras would report it as missing
         raise UserError(f"model {path} is damaged: it is no complete .keras file; {remedy(path.parent)}")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -1,4 +1,4 @@
-"""The straight line, one step a line: train a run, resume it, judge it, judge it on other data, audit."""
+"""The straight line, one step a line: train a run, resume it, evaluate it, also on other data, audit."""
 
 import dataclasses
 import hashlib
@@ -53,7 +53,7 @@ log = logging.getLogger("hierarchy")
 
 
 def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs: Path, command: str) -> Path:
-    """Train, compose and judge a hierarchical or flat run.
+    """Train, compose and evaluate a hierarchical or flat run.
 
     Args:
         config: What to do; name, epochs, image size and data may be left open.
@@ -67,7 +67,7 @@ def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs
 
     Raises:
         UserError: Bad data, settings, or a place that cannot be written.
-        KeyboardInterrupt: With the words that say how to go on.
+        KeyboardInterrupt: With the command that resumes it.
     """
     run_folder.check_writable(results)
     run_folder.check_name(config.name, results)
@@ -78,13 +78,13 @@ def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs
         with run_folder.new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
         with _resumable(config, folder, logs):
-            return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
+            return _train_and_evaluate(folder, config, stage_type, faces, notes, logs=logs, command=command)
 
 
 def resume_run(
     run: str, stage_type: type[Stage], *, flags: Mapping[str, Any], results: Path, logs: Path, command: str
 ) -> Path:
-    """Go on with a run that was interrupted; a finished one is only judged and reported again.
+    """Resume a run that was interrupted; a finished one is only evaluated and reported again.
 
     Args:
         run: Name or folder.
@@ -110,7 +110,7 @@ def resume_run(
         faces = read_faces(config)
         check_same_faces(folder, faces)
         command = started.environment.get("command", command)
-        return _train_and_judge(folder, config, stage_type, faces, notes, logs=logs, command=command)
+        return _train_and_evaluate(folder, config, stage_type, faces, notes, logs=logs, command=command)
 
 
 def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
@@ -151,7 +151,7 @@ def _write_start(folder: Path, config: RunConfig, faces: Faces, command: str) ->
 
 
 def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
-    """Fill in what depends on the data: epochs, and a name that says *synthetic* where the faces are."""
+    """Fill in what depends on the data: epochs, and a name with *synthetic* in it where the faces are."""
     known = faces.taxonomy.stages(config.mode)
     for stage in config.stages:
         if stage not in known:
@@ -183,10 +183,10 @@ def _check_distances(config: RunConfig, faces: Faces) -> None:
     without = faces.manifest[faces.manifest["depth_kind"] == "relative"]
     if reading and len(without):
         named = ", ".join(sorted(set(without["source"])))
-        raise UserError(f"--depth distance: {named} tells shapes and no distances from a camera; use relief or normals")
+        raise UserError(f"--depth distance: {named} has shapes and no distances from a camera; use relief or normals")
 
 
-def _train_and_judge(
+def _train_and_evaluate(
     folder: Path,
     config: RunConfig,
     stage_type: type[Stage],
@@ -213,19 +213,19 @@ def predict_and_score(
     folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage], *, command: str
 ) -> dict:
     """Predict validation and test, write both tables, and return what metrics.json holds."""
-    said = {
+    predicted = {
         split: predict(stages, faces.taxonomy, faces.images.pixels, faces.split(split))
         for split in ("validation", "test")
     }
-    run_folder.write_table(folder / paths.VALIDATION_PREDICTIONS, prediction_table(said["validation"]))
-    run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(said["test"]))
+    run_folder.write_table(folder / paths.VALIDATION_PREDICTIONS, prediction_table(predicted["validation"]))
+    run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(predicted["test"]))
     _write_feature_maps(folder, config, faces, stages)
     train = faces.stage_view(FLAT, "train")
     prior = class_prior(train.labels[~train.generated], len(faces.taxonomy.emotions))
     return {
         **_facts(config, faces, command, mode=config.mode),
-        **score_predictions(said["test"], prior, config.evaluation, seed=config.seed),
-        "validation": _validation_summary(said["validation"]),
+        **score_predictions(predicted["test"], prior, config.evaluation, seed=config.seed),
+        "validation": _validation_summary(predicted["validation"]),
         "training": {
             name: {**stage.record, **stage.calibration_errors(faces.stage_view(name, "validation"))}
             for name, stage in stages.items()
@@ -235,7 +235,7 @@ def predict_and_score(
 
 
 def _write_feature_maps(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage]) -> None:
-    """Where t-SNE puts the test faces by the features of each stage whose loss shaped them, or of all if asked."""
+    """Where t-SNE puts the test faces by the features of each stage whose loss shaped them, or of all if requested."""
     for name, stage in stages.items():
         if config.evaluation.feature_map or config.for_stage(name).loss in FEATURE_LOSSES:
             rows = faces.split("test")
@@ -246,7 +246,7 @@ def _write_feature_maps(folder: Path, config: RunConfig, faces: Faces, stages: M
 
 
 def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[str, Any]:
-    """What was judged: data, taxonomy, seed and the fingerprint of the test rows."""
+    """What was evaluated: data, taxonomy, seed and the fingerprint of the test rows."""
     manifest, test = faces.manifest, faces.split("test")
     counts = pd.crosstab(manifest["split"], manifest["emotion"])
     lines = sorted(f"{row} {emotion}" for row, emotion in zip(test["id"], test["emotion"], strict=True))
@@ -285,22 +285,23 @@ def _validation_summary(predictions: Predictions) -> dict[str, Any]:
 
 
 def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]:
-    """What training and answering take; a network that stages share counts once."""
-    asked = {id(stage.network): stage for stage in stages.values()}.values()
+    """What training and predicting take; a network that stages share counts once."""
+    networks = {id(stage.network): stage for stage in stages.values()}.values()
 
     def total(name: str) -> float:
-        return sum(stage.record[name] for stage in asked)
+        return sum(stage.record[name] for stage in networks)
 
     return {
         "train_cpu_seconds": total("cpu_seconds"),
         "train_wall_seconds": total("wall_seconds"),
         "parameters": total("parameters"),
-        "multiply_adds": sum(stage.record["multiply_adds"] * (1 + stage.mirror) for stage in asked),
+        "multiply_adds": sum(stage.record["multiply_adds"] * (1 + stage.mirror) for stage in networks),
         "latency_ms": single_face_latency(next(iter(stages.values())).answerer(stages, shape)),
     }
 
 
 def _resumable(config: RunConfig, folder: Path, logs: Path) -> AbstractContextManager[None]:
+    """Name the command that resumes a training after Ctrl-C, a full disk or a lack of memory."""
     elsewhere = [] if logs == LOGS else ["--logs", str(logs)]
     way = resume_hint(folder, "--mode", config.mode, *elsewhere, framework=config.framework)
     return run_folder.resumable(folder, way)
@@ -318,10 +319,10 @@ def evaluate_run(
     composition: Path | None = None,
     splits: Sequence[str] = (),
 ) -> Path:
-    """Judge a finished run on other data: on the official splits named, else on test, validation or all, as there are.
+    """Evaluate a finished run on other data: on the official splits named, else on test, validation or all.
 
     Faces that the run trained on or chose by are left out. Nothing is fitted. With `composition`, the best.json of a
-    search over the run's composition, its answer stands beside the soft one, which stays the headline.
+    search over the run's composition, its predictions stand beside the soft ones, which stay the headline.
 
     Raises:
         UserError: No finished run, data that shares no emotion with it, or a composition of another run.
@@ -341,13 +342,13 @@ def evaluate_run(
             stem = f"{SYNTHETIC}-{stem}"
         config = dataclasses.replace(config, name=run_folder.free_name(stem, results), data=data, evaluation=evaluation)
         stages = source.load_stages(stage_type)
-        said = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
+        predicted = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
         counts = source.train_counts
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
-        further = {"tuned": tuned.predict(said, faces, stage_type, counts, source.folder)} if tuned else {}
+        further = {"tuned": tuned.predict(predicted, faces, stage_type, counts, source.folder)} if tuned else {}
         record = {
             **_facts(config, faces, command, mode="evaluation"),
-            **score_predictions(said, prior / prior.sum(), evaluation, seed=config.seed, further=further),
+            **score_predictions(predicted, prior / prior.sum(), evaluation, seed=config.seed, further=further),
             **({"composition": tuned.to_dict()} if tuned else {}),
             "trained_on": {"run": source.name, "data": trained["data"]},
             "cost": trained["cost"],
@@ -355,7 +356,7 @@ def evaluate_run(
         }
         with run_folder.new_folder(results, config.name) as folder:
             _write_start(folder, config, faces, command)
-            run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(said))
+            run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(predicted))
             run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
             write_run_report(folder, faces=faces.pixels_of)
     announce(headline(record))
@@ -365,7 +366,7 @@ def evaluate_run(
 
 
 def _audited_depth(manifest: pd.DataFrame) -> list[dict]:
-    """What an audit says of the depth that comes with the pictures; nothing where none does."""
+    """The audit of the depth that comes with the pictures; nothing where none does."""
     paired = manifest[manifest["depth_path"] != ""].reset_index(drop=True)
     if paired.empty:
         return []
@@ -377,7 +378,7 @@ def _audited_depth(manifest: pd.DataFrame) -> list[dict]:
 
 
 def audit_data(data: DataConfig, *, name: str | None, results: Path, command: str) -> Path:
-    """Say what is wrong with a data set, before anybody trains on it.
+    """Report what is wrong with a data set, before anybody trains on it.
 
     Raises:
         UserError: The data cannot be read at all.

@@ -61,7 +61,7 @@ def rate_at(step: int, *, peak: float, warmup_steps: int, total_steps: int, kind
         warmup_steps: Steps of linear rise.
         total_steps: Step at which the decay ends.
         kind: "cosine" or "linear" decay to zero, "constant", or "plateau": constant, times `scale`.
-        scale: What `plateau_scale` says.
+        scale: From `plateau_scale`.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
@@ -121,7 +121,7 @@ def require_finite(loss: float, config: StageConfig, *, stage: str, epoch: int) 
 
 
 def epoch_line(row: dict, config: StageConfig, *, stage: str) -> str:
-    """What progress says of a finished epoch, given its row of the history."""
+    """The line of progress of a finished epoch, given its row of the history."""
     return (
         f"{stage}, epoch {row['epoch']} of {config.epochs}: loss {row['loss']:.3f}, "
         f"validation accuracy {row['val_accuracy']:.3f}, macro F1 {row[MONITOR]:.3f}"

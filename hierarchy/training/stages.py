@@ -22,7 +22,7 @@ def train_stages(
         folder: Where `stages/` is or will be.
         config: Settings of the run, complete.
         stage_type: What trains the stages.
-        faces: What they learn from; only train and validation are looked at.
+        faces: What they are trained on; only train and validation are read.
         logs: Where TensorBoard's files go.
     """
     home, names = folder / STAGES, faces.taxonomy.stages(config.mode)
@@ -120,20 +120,20 @@ def _fit(
 
 
 def calibrate_stage(stage: Stage, config: RunConfig, faces: Faces) -> None:
-    """Fit on validation what a run's settings ask for: the temperature, and the correction of a rebalanced prior.
+    """Fit on validation what a run's settings want: the temperature, and the correction of a rebalanced prior.
 
     Args:
         stage: Trained.
         config: Settings of its run.
         faces: Of the run.
     """
-    judging, name = config.evaluation, stage.name
+    evaluation, name = config.evaluation, stage.name
     level = level_prior(name, faces.taxonomy) if config.shares_trunk else None
     stage.calibrate(
         faces.stage_view(name, "validation"),
         faces.stage_view(name, "train"),
-        temperature=judging.temperature,
-        prior_correction=judging.prior_correction,
+        temperature=evaluation.temperature,
+        prior_correction=evaluation.prior_correction,
         level=level,
     )
 

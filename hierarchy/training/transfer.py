@@ -86,7 +86,7 @@ def weights_name(weights: str) -> str:
 
 
 def note_first_weights(weights: Mapping[str, str]) -> None:
-    """Say, for the report, which stages begin with what another training has learned.
+    """Note for the report which stages begin with weights of another training.
 
     Args:
         weights: Stage -> `none`, a name of `PRETRAINED` or a .keras file.
@@ -97,9 +97,9 @@ def note_first_weights(weights: Mapping[str, str]) -> None:
             log.warning("First weights of %s: %s, %s.", named, file, PRETRAINED[file].origin)
             continue
         spent = _cpu_seconds(Path(file).with_name(HISTORY))
-        told = f" ({duration(spent)} of processor time)" if spent else ""
+        cost = f" ({duration(spent)} of processor time)" if spent else ""
         origin = weights_name(file) if spent else Path(file).name
-        log.warning("First weights of %s: %s, whose own training%s is not in the cost.", named, origin, told)
+        log.warning("First weights of %s: %s, whose own training%s is not in the cost.", named, origin, cost)
 
 
 def _cpu_seconds(history: Path) -> float:
@@ -129,7 +129,7 @@ def with_fresh_head(trained: "keras.Model", fresh: "keras.Model", *, source: str
     Args:
         trained: Of the same architecture as `fresh`; its head may have another number of classes, and its faces
             another size where no weight's shape depends on that.
-        fresh: What the settings ask for.
+        fresh: Built from the settings.
         source: What errors call the trained model.
 
     Raises:
@@ -137,8 +137,8 @@ def with_fresh_head(trained: "keras.Model", fresh: "keras.Model", *, source: str
     """
     import keras  # here: the command line imports this module before the arguments are valid
 
-    asked, found = _weight_shapes(fresh), _weight_shapes(trained)
-    differing = next((name for name in (*asked, *found) if asked.get(name) != found.get(name)), None)
+    needed, found = _weight_shapes(fresh), _weight_shapes(trained)
+    differing = next((name for name in (*needed, *found) if needed.get(name) != found.get(name)), None)
     if differing or fresh.input_shape[-1] != trained.input_shape[-1]:
         what = f"layer {differing!r} differs" if differing else f"it takes {trained.input_shape[1:]} pixels"
         raise UserError(

@@ -187,7 +187,7 @@ class TrialTraining:
 
     def _check(self, settings: StageConfig, faces: StageFaces) -> None:
         """Refuse what cannot be trained before anything is; a full `RunConfig` has more checks than a stage."""
-        dataclasses.replace(self.study.config, stage=settings, stages={}).validated()
+        dataclasses.replace(self.study.config, stage=settings, stages={})
         self.stage_type.check(settings, faces.pixels.shape[1:])
 
     def work(self, plan: TrialPlan) -> float:

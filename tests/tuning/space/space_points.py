@@ -17,7 +17,7 @@ def points(space, count=8):
 
 def accepted(settings):
     """Whether a run, and the model's builder, take a trial's settings."""
-    RunConfig(stage=settings).validated()
+    RunConfig(stage=settings)
     name, keywords = parse_spec(settings.model)
     checked_keywords(name, registry.builder(name), keywords)
     return True
