@@ -9,7 +9,7 @@ from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
-from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.output.rows import KINDS
 from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
@@ -93,7 +93,7 @@ def export(given: Given, _command: str) -> None:
     out = _folder(given, "out")
     run, results = next(iter(given["runs"]), None), given["results"]
     if run is not None:
-        run_folder.find_run(run, results)
+        Run(run, results=results)
     from fer_hierarchy.inference.export import writer as exporting
 
     made = exporting.export_run(run, formats, data=data, out=out, results=results)

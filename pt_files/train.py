@@ -25,6 +25,7 @@ from fer_hierarchy.hierarchy.config import (
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, RESULTS
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.pt_files.limits import IDLE, KERAS_ONLY, LOSSES
 
 PROGRAM = "pt_files.train"
@@ -81,7 +82,7 @@ def _checked_resume(given: Given, results: Path) -> str:
     """The run to go on with; a setting that differs from its own is refused."""
     refuse_start(given, "run")
     run = given.pop("resume")
-    saved = run_folder.read_config(run_folder.find_run(run, results))
+    saved = Run(run, results=results).config
     if changed := differences(saved, apply_flags(saved, given)):
         raise UserError(f"--resume {run} keeps the run's own settings; leave out what differs: {'; '.join(changed)}")
     return run

@@ -11,6 +11,7 @@ from fer_hierarchy.hierarchy.cli.flags import Given
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.tuning.distributed.address import Address
 from fer_hierarchy.tuning.search import study
 from fer_hierarchy.tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
@@ -108,7 +109,7 @@ def _tune_composition(words: Sequence[str], given: Given, searched: Mapping[str,
         raise UserError(
             "--stage composition needs a hierarchical RUN, and a flat RUN behind it if both are to be blended"
         )
-    folders = [run_folder.find_run(word, results) for word in words]
+    folders = [Run(word, results=results).folder for word in words]
     name = check_value(RunConfig, "name", given.pop("name", None), "--name")
     seed = check_value(RunConfig, "seed", given.pop("seed", RunConfig().seed), "--seed")
     _refuse_others(given, searched, ("stage", "objective"), "composition")
@@ -131,11 +132,11 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
     if len(words) != 1:
         raise UserError(f"--stage taxonomy needs one flat RUN, got {len(words)}")
     studies, results = given.pop("study_dir"), given.pop("results")
-    run = run_folder.find_run(words[0], results)
+    run = Run(words[0], results=results).folder
     name = check_value(RunConfig, "name", given.pop("name", None), "--name")
     _refuse_others({}, searched, ("stage", "objective", "controls", "implied", "fraction"), "taxonomy")
     run_folder.check_name(name, studies)
-    start = dataclasses.replace(run_folder.read_config(run), name=None)
+    start = dataclasses.replace(Run(run).config, name=None)
     config = flags.checked(apply_flags(start, given), results)
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning.taxonomies.search import search_taxonomies

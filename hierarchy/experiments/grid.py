@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.config import SECTIONS, RunConfig, StageConfig, apply_flags, differences, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -254,7 +255,7 @@ def kind_of(folder: Path) -> str | None:
 
 
 def _is_run(places: Sequence[Path]) -> bool:
-    return any((place / run_folder.CONFIG).is_file() for place in places)
+    return any((place / paths.CONFIG).is_file() for place in places)
 
 
 def read_grid(folder: Path) -> Grid:

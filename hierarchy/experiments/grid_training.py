@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
@@ -229,7 +230,7 @@ def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], *, logs: 
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in run_folder.FULL_OR_LOCKED:
             raise run_folder.unwritable(cause, folder, _resume_hint(folder, kind, logs)) from cause
-        if not (folder / cell.name / run_folder.CONFIG).is_file():  # nothing was trained: bad data or settings
+        if not (folder / cell.name / paths.CONFIG).is_file():  # nothing was trained: bad data or settings
             raise
         log.warning("cell %s failed: %s", cell.name, error)
         return dataclasses.replace(cell, error=str(error))
@@ -239,8 +240,8 @@ def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], *, logs: 
 def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> None:
     config = dataclasses.replace(cell.config, name=cell.name)
     shown = place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
-    command = shlex.join([*COMMAND, "--config", str(shown / run_folder.CONFIG)])
-    if (place / run_folder.CONFIG).is_file():
+    command = shlex.join([*COMMAND, "--config", str(shown / paths.CONFIG)])
+    if (place / paths.CONFIG).is_file():
         pipeline.resume_run(str(place), stage_type, flags={}, results=place.parent, logs=logs, command=command)
         return
     if place.exists():  # killed before its configuration was written: there is nothing to go on with

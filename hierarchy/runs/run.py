@@ -25,7 +25,7 @@ from fer_hierarchy.hierarchy.paths import (
     STAGES,
     VALIDATION_PREDICTIONS,
 )
-from fer_hierarchy.hierarchy.runs.run_folder import find_run, read_json, read_table
+from fer_hierarchy.hierarchy.runs.run_folder import read_json, read_table
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
@@ -85,7 +85,7 @@ class Run(ResultFolder):
     """
 
     def __init__(self, run: str | Path, *, results: str | Path = RESULTS) -> None:
-        super().__init__(find_run(str(run), Path(results)))
+        super().__init__(_found(str(run), Path(results)))
 
     @property
     def finished(self) -> bool:
@@ -271,6 +271,22 @@ class Run(ResultFolder):
         if self.finished and not (self.folder / STAGES).is_dir():
             return "make it again"  # an evaluation, a comparison or an ensemble
         return resume_hint(self.folder, framework=self.config.framework)
+
+
+def _found(run: str, results: Path) -> Path:
+    """The folder of a run, given as a path or as a name below `results`."""
+    places = (Path(run), results / run)
+    try:
+        found = [folder for folder in places if (folder / CONFIG).is_file()]
+        folders = [folder for folder in places if folder.is_dir()]
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise UserError(f"run {run!r} cannot be read: {error.strerror}; name a run in {results}") from error
+    if found:
+        return found[0]
+    if folders:
+        raise UserError(f"{folders[0]} is not a run: it has no {CONFIG}; name a folder that a run made")
+    known = sorted(p.parent.name for p in results.glob(f"*/{CONFIG}"))
+    raise UserError(f"no run {run!r} here or in {results}; runs there: {', '.join(known) or 'none'}")
 
 
 def resume_hint(folder: Path, *flags: str, framework: str = "keras", home: Path = RESULTS) -> str:

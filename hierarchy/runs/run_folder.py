@@ -15,16 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_hierarchy.hierarchy.config import RunConfig, load_config
+from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
-from fer_hierarchy.hierarchy.paths import BAD as BAD
-from fer_hierarchy.hierarchy.paths import CHECKOUT, CONFIG, atomic_write
-from fer_hierarchy.hierarchy.paths import ENVIRONMENT as ENVIRONMENT
-from fer_hierarchy.hierarchy.paths import METRICS as METRICS
-from fer_hierarchy.hierarchy.paths import PREDICTIONS as PREDICTIONS
-from fer_hierarchy.hierarchy.paths import SPLITS as SPLITS
-from fer_hierarchy.hierarchy.paths import STAGES as STAGES
+from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
     import pandas as pd
@@ -217,31 +211,6 @@ def check_writable(results: Path) -> None:
         raise UserError(f"cannot write results to {results}: {error.strerror}; use --results DIR") from error
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise UserError(f"cannot write results to {results}: {place} is not a writable folder; use --results DIR")
-
-
-def find_run(run: str, results: Path) -> Path:
-    """The folder of a run, given as a path or as a name below `results`.
-
-    Raises:
-        UserError: There is none, or the folder holds no run.
-    """
-    places = (Path(run), results / run)
-    try:
-        found = [folder for folder in places if (folder / CONFIG).is_file()]
-        folders = [folder for folder in places if folder.is_dir()]
-    except OSError as error:  # a name that is too long, or a folder that may not be entered
-        raise UserError(f"run {run!r} cannot be read: {error.strerror}; name a run in {results}") from error
-    if found:
-        return found[0]
-    if folders:
-        raise UserError(f"{folders[0]} is not a run: it has no {CONFIG}; name a folder that a run made")
-    known = sorted(p.parent.name for p in results.glob(f"*/{CONFIG}"))
-    raise UserError(f"no run {run!r} here or in {results}; runs there: {', '.join(known) or 'none'}")
-
-
-def read_config(folder: Path) -> RunConfig:
-    """The configuration that a run was started with."""
-    return load_config(folder / CONFIG)
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -161,7 +161,7 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     check_teachers(config, faces.taxonomy)
     weights = [config.for_stage(name).weights for name in known]
     leakage.check_unseen(origins(weights, config.data.teachers), test_hashes, validation_hashes)
-    searched = {stage: Path(best).with_name(run_folder.SPLITS) for stage, best in config.searched.items()}
+    searched = {stage: Path(best).with_name(paths.SPLITS) for stage, best in config.searched.items()}
     leakage.note_searched(searched, test_hashes)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or run_folder.default_name(config, dataset, results)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, check_value
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import HISTORY, MODEL, SPLITS, STAGES
-from fer_hierarchy.hierarchy.runs.run_folder import find_run
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import TRUNK
 from fer_hierarchy.hierarchy.wording import duration
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
@@ -51,7 +51,7 @@ def resolve_teachers(config: RunConfig, results: Path) -> RunConfig:
     if not config.data.teachers:
         return config
     try:
-        folders = [str(find_run(name, results).resolve()) for name in config.data.teachers]
+        folders = [str(Run(name, results=results).folder.resolve()) for name in config.data.teachers]
     except UserError as error:
         raise UserError(f"--teacher: {error}") from error
     teachers = check_value(DataConfig, "teacher", folders, "--teacher")

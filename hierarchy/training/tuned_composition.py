@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, stage_priors
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
@@ -18,6 +19,7 @@ from fer_hierarchy.hierarchy.data.leakage import without_seen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 
 KIND = "composition"
@@ -49,7 +51,7 @@ class TunedComposition:
         """
         if self.flat is None:
             return faces
-        splits = self.flat / run_folder.SPLITS
+        splits = self.flat / paths.SPLITS
         rows = without_seen(faces.manifest, splits, run=f"the flat run {self.flat.name}")
         return dataclasses.replace(faces, manifest=rows)
 
@@ -82,10 +84,10 @@ class TunedComposition:
 
 def _predict_flat(flat: Path, rows: pd.DataFrame, faces: Faces, stage_type: type[Stage], source: Path) -> np.ndarray:
     """(n, emotions) of the flat run, which may need its pictures in another size or colours."""
-    own, other = run_folder.read_config(flat), run_folder.read_config(source)
+    own, other = Run(flat).config, Run(source).config
     if own.framework != stage_type.framework:
         raise UserError(f"the flat run {flat.name} is of {own.framework}; needed {stage_type.framework}")
-    stage = stage_type.load(flat / run_folder.STAGES / FLAT)
+    stage = stage_type.load(flat / paths.STAGES / FLAT)
     if tuple(stage.classes) != faces.taxonomy.emotions:
         raise UserError(f"the flat run {flat.name} predicts {', '.join(stage.classes)} only")
     wanted = [(c.reads_depth, *(getattr(c.data, name) for name in _PICTURES)) for c in (own, other)]
@@ -156,4 +158,4 @@ def _is_of(folder: Path, fingerprint: str) -> bool:
 def _flat_folder(flat: str, source: Path, results: Path) -> Path:
     """The flat run, beside the hierarchical one or where its name leads."""
     beside = source.parent / flat
-    return beside if (beside / run_folder.CONFIG).is_file() else run_folder.find_run(flat, results)
+    return beside if (beside / paths.CONFIG).is_file() else Run(flat, results=results).folder

@@ -12,6 +12,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from keras_tuner.engine.trial import Trial
 
+from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
@@ -20,7 +21,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND
 from fer_hierarchy.hierarchy.progress import Progress, announce
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run_results import split_table
+from fer_hierarchy.hierarchy.runs.run import split_table
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.transfer import origins
 from fer_hierarchy.tuning.report.study_report import write_study_report
@@ -217,8 +218,8 @@ def _common_name(planned: Sequence[Study]) -> str:
 def _write_start(folder: Path, study: Study, faces: Faces) -> None:
     """What a study is about; study.json comes last, because it is what makes a folder a study."""
     run_folder.create_folder(folder.parent, folder.name)
-    run_folder.write_table(folder / run_folder.SPLITS, split_table(faces))
-    run_folder.write_json(folder / run_folder.ENVIRONMENT, run_folder.environment(study.command))
+    run_folder.write_table(folder / paths.SPLITS, split_table(faces))
+    run_folder.write_json(folder / paths.ENVIRONMENT, run_folder.environment(study.command))
     run_folder.write_json(folder / STUDY, study.to_dict())
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.predictions import predict, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
@@ -226,8 +227,8 @@ def _write_start(studies: Path, study: TaxonomyStudy, faces: Faces | None) -> Pa
     for candidate in study.candidates:
         run_folder.write_json(folder / TAXONOMIES / f"{candidate.name}.json", candidate.taxonomy.to_dict())
     if faces:
-        run_folder.write_table(folder / run_folder.SPLITS, split_table(faces))
-    run_folder.write_json(folder / run_folder.ENVIRONMENT, run_folder.environment(study.command))
+        run_folder.write_table(folder / paths.SPLITS, split_table(faces))
+    run_folder.write_json(folder / paths.ENVIRONMENT, run_folder.environment(study.command))
     run_folder.write_json(folder / STUDY, study.to_dict())
     return folder
 

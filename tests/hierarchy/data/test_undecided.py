@@ -11,8 +11,8 @@ from PIL import Image
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces, read_manifest
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.runs.run_folder import SPLITS
-from fer_hierarchy.hierarchy.runs.run_results import check_same_faces, split_table
+from fer_hierarchy.hierarchy.paths import SPLITS
+from fer_hierarchy.hierarchy.runs.run import check_same_faces, split_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs

@@ -15,7 +15,7 @@ from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.listing import flags_of
 from fer_hierarchy.hierarchy.publishing.publish import portable_command
-from fer_hierarchy.hierarchy.runs.run_folder import read_config
+from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.hierarchy.training.distillation import SoftTargets, check_teachers, teacher_targets
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage, load_model
@@ -203,7 +203,7 @@ def test_a_published_run_names_no_place_and_shows_no_face(results, fer_folder):
     training, publishing = read(small / "environment.json")["command"].split("\n")
     assert "--data data/fer2013" in training
     assert publishing.startswith("python tf_model.py --mode publish taught")
-    assert "--mirror" in flags_of(read_config(small)).split()
+    assert "--mirror" in flags_of(Run(small).config).split()
     card = (small / "model_card.md").read_text()
     named = (
         "It must not be used",

@@ -9,10 +9,12 @@ import sys
 import pandas as pd
 import pytest
 
+from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import ROOT
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.runs.run import Run
 
 LOG = logging.getLogger("hierarchy")
 
@@ -21,7 +23,7 @@ LOG = logging.getLogger("hierarchy")
 def results(tmp_path):
     """A results folder that holds one run, `first`."""
     folder = run_folder.create_folder(tmp_path / "results", "first")
-    run_folder.write_json(folder / run_folder.CONFIG, RunConfig(name="first", seed=5).to_dict())
+    run_folder.write_json(folder / paths.CONFIG, RunConfig(name="first", seed=5).to_dict())
     return tmp_path / "results"
 
 
@@ -93,35 +95,35 @@ def test_default_names_are_free(tmp_path):
 
 
 def test_a_run_is_found_by_name_and_by_path(results, monkeypatch):
-    assert run_folder.find_run("first", results) == results / "first"
-    assert run_folder.find_run(str(results / "first"), results / "elsewhere") == results / "first"
+    assert Run("first", results=results).folder == results / "first"
+    assert Run(str(results / "first"), results=results / "elsewhere").folder == results / "first"
     monkeypatch.chdir(results)
-    assert run_folder.find_run("first", results / "elsewhere").resolve() == results / "first"
-    assert run_folder.read_config(run_folder.find_run("first", results)).seed == 5
+    assert Run("first", results=results / "elsewhere").folder.resolve() == results / "first"
+    assert Run("first", results=results).config.seed == 5
 
 
 def test_a_folder_of_the_run_s_name_elsewhere_does_not_hide_it(results, tmp_path, monkeypatch):
     (tmp_path / "first").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert run_folder.find_run("first", results) == results / "first"
+    assert Run("first", results=results).folder == results / "first"
 
 
 def test_an_unknown_run_lists_those_that_are_there(results, tmp_path):
     with pytest.raises(UserError, match=r"no run 'second'.*runs there: first"):
-        run_folder.find_run("second", results)
+        Run("second", results=results)
     with pytest.raises(UserError, match="runs there: none"):
-        run_folder.find_run("second", tmp_path / "absent")
+        Run("second", results=tmp_path / "absent")
 
 
 def test_a_folder_that_no_run_made_is_refused(results):
     (results / "other").mkdir()
     with pytest.raises(UserError, match=r"other is not a run: it has no config\.json"):
-        run_folder.find_run("other", results)
+        Run("other", results=results)
 
 
 def test_a_run_name_that_no_folder_can_have_is_one_line(results):
     with pytest.raises(UserError, match="name a run in"):
-        run_folder.find_run("x" * 300, results)
+        Run("x" * 300, results=results)
 
 
 def test_results_that_cannot_be_written_are_refused_before_any_work(tmp_path):

@@ -15,7 +15,7 @@ from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import ANNOUNCED
-from fer_hierarchy.hierarchy.runs.run_results import split_table
+from fer_hierarchy.hierarchy.runs.run import split_table
 from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.tuning.search.study import kind_of
