@@ -208,6 +208,7 @@ def equalised_fer_folder(root):
     return root
 
 
+@pytest.mark.slow
 def test_an_altered_copy_is_noted_by_audit_training_evaluation_and_compare(tmp_path, program):
     data, other = (equalised_fer_folder(tmp_path / name) for name in ("fer2013", "other"))
     changed = other / "test" / "happy" / "PublicTest_60.png"

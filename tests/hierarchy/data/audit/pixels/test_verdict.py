@@ -1,3 +1,5 @@
+from functools import cache
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -198,10 +200,12 @@ def real(name):
     return pytest.param(path, marks=[pytest.mark.real_data, pytest.mark.skipif(not path.exists(), reason=f"no {path}")])
 
 
+@cache
 def loaded(path):
     return load_images(read_source(path), size=48, channels=1, skip_bad=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", [real("ck48"), real("rgbd/BU3DFE"), real("rgbd/BosphorusDB"), real("rgbd/CalD3rMenD3s")]
 )
@@ -211,6 +215,7 @@ def test_no_true_set_is_called_altered(path):
     assert not found.differences
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [real("fer2013")])
 def test_true_fer2013_is_as_published_and_so_are_its_parts(path):
     images = loaded(path)
