@@ -1,4 +1,4 @@
-"""Pictures of an audit's report with their captions: groups of copies, and single faces."""
+"""Pictures of an audit's report with their captions: groups of copies."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,11 +7,9 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.data.images import ImageSet
 from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.reports.page import Block, Face, Gallery, Image, Text
+from fer_hierarchy.hierarchy.reports.page import Block, Text
 
 _GROUPS = 24  # shown at most
-_WIDTH = 8.4  # inches of a sheet
-_ROW = {4: 0.98, 6: 1.32}  # inches of a row by the number of columns, without captions
 _SPLIT_ORDER = ("train", "validation", "test")
 
 
@@ -33,39 +31,8 @@ def group_gallery(
         (few(label_counts(group), 3, "\n"), few(label_counts(group)), f"{len(group['ids'])} images") for group in shown
     ]
     columns = 4 if any(len(member) > 1 for member in members) else 6
-    gallery = picture_gallery(drawings, name, title, list(map(_side_by_side, members)), captions, columns)
+    gallery = figures.picture_gallery(drawings, name, title, list(map(_side_by_side, members)), captions, columns)
     return [Text(f"{title}: {len(shown)} of {len(groups):,} groups."), gallery]
-
-
-def picture_gallery(
-    drawings: figures.Drawings,
-    name: str,
-    title: str,
-    pictures: Sequence[np.ndarray],
-    captions: Sequence[tuple[str, str, str]],
-    columns: int = 6,
-) -> Gallery:
-    """Pictures with captions, and a sheet of all.
-
-    Args:
-        drawings: The figures of the report.
-        name: Of the sheet.
-        title: Of the sheet.
-        pictures: uint8 (height, width, channels) each.
-        captions: Of each picture: its text on the sheet, and its title and detail on the page.
-        columns: Pictures in a row of the sheet.
-    """
-    rows, lines = -(-len(pictures) // columns), max(label.count("\n") + 1 for label, *_ in captions)
-    height = 0.3 + rows * (_ROW[columns] + 0.15 * lines)
-    with drawings.drawing(name, title, _WIDTH, height, rows=rows, columns=columns) as axes:
-        for ax, picture, (label, *_) in zip(axes.flat, pictures, captions, strict=False):
-            figures.face(ax, picture, label)
-            ax.set_anchor("N")
-    faces = [
-        Face(figures.png(picture, 144 * max(1, round(picture.shape[1] / picture.shape[0]))), *words)
-        for picture, (_, *words) in zip(pictures, captions, strict=True)
-    ]
-    return Gallery(faces, Image(drawings.figure(name), title, _WIDTH))
 
 
 def label_counts(group: dict) -> list[str]:

@@ -7,7 +7,6 @@ from fer_hierarchy.hierarchy.data.audit.pixels.measures import COLUMN, MEASURES
 from fer_hierarchy.hierarchy.data.audit.pixels.published import published
 from fer_hierarchy.hierarchy.data.images import ImageSet
 from fer_hierarchy.hierarchy.reports import figures
-from fer_hierarchy.hierarchy.reports.audit_gallery import picture_gallery
 from fer_hierarchy.hierarchy.reports.page import Block, Image, Images, Items, Section, Table, Text
 
 _COLOURS = dict(zip(SPLITS, (figures.ACCENT, figures.SECOND, figures.THIRD, figures.ACCENT), strict=True))
@@ -109,4 +108,4 @@ def _unusual(drawings: figures.Drawings, pixels: dict, images: ImageSet) -> list
     ]
     pictures = [images.pixels[place[face["id"]]] for face in shown]
     heading = "The most unusual face of each measure"
-    return [Text(f"{heading}:"), picture_gallery(drawings, "unusual", heading, pictures, captions)]
+    return [Text(f"{heading}:"), figures.picture_gallery(drawings, "unusual", heading, pictures, captions)]

@@ -25,11 +25,13 @@ from sklearn.preprocessing import normalize
 
 from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.reports.page import Image
+from fer_hierarchy.hierarchy.reports.page import Face, Gallery, Image
 
 DPI = 150
 
 _MARKERS = "osD^vPX*"
+_SHEET = 8.4  # inches, width of a sheet of pictures
+_SHEET_ROW = {4: 0.98, 6: 1.32}  # inches of its rows by the number of columns, without captions
 
 INK = "#1f2933"
 MUTED = "#66727f"
@@ -419,6 +421,37 @@ def face(ax: Axes, pixels: np.ndarray, caption: str) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
+
+
+def picture_gallery(
+    drawings: Drawings,
+    name: str,
+    title: str,
+    pictures: Sequence[np.ndarray],
+    captions: Sequence[tuple[str, str, str]],
+    columns: int = 6,
+) -> Gallery:
+    """Pictures with captions, and a sheet of all.
+
+    Args:
+        drawings: The figures of the report.
+        name: Of the sheet.
+        title: Of the sheet.
+        pictures: uint8 (height, width, channels) each.
+        captions: Of each picture: its text on the sheet, and its title and detail on the page.
+        columns: Pictures in a row of the sheet.
+    """
+    rows, lines = -(-len(pictures) // columns), max(label.count("\n") + 1 for label, *_ in captions)
+    height = 0.3 + rows * (_SHEET_ROW[columns] + 0.15 * lines)
+    with drawings.drawing(name, title, _SHEET, height, rows=rows, columns=columns) as axes:
+        for ax, picture, (label, *_) in zip(axes.flat, pictures, captions, strict=False):
+            face(ax, picture, label)
+            ax.set_anchor("N")
+    faces = [
+        Face(png(picture, 144 * max(1, round(picture.shape[1] / picture.shape[0]))), *words)
+        for picture, (_, *words) in zip(pictures, captions, strict=True)
+    ]
+    return Gallery(faces, Image(drawings.figure(name), title, _SHEET))
 
 
 def displayable(pixels: np.ndarray) -> np.ndarray:

@@ -16,8 +16,6 @@ from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
     Beside,
     Block,
-    Face,
-    Gallery,
     Image,
     Images,
     Items,
@@ -362,25 +360,17 @@ def _mistakes(record: RunRecord) -> Section:
     if record.faces is None or worst.empty:
         none = Text("There is none: every test face was predicted correctly.")
         return Section(title, "", [] if record.faces is None else [none])
-    pixels = np.asarray(record.faces(worst["row"].tolist()))
-    confused = (worst["true"] + " → " + worst["predicted"]).tolist()
-    sure = [f"{100 * confidence:.0f} %" for confidence in worst["confidence"]]
-    columns = 6
-    lines = -(-len(worst) // columns)
-    with record.drawing("mistakes", title, 6.6, 0.5 + 1.5 * lines, rows=lines, columns=columns) as axes:
-        for ax, image, words, share in zip(axes.flat, pixels, confused, sure, strict=False):
-            figures.face(ax, image, f"{words}\n{share}")
-    sheet = Image(record.figure("mistakes"), f"The {len(worst)} most confident mistakes", 6.6)
-    gallery = [
-        Face(figures.png(image), words, f"{share} sure")
-        for image, words, share in zip(pixels, confused, sure, strict=True)
-    ]
+    pixels = list(record.faces(worst["row"].tolist()))
+    captions = []
+    for face in worst.itertuples():
+        words, share = f"{face.true} → {face.predicted}", f"{100 * face.confidence:.0f} %"
+        captions.append((f"{words}\n{share}", words, f"{share} sure"))
     wrong = int((predictions["true"] != predictions["predicted"]).sum())
     return Section(
         title,
         f"Label in the data → prediction, with the probability that the model gave it: the {len(worst)} surest of "
         f"{wrong:,} mistakes. Check the labels of such faces too: some are doubtful.",
-        [Gallery(gallery, sheet)],
+        [figures.picture_gallery(record, "mistakes", title, pixels, captions)],
     )
 
 
