@@ -26,7 +26,7 @@ from fer_hierarchy.pt_files.optimizers import build_optimizer
 from fer_hierarchy.pt_files.registry import create_model
 from fer_hierarchy.pt_files.stage import MODEL, TorchStage, build_model
 from fer_hierarchy.pt_files.training import CHECKPOINT, Training
-from tests.conftest import draw_face
+from tests.conftest import TINY, draw_face
 
 SHAPE = (16, 16, 1)
 SMALL = "compact_resnet:widths=8+8:blocks=1+1:strides=1+2:squeeze_from=2"
@@ -79,7 +79,7 @@ def history(folder) -> list[dict[str, float]]:
 )
 def test_both_frameworks_take_the_same_steps(settings, tmp_path, monkeypatch):
     """From equal weights, without dropout: the same losses, scores and rates epoch by epoch, and the same weights."""
-    spec = SMALL + ":dropout=0.0"
+    spec = TINY + ":dropout=0.0"
     keras_model = create_keras_model(spec, input_shape=SHAPE, num_classes=3)
     torch_model = create_model(spec, input_shape=SHAPE, num_classes=3)
     to_torch(keras_model, torch_model)
