@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.classifiers.predictions import subjects
 from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.data.splits import fold_numbers
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
@@ -30,36 +31,22 @@ def score(labels: np.ndarray, predicted: np.ndarray, classes: int, objective: st
     return float(confusion_figures(confusion_counts(labels, predicted, classes))[FIGURES[objective]])
 
 
-def persons(faces: pd.DataFrame) -> np.ndarray | None:
-    """Who is on each face.
-
-    Args:
-        faces: n rows of splits.csv, indexed by `row`.
-
-    Returns:
-        (n,) names, a name of its own where nobody is named; None where nobody is known at all.
-    """
-    if not (faces["subject"] != "").any():
-        return None
-    return _named(faces).where(faces["subject"] != "", faces.index.to_series()).to_numpy(object)
+def as_manifest(splits: pd.DataFrame) -> pd.DataFrame:
+    """Rows of splits.csv, indexed by `row`, as those of a manifest; old runs did not record the source."""
+    return splits.assign(source=splits.get("source", ""), id=splits.index).reset_index(drop=True)
 
 
 def folds(faces: pd.DataFrame, seed: int) -> np.ndarray:
     """(n,) int64 fold of each face, from 1; persons stay together, or identical faces where nobody is known.
 
     Args:
-        faces: n rows of splits.csv, indexed by `row`.
+        faces: n rows of a manifest.
         seed: Of the shuffle.
 
     Raises:
         UserError: An emotion has too few persons or faces for two folds.
     """
-    known = (faces["subject"] != "").any()
-    units = _named(faces).where(faces["subject"] != "", faces["pixel_hash"]) if known else faces["pixel_hash"]
+    names = subjects(faces.assign(id=faces["pixel_hash"]))
+    units = faces["pixel_hash"] if names is None else pd.Series(names, index=faces.index)
     fewest = int(units.groupby(faces["emotion"]).nunique().min())
-    rows = faces.assign(source=faces.get("source", ""), id=faces.index).reset_index(drop=True)
-    return fold_numbers(rows, folds=max(2, min(FOLDS, fewest)), seed=seed).to_numpy(np.int64)
-
-
-def _named(faces: pd.DataFrame) -> pd.Series:
-    return faces.get("source", "") + "/" + faces["subject"]
+    return fold_numbers(faces, folds=max(2, min(FOLDS, fewest)), seed=seed).to_numpy(np.int64)

@@ -268,11 +268,8 @@ def _log_prior(priors: Mapping[str, ArrayLike], stage: str, classes: int) -> np.
 def _check_number(
     value: object, what: str, *, above: float = -math.inf, low: float = -math.inf, high: float = math.inf
 ) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not (above < value < math.inf and low <= value <= high)
-    ):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not (above < number < math.inf and low <= number <= high):
         right = "a finite number" if above == low == -math.inf else f"a number above {above:g}"
         right = right if high == math.inf else f"a number from {low:g} to {high:g}"
         raise UserError(f"recomposition: {what}: expected {right}, got {value!r}")

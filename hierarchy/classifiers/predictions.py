@@ -94,7 +94,7 @@ def score_predictions(
     """
     taxonomy, rows = predictions.taxonomy, predictions.rows
     emotions = rows["emotion"].to_numpy(str)
-    draw: Draw = {"resamples": config.resamples, "seed": seed, "groups": _subjects(rows)}
+    draw: Draw = {"resamples": config.resamples, "seed": seed, "groups": subjects(rows)}
     routings = ("oracle",) if predictions.headline in (FLAT, POOLED) else ("hard", "oracle")
     answers = {predictions.headline: predictions.answer, **{name: predictions.routed(name) for name in routings}}
     if config.logit_adjustment:
@@ -144,8 +144,15 @@ def prediction_table(predictions: Predictions) -> pd.DataFrame:
     return table
 
 
-def _subjects(rows: pd.DataFrame) -> np.ndarray | None:
-    """Subject of each face, so that the bootstrap draws whole persons; None where no subject is known."""
+def subjects(rows: pd.DataFrame) -> np.ndarray | None:
+    """Subject of each face, so that the bootstrap draws whole persons; None where no subject is known.
+
+    Args:
+        rows: n faces with `id`, `source` and `subject`.
+
+    Returns:
+        (n,) names; a face without a subject has its own id.
+    """
     if not (rows["subject"] != "").any():
         return None
     return people(rows, "id").to_numpy(object)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.combiner import stage_logs, stage_priors
+from fer_hierarchy.hierarchy.classifiers.predictions import subjects
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import SPLITS, VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.runs.run import Run
@@ -62,14 +63,15 @@ def faces_of(tree: Run, flat: Run | None, *, seed: int) -> ValidationFaces:
             stage_priors(tree.train_counts, taxonomy),
             None if other is None else _columns(other, "p_", taxonomy.emotions),
         )
-        folds = validation_faces.folds(table, seed)
+        manifest = validation_faces.as_manifest(table)
+        folds = validation_faces.folds(manifest, seed)
     except (UserError, KeyError) as error:
         raise UserError(f"{tree.folder / VALIDATION_PREDICTIONS}: {error}") from error
     return ValidationFaces(
         logs=logs,
         labels=np.array(taxonomy.stage_labels(FLAT, table["true"]), dtype=np.int64),
         folds=folds,
-        persons=validation_faces.persons(table),
+        persons=subjects(manifest),
         flat=None if flat is None else _name_beside(flat.folder, tree.folder),
     )
 

@@ -323,32 +323,15 @@ def _mixing(shown: _Shown) -> Section:
 
 
 def _stages(shown: _Shown) -> Section:
-    """Gates, routings and specialists of the trained hierarchies."""
     trees = [row for row in shown.rows if row["candidate"] != FLAT]
     columns = {"Candidate": _name, **_ROUTED, "Soft %": ("accuracy", points), "Soft F1 %": ("macro_f1", points)}
-    specialists = [
-        {"candidate": row["candidate"], "group": group, **scores}
-        for row in trees
-        for group, scores in list(shown.found.scores[row["candidate"]]["stages"].items())[1:]
-    ]
-    special = {
-        "Candidate": _name,
-        "Specialist": ("group", str),
-        "Top-1 %": ("top1", points),
-        "Balanced %": ("balanced_accuracy", points),
-        "Faces": ("n", whole),
-    }
     return Section(
         "Gates and routing",
         "Hard and soft scores are of emotions and may be compared between rows. Gates may not: each solves another "
         "problem, and a gate that splits off one easy or rare emotion is nearly always right and of no use. Oracle "
-        "figures are upper bounds that rise with the number of groups.",
-        [
-            Table.of(
-                trees, columns, caption=f"Trained hierarchies, n = {shown.study.faces:,} validation faces; {_UNITS}"
-            ),
-            Table.of(specialists, special, caption="Each specialist on all faces of its group", words=(0, 1)),
-        ],
+        "figures are upper bounds that rise with the number of groups. The scores of each specialist are in "
+        "candidates/NAME/scores.json.",
+        [Table.of(trees, columns, caption=f"n = {shown.study.faces:,} validation faces; {_UNITS}")],
     )
 
 

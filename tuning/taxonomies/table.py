@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.classifiers.predictions import subjects
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import Draw, paired_bootstrap
 from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
@@ -35,7 +36,7 @@ class ValidationPredictions:
         study: What was searched.
         labels: (n,) index of each face's emotion.
         predicted: Candidate -> (n,) index of the predicted emotion.
-        faces: The faces' rows of splits.csv, in the same order.
+        faces: The faces as rows of a manifest, in the same order.
         persons: (n,) person on each face, None where nobody is known.
     """
 
@@ -127,14 +128,15 @@ def _read_predictions(study: TaxonomyStudy, folder: Path, names: Sequence[str]) 
     index, true = {emotion: place for place, emotion in enumerate(study.emotions)}, read[names[0]]["true"]
     splits = read_splits(folder)
     faces = splits[splits["split"] == "validation"].set_index("row").loc[true.index]
+    manifest = validation_faces.as_manifest(faces)
     return ValidationPredictions(
         study=study,
         labels=true.map(index).to_numpy(np.int64),
         predicted={
             name: table.loc[true.index, "predicted"].map(index).to_numpy(np.int64) for name, table in read.items()
         },
-        faces=faces,
-        persons=validation_faces.persons(faces),
+        faces=manifest,
+        persons=subjects(manifest),
     )
 
 
