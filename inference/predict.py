@@ -148,4 +148,4 @@ class _Job:
             print(f"predictions: {self.out.path}")
         if failed := self.summary.failed:
             where = f"; the reasons are in {self.out.path}" if self.out else ""
-            raise IncompleteError(f"{failed} file{'s' * (failed > 1)} could not be read{where}; all others are done")
+            raise IncompleteError(f"{console.counted(failed, 'file')} could not be read{where}; all others are done")

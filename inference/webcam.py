@@ -86,7 +86,7 @@ class _Session:
         return self._pause(window, result) if key == PAUSE else self._obey(key, window, result)
 
     def _pause(self, window: Window, result: FrameRows) -> bool:
-        """Stand still until a key; gives whether to go on."""
+        """Show the same frame until a key; gives whether to go on."""
         start = time.monotonic()
         window.show(self._drawn(result, f"{self._headline()}   paused"))
         while (key := window.key(_BLINK_MS)) != PAUSE:

@@ -1,1 +1,1 @@
-"""Faces in pictures: detectors, crops, and tracks through a film."""
+"""Faces in pictures: detectors, crops, and tracks through a video."""

@@ -50,7 +50,7 @@ class Tracker:
 
     Args:
         overlap: Intersection over union from which two boxes can be the same face.
-        lost_after: Detections in a row after which a face that was not found has gone.
+        lost_after: Detections in a row after which a face that was not found is dropped.
     """
 
     def __init__(self, *, overlap: float = 0.2, lost_after: int = 3) -> None:
@@ -68,7 +68,7 @@ class Tracker:
             time: Seconds of the frame.
 
         Returns:
-            All that have not gone, those found in the order of `faces`, then the missed ones where they were.
+            All that were not dropped: those found in the order of `faces`, then the missed ones where they were.
         """
         known = _matches([track.box for track in self.tracks], [face.box for face in faces], self.overlap)
         found = []
@@ -92,7 +92,7 @@ class Tracker:
             picture: (h, w) or (h, w, 3) uint8, this frame.
 
         Returns:
-            All that have not gone: a face whose centre leaves the picture has.
+            All that were not dropped: a face whose centre leaves the picture is.
         """
         grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         scale = min(_FLOW_SIDE / max(grey.shape), 1.0)

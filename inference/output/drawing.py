@@ -28,7 +28,7 @@ PICTURES = {
 
 _LEAST_SIDE, _MOST_TIMES = 200, 8  # pixels; smaller pictures are enlarged, or no letter could be read
 _LEAST_TEXT = 9  # pixels; smaller letters cannot be read
-_FEW = 8  # faces in a picture up to which a gate's verdict stands alone; in a crowd it is one word too many
+_FEW = 8  # faces in a picture up to which the gate's group is drawn without bars; in a crowd it is one word too many
 _INK, _BLACK, _WHITE, _DIM = (31, 41, 51), (10, 14, 18), (255, 255, 255), (188, 195, 202)
 _UNSURE, _AMBER, _GROOVE = (228, 231, 235), (255, 209, 82), (66, 75, 84)
 _GLASS = 0.8  # opacity of dark plates
@@ -94,7 +94,7 @@ def annotated(
     Args:
         picture: uint8 (h, w) grey or (h, w, 3) RGB.
         rows: One a face, as `inference.output.records.face_rows` gives them.
-        synthetic: Whether the model was trained on faces that a program drew; a banner says so.
+        synthetic: Whether the model was trained on faces that a program drew; a banner tells that.
         headline: A line at the bottom, as of a live window.
 
     Returns:
@@ -127,7 +127,7 @@ def text_size(picture: np.ndarray) -> int:
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, whole or not at all; its suffix says how.
+    """Write a picture, completely or not at all; its suffix decides the format.
 
     Args:
         path: .jpg, .png, .webp or .bmp.
@@ -225,7 +225,7 @@ def _draw_plate(canvas: np.ndarray, label: _Label, ground: Colour, ink: Colour, 
 
 
 def _draw_details(canvas: np.ndarray, face: _Face, size: int, taken: np.ndarray, *, alone: bool) -> list[Rect]:
-    """Bars beside the face, or the gate's verdict alone, or nothing: whatever has room; gives what it took."""
+    """Bars beside the face, or the gate's group alone, or nothing: whatever has room; gives what it took."""
     for letters in dict.fromkeys(max(_LEAST_TEXT, round(share * size)) for share in (1, 0.82, 0.66)):
         width, height = _panel_size(face, letters)
         for rect in _beside(face.box, width, height, canvas, gap=round(0.4 * letters)):
@@ -236,7 +236,7 @@ def _draw_details(canvas: np.ndarray, face: _Face, size: int, taken: np.ndarray,
 
 
 def _beside(box: Rect, width: int, height: int, canvas: np.ndarray, *, gap: int) -> Iterator[Rect]:
-    """Places right, left, below and above a face that lie whole in the picture."""
+    """Places right, left, below and above a face that are inside the picture."""
     high, wide = canvas.shape[:2]
     if width > wide or height > high:
         return

@@ -85,7 +85,7 @@ def rows_of_file(
         name: Of the file.
         rows: Those of its faces.
         predictors: The models.
-        error: What went wrong; stands in the last row, or in all rows without a face.
+        error: What went wrong, for the last row, or for all rows where there is no face.
     """
     blank = {**dict.fromkeys(columns_of(predictors)), "file": name}
     if not rows:

@@ -25,7 +25,7 @@ _CSV = {**_TEXT, "newline": "\n"}
 
 
 class RowFile:
-    """A file of rows that can be gone on with.
+    """A file of rows to which a repeated call adds what is missing.
 
     Args:
         path: .csv, .json or .parquet.
@@ -132,7 +132,7 @@ class RowFile:
         except OSError as error:
             os.truncate(self.journal, before)
             raise UserError(
-                f"--out {self.path}: cannot be written ({error.strerror}); mend that, then give the command again"
+                f"--out {self.path}: cannot be written ({error.strerror}); fix that, then give the command again"
             ) from error
 
     def finish(self) -> None:

@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 MOST_FACES = 4  # panels; more are too flat to read
 
 _WIDTH, _PANEL = 8.4, 1.85  # inches
-_POINTS = 500  # along the time axis; more cannot be told apart
+_POINTS = 500  # along the time axis; more cannot be seen
 _GAP = 2.5  # frames that a face must miss for its panel to have a gap
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
 _STRIP = -0.17, -0.06  # from and to where the gate's strip reaches below the shares
@@ -95,7 +95,7 @@ def _interval(table: pd.DataFrame) -> float:
 def _stretches(
     times: np.ndarray, values: np.ndarray, interval: float, seconds: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(times, values) of each stretch without a gap, in means where there are more points than can be told apart.
+    """(times, values) of each stretch without a gap, in means where there are more points than can be seen.
 
     Each reaches half a frame further on both sides, so that a face that is seen once is seen.
     """

@@ -44,7 +44,7 @@ def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
     """Every picture and video that the words name, each once.
 
     Args:
-        words: Files, folders (gone through with all folders in them), patterns with `*`, `?` or `[]`, or `-` for a list
+        words: Files, folders (searched with all folders in them), patterns with `*`, `?` or `[]`, or `-` for a list
             of paths on stdin, one a line; a file that is listed there need not exist.
         stdin: Where the list is read from.
 
@@ -66,7 +66,7 @@ def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
 
 
 def _expanded(word: str, stdin: TextIO) -> Iterator[tuple[str, str]]:
-    """(name, place of its annotated copy) of all that one word stands for."""
+    """(name, place of its annotated copy) of all files that one word names."""
     if word == STDIN:
         yield from _listed(stdin)
     elif Path(word).is_dir():
@@ -95,7 +95,7 @@ def _inside(folder: Path) -> Iterator[tuple[str, str]]:
     """Pictures and videos of a folder and of all folders in it; hidden ones and files of other kinds are left out."""
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"folder {error.filename} cannot be read: {error.strerror}; mend that or name its files")
+        raise UserError(f"folder {error.filename} cannot be read: {error.strerror}; fix that or name its files")
 
     others = 0
     for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):

@@ -26,11 +26,11 @@ CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _FILE_FPS, _LIVE_FPS = 25.0, 30.0  # where the container or the driver names none
 _MOST_FPS = 480.0  # more is the clock of a container that has no frame rate
 _WHOLE = 0.95  # share of the promised frames; some containers only estimate their count
-_ATTEMPTS, _PAUSE = 5, 0.1  # failed reads after which a camera has gone; seconds between them
-_TIMEOUT_MS = 10_000  # a stream that stays silent for longer has gone
+_ATTEMPTS, _PAUSE = 5, 0.1  # failed reads after which a camera counts as unplugged; seconds between them
+_TIMEOUT_MS = 10_000  # a stream that sends nothing for longer has ended
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _NO_CAMERA = 10_000  # a number that OpenCV takes and no camera has
-_TEXT_ART = "ansi"  # FFmpeg draws text files as if they were films
+_TEXT_ART = "ansi"  # FFmpeg draws text files as if they were videos
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,7 +165,7 @@ class VideoReader:
 
 
 class VideoWriter:
-    """A video file that appears, whole, when the block ends without an error; a context manager.
+    """A video file that appears when the block ends without an error; a context manager.
 
     Where nothing was written, there is no file.
 
