@@ -35,15 +35,15 @@ MOST_SHOWN = 8  # runs beside each other on one face
 _MOST_MAPS = 12
 _LETTER = 0.075  # inches
 _SCORES = {
-    "Top-1": lambda scores: with_span(scores, "top1"),
-    "Balanced": lambda scores: points(scores["balanced_accuracy"]),
-    "Macro F1": lambda scores: points(scores["macro_f1"]),
-    "Weighted F1": lambda scores: points(scores["weighted_f1"]),
-    "Top-2": lambda scores: points(scores["top2"]),
-    "Top-3": lambda scores: points(scores["top3"]),
-    "Validation": lambda scores: points(scores[CHOOSING]),
-    "CPU-s": lambda scores: whole(scores["train_cpu_seconds"]),
-    "Parameters": lambda scores: millions(scores["parameters"]),
+    "Top-1": lambda row: with_span(row, "top1") if "top1" in row else "failed",
+    "Balanced": ("balanced_accuracy", points),
+    "Macro F1": ("macro_f1", points),
+    "Weighted F1": ("weighted_f1", points),
+    "Top-2": ("top2", points),
+    "Top-3": ("top3", points),
+    "Validation": (CHOOSING, points),
+    "CPU-s": ("train_cpu_seconds", whole),
+    "Parameters": ("parameters", millions),
 }
 
 
@@ -184,13 +184,9 @@ def _cells(cells: Sequence[GridCell], block: Block) -> Section:
         hint += "Each seed cuts test faces of its own, so that only rows of one seed may be compared face by face. "
     counts = {cell.scores["n"] for cell in block.cells}
     n = " to ".join(dict.fromkeys((whole(min(counts)), whole(max(counts)))))
-    failed = ("failed", *[UNKNOWN] * (len(_SCORES) - 1))
-    table = Table(
-        (*(axis.replace("_", " ") for axis in axes), *_SCORES),
-        [
-            (*cell.point.values(), *(failed if cell.run is None else (text(cell.scores) for text in _SCORES.values())))
-            for cell in cells
-        ],
+    table = Table.of(
+        [{**cell.point, **({} if cell.run is None else cell.scores)} for cell in cells],
+        {axis.replace("_", " "): (axis, str) for axis in axes} | _SCORES,
         caption=f"n = {n} test faces. Scores in percent, top-1 with its 95 % bootstrap interval; "
         "Validation is the macro F1 on validation faces, CPU-s the CPU-seconds of training",
         strong=[number for number, cell in enumerate(cells) if cell is block.chosen and several],
