@@ -442,7 +442,7 @@ class RunConfig(Checked):
         if (folds is None) != (fold is None):
             given, needed = ("--folds", "--fold") if fold is None else ("--fold", "--folds")
             raise UserError(f"{given} needs {needed} N beside it; --mode crossval trains every fold")
-        if folds is not None and fold > folds:
+        if folds and fold and fold > folds:
             raise UserError(f"--fold {fold}: expected 1 to {folds}, as many as --folds")
 
 

@@ -201,8 +201,9 @@ class Taxonomy:
             UserError: The record has another shape or breaks a rule of the class.
         """
         shape = 'a taxonomy is {"groups": {"group": ["emotion", ...], ...}, "name": "...", "gate": "..."}'
-        groups = record.get("groups") if isinstance(record, dict) else None
-        if not isinstance(groups, dict) or not all(isinstance(m, list) for m in groups.values()):
+        if not isinstance(record, dict) or not isinstance(groups := record.get("groups"), dict):
+            raise UserError(f"taxonomy {name!r}: {shape}")
+        if not all(isinstance(members, list) for members in groups.values()):
             raise UserError(f"taxonomy {name!r}: {shape}")
         unknown = set(record) - {"groups", "name", "gate"}
         if unknown:

@@ -95,7 +95,7 @@ class Stage(ABC):
 
     @classmethod
     @abstractmethod
-    def answerer(cls, stages: Mapping[str, "Stage"], shape: tuple[int, ...]) -> Callable[[], None]:
+    def answerer(cls, stages: Mapping[str, "Stage"], shape: tuple[int, ...]) -> Callable[[], object]:
         """What makes all stages answer one blank face of `shape`, for timing; a shared network answers once."""
 
     @abstractmethod
@@ -320,9 +320,8 @@ def train_batches(train: StageFaces, config: StageConfig, seed: int) -> TrainBat
 
 def _augmentation(config: StageConfig) -> Augmentation:
     names = [f.name for f in fields(Augmentation)]
-    if config.augment:
-        return Augmentation(**{name: getattr(config, name) for name in names})
-    return Augmentation(**{name: False if name == "flip" else 0.0 for name in names})
+    settings: dict[str, Any] = {name: getattr(config, name) if config.augment else 0.0 for name in names}
+    return Augmentation(**{**settings, "flip": config.augment and config.flip})
 
 
 def scored_groups(logits: np.ndarray, labels: np.ndarray, groups: Sequence[Sequence[int]]) -> dict[str, float]:
@@ -379,7 +378,7 @@ def training_record(
     }
 
 
-def single_face_latency(answer: Callable[[], None], *, repeats: int = 50) -> dict[str, float]:
+def single_face_latency(answer: Callable[[], object], *, repeats: int = 50) -> dict[str, float]:
     """Milliseconds of one call after warm-up: median, 10th and 90th percentile.
 
     Args:

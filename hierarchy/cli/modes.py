@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fer_hierarchy.hierarchy.cli.flags import Given
 from fer_hierarchy.hierarchy.cli.results import (
@@ -69,6 +70,12 @@ OTHER_FLAGS = {
     "record": ("FILE", "record what the window shows as .mp4 or .avi"),
     "csv": ("FILE", "write a row for each face and frame"),
     "verify": ("DATA", "compare what was written with the run on the test faces of this folder, csv or zip"),
+}
+
+# Those that may be given more than once, with what argparse makes of them.
+REPEATED: dict[str, dict[str, Any]] = {
+    **{key: {"action": "append"} for key in ("axis", "hyperparameters", "run")},
+    "image": {"action": "extend", "nargs": "+"},
 }
 
 

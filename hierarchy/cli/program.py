@@ -16,7 +16,7 @@ from fer_hierarchy.hierarchy.cli.flags import (
     Given,
     did_you_mean,
 )
-from fer_hierarchy.hierarchy.cli.modes import MODES, OTHER_FLAGS, Mode
+from fer_hierarchy.hierarchy.cli.modes import MODES, OTHER_FLAGS, REPEATED, Mode
 from fer_hierarchy.hierarchy.cli.results import fetch
 from fer_hierarchy.hierarchy.config import (
     DataConfig,
@@ -157,19 +157,19 @@ def _parser(mode: Mode) -> argparse.ArgumentParser:
     places.add_argument("--mode", choices=list(MODES), help="what to do (default: hierarchical)")
     for other in mode.others:
         metavar, text = OTHER_FLAGS[other]
-        many = {
-            "axis": {"action": "append"},
-            "image": {"action": "extend", "nargs": "+"},
-            "hyperparameters": {"action": "append"},
-            "run": {"action": "append"},
-        }.get(other, {})
+        many = REPEATED.get(other, {})
         places.add_argument(flag(other), metavar=metavar, help=mode.texts.get(other, text), **many)
     return parser
 
 
 def _runs_usage(mode: Mode) -> str:
     word = mode.noun.upper()
-    usual = {(0, 0): "", (0, 1): f" [{word}]", (1, 1): f" {word}", (0, 2): f" [{word} [{word}]]"}
+    usual: dict[tuple[int, int | None], str] = {
+        (0, 0): "",
+        (0, 1): f" [{word}]",
+        (1, 1): f" {word}",
+        (0, 2): f" [{word} [{word}]]",
+    }
     return usual.get(mode.runs, f" {' '.join([word] * mode.runs[0])} [{word} ...]")
 
 

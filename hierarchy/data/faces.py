@@ -107,7 +107,7 @@ class Faces:
             generated=(rows["source"] == GENERATED).to_numpy(bool),
         )
 
-    def pixels_of(self, ids: list[str]) -> np.ndarray:
+    def pixels_of(self, ids: Sequence[str]) -> np.ndarray:
         """The colours of faces by manifest id, (n, height, width, channels) uint8."""
         positions = pd.Series(self.manifest.index, index=self.manifest["id"])
         return colours(self.images.pixels[positions.loc[list(ids)].to_numpy()])

@@ -94,8 +94,8 @@ def _write_facts(folder: Path, source: Run, config: RunConfig, faces: Faces, dat
     run_folder.write_json(folder / paths.CONFIG, config.to_dict())
 
 
-def _small_stages(folder: Path, source: Run, config: RunConfig, faces: Faces) -> dict[str, Stage]:
-    """Every stage of the run with small weights, calibrated on what they answer."""
+def _small_stages(folder: Path, source: Run, config: RunConfig, faces: Faces) -> Mapping[str, Stage]:
+    """Every stage of the run with small weights, calibrated on what they predict."""
     for place in sorted(path for path in (source.folder / paths.STAGES).iterdir() if path.is_dir()):
         target = folder / paths.STAGES / place.name
         target.mkdir(parents=True)
@@ -128,7 +128,7 @@ def _portable(config: RunConfig, dataset: str) -> RunConfig:
     """The configuration with data where the program looks for it, and with runs and studies by name."""
     data = config.data
     teachers = [Path(teacher).name for teacher in data.teachers]
-    places = {
+    places: dict[str, Any] = {
         "data": None if data.data is None else f"data/{dataset}",
         "ferplus": None if data.ferplus is None else f"data/{Path(data.ferplus).name}",
         "generated": None if data.generated is None else f"results/{Path(data.generated).name}",

@@ -309,7 +309,7 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, model: keras.Model, history: list[dict]) -> None:
     """Write the training state and the history as arrays, in one atomic file."""
-    arrays = {f"m{i}": np.asarray(v) for i, v in enumerate(model.variables)}
+    arrays: dict[str, Any] = {f"m{i}": np.asarray(v) for i, v in enumerate(model.variables)}
     arrays |= {f"o{i}": np.asarray(v) for i, v in enumerate(model.optimizer.variables)}
     with atomic_write(folder / CHECKPOINT) as temporary:
         np.savez(temporary, history=np.array(json.dumps(history)), **arrays)

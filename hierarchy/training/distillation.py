@@ -108,19 +108,19 @@ def teacher_targets(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> 
     """
     if not data.teachers:
         return None
-    answers = [_answer(Path(teacher), faces, stage_type) for teacher in data.teachers]
-    answer = geometric_mean(answers, least=_LEAST)
-    softened = np.maximum(answer, _LEAST) ** (1 / data.teacher_temperature)
+    predictions = [_predict(Path(teacher), faces, stage_type) for teacher in data.teachers]
+    joined = geometric_mean(predictions, least=_LEAST)
+    softened = np.maximum(joined, _LEAST) ** (1 / data.teacher_temperature)
     shares = (softened / softened.sum(axis=1, keepdims=True)).astype(np.float32)
     return SoftTargets(shares=shares, rows=faces.split("train").index.to_numpy(), weight=data.teacher_weight)
 
 
-def _answer(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:
+def _predict(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:
     """(n, emotions) one teacher's predictions of the train faces, for the emotions of the run."""
     run = _opened(folder)
-    answer = predict(run.load_stages(stage_type), run.taxonomy, faces.images.pixels, faces.split("train")).answer
+    predicted = predict(run.load_stages(stage_type), run.taxonomy, faces.images.pixels, faces.split("train"))
     columns = [run.classes.index(emotion) for emotion in faces.taxonomy.emotions]
-    return answer[:, columns]
+    return predicted.answer[:, columns]
 
 
 def _opened(folder: Path) -> Run:

@@ -84,12 +84,11 @@ class KerasStage(Stage):
         """Multiply-adds of all forward passes that training the stage takes."""
         rows = len(draw_rows(labels, config.balance, seed=0))
         size = min(config.batch_size, rows)
-        return (
-            _planned_cost(config.model_spec, shape, num_classes).multiply_adds * (rows // size) * size * config.epochs
-        )
+        cost = _planned_cost(config.model_spec, shape, num_classes)
+        return cost.multiply_adds * (rows // size) * size * (config.epochs or 0)
 
     @classmethod
-    def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], None]:
+    def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], object]:
         """One compiled call of all stages' networks on a blank face of `shape`."""
         networks = {id(stage.network): stage.network for stage in stages.values()}.values()
         call = tf.function(lambda face: [network(face, training=False) for network in networks])
@@ -274,8 +273,9 @@ def build_model(spec: str, shape: tuple[int, ...], num_classes: int, **keywords:
     Raises:
         UserError: The registry refuses the name, a keyword or the shape.
     """
+    height, width, channels = shape
     with _as_user_error(spec):
-        return create_model(spec, input_shape=tuple(shape), num_classes=num_classes, **keywords)
+        return create_model(spec, input_shape=(height, width, channels), num_classes=num_classes, **keywords)
 
 
 def _planned_cost(spec: str, shape: tuple[int, ...], num_classes: int) -> Cost:

@@ -75,7 +75,7 @@ def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs
         config = settle_before_data(config, stage_type)
         faces = read_faces(config)
         config = _settle(config, faces, results)
-        with run_folder.new_folder(results, config.name) as folder:
+        with run_folder.new_folder(results, str(config.name)) as folder:
             _write_start(folder, config, faces, command)
         with _resumable(config, folder, logs):
             return _train_and_evaluate(folder, config, stage_type, faces, notes, logs=logs, command=command)
@@ -354,7 +354,7 @@ def evaluate_run(
             "cost": trained["cost"],
             "training": trained["training"],
         }
-        with run_folder.new_folder(results, config.name) as folder:
+        with run_folder.new_folder(results, str(config.name)) as folder:
             _write_start(folder, config, faces, command)
             run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(predicted))
             run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})

@@ -45,10 +45,11 @@ class Phase:
 
 def phases(config: StageConfig) -> list[Phase]:
     """One phase, or two: a frozen backbone under a fresh head, then all of it at a lower rate."""
-    rate, frozen = peak_rate(config), min(config.freeze, config.epochs)
+    epochs = config.epochs or 0  # they are given once the faces are known
+    rate, frozen = peak_rate(config), min(config.freeze, epochs)
     head = Phase(first=0, last=frozen, frozen=True, rate=rate, patience=0)
     whole_rate = rate * config.thaw_rate if frozen else rate
-    whole = Phase(first=frozen, last=config.epochs, frozen=False, rate=whole_rate, patience=config.patience)
+    whole = Phase(first=frozen, last=epochs, frozen=False, rate=whole_rate, patience=config.patience)
     return [phase for phase in (head, whole) if phase.last > phase.first]
 
 
