@@ -111,7 +111,7 @@ REFUSED = {
     ("--model", "rgbd_fusion:fusion=middle"): "fusion is 'middle'",
     ("--model", "rgbd_fusion:modality=rgb"): "--modality",
     ("--model", "rgbd_fusion", "--depth", "hha"): "--depth: expected one of relief, distance, normals",
-    ("--model", "rgbd_fusion", "--min-intensity", "3"): "tells no intensities",
+    ("--model", "rgbd_fusion", "--min-intensity", "3"): "this data has no intensities",
 }
 
 
