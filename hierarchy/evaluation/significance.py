@@ -20,7 +20,7 @@ FIGURES = ("top1", "balanced_accuracy", "macro_f1", "weighted_f1")
 RESAMPLES = 1000
 _PERCENTILES = (2.5, 97.5)
 
-# Largest (resamples x clusters) block of drawn weights held at once: 32 MB of int64.
+# Largest (resamples x clusters) block of weights drawn at once: 32 MB of int64.
 _BLOCK = 4_000_000
 
 

@@ -89,7 +89,7 @@ def drawing(
 
     Args:
         path: The PNG file, written whole or not at all; its folder is made.
-        title: Stands above the axes; a synthetic figure says so there.
+        title: Stands above the axes; a synthetic figure is named so there.
         synthetic: Whether the faces behind the numbers were drawn by the program.
         width: Inches.
         height: Inches.

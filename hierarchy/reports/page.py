@@ -19,7 +19,7 @@ from fer_hierarchy.hierarchy.wording import plain
 
 SYNTHETIC = (
     "SYNTHETIC FACES: every face behind these numbers was drawn by the program. "
-    "They show that it works; they say nothing about real people."
+    "They show that it works, and nothing about real people."
 )
 
 
@@ -196,7 +196,7 @@ def report(title: str, subtitle: str, sections: Iterable[Section], *, synthetic:
 
 
 def titled(name: str, *, synthetic: bool) -> str:
-    """A report's title, which says that the faces are synthetic where the name does not."""
+    """A report's title, which names the faces synthetic where the name does not."""
     return f"Synthetic: {name}" if synthetic and "synthetic" not in name.lower() else name
 
 

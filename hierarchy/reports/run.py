@@ -349,7 +349,7 @@ def _calibration(record: RunRecord) -> Section:
     return Section(
         "Calibration",
         "A dot on the dashed line means that predictions with a confidence of, for example, 70 % are right 70 % of the "
-        "time; below the line the model is too sure of itself. Larger dots hold more faces.",
+        "time; below the line the model is overconfident. Larger dots hold more faces.",
         [*([Images(images)] if images else []), *([table] if rows else [])],
     )
 

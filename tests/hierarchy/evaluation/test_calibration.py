@@ -50,9 +50,9 @@ def test_prior_shift_turns_a_balanced_answer_into_the_natural_one():
     natural = np.array([0.8, 0.15, 0.05])
     likelihood = np.array([[0.2, 0.5, 0.3]])  # P(x | class), up to a constant
     balanced = np.log(likelihood / likelihood.sum())
-    answer = probabilities(balanced, log_prior_shift=prior_shift([10, 10, 10], 1000 * natural))
+    corrected = probabilities(balanced, log_prior_shift=prior_shift([10, 10, 10], 1000 * natural))
     bayes = likelihood * natural
-    np.testing.assert_allclose(answer, bayes / bayes.sum())
+    np.testing.assert_allclose(corrected, bayes / bayes.sum())
 
 
 def test_probabilities_survive_large_logits():

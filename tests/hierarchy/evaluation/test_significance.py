@@ -15,27 +15,27 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
 )
 
 
-def noisy_answers(rows=600, classes=4, right=0.7, seed=0):
+def noisy_predictions(rows=600, classes=4, right=0.7, seed=0):
     draw = np.random.default_rng(seed)
     truth = draw.integers(0, classes, rows)
     return truth, np.where(draw.random(rows) < right, truth, draw.integers(0, classes, rows))
 
 
-def plain_bootstrap(truth, answers, score, resamples=400):
+def plain_bootstrap(truth, predicted, score, resamples=400):
     draw = np.random.default_rng(9)
     picks = draw.integers(0, len(truth), (resamples, len(truth)))
-    return np.percentile([score(truth[pick], answers[pick]) for pick in picks], [2.5, 97.5])
+    return np.percentile([score(truth[pick], predicted[pick]) for pick in picks], [2.5, 97.5])
 
 
 def test_figures_agree_with_scikit_learn():
-    truth, answers = noisy_answers()
+    truth, predicted = noisy_predictions()
     confusion = np.zeros((4, 4))
-    np.add.at(confusion, (truth, answers), 1)
+    np.add.at(confusion, (truth, predicted), 1)
     figures = confusion_figures(confusion)
-    assert figures["top1"] == pytest.approx(accuracy_score(truth, answers))
-    assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, answers))
-    assert figures["macro_f1"] == pytest.approx(f1_score(truth, answers, average="macro"))
-    assert figures["weighted_f1"] == pytest.approx(f1_score(truth, answers, average="weighted"))
+    assert figures["top1"] == pytest.approx(accuracy_score(truth, predicted))
+    assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert figures["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert figures["weighted_f1"] == pytest.approx(f1_score(truth, predicted, average="weighted"))
 
 
 def test_a_class_without_faces_is_left_out_of_the_averages():
@@ -46,44 +46,44 @@ def test_a_class_without_faces_is_left_out_of_the_averages():
 
 
 def test_drawing_cells_has_the_spread_of_drawing_faces():
-    truth, answers = noisy_answers()
-    drawn = bootstrap_intervals(truth, answers, 4)
-    plain = plain_bootstrap(truth, answers, balanced_accuracy_score)
+    truth, predicted = noisy_predictions()
+    drawn = bootstrap_intervals(truth, predicted, 4)
+    plain = plain_bootstrap(truth, predicted, balanced_accuracy_score)
     np.testing.assert_allclose(drawn["balanced_accuracy"], plain, atol=0.008)
     assert set(drawn) == {"top1", "balanced_accuracy", "macro_f1", "weighted_f1"}
 
 
 def test_interval_covers_the_figure_and_repeats_by_seed():
-    truth, answers = noisy_answers()
-    first, again, other = (bootstrap_intervals(truth, answers, 4, seed=seed) for seed in (3, 3, 4))
+    truth, predicted = noisy_predictions()
+    first, again, other = (bootstrap_intervals(truth, predicted, 4, seed=seed) for seed in (3, 3, 4))
     assert first == again != other
     low, high = first["top1"]
-    assert low < (truth == answers).mean() < high
+    assert low < (truth == predicted).mean() < high
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.775 * 0.225 / 600), rel=0.15)
 
 
 def test_frames_of_one_person_widen_the_interval():
     draw = np.random.default_rng(2)
     truth = np.zeros(600, dtype=int)
-    answers = np.repeat(draw.integers(0, 2, 30), 20)  # all twenty frames of a person are right, or all wrong
+    predicted = np.repeat(draw.integers(0, 2, 30), 20)  # all twenty frames of a person are right, or all wrong
     people = np.repeat([f"S{i}" for i in range(30)], 20)
-    faces = bootstrap_intervals(truth, answers, 2)["top1"]
-    subjects = bootstrap_intervals(truth, answers, 2, groups=people)["top1"]
+    faces = bootstrap_intervals(truth, predicted, 2)["top1"]
+    subjects = bootstrap_intervals(truth, predicted, 2, groups=people)["top1"]
     assert subjects[1] - subjects[0] > 3 * (faces[1] - faces[0])
 
 
 def test_unknown_subjects_count_as_one_each():
-    truth, answers = noisy_answers(100)
+    truth, predicted = noisy_predictions(100)
     unknown = np.array([None, "", np.nan, ""] * 25, dtype=object)
-    assert bootstrap_intervals(truth, answers, 4, groups=unknown) == bootstrap_intervals(truth, answers, 4)
+    assert bootstrap_intervals(truth, predicted, 4, groups=unknown) == bootstrap_intervals(truth, predicted, 4)
 
 
 def test_many_subjects_are_drawn_in_blocks(monkeypatch):
-    truth, answers = noisy_answers(200)
+    truth, predicted = noisy_predictions(200)
     people = np.arange(200) // 2
-    whole = bootstrap_intervals(truth, answers, 4, groups=people)
+    whole = bootstrap_intervals(truth, predicted, 4, groups=people)
     monkeypatch.setattr("fer_hierarchy.hierarchy.evaluation.significance._BLOCK", 350)
-    assert bootstrap_intervals(truth, answers, 4, groups=people) == whole
+    assert bootstrap_intervals(truth, predicted, 4, groups=people) == whole
 
 
 def test_a_single_face_has_an_interval():
@@ -100,7 +100,7 @@ def test_mcnemar_counts_only_disagreements():
 
 
 def test_paired_differences_are_b_minus_a_and_tighter_than_unpaired():
-    truth, worse = noisy_answers(2000, right=0.6)
+    truth, worse = noisy_predictions(2000, right=0.6)
     better = worse.copy()
     better[:60] = truth[:60]
     result = paired_bootstrap(truth, worse, better, 4)
@@ -112,8 +112,8 @@ def test_paired_differences_are_b_minus_a_and_tighter_than_unpaired():
 
 
 def test_equal_models_differ_by_nothing():
-    truth, answers = noisy_answers(50)
-    for figure in paired_bootstrap(truth, answers, answers, 4, groups=np.arange(50) // 5).values():
+    truth, predicted = noisy_predictions(50)
+    for figure in paired_bootstrap(truth, predicted, predicted, 4, groups=np.arange(50) // 5).values():
         assert figure == {"difference": 0, "low": 0, "high": 0}
 
 
@@ -141,7 +141,7 @@ def test_bad_input_is_one_clear_line(call, message):
 
 
 def trainings(truth, rights, draw, classes=4):
-    """Answers of one configuration, a training for each share of right answers."""
+    """Predictions of one configuration, a training for each share of right ones."""
     wrong = (truth + draw.integers(1, classes, (len(rights), len(truth)))) % classes
     return list(np.where(draw.random((len(rights), len(truth))) < np.array(rights)[:, None], truth, wrong))
 
@@ -160,18 +160,18 @@ def test_a_difference_over_seeds_covers_the_true_one_as_often_as_it_says():
 
 
 def test_seeds_that_agree_leave_the_uncertainty_of_the_faces():
-    truth, answers = noisy_answers(seed=1)
-    other = noisy_answers(right=0.8, seed=1)[1]
-    found = difference_over_seeds(truth, [answers] * 3, [other] * 2, 4)["top1"]
-    expected = paired_bootstrap(truth, answers, other, 4)["top1"]
+    truth, predicted = noisy_predictions(seed=1)
+    other = noisy_predictions(right=0.8, seed=1)[1]
+    found = difference_over_seeds(truth, [predicted] * 3, [other] * 2, 4)["top1"]
+    expected = paired_bootstrap(truth, predicted, other, 4)["top1"]
     assert found["difference"] == pytest.approx(expected["difference"])
     assert [found["low"], found["high"]] == pytest.approx([expected["low"], expected["high"]], abs=0.005)
-    same = difference_over_seeds(truth, [answers] * 2, [answers] * 2, 4)["top1"]
+    same = difference_over_seeds(truth, [predicted] * 2, [predicted] * 2, 4)["top1"]
     assert same == {"difference": 0, "low": 0, "high": 0, "p": 1}
 
 
 def test_seeds_that_scatter_make_a_clear_difference_unclear():
-    draw, truth = np.random.default_rng(0), noisy_answers(3000)[0]
+    draw, truth = np.random.default_rng(0), noisy_predictions(3000)[0]
     steady = difference_over_seeds(
         truth, trainings(truth, (0.6, 0.6, 0.6), draw), trainings(truth, (0.65, 0.65, 0.65), draw), 4
     )
@@ -185,6 +185,6 @@ def test_seeds_that_scatter_make_a_clear_difference_unclear():
 
 
 def test_one_training_has_no_spread_over_seeds():
-    truth, answers = noisy_answers()
+    truth, predicted = noisy_predictions()
     with pytest.raises(UserError, match="needed at least two of each"):
-        difference_over_seeds(truth, [answers], [answers, answers], 4)
+        difference_over_seeds(truth, [predicted], [predicted, predicted], 4)

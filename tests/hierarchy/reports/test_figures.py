@@ -1,4 +1,4 @@
-"""Every plot draws what its table says, survives undefined figures, and is marked where the faces are synthetic."""
+"""Every plot draws what its table holds, survives undefined figures, and is marked where the faces are synthetic."""
 
 import sys
 from pathlib import Path

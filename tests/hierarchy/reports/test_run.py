@@ -1,4 +1,4 @@
-"""The reports hold what the run says, in both formats, escape what users named, and claim no more than that."""
+"""Reports hold the figures of a run in both formats, escape what users named, and claim no more than that."""
 
 import json
 import re
@@ -273,7 +273,7 @@ def test_a_run_on_real_faces_has_no_banner(whole_report):
     assert "SYNTHETIC" not in whole_report[2] + whole_report[3]
 
 
-def test_a_synthetic_run_says_so_loudly(tmp_path):
+def test_a_synthetic_run_is_marked_loudly(tmp_path):
     markdown, html = report(tmp_path / "run", synthetic=True)
     assert "SYNTHETIC FACES" in markdown.split("## ")[0]
     assert '<div class="banner" role="alert">SYNTHETIC FACES' in html
@@ -319,32 +319,32 @@ def test_no_mistakes_no_gallery(tmp_path):
     assert "every test face was predicted correctly" in (tmp_path / "run/report.md").read_text()
 
 
-def test_gallery_asks_for_the_surest_mistakes_by_their_exact_ids(tmp_path):
+def test_gallery_requests_the_surest_mistakes_by_their_exact_ids(tmp_path):
     make_run(tmp_path / "run")
-    asked = []
+    requested = []
 
     def colour_faces(ids) -> np.ndarray:
-        asked.extend(ids)
+        requested.extend(ids)
         return np.zeros((len(ids), 30, 20, 3), np.uint8)
 
     write_run_report(tmp_path / "run", faces=colour_faces)
-    assert len(asked) == 24
-    assert all(re.fullmatch(r"\d{6}", name) for name in asked)
+    assert len(requested) == 24
+    assert all(re.fullmatch(r"\d{6}", name) for name in requested)
 
 
 def test_learned_features_are_shown_where_a_stage_has_them(tmp_path, whole_report):
     assert "Learned features" not in whole_report[2] + whole_report[3]
     make_run(tmp_path / "run")
     true = pd.read_csv(tmp_path / "run/predictions.csv", dtype=str)
-    held = true[true["true"].isin(TAXONOMY.members("negative"))]
-    for stage, part in (("valence", true), ("negative", held.drop_duplicates("true"))):
+    own = true[true["true"].isin(TAXONOMY.members("negative"))]
+    for stage, part in (("valence", true), ("negative", own.drop_duplicates("true"))):
         table = pd.DataFrame({"row": part["row"], "emotion": part["true"], "x": range(len(part)), "y": 1.5})
         table.to_csv(tmp_path / f"run/stages/{stage}/features.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
         notes = []
         patch.setattr(figures, "feature_map", lambda ax, points, note: notes.append(note.splitlines()[0]))
         write_run_report(tmp_path / "run", faces=faces)
-    few = f"n = {len(TAXONOMY.members('negative'))} of {len(held)} test faces, chosen in proportion to the emotions"
+    few = f"n = {len(TAXONOMY.members('negative'))} of {len(own)} test faces, chosen in proportion to the emotions"
     assert notes == ["n = 300 test faces; seed 0.", f"{few}; seed 0."]
     markdown = (tmp_path / "run/report.md").read_text()
     assert "\n## Learned features\n" in markdown

@@ -39,14 +39,14 @@ def done(tmp_path_factory: pytest.TempPathFactory, stored_runs: Path, other: Pat
         model.rename(model.with_name("model.pt"))
     faces = stored_runs.parent / "faces"
     inside = next(other.glob("test/sad/PrivateTest_*.png"))
-    learnt = next(faces.glob("train/happy/*.png"))
+    trained_on = next(faces.glob("train/happy/*.png"))
     (strange := files.parent / "strange" / "contempt").mkdir(parents=True, exist_ok=True)
     shutil.copy(files / "me.png", strange)
     explain = ("--mode", "explain", "tree", *at)
     commands = {
         "own": (*explain, "--limit", "14"),
         "other": (*explain, "--data", other, "--name", "other", "--image", files / "me.png", inside),
-        "alone": (*explain, "--name", "alone", "--image", files / "me.png", "--image", learnt),
+        "alone": (*explain, "--name", "alone", "--image", files / "me.png", "--image", trained_on),
         "inside": (*explain, "--data", other, "--limit", "8", "--image", inside),
         "text": (*explain, "--name", "bad", "--image", files / "text.png"),
         "missing": (*explain, "--name", "bad", "--image", files / "none.png"),
@@ -57,7 +57,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, stored_runs: Path, other: Pat
         "limit": (*explain, "--limit", "3"),
     }
     outcomes = dict(zip(commands, run_program(*commands.values()), strict=True))
-    return {"results": results, "outcomes": outcomes, "faces": faces, "learnt": learnt}
+    return {"results": results, "outcomes": outcomes, "faces": faces, "trained_on": trained_on}
 
 
 def folder_of(done: dict, name: str, folder: str) -> Path:
@@ -117,7 +117,7 @@ def test_pictures_alone_need_no_data_and_those_of_the_training_are_named(done):
     folder = folder_of(done, "alone", "alone")
     assert not (folder / "maps.csv").exists()
     pictures = pd.read_csv(folder / "images.csv", keep_default_na=False).drop_duplicates("row")
-    assert pictures["row"].str.endswith(("me.png", done["learnt"].name)).all()
+    assert pictures["row"].str.endswith(("me.png", done["trained_on"].name)).all()
     assert "trained on" in done["outcomes"]["alone"][1]
 
 

@@ -87,7 +87,7 @@ def explained(taxonomy):
 
 def faces():
     pixels = np.full((4, SIDE, SIDE, 1), 100, np.uint8)
-    pixels[3] = 0  # nothing there that could speak for anything
+    pixels[3] = 0  # nothing there that could be evidence for a class
     return pixels
 
 
