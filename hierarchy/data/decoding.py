@@ -4,8 +4,8 @@ import hashlib
 import io
 import math
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,21 +24,13 @@ class BadImageError(Exception):
     """An image that cannot be used; the message is the reason, without the image's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """One usable image.
+class Decoded(NamedTuple):
+    """One usable image."""
 
-    Attributes:
-        pixels: (size, size, channels) uint8; with depth uint16, see `hierarchy.data.depth.depth_planes`.
-        digest: 16 bytes, blake2b over native shape and native pixels.
-        size: Native (height, width) in pixels.
-        sample: (h, w) or (h, w, 3) uint8, what `data.audit.pixels` measures: native pixels as they are stored.
-    """
-
-    pixels: np.ndarray
-    digest: bytes
-    size: tuple[int, int]
-    sample: np.ndarray
+    pixels: np.ndarray  # (size, size, channels) uint8; with depth uint16, see `hierarchy.data.depth.depth_planes`
+    digest: bytes  # 16, blake2b over native shape and native pixels
+    size: tuple[int, int]  # native (height, width) in pixels
+    sample: np.ndarray  # (h, w) or (h, w, 3) uint8, what `data.audit.pixels` measures: native pixels as stored
 
 
 def read_image(path: Path | str, expected: tuple[int, int] | None = None) -> np.ndarray:

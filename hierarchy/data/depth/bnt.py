@@ -31,22 +31,16 @@ _STEEPEST = 4.0  # millimetres of depth per millimetre across (76 degrees): more
 
 @dataclass(frozen=True, kw_only=True)
 class RangeGrid:
-    """Points measured on a grid; the first row is the highest, the first column the leftmost of the picture.
+    """Points measured on a grid, each (rows, columns) float64, NaN where nothing was measured.
 
-    Attributes:
-        x: (rows, columns) float64 millimetres to the right in the picture; NaN, as in the others, where nothing was
-            measured.
-        y: Millimetres upwards.
-        z: Millimetres towards the camera.
-        u: Fraction of the picture's width.
-        v: Fraction of the picture's height, downwards.
+    The first row is the highest, the first column the leftmost of the picture.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    z: np.ndarray
-    u: np.ndarray
-    v: np.ndarray
+    x: np.ndarray  # millimetres to the right in the picture
+    y: np.ndarray  # millimetres upwards
+    z: np.ndarray  # millimetres towards the camera
+    u: np.ndarray  # fraction of the picture's width
+    v: np.ndarray  # fraction of the picture's height, downwards
 
 
 def read_bnt(path: Path | str) -> RangeGrid:

@@ -20,19 +20,12 @@ _CHUNK = 256  # faces at once
 
 @dataclass(frozen=True, kw_only=True)
 class DepthScale:
-    """What the numbers of a source's depth mean: `DEPTH` of its module.
+    """What the numbers of a source's depth mean: `DEPTH` of its module."""
 
-    Attributes:
-        kind: "metric" (distance from the sensor) or "relative" (shape only).
-        mm_per_unit: Millimetres of one unit of the file.
-        nearest_mm: Least distance that the sensor can measure; a face that is nearer is in another unit.
-        farthest_mm: Largest.
-    """
-
-    kind: str
-    mm_per_unit: float
-    nearest_mm: float = 0.0
-    farthest_mm: float = float("inf")
+    kind: str  # "metric" (distance from the sensor) or "relative" (shape only)
+    mm_per_unit: float  # millimetres of one unit of the file
+    nearest_mm: float = 0.0  # least distance that the sensor can measure; a face that is nearer is in another unit
+    farthest_mm: float = float("inf")  # largest distance
 
 
 def has_depth(pixels: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -34,37 +34,31 @@ _log = logging.getLogger("hierarchy")
 
 GENERATOR_VERSION = 1  # part of the cache key: raise it whenever the same (seed, index) gives other pixels
 
-# Activations at full intensity; numbers are FACS action units.
-PROTOTYPES: dict[str, dict[int, float]] = {
-    "angry": {4: 1.2, 5: 0.5, 7: 1.0, 23: 1.0},
-    "disgust": {4: 0.5, 7: 0.4, 9: 1.0, 15: 0.6, 16: 0.6},
-    "fear": {1: 0.9, 2: 0.6, 4: 0.6, 5: 0.9, 20: 0.9, 26: 0.4},
-    "happy": {6: 0.8, 12: 1.0},
-    "sad": {1: 0.9, 4: 0.5, 15: 0.9},
-    "surprise": {1: 0.9, 2: 1.0, 5: 0.8, 26: 0.9},
-    "neutral": {},
-}
 
-# Units that come with some faces of an emotion: unit -> (probability, activation).
-_EXTRAS: dict[str, dict[int, tuple[float, float]]] = {
-    "angry": {9: (0.35, 0.5), 25: (0.25, 0.7)},
-    "disgust": {25: (0.4, 0.6), 6: (0.2, 0.4)},
-    "fear": {25: (0.6, 0.7)},
-    "happy": {25: (0.65, 1.0), 26: (0.15, 0.4)},
-    "sad": {7: (0.15, 0.4), 25: (0.1, 0.5)},
-    "surprise": {25: (0.5, 0.6)},
-    "neutral": {25: (0.12, 0.4)},
-}
+class _Expression(NamedTuple):
+    """How the faces of an emotion move; keys are numbers of FACS action units."""
 
-# Emotion -> (the emotion it is blended with, share of blended faces, largest weight of the blend).
-_BLENDS = {
-    "angry": ("disgust", 0.45, 0.5),
-    "disgust": ("angry", 0.45, 0.5),
-    "fear": ("surprise", 0.45, 0.55),
-    "happy": ("surprise", 0.10, 0.35),
-    "sad": ("neutral", 0.20, 0.35),
-    "surprise": ("fear", 0.40, 0.5),
-    "neutral": ("sad", 0.20, 0.30),
+    prototype: dict[int, float]  # activations at full intensity
+    extras: dict[int, tuple[float, float]]  # units of some faces only: (probability, activation)
+    partner: str  # the emotion that some faces are blended with
+    blended: float  # share of the blended faces
+    most: float  # largest weight of the blend
+
+
+_EXPRESSIONS = {
+    "angry": _Expression(
+        {4: 1.2, 5: 0.5, 7: 1.0, 23: 1.0}, {9: (0.35, 0.5), 25: (0.25, 0.7)}, "disgust", blended=0.45, most=0.5
+    ),
+    "disgust": _Expression(
+        {4: 0.5, 7: 0.4, 9: 1.0, 15: 0.6, 16: 0.6}, {25: (0.4, 0.6), 6: (0.2, 0.4)}, "angry", blended=0.45, most=0.5
+    ),
+    "fear": _Expression(
+        {1: 0.9, 2: 0.6, 4: 0.6, 5: 0.9, 20: 0.9, 26: 0.4}, {25: (0.6, 0.7)}, "surprise", blended=0.45, most=0.55
+    ),
+    "happy": _Expression({6: 0.8, 12: 1.0}, {25: (0.65, 1.0), 26: (0.15, 0.4)}, "surprise", blended=0.10, most=0.35),
+    "sad": _Expression({1: 0.9, 4: 0.5, 15: 0.9}, {7: (0.15, 0.4), 25: (0.1, 0.5)}, "neutral", blended=0.20, most=0.35),
+    "surprise": _Expression({1: 0.9, 2: 1.0, 5: 0.8, 26: 0.9}, {25: (0.5, 0.6)}, "fear", blended=0.40, most=0.5),
+    "neutral": _Expression({}, {25: (0.12, 0.4)}, "sad", blended=0.20, most=0.30),
 }
 
 # Faces of each emotion in any hundred: FER-2013's shares (3995, 436, 4097, 7215, 4830, 3171, 4965 of 28,709), but
@@ -122,22 +116,14 @@ class SyntheticSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceEntry:
-    """One face of a spec before it is drawn.
-
-    Attributes:
-        source: Name of the data source.
-        index: Its number within the seed.
-        split: "train", "validation" or "test".
-        emotion: Canonical emotion.
-        subject: Name of the person; `FACES_PER_SUBJECT` faces share one.
-    """
+    """One face of a spec before it is drawn."""
 
     source: str = "synthetic"
-    index: int
+    index: int  # its number within the seed
     seed: int
     split: str
-    emotion: str
-    subject: str
+    emotion: str  # canonical
+    subject: str  # name of the person; `FACES_PER_SUBJECT` faces share one
 
     @property
     def name(self) -> str:
@@ -267,17 +253,14 @@ def stream(seed: int, *numbers: int) -> np.random.Generator:
 
 def _sample_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
     """Action units of one face: prototype, blend, missing and additional units, and the restlessness of any face."""
-    units = dict(PROTOTYPES[emotion])
-    partner, share, most = _BLENDS[emotion]
-    if rng.random() < share:
-        weight = rng.uniform(0.1, most)
-        units = {
-            n: (1 - weight) * units.get(n, 0.0) + weight * PROTOTYPES[partner].get(n, 0.0)
-            for n in sorted({*units, *PROTOTYPES[partner]})
-        }
+    expression = _EXPRESSIONS[emotion]
+    units = expression.prototype
+    if rng.random() < expression.blended:
+        weight, other = rng.uniform(0.1, expression.most), _EXPRESSIONS[expression.partner].prototype
+        units = {n: (1 - weight) * units.get(n, 0.0) + weight * other.get(n, 0.0) for n in sorted({*units, *other})}
     lead = max(units, key=lambda number: units[number], default=0)  # never missing, or the face would be neutral
     units = {n: a for n, a in units.items() if rng.random() > 0.1 or n == lead}
-    for number, (probability, activation) in _EXTRAS[emotion].items():
+    for number, (probability, activation) in expression.extras.items():
         if rng.random() < probability:
             units[number] = max(units.get(number, 0.0), activation)
     intensity = 0.5 + 0.65 * rng.beta(2.0, 1.6)
