@@ -84,7 +84,7 @@ def test_landmarks_in_space_give_the_same_angle(picture, blank):
         (".lm2", "", "empty file"),
     ],
 )
-def test_landmarks_that_cannot_be_read_are_told(picture, blank, suffix, text, reason):
+def test_landmarks_that_cannot_be_read_are_reported(picture, blank, suffix, text, reason):
     Path(picture).with_suffix(suffix).write_text(text)
     with pytest.raises(BadImageError, match=reason):
         eye_line(picture, blank)

@@ -115,7 +115,7 @@ def test_border_mirrors_the_face():
     assert (run(np.full((50, 48, 48, 1), 90, np.uint8), Augmentation(erase=0)) == 90).all()
 
 
-def test_erasing_hits_as_many_as_asked_and_one_small_rectangle_each():
+def test_erasing_hits_as_many_as_requested_and_one_small_rectangle_each():
     batch = np.full((400, 48, 48, 1), 90, np.uint8)
     batch[:, 0] = 120  # the mean is 91: no filling goes unseen
     changed = run(batch, only(erase=0.25)) != batch

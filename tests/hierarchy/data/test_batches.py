@@ -56,7 +56,7 @@ def test_another_seed_gives_another_order_and_other_variants():
     assert (same_face[0] != same_face[2]).any()
 
 
-def test_steps_can_be_asked_for_in_any_order():
+def test_steps_can_be_read_in_any_order():
     made = batches(augmentation=Augmentation())
     forward = [made.batch(step)[0] for step in range(8)]
     backward = [made.batch(step)[0] for step in reversed(range(8))][::-1]
@@ -123,7 +123,7 @@ def test_fewer_rows_than_a_batch_make_one_smaller_batch():
     assert sorted(which(faces)) == [2, 4, 9]
 
 
-def test_evaluation_pixels_equal_the_stored_bytes_in_the_asked_order():
+def test_evaluation_pixels_equal_the_stored_bytes_in_the_requested_order():
     rows = np.array([30, 2, 2, 17, 39, 0, 5])
     got = [np.asarray(batch) for batch in evaluation_batches(PIXELS, rows, batch_size=3)]
     assert [len(batch) for batch in got] == [3, 3, 1]

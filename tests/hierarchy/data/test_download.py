@@ -52,13 +52,13 @@ def test_a_folder_in_use_is_not_touched(tmp_path, kaggle):
     assert kaggle.asked == []
 
 
-def test_without_kagglehub_the_message_says_what_to_install(tmp_path, monkeypatch):
+def test_without_kagglehub_the_message_names_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(UserError, match=r"pip install kagglehub; or by hand: .*kaggle.com/datasets/msambare/fer2013"):
         download("fer2013", tmp_path / "fer2013")
 
 
-def test_without_network_the_message_is_one_line_and_says_what_to_fetch(tmp_path, kaggle):
+def test_without_network_the_message_is_one_line_and_names_what_to_fetch(tmp_path, kaggle):
     def fail(_slug):
         raise ConnectionError("Max retries exceeded\nName or service not known")
 

@@ -135,7 +135,7 @@ def test_an_emotion_of_which_every_image_is_bad_leaves_the_taxonomy(tmp_path, ca
     assert "neutral: the taxonomy goes on without" in caplog.text
 
 
-def test_a_quick_look_takes_its_test_rows_from_the_same_test_split(seven, folder):
+def test_a_limit_takes_its_test_rows_from_the_same_test_split(seven, folder):
     quick = read_faces(config(folder, limit=14))
     assert quick.manifest["split"].value_counts().to_dict() == {"train": 14, "validation": 14, "test": 14}
     assert set(quick.split("test")["id"]) <= set(seven.split("test")["id"])
@@ -160,7 +160,7 @@ def test_dropped_duplicates_are_in_no_stage(folder, tmp_path):
     assert counts == [[57, 56], [28, 28]]
 
 
-def test_pixels_by_id_come_in_the_asked_order(seven):
+def test_pixels_by_id_come_in_the_requested_order(seven):
     ids = ["test/sad/2.png", "train/happy/0.png", "test/sad/2.png"]
     rows = [seven.manifest.index[seven.manifest["id"] == i][0] for i in ids]
     np.testing.assert_array_equal(seven.pixels_of(ids), seven.images.pixels[rows])
@@ -225,7 +225,7 @@ def test_a_named_data_set_is_never_replaced_by_synthetic_faces(tmp_path, monkeyp
         read_faces(RunConfig(data=data, stage=StageConfig()))
 
 
-def test_a_split_by_sample_is_asked_for_in_the_settings(tmp_path, caplog):
+def test_a_split_by_sample_is_requested_in_the_settings(tmp_path, caplog):
     """Two people only: by subject there is nothing to cut, by sample there is."""
     rng = np.random.default_rng(3)
     for sequence, emotion in enumerate(("happy", "fear", "sadness"), start=1):

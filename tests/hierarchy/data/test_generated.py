@@ -112,7 +112,7 @@ def test_faces_of_an_emotion_that_the_run_leaves_out_stay_out(real, made, caplog
     assert "5 generated faces of disgust were left out" in caplog.text
 
 
-def test_a_quick_look_takes_its_share_of_generated_faces(real, plain, tmp_path):
+def test_a_limit_takes_its_share_of_generated_faces(real, plain, tmp_path):
     made = make(tmp_path / "made", hashes(plain, "train"), count=24)
     limited, alone = read(real, limit=12, generated=str(made)), read(real, limit=12)
     assert (limited.manifest["source"] == "generated").sum() == 12  # half of them, as of the 24 real train faces

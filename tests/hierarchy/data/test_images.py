@@ -171,7 +171,7 @@ def broken_files(folder):
     return [good, *paths.values()]
 
 
-def test_bad_files_are_told_apart(tmp_path):
+def test_bad_files_have_different_reasons(tmp_path):
     paths = broken_files(tmp_path / "d")
     manifest = manifest_of(paths).assign(id=[p.name for p in paths])
     found = reasons(manifest)

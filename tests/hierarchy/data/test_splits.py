@@ -67,7 +67,7 @@ def test_the_given_manifest_is_not_changed():
     assert set(faces["split"]) == {""}
 
 
-def test_without_an_official_test_split_validation_judges_and_train_chooses(caplog):
+def test_without_an_official_test_split_validation_evaluates_and_train_chooses(caplog):
     faces = manifest(classes(happy=60, sad=60), split=(["train"] * 5 + ["validation"]) * 20)
     done = assign(faces, seed=0, **FRACTIONS)
     assert (done.loc[faces["split"] == "validation", "split"] == "test").all()
@@ -152,7 +152,7 @@ def test_a_face_of_nobody_known_goes_with_its_identical_pixels():
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.15, 0.2, 0.3, 0.4, 0.5])
-def test_a_cut_by_subject_has_the_asked_size(fraction):
+def test_a_cut_by_subject_has_the_requested_size(fraction):
     faces = by_subject(people=60, frames=1)
     faces.loc[faces.index[:6], "split"] = "test"  # the first two people
     done = assign(faces, seed=0, validation_fraction=fraction, test_fraction=0.2)
@@ -210,7 +210,7 @@ def test_an_official_test_split_without_a_class_is_said(caplog):
     assert "Class sad has no test row" in caplog.text
 
 
-def test_a_cut_by_sample_lets_a_person_stand_on_both_sides_and_says_so(caplog):
+def test_a_cut_by_sample_lets_a_person_stand_on_both_sides_and_warns(caplog):
     done = assign(by_subject(), seed=0, by="sample", **FRACTIONS)
     assert (sides(done, "subject").str.len() > 1).any()
     assert "identical faces kept together, subjects ignored" in caplog.text
@@ -297,7 +297,7 @@ def test_duplicates_leave_train_and_validation_but_never_test(caplog):
     assert "were dropped" in said
 
 
-def test_duplicates_are_only_counted_unless_asked_to_drop(caplog):
+def test_duplicates_are_only_counted_unless_dropped_on_request(caplog):
     faces = with_copies([(2, 40), (3, 50)])
     pd.testing.assert_frame_equal(drop_duplicates(faces, drop=False), faces)
     (said,) = [r.getMessage() for r in caplog.records]
@@ -356,7 +356,7 @@ def test_the_seed_decides_a_limited_sample():
     assert first != other
 
 
-def test_too_small_a_limit_says_what_is_needed():
+def test_too_small_a_limit_names_what_is_needed():
     with pytest.raises(UserError, match="--limit 5 is too small for 3 emotions; at least 6") as error:
         limit_rows(manifest(classes(happy=9, sad=9, fear=9), split="train"), 5, seed=0)
     assert one_line(error)
@@ -395,7 +395,7 @@ def test_the_seed_decides_the_folds():
     assert first != other
 
 
-def test_folds_pool_official_splits_and_say_so(caplog):
+def test_folds_pool_official_splits_and_warn(caplog):
     faces = manifest(classes(happy=60, sad=60), split=["train", "train", "test"] * 40)
     assert sorted(row for rows in held_out(faces, 3) for row in rows) == faces.index.tolist()
     assert "The official splits of folder are not used: scores on folds are not comparable" in caplog.text
@@ -463,7 +463,7 @@ def test_sources_without_splits_are_cut_as_one():
     assert (sides(done, "pixel_hash").str.len() == 1).all()
 
 
-def test_a_source_of_test_faces_alone_judges_what_others_train():
+def test_a_source_of_test_faces_alone_evaluates_what_others_train():
     faces = merged(manifest(classes(happy=30, sad=30)), manifest(classes(happy=5, sad=5), split="test"))
     done = assign(faces, seed=0, **FRACTIONS)
     assert set(done.loc[60:, "split"]) == {"test"}

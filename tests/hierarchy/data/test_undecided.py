@@ -88,7 +88,7 @@ def test_they_join_train_and_move_no_other_face(folder, data):
     assert set(joined["emotion"]) == {"neutral", "happy"}  # the first of equal shares
 
 
-def test_none_is_a_copy_of_a_face_that_chooses_or_judges(folder, tmp_path):
+def test_none_is_a_copy_of_a_face_that_chooses_or_evaluates(folder, tmp_path):
     root = shutil.copytree(folder, tmp_path / "copies")
     first = read_faces(config(root))
     taken = [first.split(split)["path"].iloc[0] for split in ("validation", "test", "train")]
@@ -100,7 +100,7 @@ def test_none_is_a_copy_of_a_face_that_chooses_or_judges(folder, tmp_path):
     assert "fer0000202" in set(undecided_of(faces)["id"])
 
 
-def test_only_train_of_stages_that_learn_votes_shows_them(folder):
+def test_only_train_of_stages_trained_on_votes_shows_them(folder):
     own = config(folder, soft=False, mode="hierarchical", stages={"positive": {"soft_labels": True}})
     faces = read_faces(own)
     for split in ("train", "validation", "test"):

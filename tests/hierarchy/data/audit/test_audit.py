@@ -138,7 +138,7 @@ def test_files_are_written_and_the_page_is_self_contained(images, tmp_path):
     assert "ynthetic" not in page
 
 
-def test_clean_synthetic_set_says_so(tmp_path):
+def test_a_clean_synthetic_set_is_marked_as_such(tmp_path):
     clean = image_set(tmp_path, [(face(i), "happy", "train", "") for i in range(3)], source="synthetic")
     write_audit(tmp_path / "out", audit(clean), clean)
     page = (tmp_path / "out" / "report.html").read_text()

@@ -51,7 +51,7 @@ def test_a_picture_without_range_file_has_no_depth(place):
     assert manifest["depth_kind"].tolist() == [""]
 
 
-def test_what_is_left_out_is_told_once(place, caplog):
+def test_what_is_left_out_is_reported_once(place, caplog):
     others = ("LFAU_12_0", "LFAU_9L_0", "UFAU_1_0", "CAU_22A25_0", "YR_R10_0", "PR_D_0", "CR_RD_0", "O_EYE_0")
     root = place(*(f"bs000/bs000_{name}.png" for name in ("N_N_0", *others)), "bs000/bs000_E_FEAR_0.bnt")
     with caplog.at_level(logging.WARNING, "hierarchy"):
@@ -107,7 +107,7 @@ class TestRendered:
         nearest = np.unravel_index(np.nanargmin(distance), distance.shape)
         np.testing.assert_allclose(nearest, (0.52 * colour.shape[0], 0.5 * colour.shape[1]), atol=14)
 
-    def test_the_broken_file_is_told(self):
+    def test_the_broken_file_is_reported(self):
         face = read_source(BROKEN).iloc[0]
         assert face["id"] == "bs900_E_ANGER_0"
         with pytest.raises(BadImageError, match=r"cut off: \d+ of \d+ bytes"):

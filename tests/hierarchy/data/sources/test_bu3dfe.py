@@ -75,7 +75,7 @@ def test_a_name_without_an_emotion_stops(place):
         read_source(place("F0001/F0001_AN01WH_F2D.bmp", "F0001/F0001_XX01WH_F2D.bmp"))
 
 
-def test_meshes_without_picture_and_pictures_in_two_formats_are_told(place, caplog):
+def test_meshes_without_picture_and_pictures_in_two_formats_are_reported(place, caplog):
     files = ("F0001_AN01WH_F2D.bmp", "F0001_AN01WH_F2D.jpeg", "F0001_FE02WH_F3D.wrl")
     assert len(read_source(place(*(f"F0001/{file}" for file in files)))) == 1
     assert "1 meshes without a picture are ignored (first: F0001/F0001_FE02WH_F3D.wrl)" in caplog.text
@@ -135,7 +135,7 @@ def test_a_mesh_that_does_not_fit_has_a_reason(face, text, reason):
         bu3dfe.read_depth(path, (SIDE, SIDE))
 
 
-def test_without_a_black_background_it_is_told_once_that_nothing_proves_the_place(face, caplog):
+def test_without_a_black_background_one_warning_is_that_nothing_proves_the_place(face, caplog):
     bu3dfe._warn_unproven.cache_clear()
     path = face(mesh_text(rectangle(24, 10, 36, 30)), background=90)
     for _ in range(2):

@@ -64,7 +64,7 @@ def test_a_picture_without_depth_stays_a_face(place):
     assert manifest["depth_path"].iloc[1] == ""
 
 
-def test_depth_without_picture_is_told(place, caplog):
+def test_depth_without_picture_is_reported(place, caplog):
     manifest = read_source(place(*BOTH, *pair("CalD3r", "Fear", "F_002_7_fear")[1:]))
     assert len(manifest) == 2
     assert "1 of 3 depth files have no colour picture and are ignored (first: CalD3r/Fear/DEPTH/F_002" in caplog.text

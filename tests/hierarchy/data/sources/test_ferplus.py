@@ -106,7 +106,7 @@ def test_what_is_left_out_is_counted_by_reason(as_table, caplog):
     )
 
 
-def test_pictures_lie_where_the_manifest_says(as_table, as_folders):
+def test_pictures_lie_where_the_manifest_points(as_table, as_folders):
     root, votes = as_table()
     assert all(Path(path).is_file() for path in read_source(root, ferplus=votes)["path"])
     shutil.rmtree(root)

@@ -51,7 +51,7 @@ def test_numbered_folders(place):
     assert manifest.loc["train", "id"] == "train/4/train_00001_aligned.jpg"
 
 
-def test_numbers_alone_are_not_taken_for_rafdb_unless_the_user_says_so(place):
+def test_numbers_alone_are_not_taken_for_rafdb_unless_the_user_names_it(place):
     root = place("train/1/a.jpg", "test/2/b.jpg")
     with pytest.raises(UserError, match="no folder names an emotion"):
         read_source(root)

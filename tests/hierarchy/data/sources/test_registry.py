@@ -72,7 +72,7 @@ def test_the_users_word_decides(place):
 
 
 @pytest.mark.parametrize("dataset", ["fer2013", "ckextended", "rafdb", "affectnet"])
-def test_a_forced_kind_that_does_not_fit_says_what_it_looks_like(place, dataset):
+def test_a_forced_kind_that_does_not_fit_names_what_it_should_be(place, dataset):
     root = place("odd/x.png")
     with pytest.raises(UserError, match=f"does not look like {dataset}, which is ") as caught:
         read_source(root, dataset=dataset)

@@ -60,7 +60,7 @@ def test_the_second_reading_draws_nothing_and_a_lost_depth_draws_again(cached, m
     assert len(drawn) == 300
 
 
-def test_unusable_depth_says_why(tmp_path):
+def test_unusable_depth_has_a_reason(tmp_path):
     path = tmp_path / "face.png"
     with pytest.raises(BadImageError, match=r"file is missing"):
         source.read_depth(str(path), (64, 64))

@@ -37,7 +37,7 @@ def test_empty_levels_are_counted_between_darkest_and_brightest():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_evenness_tells_equalised_pictures(seed):
+def test_evenness_shows_equalised_pictures(seed):
     pixels = picture(seed)
     levels = np.bincount(pixels.ravel(), minlength=256).cumsum() / pixels.size
     assert value("evenness", cv2.equalizeHist(pixels)) > 0.95
@@ -55,7 +55,7 @@ def test_sharpness_falls_with_blur_and_with_enlarging_but_not_with_contrast():
     assert value("sharpness", (pixels // 2 + 60).astype(np.uint8)) == pytest.approx(value("sharpness", pixels), rel=0.1)
 
 
-def test_blockiness_tells_strong_jpeg_compression():
+def test_blockiness_shows_strong_jpeg_compression():
     pixels = picture()
     coded = cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 10])[1], cv2.IMREAD_GRAYSCALE)
     assert value("blockiness", pixels) == pytest.approx(1, abs=0.25)

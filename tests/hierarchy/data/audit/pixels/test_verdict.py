@@ -132,7 +132,7 @@ def test_a_part_of_the_set_and_grey_stored_as_colour_are_no_alteration(true_set,
     assert fewer.known == ["these are 9 of the 300 faces of MADE-UP, too few to compare their pixels"]
 
 
-def test_more_faces_and_other_labels_than_published_are_told(true_set, known):
+def test_more_faces_and_other_labels_than_published_are_reported(true_set, known):
     pictures, emotions, splits = true_set
     twice = verdict(faces([*pictures, *pictures], [*emotions, *emotions], [*splits, *splits]))
     assert "450 Training pictures, published are 225" in twice.known[0]
@@ -162,7 +162,7 @@ def test_rafdb_is_known_by_its_counts_alone(true_set):
     assert "300 fear (published 281)" in more.known[0]
 
 
-def test_an_unknown_set_is_not_called_altered_but_its_signs_are_told(true_set):
+def test_an_unknown_set_is_not_called_altered_but_its_signs_are_reported(true_set):
     pictures, emotions, splits = true_set
     found = verdict(faces([cv2.equalizeHist(p) for p in pictures], emotions, splits, source="folder"))
     assert not found.altered
@@ -230,7 +230,7 @@ def test_true_fer2013_is_as_published_and_so_are_its_parts(path):
 
 
 @pytest.mark.parametrize("path", [real("fer2013-altered/equalised")])
-def test_the_equalised_copy_is_told(path):
+def test_the_equalised_copy_is_recognised(path):
     (line,) = verdict(loaded(path)).known
     assert line.startswith("this is not FER-2013 as published")
     assert "of 1,065 Training pictures look histogram-equalised" in line
@@ -239,7 +239,7 @@ def test_the_equalised_copy_is_told(path):
 
 @pytest.mark.parametrize("path", [real("fer2013")])
 @pytest.mark.parametrize("kind", ALTERATIONS)
-def test_alterations_of_a_few_true_faces_are_told(path, kind):
+def test_alterations_of_a_few_true_faces_are_recognised(path, kind):
     images = loaded(path)
     rows = np.sort(np.random.default_rng(0).choice(len(images.manifest), 400, replace=False))
     part = images.manifest.iloc[rows].reset_index(drop=True)
