@@ -226,9 +226,8 @@ def _scores(shown: _Shown) -> Section:
         f"Soft composition, n = {shown.study.faces:,} validation faces; {MEASURES[objective]} with its 95 % bootstrap "
         f"interval, differences in {MEASURES[objective]} in points, paired on the same faces"
     )
-    records = shown.found.scores
-    scores = [(_name(row), records[row["candidate"]]) for row in shown.rows]
-    answers = [(name, record["answers"][record["headline"]]) for name, record in scores]
+    records = {_name(row): shown.found.scores[row["candidate"]] for row in shown.rows}
+    scores = [(name, record["answers"][record["headline"]]) for name, record in records.items()]
     return Section(
         "Scores",
         "Every hierarchy was trained on the same faces with the same settings and epochs for each stage. The bold row "
@@ -238,11 +237,11 @@ def _scores(shown: _Shown) -> Section:
             Table.of(shown.rows, columns, caption=caption, strong=(shown.rows.index(shown.best),)),
             shown.draw(
                 "scores",
-                lambda ax: figures.intervals(ax, answers),
+                lambda ax: figures.intervals(ax, scores),
                 title="Scores by grouping",
                 alt="Scores of all groupings beside random ones and the flat network, with 95 % intervals",
                 width=7.2,
-                height=1.0 + 0.42 * len(answers),
+                height=1.0 + 0.42 * len(scores),
             ),
         ],
     )

@@ -142,7 +142,8 @@ def test_nothing_to_gain_is_called_noise(tmp_path, caught_logs):
     assert "No more than noise" in (folder / "report.md").read_text()
 
 
-def test_the_likelihood_finds_a_stage_that_is_too_sure_of_itself(tmp_path):
+def test_the_likelihood_finds_a_stage_that_is_too_sure_of_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "FACTORS", {})  # all together only
     labels = truth(5, 420)
     table = posterior(labels, np.random.default_rng(6))
     shares = table @ np.eye(2)[list(SEVEN.group_index)]
