@@ -1,7 +1,7 @@
 """`--mode tune`: from the flags that a user gave to the one call that searches; light until they are valid."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from fer_hierarchy.tuning.distributed.address import Address
 from fer_hierarchy.tuning.search import study
 from fer_hierarchy.tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
 
-DEFAULT_ORACLE = "127.0.0.1:8700"  # this machine alone, unless the user says otherwise
-TRIAL_PATIENCE = "5"  # epochs; a trial that has stopped learning costs others their turn
+DEFAULT_ORACLE = "127.0.0.1:8700"  # this machine alone, by default
+TRIAL_PATIENCE = "5"  # epochs; a trial that no longer improves takes time from the others
 
 
 def tune(given: Given, command: str) -> Path | None:
@@ -47,7 +47,7 @@ def tune(given: Given, command: str) -> Path | None:
 
 
 def _search_flags(given: Given) -> dict[str, Any]:
-    """Take out of `given`, and check, what says how to search."""
+    """Take the settings of the search out of `given` and check them."""
     names = [name for name in fields_of(SearchConfig) if name in given]
     values = {name: check_value(SearchConfig, name, given.pop(name), flag(name)) for name in names}
     if values.get("budget"):
@@ -57,20 +57,16 @@ def _search_flags(given: Given) -> dict[str, Any]:
     return values
 
 
-def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way: Any) -> Path:
-    studies, name, config = _search_start(given)
-    search = SearchConfig(**searched)
-    study.stages_named(search.stage, config)
-    run_folder.check_name(name, studies)
-    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-    from fer_hierarchy.tuning.search import pipeline as searching
-
-    return searching.start_search(config, search, KerasStage, name=name, studies=studies, command=command, **way)
-
-
-def _search_start(given: Given) -> tuple[Path, str | None, RunConfig]:
-    """Where the study goes, its name, and the settings of its trainings."""
+def _new_study(given: Given) -> tuple[Path, Path, str | None]:
+    """Take the folder of all studies, that of all runs, and the name of the new study out of `given`."""
     studies, results = given.pop("study_dir"), given.pop("results")
+    name = check_value(RunConfig, "name", given.pop("name", None), "--name")
+    run_folder.check_name(name, studies)
+    return studies, results, name
+
+
+def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way: Any) -> Path:
+    studies, results, name = _new_study(given)
     if "config" not in given:
         given.setdefault("patience", TRIAL_PATIENCE)
     config = flags.start(given, results)
@@ -79,71 +75,73 @@ def _search_start(given: Given) -> tuple[Path, str | None, RunConfig]:
             "--config: its stages share a trunk, and a search is about a stage with a network of its own; leave the "
             "file out, or set its trunk to separate"
         )
-    name = check_value(RunConfig, "name", given.pop("name", None), "--name")
     config = apply_flags(config, given)
     if config.data.teachers:
-        raise UserError("--teacher: the trials of a search learn from the labels alone; leave the teacher out")
-    return studies, name, flags.checked(dataclasses.replace(config, name=None), results)
+        raise UserError("--teacher: the trials of a search are trained on the labels alone; leave the teacher out")
+    config = flags.checked(dataclasses.replace(config, name=None), results)
+    search = SearchConfig(**searched)
+    study.stages_named(search.stage, config)
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+    from fer_hierarchy.tuning.search import pipeline as searching
+
+    return searching.start_search(config, search, KerasStage, name=name, studies=studies, command=command, **way)
 
 
 def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Path:
-    """Go on with a study, or with all of a search over several stages."""
-    studies, planned = given.pop("study_dir"), {}
+    """Continue a study, or all of a search over several stages."""
+    studies, _ = given.pop("study_dir"), given.pop("results")
     flags.refuse_start(given, "search")
     folders = study.find_studies(given.pop("resume"), studies)
-    given.pop("results")
     if study.kind_of(folders[0]) == TAXONOMY:
-        return _resume_taxonomy(folders[0], given, searched)
-    for folder in folders:
-        planned[folder] = study.extended(study.read_study(folder), given, searched)
+        _refuse_others([*given, *searched], ("stage",), "taxonomy and --resume; leave it out")
+        from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+        from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies
+
+        return resume_taxonomies(folders[0], KerasStage, folders[0].parent.parent)
+    planned = {folder: study.extended(study.read_study(folder), given, searched) for folder in folders}
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning.search import pipeline as searching
 
     return searching.resume_search(planned, KerasStage, **way)
 
 
+def _refuse_others(given: Iterable[str], known: Sequence[str], stage: str) -> None:
+    """Refuse flags that have no meaning for a search of this kind."""
+    if other := next((name for name in given if name not in known), None):
+        raise UserError(f"{flag(other)} does not go with --stage {stage}")
+
+
 def _tune_composition(words: Sequence[str], given: Given, searched: Mapping[str, Any], command: str) -> Path:
-    """Search how to compose a finished run's stages, on what they said of its validation faces."""
-    studies, results = given.pop("study_dir"), given.pop("results")
+    """Search how to compose a finished run's stages, on their predictions for its validation faces."""
+    studies, results, name = _new_study(given)
     if not words:
         raise UserError(
             "--stage composition needs a hierarchical RUN, and a flat RUN behind it if both are to be blended"
         )
     folders = [Run(word, results=results).folder for word in words]
-    name = check_value(RunConfig, "name", given.pop("name", None), "--name")
     seed = check_value(RunConfig, "seed", given.pop("seed", RunConfig().seed), "--seed")
-    _refuse_others(given, searched, ("stage", "objective"), "composition")
-    run_folder.check_name(name, studies)
+    _refuse_others([*given, *searched], ("stage", "objective"), "composition")
     from fer_hierarchy.tuning.composition.search import search_composition
 
     objective = searched.get("objective") or "macro_f1"
     return search_composition(folders, objective=objective, seed=seed, name=name, studies=studies, command=command)
 
 
-def _refuse_others(given: Given, searched: Mapping[str, Any], known: Sequence[str], stage: str) -> None:
-    """Refuse flags that a search of this kind would not listen to."""
-    deaf = next((name for name in (*given, *searched) if name not in known), None)
-    if deaf:
-        raise UserError(f"{flag(deaf)} does not go with --stage {stage}")
-
-
 def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, Any], command: str) -> Path:
-    """Search for the grouping of the emotions, among those that a flat run's validation answers suggest and others."""
+    """Search for the grouping of the emotions, among those that a flat run's predictions suggest and others."""
+    studies, results, name = _new_study(given)
     if len(words) != 1:
         raise UserError(f"--stage taxonomy needs one flat RUN, got {len(words)}")
-    studies, results = given.pop("study_dir"), given.pop("results")
-    run = Run(words[0], results=results).folder
-    name = check_value(RunConfig, "name", given.pop("name", None), "--name")
-    _refuse_others({}, searched, ("stage", "objective", "controls", "implied", "fraction"), "taxonomy")
-    run_folder.check_name(name, studies)
-    start = dataclasses.replace(Run(run).config, name=None)
+    run = Run(words[0], results=results)
+    _refuse_others(searched, ("stage", "objective", "controls", "implied", "fraction"), "taxonomy")
+    start = dataclasses.replace(run.config, name=None)
     config = flags.checked(apply_flags(start, given), results)
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning.taxonomies.search import search_taxonomies
 
     search = SearchConfig(**searched)
     return search_taxonomies(
-        run,
+        run.folder,
         KerasStage,
         config=config,
         controls=search.controls,
@@ -155,16 +153,6 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
         logs=studies.parent,
         command=command,
     )
-
-
-def _resume_taxonomy(folder: Path, given: Given, searched: Mapping[str, Any]) -> Path:
-    _refuse_others(
-        given, searched, ("stage",), "taxonomy and --resume: the study keeps its own settings, so leave it out"
-    )
-    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-    from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies
-
-    return resume_taxonomies(folder, KerasStage, folder.parent.parent)
 
 
 def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> Path | None:
@@ -191,7 +179,7 @@ def _work(given: Given, searched: Mapping[str, Any], address: Address) -> None:
     name = given.pop("name", None)
     others = [*searched, *(n for n in given if n not in ("data", "results"))]
     if others:
-        raise UserError(f"{flag(others[0])} does not go with --distributed worker: the study says how it is searched")
+        raise UserError(f"{flag(others[0])} does not go with --distributed worker: the study has its settings")
     data = flags.section(DataConfig, given) if "data" in given else None
     if data is not None:
         flags.check_data(data)
@@ -204,7 +192,7 @@ def _work(given: Given, searched: Mapping[str, Any], address: Address) -> None:
 def composition_file(text: str | None, logs: Path) -> Path | None:
     """The best.json that `--composition` means."""
     if text is None or Path(text).is_file():
-        return None if text is None else Path(text)
+        return Path(text) if text else None
     (folder, *others) = study.find_studies(text, logs / study.STUDIES.name)
     if others or study.kind_of(folder) != COMPOSITION:
         raise UserError(f"--composition {text}: it is no study made by --mode tune --stage composition")
