@@ -1,4 +1,4 @@
-"""A search with several workers on this machine: starts a chief and its workers, and shows what each of them says.
+"""A search with several workers on this machine: starts a chief and its workers, and shows the lines of each.
 
 python -m fer_hierarchy.tuning.launch --workers 2 --stage positive --data data/fer2013 --name positive
 """
@@ -35,7 +35,7 @@ _POLL = 0.2  # seconds
 _INTERRUPTED = 130
 _OWN = ("distributed", "oracle")  # flags of the search that are set here
 
-_speaking = threading.Lock()
+_printing = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Plan:
         address: Where the chief listens.
         chief: Further flags of the chief.
         worker: Further flags of each worker: what it cannot read in the study's folder.
-        study: The study's name as it was asked for.
+        study: The study's name as it was given.
         studies: Folder of the studies.
     """
 
@@ -142,7 +142,7 @@ def _free_port() -> int:
 
 
 def launch(wanted: Plan, search: Sequence[str]) -> int:
-    """Start the processes, show what they say, and end when the chief does.
+    """Start the processes, show their lines, and end when the chief does.
 
     Args:
         wanted: What to start.
@@ -159,7 +159,7 @@ def launch(wanted: Plan, search: Sequence[str]) -> int:
         try:
             return _run(wanted, search, processes)
         except KeyboardInterrupt:
-            _say(PROGRAM, "interrupted; chief and workers are told, and end when they have saved")
+            _show(PROGRAM, "interrupted; chief and workers are interrupted too, and end when they have saved")
             _end(processes)
             return (processes[0].code if processes else None) or _INTERRUPTED
         finally:
@@ -173,13 +173,11 @@ def _run(wanted: Plan, search: Sequence[str], processes: list["_Process"]) -> in
     processes.append(chief)
     if _listening(chief, wanted.address):
         cores = str(max(1, _cores() // wanted.workers))
-        _say(
-            PROGRAM,
-            f"the chief listens at {wanted.address}; starting {wanted.workers} workers, cores for each: {cores}",
-        )
-        for number in range(1, wanted.workers + 1):
-            command = [*common, "worker", "--name", _made(wanted), *wanted.worker]
-            processes.append(_Process(f"worker {number}", command, dict.fromkeys(CORE_LIMITS, cores)))
+        counts = f"starting {wanted.workers} workers, cores for each: {cores}"
+        _show(PROGRAM, f"the chief listens at {wanted.address}; {counts}")
+        command = [*common, "worker", "--name", _made(wanted), *wanted.worker]
+        limits = dict.fromkeys(CORE_LIMITS, cores)
+        processes += [_Process(f"worker {n}", command, limits) for n in range(1, wanted.workers + 1)]
         _watch(chief, processes[1:], wanted.study)
     return chief.code
 
@@ -215,14 +213,14 @@ class _Process:
             process_group=0,
         )
         pipes = ((self._popen.stdout, sys.stdout), (self._popen.stderr, sys.stderr))
-        self._readers = [threading.Thread(target=self._pass_on, args=pipe, daemon=True) for pipe in pipes]
+        self._readers = [threading.Thread(target=self._show_all, args=pipe, daemon=True) for pipe in pipes]
         for reader in self._readers:
             reader.start()
 
-    def _pass_on(self, pipe: TextIO, stream: TextIO) -> None:
+    def _show_all(self, pipe: TextIO, stream: TextIO) -> None:
         with pipe:
             for line in pipe:
-                _say(self.who, line.rstrip("\n"), stream)
+                _show(self.who, line.rstrip("\n"), stream)
 
     @property
     def code(self) -> int | None:
@@ -230,9 +228,9 @@ class _Process:
         code = self._popen.poll()
         return 128 - code if code is not None and code < 0 else code
 
-    def tell(self, number: int) -> None:
-        """Send a signal, to its own children too."""
-        if self.code is None:
+    def signal(self, number: int | None) -> None:
+        """Send a signal, to its own children too; None sends nothing."""
+        if number is not None and self.code is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._popen.pid, number)
 
@@ -247,8 +245,8 @@ class _Process:
         return True
 
 
-def _say(who: str, line: str, stream: TextIO | None = None) -> None:
-    with _speaking:
+def _show(who: str, line: str, stream: TextIO | None = None) -> None:
+    with _printing:
         print(f"[{who}] {line}", file=stream or sys.stdout, flush=True)
 
 
@@ -262,23 +260,22 @@ def _listening(chief: _Process, address: Address) -> bool:
 
 
 def _watch(chief: _Process, workers: Sequence[_Process], study: str) -> None:
-    """Wait for the chief; say which workers have died meanwhile.
+    """Wait for the chief; report which workers have died meanwhile.
 
     Raises:
         UserError: None is left, and the chief would wait for ever.
     """
-    reported: set[str] = set()
-    running = True
+    waiting, running = list(workers), True
     while running:
-        running = chief.code is None  # before the workers are looked at: a death just before the chief's end is said
-        ended = {worker.who: worker.code for worker in workers if worker.code is not None}
-        for who in ended.keys() - reported:
-            reported.add(who)
-            if ended[who]:
-                _say(PROGRAM, f"{who} has ended with code {ended[who]}{'; the others go on' if running else ''}")
-        if running and len(ended) == len(workers) and all(ended.values()):
+        running = chief.code is None  # before the workers: a death just before the chief's end is reported
+        for worker in [worker for worker in waiting if worker.code is not None]:
+            waiting.remove(worker)
+            if worker.code:
+                rest = "; the others go on" if running else ""
+                _show(PROGRAM, f"{worker.who} has ended with code {worker.code}{rest}")
+        if running and not waiting and all(worker.code for worker in workers):
             raise UserError(
-                f"all workers have died and the chief waits in vain; what they said stands above; "
+                f"all workers have died and the chief waits in vain; their messages are above; "
                 f"mend that, then go on with --resume {study}"
             )
         if running:
@@ -288,22 +285,16 @@ def _watch(chief: _Process, workers: Sequence[_Process], study: str) -> None:
 def _end(processes: Sequence[_Process]) -> None:
     """Let workers whose chief has ended end, interrupt the others, kill what is left; a second Ctrl-C kills at once."""
     grace = _GRACE if processes and processes[0].code is not None else 0.0
-    steps = ((None, grace), (signal.SIGINT, _SAVING), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
     try:
-        for number, seconds in steps:
-            if _all_ended(processes, number, seconds):
+        for number, seconds in ((None, grace), (signal.SIGINT, _SAVING), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+            for process in processes:
+                process.signal(number)
+            end = time.monotonic() + seconds
+            if all(process.join(max(end - time.monotonic(), 0)) for process in processes):
                 return
     except KeyboardInterrupt:
         for process in processes:
-            process.tell(signal.SIGKILL)
-
-
-def _all_ended(processes: Sequence[_Process], number: int | None, seconds: float) -> bool:
-    for process in processes:
-        if number is not None:
-            process.tell(number)
-    end = time.monotonic() + seconds
-    return all(process.join(max(end - time.monotonic(), 0)) for process in processes)
+            process.signal(signal.SIGKILL)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@
 #
 #   NAME=positive DATA=data/fer2013 sbatch tuning/cluster/slurm.sh --stage positive --tuner bayesian --max-trials 60
 #
-# The same call with the same NAME goes on with a search that ran out of time.
+# The same call with the same NAME resumes a search that ran out of time.
 #
 # Adapt: partition and account, how many workers (the array), cores, memory and time of each task. A worker may be
 # killed or requeued at any time: its trial goes to another.
@@ -23,7 +23,7 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:?start this with sbatch}"
 
 : "${NAME:?give the study a name, as in NAME=positive sbatch ...}"
-: "${DATA:?say where the faces are, as in DATA=data/fer2013 sbatch ...}"
+: "${DATA:?give the faces, as in DATA=data/fer2013 sbatch ...}"
 # Adapt: the environment's Python, and a folder for studies that every node sees under the same path.
 PYTHON="${PYTHON:-.venv/bin/python}"
 STUDIES="${STUDIES:-$PWD/logs/tuning}"

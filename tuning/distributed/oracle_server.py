@@ -1,4 +1,4 @@
-"""A search on several machines: the chief's server around an oracle of KerasTuner, and the oracle as a worker sees it.
+"""A search on several machines: the chief's server around an oracle of KerasTuner, and the oracle as a worker uses it.
 
 KerasTuner's own messages are used (gRPC service `keras_tuner.Oracle`). What it lacks travels as metadata beside them:
 which worker calls, and of which study. Workers send a pulse all the time; a trial whose worker has been silent for
@@ -95,7 +95,7 @@ def serve(
     Raises:
         UserError: The address cannot be had.
     """
-    oracle.verbose = 0  # KerasTuner's table of a trial fails for trials that began under an earlier chief
+    oracle.verbose = 0  # KerasTuner's table of a trial fails for trials that were started under an earlier chief
     _reclaim(oracle)
     mend(oracle)
     chief = _Chief(oracle, lease=lease, until=until, study=study)
@@ -111,8 +111,8 @@ def serve(
 def mend(oracle: Oracle) -> None:
     """Put right what a process killed between two of KerasTuner's writes left behind; for any reloaded oracle.
 
-    A trial that was written but not begun reached nobody and is dropped. One that has ended is not done again. What is
-    done again starts without the scores of its first time, which KerasTuner would keep instead of the new ones.
+    A trial that was written but not started reached nobody and is dropped. One that has ended is not done again. What
+    is done again starts without the scores of its first time, which KerasTuner would keep instead of the new ones.
     """
     for trial_id in oracle.trials.keys() - set(oracle.start_order):
         del oracle.trials[trial_id]
@@ -125,8 +125,8 @@ def mend(oracle: Oracle) -> None:
 def _reclaim(oracle: Oracle) -> None:
     """Give trials that KerasTuner's `reload` took from their workers back to them."""
     path = Path(oracle._get_oracle_fname())
-    held = json.loads(path.read_text(encoding="utf-8"))["ongoing_trials"] if path.is_file() else {}
-    for worker, trial_id in held.items():
+    ongoing = json.loads(path.read_text(encoding="utf-8"))["ongoing_trials"] if path.is_file() else {}
+    for worker, trial_id in ongoing.items():
         if trial_id in oracle._retry_queue:
             oracle._retry_queue.remove(trial_id)
             oracle.ongoing_trials[worker] = oracle.trials[trial_id]
@@ -213,8 +213,8 @@ class _Chief(OracleServicer):
 
     def _holds(self, context: grpc.ServicerContext, trial_id: str) -> bool:
         worker = _metadata(context.invocation_metadata()).get(_WORKER, "")
-        held = self.oracle.ongoing_trials.get(worker)
-        if held is None or held.trial_id != trial_id:
+        trial = self.oracle.ongoing_trials.get(worker)
+        if trial is None or trial.trial_id != trial_id:
             who, number = worker or "a stranger", _number(trial_id)
             log.warning("%s reports on trial %d, which is no longer its own; ignored", who, number)
             return False
@@ -303,7 +303,7 @@ def _dismiss(chief: _Chief, stop: threading.Event) -> None:
 
 
 def _started(chief: _Chief, address: Address) -> grpc.Server:
-    try:  # gRPC's own error does not tell why it cannot listen
+    try:  # gRPC's own error has no reason
         family, *_, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         socket.create_server(place[:2], family=family).close()
         server = grpc.server(ThreadPoolExecutor(max_workers=64, thread_name_prefix="chief"), options=_SERVER_OPTIONS)
@@ -339,7 +339,7 @@ def _metadata(pairs: Any) -> Mapping[str, Any]:
 
 
 class RemoteOracle(OracleClient):
-    """The chief's oracle as a worker sees it: calls it, waits for it when it is away, and sends pulses.
+    """The chief's oracle as a worker uses it: calls it, waits for it when it is away, and sends pulses.
 
     Args:
         oracle: One of the same settings as the chief's; used where no call is needed.
@@ -406,7 +406,7 @@ class RemoteOracle(OracleClient):
         self.lease = float(received[_LEASE])
 
     def _pulse(self, word: str, *, timeout: float) -> Mapping[str, Any]:
-        """Tell the chief that this worker lives, or leaves; returns the metadata of its reply."""
+        """Inform the chief that this worker lives, or leaves; returns the metadata of its reply."""
         sent = ((_WORKER, self.tuner_id), (_PULSE, word))
         _, call = self._plain.GetSpace.with_call(protos.get_service().GetSpaceRequest(), metadata=sent, timeout=timeout)
         return _metadata(call.trailing_metadata())
@@ -489,7 +489,7 @@ class _Calls:
     def _check(self, error: grpc.RpcError, end: float) -> None:
         """Raise unless the call may be repeated."""
         if error.code() not in _PASSING:
-            details = f"{error.details()}; its run.log says more"
+            details = f"{error.details()}; its run.log has more"
             raise ChiefLostError(f"the chief at {self._address} could not reply: {details}") from error
         if time.monotonic() >= end:
             minutes = f"{PATIENCE / 60:g} min"

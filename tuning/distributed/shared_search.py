@@ -19,7 +19,7 @@ from fer_hierarchy.tuning.search.study import STUDY, TRIALS, Study, read_study
 from fer_hierarchy.tuning.search.trial_table import trial_table
 from fer_hierarchy.tuning.search.tuner import StageTuner
 
-_LOOK = 1.0  # seconds between two looks for a study that its chief has not made yet
+_PAUSE = 1.0  # seconds between two checks for a study that its chief has not made yet
 
 log = logging.getLogger("hierarchy")
 
@@ -90,13 +90,13 @@ def _awaited_study(studies: Path, name: str | None, end: float) -> Path:
             return found[0]
         if found:
             named = ", ".join(sorted(path.name for path in found))
-            raise UserError(f"{studies} holds several studies; say by --name which one the chief serves: {named}")
+            raise UserError(f"{studies} holds several studies; name the chief's by --name: {named}")
         if time.monotonic() >= end:
             raise UserError(
                 f"no study {name or ''} in {studies}: the chief makes it there; start the chief first, and name the "
-                "folder that both see by --study-dir"
+                "folder that both can read by --study-dir"
             )
-        time.sleep(_LOOK)
+        time.sleep(_PAUSE)
 
 
 def _at(study: Study, data: DataConfig | None) -> Study:

@@ -1,4 +1,4 @@
-"""Which hyperparameters a score depends on: what a random forest loses when it no longer sees one of them."""
+"""Which hyperparameters a score depends on: what a random forest loses without the values of one of them."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -56,7 +56,7 @@ def importance(trials: pd.DataFrame, space: Mapping[str, Dimension], *, objectiv
     A forest is fitted to the rank of the score, which a few diverged trials do not dominate, on four fifths of the
     trials and predicts the others, once with their own values and then with one key's values permuted among all trials.
     Trials with the same settings are left out together. Where the search gave trials different numbers of epochs, ranks
-    are among trials with as many, and the forest sees the epochs besides.
+    are among trials with as many, and the epochs are an input of the forest too.
 
     Args:
         trials: As `tuning.search.trial_table.read_trials` gives them.
@@ -68,7 +68,7 @@ def importance(trials: pd.DataFrame, space: Mapping[str, Dimension], *, objectiv
         Columns `key`, `importance`, `low` and `high`, most important first: the share of the variance of left-out
         ranks that the forest explains with the key and not without it, as mean, 5 % and 95 % quantile over repeated
         cuts. `attrs` hold `trials` (how many were used) and `skill` (the share explained with all keys). Empty where
-        the trials cannot tell; `attrs["why"]` then says why in a sentence.
+        the trials do not show it; `attrs["why"]` is then the reason in a sentence.
     """
     done = completed(trials)
     axes = [axis_of(done, dimension) for key, dimension in space.items() if f"{HP}{key}" in done]

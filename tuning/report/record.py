@@ -158,19 +158,14 @@ class StudyRecord:
         """The path of a figure."""
         return self.folder / "figures" / f"{name}.png"
 
+    @property
+    def unit(self) -> str:
+        """What follows a score."""
+        return "" if self.objective == "nll" else " %"
+
     def text(self, *figures: float) -> str:
         """A score with its unit, or a mean and its standard deviation: `52.0 ± 2.0 %`."""
         return f"{' ± '.join(score_text(figure, self.objective) for figure in figures)}{self.unit}"
-
-    @property
-    def unit(self) -> str:
-        """What stands behind a score."""
-        return "" if self.objective == "nll" else " %"
-
-    @property
-    def remeasured_text(self) -> str:
-        """The best trial with fresh seeds; only where it was measured."""
-        return self.text(*(self.remeasured or ())[: min(len(self.fresh), 2)])
 
 
 def _read(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:

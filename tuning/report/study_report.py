@@ -23,7 +23,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     titled,
     write_page,
 )
-from fer_hierarchy.hierarchy.wording import duration, known, plain, whole
+from fer_hierarchy.hierarchy.wording import UNKNOWN, duration, known, plain, whole
 from fer_hierarchy.tuning.report import figures
 from fer_hierarchy.tuning.report.figures import TITLES
 from fer_hierarchy.tuning.report.record import StudyRecord
@@ -67,14 +67,14 @@ def _summary(record: StudyRecord) -> Section:
     blocks: list[Block] = [Warn(text) for text in _warnings(record)]
     if len(record.trials):
         blocks.append(_tiles(record))
-    if len(record.done):
-        blocks.append(Text(_words(record)))
-    blocks.append(
-        Text(
-            f"Every score on this page is of the same {record.study['data']['rows']['validation']:,} validation faces. "
-            "No test face was used; evaluate a run with these settings to see what they are worth."
+    faces = record.study["data"]["rows"]["validation"]
+    text = f"Every score on this page is of the same {faces:,} validation faces, by which the settings were chosen. "
+    if len(record.done) > 1:
+        text += (
+            "The best of several scores is partly luck; trainings of the same settings with fresh seeds are without "
+            "the luck of the training. "
         )
-    )
+    blocks.append(Text(f"{text}No test face was used; evaluate a run with these settings to see what they are worth."))
     if record.study.get("notes"):
         blocks += [Text("Notes of the search:"), Items(tuple(map(str, record.study["notes"])))]
     return Section("Summary", "", blocks)
@@ -98,48 +98,24 @@ def _warnings(record: StudyRecord) -> list[str]:
 
 
 def _tiles(record: StudyRecord) -> Tiles:
-    tiles, count = [], len(record.done)
+    tiles, count, fresh = [], len(record.done), len(record.fresh)
     if count:
         note = f"the best of {count:,} trials, so optimistic" if count > 1 else "the only one"
         score, title = record.text(record.found["score"]), TITLES[record.objective]
         tiles.append(Tile(f"Best {title}", score, f"trial {record.found['trial']}; {note}"))
-        tiles.append(_remeasured_tile(record))
+        again = record.text(*(record.remeasured or ())[: min(fresh, 2)]) if fresh else UNKNOWN
+        note = f"mean ± SD of {fresh} trainings" if fresh > 1 else "one training"
+        note = f"{note}; the figure to expect" if fresh else "not re-measured"
+        tiles.append(Tile("Same settings, fresh seeds", again, note))
     counts = {"failed": len(record.failed), "running": record.running or None, "planned": record.planned}
     counts = [f"{number:,} {name}" for name, number in counts.items() if number is not None]
     tiles.append(Tile("Trials completed", f"{count:,}", "; ".join(counts)))
-    again = record.fresh["cpu_seconds"].sum()
-    wall = busy_seconds(record.trials) + record.fresh["seconds"].sum()
-    share = f"{_cpu_hours(again)} of it re-measuring; " if again else ""
-    cost = _cpu_hours(record.trials["cpu_seconds"].sum() + again)
-    tiles.append(Tile("Cost in CPU-hours", cost, f"{share}{duration(wall)} of wall time"))
+    spent = record.fresh["cpu_seconds"].sum()
+    share = f"{_cpu_hours(spent)} of it re-measuring; " if fresh else ""
+    cost = _cpu_hours(record.trials["cpu_seconds"].sum() + spent)
+    wall = duration(busy_seconds(record.trials) + record.fresh["seconds"].sum())
+    tiles.append(Tile("Cost in CPU-hours", cost, f"{share}{wall} of wall time"))
     return Tiles(tuple(tiles))
-
-
-def _remeasured_tile(record: StudyRecord) -> Tile:
-    label, count = "Same settings, fresh seeds", len(record.fresh)
-    if not count:
-        return Tile(label, "-", "not re-measured")
-    detail = f"mean ± SD of {count} trainings" if count > 1 else "one training"
-    return Tile(label, record.remeasured_text, f"{detail}; the figure to expect")
-
-
-def _words(record: StudyRecord) -> str:
-    title, count, fresh = TITLES[record.objective], len(record.done), len(record.fresh)
-    trial, score = record.found["trial"], record.text(record.found["score"])
-    if count == 1:
-        text = f"The only completed trial, {trial}, has a {title} of {score}."
-    else:
-        text = (
-            f"Trial {trial} has the best {title} of {count:,} completed trials, {score}. It is the best of {count:,} "
-            "scores on the same faces: part of it is luck, and so the figure is optimistic."
-        )
-    if not fresh:
-        return f"{text} It was not trained again with fresh seeds, so how much of it is luck is not known."
-    seeds = f"{fresh} fresh seeds" if fresh > 1 else "one fresh seed"
-    return (
-        f"{text} Trained again with {seeds}, the same settings have {record.remeasured_text}. That is without the luck "
-        "of the training, though still on the faces by which the settings were chosen."
-    )
 
 
 def _cpu_hours(seconds: float) -> str:

@@ -56,7 +56,7 @@ def _standard_error(record: StudyRecord) -> list[Block]:
 
 def _top_table(record: StudyRecord) -> list[Block]:
     order = ranked(record.trials, record.objective)
-    # A trial that continued another has its settings; the better one stands for both.
+    # A trial that continued another has its settings; the better one is shown for both.
     top = order[~pd.Series(settings_numbers(order), index=order.index).duplicated()][:_TOP]
     columns = [_trial_cells(trial, record) for _, trial in top.iterrows()]
     rows = [(name, *(column[name] for column in columns)) for name in columns[0]]

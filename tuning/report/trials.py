@@ -60,7 +60,7 @@ class Axis:
     Attributes:
         key: The hyperparameter.
         places: A number for each trial, shape (trials,): the value itself, or its position among `words`.
-        words: What the places 0, 1, ... stand for; empty where the values are numbers on a scale.
+        words: What the places 0, 1, ... mean; empty where the values are numbers on a scale.
         log: Whether the scale is logarithmic.
     """
 

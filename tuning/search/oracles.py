@@ -1,4 +1,4 @@
-"""KerasTuner's oracles, which choose the next trial; their files appear atomically, and damage is told in one line."""
+"""KerasTuner's oracles, which choose the next trial; their files appear atomically, and damage is one line."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from fer_hierarchy.tuning.search.study import ORACLE, Study
 from fer_hierarchy.tuning.settings import OBJECTIVES
 from fer_hierarchy.tuning.space.spaces import combinations, declare
 
-_FACTOR = 3  # of Hyperband: of so many trials of a rung one goes on
+_FACTOR = 3  # of Hyperband: one of so many trials of a rung continues
 _UNENDING = 10**9
 _USUAL_TRIALS = 20
 
@@ -67,7 +67,7 @@ class GridOracle(_Atomic, keras_tuner.Oracle):
     """
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:  # noqa: ARG002 - KerasTuner's signature
-        """The point whose number is that of the trials begun so far."""
+        """The point whose number is that of the trials started so far."""
         number, values = len(self.start_order), {}
         for key in reversed(self.hyperparameters.space):
             choices = list(key.values)
@@ -84,11 +84,11 @@ def planned_trials(study: Study) -> int:
     Raises:
         UserError: A grid over values without steps, or Hyperband with the number of epochs among the searched keys.
     """
-    kind, asked = study.search.tuner, study.search.max_trials
+    kind, wanted = study.search.tuner, study.search.max_trials
     if kind == "hyperband":
         if "epochs" in study.space:
             raise UserError("--tuner hyperband decides on the epochs itself; leave epochs out of --space")
-        return asked or _band_trials(study.settings.epochs)
+        return wanted or _band_trials(study.settings.epochs)
     if study.search.early_size:
         raise UserError(f"--early-size {study.search.early_size} is for the rungs of --tuner hyperband, not for {kind}")
     points = combinations(study.space)
@@ -98,7 +98,7 @@ def planned_trials(study: Study) -> int:
             f"--tuner grid: {endless} has no steps; give choices or a step for it in --space FILE "
             '(and "*": null to leave out all that the file does not name)'
         )
-    most = asked or (points if kind == "grid" else _USUAL_TRIALS)
+    most = wanted or (points if kind == "grid" else _USUAL_TRIALS)
     return most if points is None else min(most, points)
 
 
@@ -140,7 +140,7 @@ def build_oracle(study: Study) -> keras_tuner.Oracle:
 
 
 def open_oracle(study: Study, folder: Path) -> keras_tuner.Oracle:
-    """The oracle of a study as the folder's files tell.
+    """The oracle of a study as the folder's files have it.
 
     Args:
         study: What is searched.
@@ -165,5 +165,5 @@ def open_oracle(study: Study, folder: Path) -> keras_tuner.Oracle:
         ) from error
     oracle.verbose = 0
     if rounds is not None:
-        oracle.hyperband_iterations = rounds  # a longer search may have been asked for
+        oracle.hyperband_iterations = rounds  # the search may have been made longer
     return oracle

@@ -194,7 +194,7 @@ def _plan(
 
 
 def _named(planned: Sequence[Study], name: str | None, studies: Path) -> list[Study]:
-    """The studies with names: the given one (and the stage, where there are several), or one that tells the key."""
+    """The studies with names: the given one (and the stage, where there are several), or one with the key."""
     first, named = planned[0], []
     model = first.config.stage.model.partition(":")[0]
     common = name or f"{first.data['dataset']}-{model}-{first.search.tuner}-{first.key[:8]}"

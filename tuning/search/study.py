@@ -28,7 +28,7 @@ FORMAT = 1
 STAGE_STUDY = "stage"
 STUDIES = LOGS / "tuning"
 
-# What may change when a search goes on: for how long it searches, not what for.
+# What may change when a search is resumed: its length, not its subject.
 _EXTENDABLE = ("max_trials", "budget", "remeasure")
 # What is elsewhere in the record, or belongs to other searches.
 _APART = ("stage", "space", "controls", "implied")
@@ -148,7 +148,7 @@ def read_study(folder: Path) -> Study:
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
     if not intact:
-        raise UserError(f"{path} was edited: what it says is not what the search was started with; start a new one")
+        raise UserError(f"{path} was edited: it is not what the search was started with; start a new one")
     return study
 
 

@@ -14,7 +14,7 @@ from fer_hierarchy.tuning.space.spaces import drawn
 if TYPE_CHECKING:
     import keras_tuner
 
-HP = "hp:"  # begins the columns of searched values; they stand before `message`
+HP = "hp:"  # begins the columns of searched values; they are before `message`
 STATES = ("completed", "failed", "running")
 
 _WHOLE = ("best_epoch", "epochs", "epochs_asked", "rung", "bracket", "parameters", "multiply_adds")

@@ -50,14 +50,14 @@ class TrialPlan:
     Attributes:
         settings: Of the stage; `epochs` is the whole plan of the learning rate, which may end later than the trial.
         parts: One after the other.
-        goes_on_from: Hyperband: the trial that trained all but the last epochs.
-        rung: Hyperband: how many trials it goes on from; None otherwise.
+        continues: Hyperband: the trial that trained all but the last epochs.
+        rung: Hyperband: how many trials it continues; None otherwise.
         bracket: Hyperband: how many rungs come after the first; None otherwise.
     """
 
     settings: StageConfig
     parts: tuple[TrialPhase, ...]
-    goes_on_from: str | None = None
+    continues: str | None = None
     rung: int | None = None
     bracket: int | None = None
 
@@ -75,7 +75,7 @@ class TrialPlan:
 def plan_of(values: Mapping[str, Any], study: Study) -> TrialPlan:
     """How KerasTuner's values are trained.
 
-    A trial that goes on from another one follows the schedule on which that one was: Hyperband's rungs are pauses in
+    A trial that continues another one follows the schedule of that one: Hyperband's rungs are pauses in
     the plan of all epochs, so a best trial's last rung is the very training that a run with its settings does.
 
     Args:
@@ -95,7 +95,7 @@ def plan_of(values: Mapping[str, Any], study: Study) -> TrialPlan:
     if early and final and since:
         parts.insert(0, TrialPhase(size=early, until=since, early=True))
     past = values.get("tuner/trial_id") if rung else None
-    return TrialPlan(settings=settings, parts=tuple(parts), goes_on_from=past, rung=rung, bracket=bracket)
+    return TrialPlan(settings=settings, parts=tuple(parts), continues=past, rung=rung, bracket=bracket)
 
 
 class TrialTraining:
@@ -104,7 +104,7 @@ class TrialTraining:
     Args:
         study: What is searched.
         stage_type: What trains the stage.
-        faces: Train and validation faces in every size that is asked for.
+        faces: Train and validation faces in every size.
     """
 
     def __init__(self, study: Study, stage_type: type[Stage], faces: StudyFaces) -> None:
@@ -127,9 +127,9 @@ class TrialTraining:
         Args:
             plan: How.
             place: Folder of this attempt.
-            earlier: Folders of trials among whose attempts a training may go on.
+            earlier: Folders of trials whose attempts a training may continue.
             progress: The whole search's, in trials.
-            budget: May end the search in mid-trial; the same call then goes on.
+            budget: May end the search in mid-trial; the same call then continues.
             label: What progress calls the trial.
 
         Returns:
@@ -150,7 +150,7 @@ class TrialTraining:
             "epochs_asked": plan.epochs,
             "rung": plan.rung,
             "bracket": plan.bracket,
-            "from_trial": plan.goes_on_from,
+            "from_trial": plan.continues,
         }
 
     def train(self, plan: TrialPlan, place: Path, *, seed: int, progress: Progress) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class TrialTraining:
         Args:
             trials: Folder of all trials.
             best: The best trial.
-            finished: Whether the search is; until then another trial of Hyperband may go on from any of them.
+            finished: Whether the search is; until then another trial of Hyperband may continue any of them.
         """
         if self.study.search.tuner == "hyperband" and not finished:
             return

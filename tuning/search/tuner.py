@@ -131,10 +131,10 @@ class StageTuner(BaseTuner):
 
     def _trained(self, trial_id: str, place: Path, plan: TrialPlan) -> dict[str, Any]:
         places = [place]
-        if plan.goes_on_from:
-            places.append(self.folder / "trials" / plan.goes_on_from)
+        if plan.continues:
+            places.append(self.folder / "trials" / plan.continues)
             if run_folder.read_json(places[-1] / RESULT)["status"] == "failed":
-                raise UserError(f"trial {plan.goes_on_from}, which it would continue, failed")
+                raise UserError(f"trial {plan.continues}, which it would continue, failed")
         shown = {"progress": self.progress, "budget": self.budget, "label": f"trial {trial_id}"}
         return self.training.run(plan, place / self.tuner_id, earlier=places, **shown)
 

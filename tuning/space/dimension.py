@@ -101,7 +101,7 @@ class Dimension:
             return cls(key=key, **_range(key, value, here))
         if isinstance(value, dict):
             if len(value) > 1 or not isinstance(value["choices"], list):
-                raise UserError(f"{here}: choices are a list and stand alone, got {_short(value)}")
+                raise UserError(f"{here}: choices are a list and the only key, got {_short(value)}")
             value = value["choices"]
         return cls(key=key, choices=_choices(key, value if isinstance(value, list) else [value], here))
 

@@ -54,7 +54,7 @@ def read_space(path: Path, start: Mapping[str, Dimension], config: StageConfig) 
     where = f"--space {path}"
     given = _read_object(path, where)
     if given.get(ALL) is not None:
-        raise UserError(f'{where}: "{ALL}" stands for all keys and takes null only, which leaves them out')
+        raise UserError(f'{where}: "{ALL}" means all keys and takes null only, which leaves them out')
     for key in given:
         if key != ALL:
             check_key(key, where)
@@ -79,7 +79,7 @@ def _stays(key: str, given: Mapping[str, Any], named: Mapping[str, Dimension]) -
 def _read_object(path: Path, where: str) -> dict[str, Any]:
     try:
         record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{where}: not readable as JSON ({error})") from error
     if not isinstance(record, dict):
         raise UserError(f"{where}: expected an object of keys and their values, got {type(record).__name__}")
@@ -122,7 +122,7 @@ def _check_alike(models: Sequence[str], config: StageConfig, where: str) -> None
                 f"{where}: model {model} and --model {config.model} do not both read depth; search one kind"
             )
         if config.reads_depth and {"modality", "depth"} & set(settings):
-            raise UserError(f"{where}: model {model}: what it sees and how it reads depth have keys: modality, depth")
+            raise UserError(f"{where}: model {model}: its modality and its kind of depth have keys: modality, depth")
 
 
 def _check_balance(space: Mapping[str, Dimension], config: StageConfig, where: str) -> None:
@@ -198,7 +198,7 @@ def settings_of(values: Mapping[str, Any], config: StageConfig) -> tuple[StageCo
 
     Returns:
         The trial's settings, and the height and width of its faces in pixels if they are searched. Numbers have six
-        significant digits; the model's keywords stand in its spec.
+        significant digits; the model's keywords are in its spec.
 
     Raises:
         UserError: An unknown key, or a value that it cannot have.

@@ -132,7 +132,7 @@ def test_the_search_s_own_figure_stands_beside_the_one_of_fresh_seeds(tmp_path):
     assert "1 failed" in text
     # Five trials of 36 s and three trainings of 72 s; trials one a minute, half a minute each.
     assert "| 0.11 (0.06 of it re-measuring; 6 min of wall time)" in text
-    assert "same 900 validation faces. No test face was used" in text
+    assert "same 900 validation faces, by which the settings were chosen." in text
     assert "a note of the search" in text
 
 
@@ -227,7 +227,7 @@ def test_nothing_begun(tmp_path):
 
 def test_one_trial(tmp_path, drawn):
     text = report(tmp_path, (0.5,), fresh=(0.49,))
-    assert "The only completed trial, 0000, has a macro F1 of 50.0 %." in text
+    assert "50.0 % (trial 0000; the only one)" in text
     assert "49.0 % (one training; the figure to expect)" in text
     assert "it takes at least 8 scored trials" in section(text, "Importance")
     assert "## Slices" not in text
@@ -246,7 +246,7 @@ def test_all_failed_are_grouped_by_what_went_wrong(tmp_path):
 def test_scores_that_are_no_numbers_are_failures(tmp_path):
     text = report(tmp_path, (0.5, float("nan"), float("inf"), 0.4))
     assert "| its score is not a number | 2 | 0001, 0002 |" in section(text, "Failed trials")
-    assert "best of 2 scores" in text
+    assert "best of 2 trials" in text
 
 
 def test_equal_scores(tmp_path, drawn):
