@@ -19,8 +19,7 @@ from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval
-from fer_hierarchy.hierarchy.experiments import crossval_table as folds
-from fer_hierarchy.hierarchy.experiments.crossval_table import CellFaces
+from fer_hierarchy.hierarchy.experiments.crossval_table import FOLDS, CellFaces, check_folds, fold_table, read_folds
 from fer_hierarchy.hierarchy.experiments.grid import FOLD, KIND, SEED, Cell, Grid, read_grid, write_grid
 from fer_hierarchy.hierarchy.experiments.report import write_crossval_report, write_grid_report
 from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, grid_table, is_complete, outcome
@@ -61,9 +60,9 @@ class ExperimentKind:
     report: Callable[[Path, Grid, Sequence[GridCell]], None]
 
 
-def _check_folds(folder: Path, planned: Grid, faces: Sequence[CellFaces]) -> None:
-    by, expected = planned.cells[0].config.data.split_by, folds.fold_table(planned, faces)
-    folds.check_folds(folder / folds.FOLDS, folds.read_folds(folder), expected, by=by)
+def _check_saved_folds(folder: Path, planned: Grid, faces: Sequence[CellFaces]) -> None:
+    by, expected = planned.cells[0].config.data.split_by, fold_table(planned, faces)
+    check_folds(folder / FOLDS, read_folds(folder), expected, by=by)
 
 
 def _crossval_stem(planned: Grid, dataset: str) -> str:
@@ -85,9 +84,9 @@ CROSSVAL = ExperimentKind(
     cell="run",
     size=crossval.size,
     stem=_crossval_stem,
-    begin=lambda folder, grid, faces: run_folder.write_table(folder / folds.FOLDS, folds.fold_table(grid, faces)),
-    check=_check_folds,
-    report=lambda folder, grid, cells: write_crossval_report(folder, grid, cells, folds.read_folds(folder)),
+    begin=lambda folder, grid, faces: run_folder.write_table(folder / FOLDS, fold_table(grid, faces)),
+    check=_check_saved_folds,
+    report=lambda folder, grid, cells: write_crossval_report(folder, grid, cells, read_folds(folder)),
 )
 _KINDS = {KIND: PLAIN, crossval.KIND: CROSSVAL}
 
