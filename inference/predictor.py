@@ -108,7 +108,7 @@ class Predictor:
             return face
         from fer_hierarchy.hierarchy.data.alignment import leveled
 
-        return leveled("", face, None)[0]
+        return leveled(None, face, None)[0]
 
     def predict(
         self, images: np.ndarray | Sequence[np.ndarray], *, records: bool = False

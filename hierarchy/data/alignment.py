@@ -47,11 +47,11 @@ class EyeLine:
     degrees: float
 
 
-def leveled(path: str, colour: np.ndarray, distance: Distance) -> tuple[np.ndarray, Distance]:
+def leveled(path: str | None, colour: np.ndarray, distance: Distance) -> tuple[np.ndarray, Distance]:
     """Turn a face until its eyes are level; unchanged where they are not found.
 
     Args:
-        path: The picture's file; landmarks may stand beside it.
+        path: The picture's file, beside which landmarks may stand; None where it is in no file.
         colour: uint8 (h, w) or (h, w, 3) at native size.
         distance: float32 (h, w) millimetres, NaN in holes; None without depth.
 
@@ -76,11 +76,11 @@ def turned(colour: np.ndarray, distance: Distance, line: EyeLine) -> tuple[np.nd
     return level, warped(distance, matrix, size, flags=flags, border=border)
 
 
-def eye_line(path: str, colour: np.ndarray) -> EyeLine | None:
+def eye_line(path: str | None, colour: np.ndarray) -> EyeLine | None:
     """Find the eyes of a picture: from the landmarks beside it, or by looking.
 
     Args:
-        path: The picture's file.
+        path: The picture's file; None where it is in no file.
         colour: uint8 (h, w) or (h, w, 3).
 
     Returns:
@@ -90,7 +90,11 @@ def eye_line(path: str, colour: np.ndarray) -> EyeLine | None:
         BadImageError: There are landmarks, but they cannot be read.
         UserError: OpenCV has no detector.
     """
-    flat, solid = Path(path).with_suffix(".lm2"), Path(path).with_suffix(".lm3")
+    return (_from_landmarks(Path(path), colour) if path else None) or _detected(colour)
+
+
+def _from_landmarks(picture: Path, colour: np.ndarray) -> EyeLine | None:
+    flat, solid = picture.with_suffix(".lm2"), picture.with_suffix(".lm3")
     if flat.is_file() and (eyes := _eyes(_flat_landmarks(flat))) is not None:
         return _line(*eyes)
     if solid.is_file() and (eyes := _eyes(_solid_landmarks(solid))) is not None:
@@ -98,7 +102,7 @@ def eye_line(path: str, colour: np.ndarray) -> EyeLine | None:
         height, width = colour.shape[:2]
         degrees = _line(*(eyes * [1, -1])).degrees
         return EyeLine(middle=((width - 1) / 2, (height - 1) / 2), degrees=degrees)
-    return _detected(colour)
+    return None
 
 
 def _line(left: np.ndarray, right: np.ndarray) -> EyeLine:

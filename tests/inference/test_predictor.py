@@ -44,6 +44,12 @@ def test_a_face_cut_out_already_stays_untouched(shape):
     np.testing.assert_array_equal(predictor().crops(picture, [face]), [picture])
 
 
+@pytest.mark.parametrize("detector", [None, SquareDetector(48)])
+def test_a_model_trained_on_aligned_faces_predicts_pictures_that_are_in_no_file(detector):
+    table = predictor(BarModel(align=True), detector=detector).predict(faces(3))
+    assert len(table) >= 3
+
+
 def test_a_row_tells_gate_route_and_entropy():
     (row,) = predictor().predict(faces()[3], records=True)
     assert (row["valence"], row["route"]) == ("positive", "positive")
