@@ -30,7 +30,7 @@ from tests.conftest import QUICK, draw_face, kill_when, run_program, write_fer_f
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 APART = TAXONOMIES["valence-neutral-apart"].exclude(["contempt"])
-MODEL = "compact_resnet:widths=4+8:blocks=1+1:strides=1+2:squeeze_from=none"
+MODEL = "compact_resnet:stem_width=4:widths=8:blocks=1:strides=2:squeeze_from=none"
 STAGES = ("valence", "positive", "negative")
 
 
@@ -289,7 +289,13 @@ def fit(folder: Path, taxonomy: Taxonomy = SEVEN, **settings) -> KerasStage:
     return stage.fit(TRAIN, VALIDATION, config, **places, seed=3, progress=Progress(1))
 
 
-@pytest.mark.parametrize("settings", [{"loss": "island", "freeze": 1}, {"ema": 0.2, "cutmix": 0.5, "mixup": 0.3}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"loss": "island", "freeze": 1}, marks=pytest.mark.slow),
+        {"ema": 0.2, "cutmix": 0.5, "mixup": 0.3},
+    ],
+)
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, tmp_path, monkeypatch):
     keras.utils.set_random_seed(0)
     fit(tmp_path / "whole", **settings)

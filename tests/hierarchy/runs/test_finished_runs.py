@@ -211,7 +211,7 @@ def test_a_published_run_names_no_place_and_shows_no_face(results, fer_folder):
         "Recall %",
         "Taught by | teacher",
         "answers of the run teacher",
-        "logits averaged with its",
+        "predicted too",
     )
     for words in (*named, "42 test faces"):
         assert words.lower() in card.lower(), words
