@@ -20,18 +20,15 @@ _SHAPE = ("mode", "taxonomy", "exclude", "emotions")  # what decides which stage
 
 
 def train(given: Given, command: str) -> Path:
-    """Train a run, or go on with one."""
+    """Train a run, or resume one."""
     places = {"results": given.pop("results"), "logs": given.pop("logs")}
-    if "resume" in given:
-        run = _check_resume(given, places["results"])
-        from fer_hierarchy.hierarchy.training import pipeline
-        from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-
-        return pipeline.resume_run(run, KerasStage, flags=given, **places, command=command)
-    config = _training_config(given, **places)
+    run = _check_resume(given, places["results"]) if "resume" in given else None
+    config = RunConfig() if run else _training_config(given, **places)
     from fer_hierarchy.hierarchy.training import pipeline
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
+    if run:
+        return pipeline.resume_run(run, KerasStage, flags=given, **places, command=command)
     return pipeline.train_run(config, KerasStage, **places, command=command)
 
 
@@ -61,12 +58,12 @@ def _check_resume(given: Given, results: Path) -> str:
 
 
 def train_grid(given: Given, command: str) -> Path:
-    """Train a grid of runs, or go on with one."""
+    """Train a grid of runs, or resume one."""
     return _train_cells(given, command, kind=grid.KIND)
 
 
 def cross_validate(given: Given, command: str) -> Path:
-    """Train a run for each fold, or go on with them."""
+    """Train a run for each fold, or resume them."""
     return _train_cells(given, command, kind=crossval.KIND)
 
 

@@ -191,7 +191,7 @@ class Run(ResultFolder):
     @cached_property
     def features(self) -> "dict[str, pd.DataFrame]":
         """Stage -> row, emotion, x, y of its feature map, where it has one."""
-        return {file.parent.name: read_feature_map(file) for file in self._stage_files(FEATURES)}
+        return {file.parent.name: _read_feature_map(file) for file in self._stage_files(FEATURES)}
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -337,7 +337,7 @@ def check_same_faces(folder: Path, faces: "Faces") -> None:
         )
 
 
-def read_feature_map(path: Path) -> "pd.DataFrame":
+def _read_feature_map(path: Path) -> "pd.DataFrame":
     """A features.csv: row, emotion, x, y.
 
     Raises:
