@@ -30,6 +30,7 @@ from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
+PICTURES = ("image_size", "channels", "align")  # settings of the data that decide what a network is shown
 TRAINING_MODES = ("hierarchical", "flat")
 FRAMEWORKS = ("keras", "pytorch")
 FEATURE_LOSSES = ("center", "island")

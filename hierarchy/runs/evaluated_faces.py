@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from fer_hierarchy.hierarchy import paths
-from fer_hierarchy.hierarchy.config import SPLITS, DataConfig
+from fer_hierarchy.hierarchy.config import PICTURES, SPLITS, DataConfig
 from fer_hierarchy.hierarchy.data.audit.pixels.verdict import require_published
 from fer_hierarchy.hierarchy.data.faces import Faces, decode, read_manifest, resolve_data
 from fer_hierarchy.hierarchy.data.leakage import without_seen
@@ -21,7 +21,7 @@ log = logging.getLogger("hierarchy")
 def as_trained(data: DataConfig, run: Run) -> DataConfig:
     """Settings of other data, resolved, with which its faces are read as the run's own were."""
     own = run.config.data
-    pictures = {name: getattr(own, name) for name in ("image_size", "channels", "align", "taxonomy")}
+    pictures = {name: getattr(own, name) for name in (*PICTURES, "taxonomy")}
     return dataclasses.replace(resolve_data(data), **pictures)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.classifiers.predictions import predict
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
-from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
+from fer_hierarchy.hierarchy.config import PICTURES, DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, StageFaces, as_stage_shares
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.probabilities import geometric_mean
@@ -22,7 +22,6 @@ from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.hierarchy.wording import duration
 
 _LEAST = 1e-12  # what a smaller probability is taken for
-_PICTURES = ("image_size", "channels", "align")
 
 log = logging.getLogger("hierarchy")
 
@@ -53,7 +52,7 @@ def _check_teacher(folder: Path, config: RunConfig, taxonomy: Taxonomy) -> None:
         raise UserError(f"--teacher {folder.name}: it is of {own.framework}; needed {config.framework}")
     if own.reads_depth != config.reads_depth:
         raise UserError(f"--teacher {folder.name}: one of the two runs reads depth, the other does not")
-    for name in _PICTURES:
+    for name in PICTURES:
         if (theirs := getattr(own.data, name)) != (ours := getattr(config.data, name)):
             flag = "--" + name.replace("_", "-")
             raise UserError(f"--teacher {folder.name}: its faces have {flag} {theirs}, this run's {ours}; use the same")

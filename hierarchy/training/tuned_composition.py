@@ -14,6 +14,7 @@ from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner, stage_priors
 from fer_hierarchy.hierarchy.classifiers.predictions import Predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
+from fer_hierarchy.hierarchy.config import PICTURES
 from fer_hierarchy.hierarchy.data.faces import Faces, decode
 from fer_hierarchy.hierarchy.data.leakage import without_seen
 from fer_hierarchy.hierarchy.errors import UserError
@@ -24,7 +25,6 @@ from fer_hierarchy.hierarchy.taxonomy import FLAT
 
 KIND = "composition"
 FORMAT = 1
-_PICTURES = ("image_size", "channels", "align")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def _predict_flat(flat: Path, rows: pd.DataFrame, faces: Faces, stage_type: type
     stage = stage_type.load(flat / paths.STAGES / FLAT)
     if tuple(stage.classes) != faces.taxonomy.emotions:
         raise UserError(f"the flat run {flat.name} predicts {', '.join(stage.classes)} only")
-    wanted = [(c.reads_depth, *(getattr(c.data, name) for name in _PICTURES)) for c in (own, other)]
+    wanted = [(c.reads_depth, *(getattr(c.data, name) for name in PICTURES)) for c in (own, other)]
     if wanted[0] == wanted[1]:
         return stage.predict_proba(faces.images.pixels, rows.index.to_numpy())
     images = decode(rows.reset_index(drop=True), own.data, with_depth=own.reads_depth)
