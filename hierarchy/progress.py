@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from fer_hierarchy.hierarchy.printing import printable
+
 ANNOUNCED = "announced"  # attribute of the log records that a command line prints on stdout
 
 log = logging.getLogger("hierarchy")
@@ -82,4 +84,4 @@ class Progress:
         """Share done, `text`, and the time left at the speed so far."""
         spent = time.monotonic() - self._start
         left = clock(spent / self._fresh * max(self.total - self.done, 0)) if self._fresh > 0 else "?"
-        return f"{self.done / self.total:4.0%}  {text}  [{clock(spent)} spent, {left} left]"
+        return f"{self.done / self.total:4.0%}  {printable(text)}  [{clock(spent)} spent, {left} left]"

@@ -9,6 +9,7 @@ from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+from fer_hierarchy.hierarchy.printing import show
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.output.rows import KINDS
@@ -98,7 +99,7 @@ def export(given: Given, _command: str) -> None:
 
     made = exporting.export_run(run, formats, data=data, out=out, results=results)
     for name, path in made.items():
-        print(f"{name}: {path}")
+        show(f"{name}: {path}")
     if verified:
         from fer_hierarchy.inference.export.verify import verify
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hierarchy.hierarchy.errors import IncompleteError
+from fer_hierarchy.hierarchy.printing import show
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.inference.output import console
 from fer_hierarchy.inference.output.records import Row, columns_of, rows_of_faces, rows_of_file
@@ -89,7 +90,7 @@ class _Job:
 
             self.explained = ExplanationFigures(predictors, outputs.explain)
         if not self.out and len(predictors) == 1:
-            print(console.header())
+            show(console.header())
 
     def predicted(self) -> Iterator[list[list[Row]]]:
         """Rows of some files after the other, each file's together."""
@@ -125,7 +126,7 @@ class _Job:
         for rows in files:
             self.summary.count(rows)
             if not self.out:
-                print("\n".join(console.lines(rows, self.predictors)), flush=True)
+                show(*console.lines(rows, self.predictors))
         if self.progress:
             self.progress.advance(len(files), "files")
 
@@ -143,9 +144,9 @@ class _Job:
         """
         if self.progress and sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr)
-        print(self.summary.line(self.skipped))
+        show(self.summary.line(self.skipped))
         if self.out:
-            print(f"predictions: {self.out.path}")
+            show(f"predictions: {self.out.path}")
         if failed := self.summary.failed:
             where = f"; the reasons are in {self.out.path}" if self.out else ""
             raise IncompleteError(f"{console.counted(failed, 'file')} could not be read{where}; all others are done")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.printing import show
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.inference.frames import FrameRows, frame_columns, predicted_frames
 from fer_hierarchy.inference.output.console import counted
@@ -130,7 +131,7 @@ class _Session:
         except UserError as error:  # no reason to end what is being recorded
             log.warning("%s", error)
         else:
-            print(f"saved {path}", flush=True)
+            show(f"saved {path}")
 
     def outcome(self) -> str:
         """What was done, in a line."""
@@ -188,7 +189,7 @@ def run_webcam(
 def _watch(session: _Session, results: Iterator[FrameRows]) -> bool:
     """Deliver frames until they or the user end it; gives whether the user did so by Ctrl-C."""
     if session.reader.live and not session.window:
-        print(f"watching {session.reader.name}; Ctrl-C ends it", flush=True)
+        show(f"watching {session.reader.name}; Ctrl-C ends it")
     try:
         for result in results:
             if not session.take(result):
@@ -209,4 +210,4 @@ def _conclude(session: _Session, *, interrupted: bool) -> None:
         raise UserError(f"{reader.name} sends no more pictures; until then: {outcome}")
     if reader.ended_early:
         log.warning("%s ends after %d of the %d frames that it promises.", reader.name, *reader.ended_early)
-    print(outcome)
+    show(outcome)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from fer_hierarchy.hierarchy.config import StageConfig, fields_of, kinds_of
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.native_output import quiet_tensorflow
+from fer_hierarchy.hierarchy.printing import PrintableFormatter, prepare_streams, printable
 from fer_hierarchy.hierarchy.progress import ANNOUNCED
 
 # What a user can mend about a disk, a folder or a file.
@@ -82,6 +83,7 @@ def run_program(name: str, call: Callable[[], None]) -> int:
     Returns:
         Exit code: 0 done, 1 done but for some of many files, 2 bad input, 130 interrupted.
     """
+    prepare_streams()
     quiet_tensorflow()
     try:
         call()
@@ -112,7 +114,7 @@ def _fail(name: str, message: str) -> int:
 
 def _say(line: str) -> None:
     """Write the last line, over a line of progress that may stand there unfinished."""
-    print("\r\033[K" * sys.stderr.isatty() + line, file=sys.stderr)
+    print("\r\033[K" * sys.stderr.isatty() + printable(line), file=sys.stderr)
 
 
 @contextmanager
@@ -120,9 +122,10 @@ def notes_on_screen() -> Iterator[None]:
     """Show every warning of ours on stderr, once, and what is announced on stdout; run.log gets the rest as well."""
     log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
     screen.setLevel(logging.WARNING)
-    screen.setFormatter(logging.Formatter("note: %(message)s"))
+    screen.setFormatter(PrintableFormatter("note: %(message)s"))
     screen.addFilter(_Once())
     results = logging.StreamHandler(sys.stdout)
+    results.setFormatter(PrintableFormatter("%(message)s"))
     results.addFilter(lambda record: getattr(record, ANNOUNCED, False))
     before = log.level, log.propagate
     log.addHandler(screen)

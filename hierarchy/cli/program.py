@@ -26,6 +26,7 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import CALL, COMMAND, LOGS, RESULTS
+from fer_hierarchy.hierarchy.printing import show
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 from fer_hierarchy.tuning.search.study import STUDIES
@@ -81,7 +82,7 @@ def _dispatch(argv: list[str]) -> None:
     with notes_on_screen():
         folder = mode.call(given, shlex.join([*COMMAND, *argv]))
     if folder is not None:
-        print(f"data: {folder}" if mode.call is fetch else f"report: {folder / 'report.html'}")
+        show(f"data: {folder}" if mode.call is fetch else f"report: {folder / 'report.html'}")
 
 
 def _mode_named(argv: list[str]) -> str | None:

@@ -20,6 +20,7 @@ from fer_hierarchy.hierarchy.config import (
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.grid import GRID, KIND, kind_of
 from fer_hierarchy.hierarchy.paths import CONFIG
+from fer_hierarchy.hierarchy.printing import show
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.training.transfer import weights_name
@@ -151,5 +152,5 @@ def print_runs(table: pd.DataFrame) -> None:
     columns = [[heading, *map(str, shown[name])] for name, heading in _HEADINGS.items()]
     widths = [max(map(len, cells)) for cells in columns]
     for line in zip(*columns, strict=True):
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        show("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     print("\nScores are those on validation faces, to choose by; --mode compare compares test predictions.")

@@ -15,6 +15,7 @@ from typing import Any, Union
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.hierarchy.wording import plain
 
 SYNTHETIC = (
@@ -207,7 +208,7 @@ def how_to_repeat(*blocks: Block | str, hint: str = "The command below, in the p
 
 def write_page(page: Page, folder: Path) -> None:
     """Write report.md and report.html into `folder`, where the page's figures already are."""
-    html = _templates(folder).get_template("page.html").render(page=page)
+    html = _rendered("page.html", page, folder)
     for name, text in (("report.md", to_markdown(page, folder)), ("report.html", html)):
         with atomic_write(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -215,7 +216,12 @@ def write_page(page: Page, folder: Path) -> None:
 
 def to_markdown(page: Page, folder: Path) -> str:
     """The page as GitHub-flavoured Markdown; figures are linked relative to `folder`."""
-    return _templates(folder).get_template("page.md").render(page=page).rstrip() + "\n"
+    return _rendered("page.md", page, folder).rstrip() + "\n"
+
+
+def _rendered(template: str, page: Page, folder: Path) -> str:
+    """The page without characters that a terminal or an editor would obey."""
+    return printable(_templates(folder).get_template(template).render(page=page), keep="\n\t")
 
 
 def _templates(folder: Path) -> Environment:

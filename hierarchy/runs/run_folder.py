@@ -19,6 +19,7 @@ from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write
+from fer_hierarchy.hierarchy.printing import PrintableFormatter
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
     import pandas as pd
@@ -81,7 +82,7 @@ def log_to(folder: Path) -> Iterator[None]:
     """Append our log, with times, to `folder`/run.log while the block runs."""
     _make_folder(folder)
     handler = _LogFile(folder / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", keep="\n"))
     log.addHandler(handler)
     try:
         yield

@@ -17,6 +17,7 @@ from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
 from fer_hierarchy.hierarchy.paths import STAGES
+from fer_hierarchy.hierarchy.printing import show
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
@@ -54,7 +55,7 @@ def verify(run: str | None, exports: Mapping[str, Path], *, data: DataConfig, re
     """
     opened = Run(default_model(results) if run is None else run, results=results)
     table = compare(RunModel(opened), exports, _test_faces(opened, data))
-    print(_as_text(table))
+    show(*_as_text(table).split("\n"))
     for place in {path.parent for path in exports.values()}:
         _write(place, opened.name, table)
     return table.loc[~table["ok"], "complaint"].tolist()

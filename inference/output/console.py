@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.hierarchy.wording import percent
 from fer_hierarchy.inference.output.records import Row
 
@@ -67,7 +68,7 @@ def _columns(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _short(name: str) -> str:
-    name = name.encode(errors="backslashreplace").decode()
+    name = printable(name)
     return name if len(name) <= _NAME else f"…{name[1 - _NAME :]}"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.printing import without_password
 
 # FFmpeg reads once how loud it is, when a process opens its first video, be it to write one.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -82,7 +83,7 @@ class VideoReader:
         self._first = self._take(_ATTEMPTS if camera else 1) if self._capture.isOpened() else None
         if self._first is None or (not camera and _codec(self._capture) == _TEXT_ART):
             self._capture.release()
-            raise UserError(_why_not(self.source, camera=camera, url=url))
+            raise UserError(_why_not(self.name, camera=camera, url=url))
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         known = math.isfinite(fps) and 0 < fps <= _MOST_FPS
         self.frames = round(count) if known and not camera and math.isfinite(count) and count >= 1 else None
@@ -93,7 +94,7 @@ class VideoReader:
     @property
     def name(self) -> str:
         """What messages call the source."""
-        return f"camera {self.source}" if self.source.isdecimal() else self.source
+        return f"camera {self.source}" if self.source.isdecimal() else without_password(self.source)
 
     def __enter__(self) -> Self:
         return self
@@ -305,7 +306,7 @@ def _codec(capture: cv2.VideoCapture) -> str:
 def _why_not(source: str, *, camera: bool, url: bool) -> str:
     if camera:
         return (
-            f"camera {source} cannot be opened; is it there, free, and may this user read it? "
+            f"{source} cannot be opened; is it there, free, and may this user read it? "
             "Right is another number, a video file or a URL"
         )
     if url:

@@ -1,0 +1,71 @@
+"""The one way to the screen for text that is not the program's own: names of files, emotions and models, addresses."""
+
+import logging
+import os
+import re
+import sys
+
+# Control characters, which a terminal obeys, marks that turn the direction of writing, and bytes that are no text.
+_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# A path may hold an @ as well as a password: what stands before the last one is hidden.
+_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^:@/\s]*):\S*@", re.IGNORECASE)
+_SECRET = re.compile(r"([?&;][^=&;\s]*(?:pass|pwd|token|secret|auth|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Text without passwords of addresses, and with escapes for every character that a terminal would obey.
+
+    Args:
+        text: Any text.
+        keep: Control characters that stay.
+
+    Examples:
+        >>> printable("a\x1b[2J.jpg from rtsp://me:secret@camera/1")
+        'a\\x1b[2J.jpg from rtsp://me:***@camera/1'
+    """
+    hidden = without_password(text)
+    return _HARMFUL.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), hidden)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def without_password(text: str) -> str:
+    """Text in which the passwords of addresses are three stars."""
+    return _SECRET.sub(r"\1***", _USER.sub(r"\1:***@", text)) if "://" in text else text
+
+
+def show(*lines: str) -> None:
+    """Print lines on stdout, each made printable."""
+    print("\n".join(map(printable, lines)), flush=True)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Makes records of the log printable; line breaks stay where `keep` has them."""
+
+    def __init__(self, form: str, *, keep: str = "") -> None:
+        super().__init__(form)
+        self._keep = keep
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as printable text."""
+        return printable(super().format(record), self._keep)
+
+
+def prepare_streams() -> None:
+    """Let output of any encoding print any name, and replace closed streams by ones that are empty.
+
+    A file that is opened later would otherwise get the number of the closed stream, and what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - as long as the process
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
