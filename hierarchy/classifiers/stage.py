@@ -44,8 +44,8 @@ class Stage(ABC):
         columns: First of the network's outputs that are the stage's own, and the one after its last; None where all
             are. A stage with columns has no network of its own but shares that of the stage `trunk` beside it.
         groups: Of such a trunk, whose classes are those of all heads side by side: for each group the places of its
-            emotions among all, which `fit` composes the answer by. Empty for all other stages.
-        mirror: Whether the answer to a face is the mean of the logits of the face and of its mirror image.
+            emotions among all, which `fit` composes the logits by. Empty for all other stages.
+        mirror: Whether the prediction of a face is the mean of the logits of the face and of its mirror image.
         temperature: Divides the logits; fitted on validation.
         log_prior_shift: Added to the scaled logits; undoes the class prior of a rebalanced training.
         record: Facts of the training: rows, epochs, cost, settings.
@@ -96,7 +96,7 @@ class Stage(ABC):
     @classmethod
     @abstractmethod
     def answerer(cls, stages: Mapping[str, "Stage"], shape: tuple[int, ...]) -> Callable[[], object]:
-        """What makes all stages answer one blank face of `shape`, for timing; a shared network answers once."""
+        """What makes all stages predict one blank face of `shape`, for timing; a shared network predicts once."""
 
     @abstractmethod
     def fit(
@@ -150,19 +150,19 @@ class Stage(ABC):
     @classmethod
     @abstractmethod
     def with_mirror_image(cls, network: Any) -> Any:
-        """What answers with the mean of a network's logits for a face and for its mirror image."""
+        """What predicts the mean of a network's logits for a face and for its mirror image."""
 
     @property
     @abstractmethod
     def core(self) -> Any:
-        """The network as it was trained, which looks at a face once."""
+        """The network as it was trained, without its mirror image."""
 
     def look_twice(self) -> None:
-        """From now on answer with the mean over each face and its mirror image, at twice the cost."""
+        """From now on predict the mean over each face and its mirror image, at twice the cost."""
         self.network, self.mirror = self.with_mirror_image(self.network), True
 
     def logits(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Raw answers to `rows` of `pixels` (uint8), float32 (m, classes)."""
+        """Raw predictions of `rows` of `pixels` (uint8), float32 (m, classes)."""
         return self.own(self.outputs(pixels, rows))
 
     def own(self, outputs: np.ndarray) -> np.ndarray:
@@ -325,7 +325,7 @@ def _augmentation(config: StageConfig) -> Augmentation:
 
 
 def scored_groups(logits: np.ndarray, labels: np.ndarray, groups: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Accuracy of the gate that a composed answer holds, as history.csv names it; nothing where there are no groups.
+    """Accuracy of the gate in a composed prediction, as history.csv names it; nothing where there are no groups.
 
     Args:
         logits: (n, emotions), composed.

@@ -1,6 +1,6 @@
 """One network for all stages of a hierarchy: its outputs are the logits of gate and specialists, side by side.
 
-It is trained like a flat network on the composed answer (see `models.heads`); then each stage is a slice of it.
+It is trained like a flat network on the composed logits (see `models.heads`); then each stage is a slice of it.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def trunk_stage(stage_type: type[Stage], taxonomy: Taxonomy) -> Stage:
 
 
 def head_stages(trunk: Stage, taxonomy: Taxonomy) -> dict[str, Stage]:
-    """The stages that a trained trunk answers for, by name, not calibrated yet; each has the trunk's record."""
+    """The stages that a trained trunk predicts, by name, not calibrated yet; each has the trunk's record."""
     stages, first = {}, 0
     for name in taxonomy.stages("hierarchical"):
         classes = taxonomy.stage_classes(name)

@@ -113,8 +113,8 @@ class KerasStage(Stage):
         batches = train_batches(train, config, seed)
         saved = callbacks.read_checkpoint(folder)
         network = _first_network(config, train, len(self.classes), seed=None if saved else seed)
-        answering = with_composed_logits(network, self.groups) if self.groups else network
-        trainer = callbacks.build_trainer(answering, config, seed)
+        fitted = with_composed_logits(network, self.groups) if self.groups else network
+        trainer = callbacks.build_trainer(fitted, config, seed)
         loss = callbacks.build_loss(config, train.labels, train.targets.shape[1])
         history = list(saved.history) if saved else []
         work = multiply_adds(network) * batches.faces_per_step
@@ -122,7 +122,7 @@ class KerasStage(Stage):
         end = callbacks.EpochEnd(
             folder=folder,
             network=network,
-            validate=lambda: validation_scores(answering, validation, config, self.groups),
+            validate=lambda: validation_scores(fitted, validation, config, self.groups),
             config=config,
             history=history,
             progress=progress,
@@ -158,7 +158,7 @@ class KerasStage(Stage):
 
     @classmethod
     def with_mirror_image(cls, network: keras.Model) -> keras.Model:
-        """What answers with the mean of a network's logits for a face and for its mirror image."""
+        """What predicts the mean of a network's logits for a face and for its mirror image."""
         faces = keras.Input(network.input_shape[1:], name=network.input.name)
         mirrored = layers.MirrorImage(name="mirror_image")(faces)
         logits = keras.layers.Average(name="mean")([network(faces), network(mirrored)])
@@ -166,7 +166,7 @@ class KerasStage(Stage):
 
     @property
     def core(self) -> keras.Model:
-        """The network as it was trained, which looks at a face once."""
+        """The network as it was trained, without its mirror image."""
         return next(layer for layer in self.network.layers if layer.weights) if self.mirror else self.network
 
     @classmethod
