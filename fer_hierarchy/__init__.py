@@ -47,7 +47,7 @@ _PUBLIC = {
 }
 __all__ = [*_PUBLIC]
 
-logging.getLogger("hierarchy").addHandler(logging.NullHandler())
+logging.getLogger("fer_hierarchy").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

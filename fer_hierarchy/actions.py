@@ -2,7 +2,7 @@
 
 Settings are those of the command line, with the same names, defaults and checks; what is wrong with them or with the
 data is a `UserError`, which is a `ValueError` of one line. Nothing is printed but progress; results and notes go to
-the logger `hierarchy`.
+the logger `fer_hierarchy`.
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from fer_hierarchy.hierarchy.printing import printable
 
 ANNOUNCED = "announced"  # attribute of the log records that a command line prints on stdout
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def announce(line: str) -> None:

@@ -8,7 +8,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import CALL, CONFIG, METRICS, PUBLISHED
 from fer_hierarchy.hierarchy.runs.run_folder import read_json
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def default_model(results: Path, *, quick: bool = False) -> str:

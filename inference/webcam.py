@@ -31,7 +31,7 @@ _CALM = 0.5  # seconds of the half-life of the frame rate that is shown
 _BLINK_MS = 50  # how often a paused window waits for a key
 _TITLE = "q quits, s saves the picture, p pauses"
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 @dataclass

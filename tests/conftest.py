@@ -245,5 +245,5 @@ def kill_when(command: Sequence[str], file: Path) -> None:
 @pytest.fixture
 def caught_logs(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """The project's log records, whatever handlers the program has set."""
-    with caplog.at_level("INFO", logger="hierarchy"):
+    with caplog.at_level("INFO", logger="fer_hierarchy"):
         yield caplog

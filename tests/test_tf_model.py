@@ -352,7 +352,7 @@ def test_what_ends_a_run_is_one_line(capsys, calls, monkeypatch, error, code, li
 
 
 def test_notes_are_shown_once_and_only_while_a_run_lasts(capsys, calls, monkeypatch, tmp_path):
-    log = logging.getLogger("hierarchy")
+    log = logging.getLogger("fer_hierarchy")
 
     def noting(*arguments, **keywords):
         log.warning("ten rows left out")

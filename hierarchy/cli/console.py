@@ -120,7 +120,7 @@ def _say(line: str) -> None:
 @contextmanager
 def notes_on_screen() -> Iterator[None]:
     """Show every warning of ours on stderr, once, and what is announced on stdout; run.log gets the rest as well."""
-    log, screen = logging.getLogger("hierarchy"), logging.StreamHandler()
+    log, screen = logging.getLogger("fer_hierarchy"), logging.StreamHandler()
     screen.setLevel(logging.WARNING)
     screen.setFormatter(PrintableFormatter("note: %(message)s"))
     screen.addFilter(_Once())

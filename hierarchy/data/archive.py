@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_folder, cache_dir
 
-LOG = logging.getLogger("hierarchy")
+LOG = logging.getLogger("fer_hierarchy")
 
 # The largest set that we read (AffectNet) unpacks to about 120 GB; pixels written as text shrink about fourfold.
 MAX_BYTES = 256 * 2**30

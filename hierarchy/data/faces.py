@@ -31,7 +31,7 @@ from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 SYNTHETIC = "synthetic"  # so do the names of all embedded data sets begin
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 @dataclass(frozen=True, kw_only=True)

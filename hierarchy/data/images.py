@@ -38,7 +38,7 @@ _FORMAT = 2  # part of the cache key: raise it when decoding changes
 _CHUNK = 256  # images decoded between two writes
 _THREADED_PIXELS = 128 * 128  # native size above which decoding is spread over threads
 _SHOWN = 10  # bad images named in a message
-_log = logging.getLogger("hierarchy")
+_log = logging.getLogger("fer_hierarchy")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def evaluation_hashes(rows: "pd.DataFrame") -> set[str]:

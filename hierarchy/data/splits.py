@@ -15,7 +15,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 
 _SHUFFLES = 10  # tried for folds that all show every class
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def assign(manifest: pd.DataFrame, data: DataConfig, *, seed: int) -> pd.DataFrame:

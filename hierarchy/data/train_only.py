@@ -20,7 +20,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 
 GENERATED = "generated"
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def refuse_as_data(manifest: pd.DataFrame) -> None:

@@ -38,7 +38,7 @@ _COSTS = ("train_cpu_seconds", "parameters", "multiply_adds", "latency_ms")
 # Every pair of up to this many runs is compared; of more, each with the first.
 _ALL_PAIRS = 4
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 _T = TypeVar("_T")
 

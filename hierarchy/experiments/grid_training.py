@@ -34,7 +34,7 @@ TABLE = "table.csv"
 _LONGEST_AXES = 80  # letters of a grid's own name
 _LONGEST_MODEL = 60  # letters of a cross-validation's
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from fer_hierarchy.hierarchy.data.splits import limit_rows
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs.run import Run
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def as_trained(data: DataConfig, run: Run) -> DataConfig:

@@ -42,7 +42,7 @@ _SPLIT_COLUMNS = ("row", "emotion", "split", "source", "subject", "pixel_hash") 
 _MOST_ROWS = 100_000  # of a data set that is listed again for the sake of a few pictures
 _SIZE = 96  # pixels of a picture, where the run's settings name no size
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 _Stage = TypeVar("_Stage", bound="Stage")
 

@@ -40,7 +40,7 @@ _PACKAGES = (
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and the program may set words before and behind
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 class _Notes(logging.Handler):

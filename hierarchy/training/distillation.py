@@ -23,7 +23,7 @@ from fer_hierarchy.hierarchy.wording import duration
 
 _LEAST = 1e-12  # what a smaller probability is taken for
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def check_teachers(config: RunConfig, taxonomy: Taxonomy) -> None:

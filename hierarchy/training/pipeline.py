@@ -49,7 +49,7 @@ EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
 AUDIT_SIZE = 48  # pixels of the pictures that an audit shows
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs: Path, command: str) -> Path:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAMED = (NO_WEIGHTS, *PRETRAINED)  # weights that are no file
 HEAD = "predictions"
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def resolve_weights(config: RunConfig, results: Path) -> RunConfig:

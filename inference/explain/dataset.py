@@ -27,7 +27,7 @@ MOST_FACES = 500  # more take long and change an average little
 _ANY_SIZE = "folder"  # the source that promises nothing of its pictures
 _UNKNOWN = ""  # emotion of a picture that no data set labels
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def explain_run(

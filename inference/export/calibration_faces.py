@@ -12,7 +12,7 @@ from fer_hierarchy.hierarchy.evaluation.features import stratified
 
 MOST_FACES = 500  # more move no step by much
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def calibration_faces(config: RunConfig, data: DataConfig) -> np.ndarray:

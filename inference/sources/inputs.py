@@ -14,7 +14,7 @@ PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", "
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
 STDIN = "-"
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 @dataclass(frozen=True, slots=True)

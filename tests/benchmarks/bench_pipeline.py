@@ -60,7 +60,7 @@ def _time_first_batches(config):
     from fer_hierarchy.hierarchy.data.faces import read_faces
 
     tf.constant(0)  # the start of TensorFlow itself is no part of the data's time
-    logging.getLogger("hierarchy").setLevel(logging.ERROR)
+    logging.getLogger("fer_hierarchy").setLevel(logging.ERROR)
     for label in ("first time", "from the cache"):
         start = time.perf_counter()
         faces = read_faces(config)

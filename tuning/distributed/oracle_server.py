@@ -56,7 +56,7 @@ _CLIENT_OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),  # notices a chief whose host lost its power
 )
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 class ChiefLostError(UserError, FatalError):

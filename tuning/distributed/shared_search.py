@@ -21,7 +21,7 @@ from fer_hierarchy.tuning.search.tuner import StageTuner
 
 _PAUSE = 1.0  # seconds between two checks for a study that its chief has not made yet
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def as_chief(address: Address) -> TrialRunner:

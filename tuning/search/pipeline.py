@@ -52,7 +52,7 @@ _NOT_FOUND = ("epochs", "patience")  # how long trials were trained is no advice
 
 TrialRunner = Callable[[StageTuner], None]  # runs the trials of a study
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def start_search(

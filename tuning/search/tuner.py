@@ -32,7 +32,7 @@ LOCAL = "tuner0"
 _MOST_ATTEMPTS = 3
 _LEAST_ROOM = 64 << 20  # bytes free on the disk, below which a lack of room is the disk's
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 class StageTuner(BaseTuner):

@@ -47,7 +47,7 @@ from fer_hierarchy.tuning.validation_faces import FIGURES, study_name
 
 TAXONOMIES = "taxonomies"
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 def search_taxonomies(

@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.data.manifest import SOFT_PREFIX
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion
 
-LOG = logging.getLogger("hierarchy")
+LOG = logging.getLogger("fer_hierarchy")
 
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 CHOICES = (*VOTES, "unknown", "NF")  # NF: not a face

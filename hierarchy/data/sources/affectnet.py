@@ -10,7 +10,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy.data.sources import _listing, _pixel_csv
 from fer_hierarchy.hierarchy.errors import UserError
 
-LOG = logging.getLogger("hierarchy")
+LOG = logging.getLogger("fer_hierarchy")
 
 IMAGE_SIZE = None
 LAYOUT = (

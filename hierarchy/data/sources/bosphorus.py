@@ -29,7 +29,7 @@ _SUBJECT = re.compile(r"bs\d{3}")
 _PICTURE = re.compile(r"(bs\d{3})_([A-Z]+)_")
 _FACE = re.compile(r"(bs\d{3})_(?:E_([A-Z]+)|N_N)_\d+")
 _NEUTRAL = "neutral"
-_log = logging.getLogger("hierarchy")
+_log = logging.getLogger("fer_hierarchy")
 
 
 def detect(path: Path) -> bool:

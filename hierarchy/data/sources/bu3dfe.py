@@ -14,7 +14,7 @@ from fer_hierarchy.hierarchy.data.depth.depth_planes import DepthScale, at_nomin
 from fer_hierarchy.hierarchy.data.sources._listing import any_image, files_in, paired_manifest, subfolders
 from fer_hierarchy.hierarchy.errors import UserError
 
-LOG = logging.getLogger("hierarchy")
+LOG = logging.getLogger("fer_hierarchy")
 
 IMAGE_SIZE = None
 DEPTH = DepthScale(kind="relative", mm_per_unit=1.0)

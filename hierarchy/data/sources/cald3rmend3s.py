@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.data.depth.png import read_units
 from fer_hierarchy.hierarchy.data.sources import _listing
 from fer_hierarchy.hierarchy.errors import UserError
 
-LOG = logging.getLogger("hierarchy")
+LOG = logging.getLogger("fer_hierarchy")
 
 # Intel RealSense SR300: its depth unit is 0.125 mm and its range 0.2 to 1.5 m (Intel's data sheet); the papers of the
 # data set state no unit.

@@ -9,7 +9,7 @@ from fer_hierarchy.hierarchy.data.sources import _pixel_csv
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
-LOG = logging.getLogger("hierarchy")
+LOG = logging.getLogger("fer_hierarchy")
 
 IMAGE_SIZE = (48, 48)
 READS_CSV = True

@@ -15,7 +15,7 @@ from fer_hierarchy.hierarchy.data.sources._votes import CHOICES, label_faces, re
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
-LOG = logging.getLogger("hierarchy")
+LOG = logging.getLogger("fer_hierarchy")
 
 IMAGE_SIZE = (48, 48)
 LAYOUT = (

@@ -30,7 +30,7 @@ from fer_hierarchy.hierarchy.data.synthetic.portrait import render
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_folder, cache_dir
 
-_log = logging.getLogger("hierarchy")
+_log = logging.getLogger("fer_hierarchy")
 
 GENERATOR_VERSION = 1  # part of the cache key: raise it whenever the same (seed, index) gives other pixels
 

@@ -208,7 +208,7 @@ def test_skip_bad_leaves_them_out_with_a_warning_each_time(tmp_path, caplog):
     manifest = manifest_of([good[0], tmp_path / "no.png", good[1]])
     for _ in ("decoded", "cached"):
         caplog.clear()
-        with caplog.at_level(logging.WARNING, logger="hierarchy"):
+        with caplog.at_level(logging.WARNING, logger="fer_hierarchy"):
             images = load(manifest, skip_bad=True)
         assert images.manifest["id"].tolist() == ["face0", "face2"]
         assert (images.pixels[1, ..., 0] == face(1)).all()

@@ -251,7 +251,7 @@ def test_known_subjects_are_drawn_as_wholes_with_a_warning(flat, composed, caplo
     pd.DataFrame({**people, "emotion": TRUTH, "split": "test", "pixel_hash": "x"}).to_csv(
         flat / "splits.csv", index=False
     )
-    with caplog.at_level(logging.WARNING, logger="hierarchy"):
+    with caplog.at_level(logging.WARNING, logger="fer_hierarchy"):
         table = compare_folders(flat, composed)
     assert "one person" in caplog.text
     assert table["test"]["subjects"] == 7

@@ -16,7 +16,7 @@ from fer_hierarchy.hierarchy.paths import ROOT
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
 
-LOG = logging.getLogger("hierarchy")
+LOG = logging.getLogger("fer_hierarchy")
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def table_of(folder):
 def searched(flat, tmp_path_factory):
     """The folder of a finished search with its page, and its trainings."""
     NearestMean.fitted.clear()
-    log = logging.getLogger("hierarchy")
+    log = logging.getLogger("fer_hierarchy")
     level = log.level
     log.setLevel(logging.INFO)
     with pytest.MonkeyPatch.context() as patch:

@@ -23,7 +23,7 @@ _GIVES_AWAY = 0.9  # area under the ROC curve from which a measure alone identif
 _LISTED = 3  # measures in a sentence
 
 
-log = logging.getLogger("hierarchy")
+log = logging.getLogger("fer_hierarchy")
 
 
 class _Sign(NamedTuple):

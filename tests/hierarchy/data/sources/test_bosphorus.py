@@ -54,7 +54,7 @@ def test_a_picture_without_range_file_has_no_depth(place):
 def test_what_is_left_out_is_reported_once(place, caplog):
     others = ("LFAU_12_0", "LFAU_9L_0", "UFAU_1_0", "CAU_22A25_0", "YR_R10_0", "PR_D_0", "CR_RD_0", "O_EYE_0")
     root = place(*(f"bs000/bs000_{name}.png" for name in ("N_N_0", *others)), "bs000/bs000_E_FEAR_0.bnt")
-    with caplog.at_level(logging.WARNING, "hierarchy"):
+    with caplog.at_level(logging.WARNING, "fer_hierarchy"):
         assert bosphorus.read(root)["id"].tolist() == ["bs000_N_N_0"]
     assert caplog.messages == [
         "bosphorus: 8 pictures left out, they show no emotion (CAU 1, CR 1, LFAU 2, O 1, PR 1, UFAU 1, YR 1)",

@@ -97,7 +97,7 @@ def test_the_same_votes_give_the_same_faces_and_labels_in_every_layout(manifest)
 
 def test_what_is_left_out_is_counted_by_reason(as_table, caplog):
     root, votes = as_table()
-    with caplog.at_level(logging.WARNING, "hierarchy"):
+    with caplog.at_level(logging.WARNING, "fer_hierarchy"):
         read_source(root, ferplus=votes)
     (record,) = caplog.records
     assert record.getMessage() == (
