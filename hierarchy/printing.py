@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterable, Sequence
 
 # Control characters, which a terminal obeys, marks that turn the direction of writing, and bytes that are no text.
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -39,6 +40,14 @@ def without_password(text: str) -> str:
 def show(*lines: str) -> None:
     """Print lines on stdout, each made printable."""
     print("\n".join(map(printable, lines)), flush=True)
+
+
+def show_table(rows: Iterable[Sequence[str]]) -> None:
+    """Print the rows of a table, the headings first, in columns, each cell made printable."""
+    cells = [list(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
 
 
 class PrintableFormatter(logging.Formatter):

@@ -181,7 +181,16 @@ class Run(ResultFolder):
     @cached_property
     def history(self) -> "dict[str, pd.DataFrame]":
         """Trained network -> a row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, ..."""
-        return {file.parent.name: _read_history(file) for file in self._stage_files(HISTORY)}
+        return {stage: self.history_of(stage) for stage in self.stages_begun}
+
+    @property
+    def stages_begun(self) -> tuple[str, ...]:
+        """The trained networks that have epochs on record."""
+        return tuple(file.parent.name for file in self._stage_files(HISTORY))
+
+    def history_of(self, stage: str) -> "pd.DataFrame":
+        """One of `history`."""
+        return _read_history(self.folder / STAGES / stage / HISTORY)
 
     @cached_property
     def stage_records(self) -> dict[str, dict[str, Any]]:

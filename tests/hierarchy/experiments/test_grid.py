@@ -365,11 +365,6 @@ def test_the_program_trains_a_grid_goes_on_with_it_and_refuses_another(tmp_path,
     assert listed["flags"].str.contains("--image-size 16").all()
 
 
-def test_the_list_of_runs_of_no_folder_is_one_line(tmp_path, capsys):
-    assert main(["--mode", "runs", "--results", str(tmp_path / "nowhere")]) == 2
-    assert "nowhere: no such folder; name the one that runs were written to" in capsys.readouterr().err
-
-
 def test_the_command_line_refuses_what_makes_no_grid(tmp_path, capsys):
     def refused(*words):
         assert main(["--mode", "grid", "--results", str(tmp_path), *words]) == 2
