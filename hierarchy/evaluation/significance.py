@@ -261,3 +261,23 @@ def _clusters(groups: ArrayLike, rows: int) -> np.ndarray:
         raise UserError(f"bootstrap: got {len(names)} subjects for {rows} faces; needed one each")
     keys = np.array([name or row for row, name in enumerate(names)], dtype=object)
     return pd.factorize(keys)[0]
+
+
+def corrected_t(differences: Sequence[float], *, folds: int) -> float | None:
+    """Two-sided p of the t test whose variance is corrected for training sets that overlap.
+
+    Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003; for repeated folds as in
+    Bouckaert and Frank, PAKDD 2004.
+
+    Args:
+        differences: One for each fold of each repeat.
+        folds: Folds of a repeat; a test split is 1 / (folds - 1) of its training faces.
+
+    Returns:
+        None where it is undefined: fewer than two differences, or all alike.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if len(values) < 2 or np.isclose(values.std(), 0):
+        return None
+    variance = values.var(ddof=1) * (1 / len(values) + 1 / (folds - 1))
+    return float(2 * student.sf(abs(values.mean()) / np.sqrt(variance), len(values) - 1))

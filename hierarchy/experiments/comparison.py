@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import top_shares
@@ -18,6 +17,7 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
     RESAMPLES,
     bootstrap_intervals,
     confusion_figures,
+    corrected_t,
     difference_over_seeds,
     mcnemar,
     mean_std,
@@ -455,23 +455,3 @@ def _differences(a: Mapping, b: Mapping, measure: str) -> dict[str, Any]:
         "of_runs": deltas,
         "p": corrected_t(deltas, folds=a["folds"]),
     }
-
-
-def corrected_t(differences: Sequence[float], *, folds: int) -> float | None:
-    """Two-sided p of the t test whose variance is corrected for training sets that overlap.
-
-    Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003; for repeated folds as in
-    Bouckaert and Frank, PAKDD 2004.
-
-    Args:
-        differences: One for each fold of each repeat.
-        folds: Folds of a repeat; a test split is 1 / (folds - 1) of its training faces.
-
-    Returns:
-        None where it is undefined: fewer than two differences, or all alike.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    if len(values) < 2 or np.isclose(values.std(), 0):
-        return None
-    variance = values.var(ddof=1) * (1 / len(values) + 1 / (folds - 1))
-    return float(2 * student.sf(abs(values.mean()) / np.sqrt(variance), len(values) - 1))

@@ -2,12 +2,15 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
+from scipy.stats import ttest_1samp
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.significance import (
     bootstrap_intervals,
     confusion_figures,
+    corrected_t,
     difference_over_seeds,
     mcnemar,
     mean_std,
@@ -188,3 +191,13 @@ def test_one_training_has_no_spread_over_seeds():
     truth, predicted = noisy_predictions()
     with pytest.raises(UserError, match="needed at least two of each"):
         difference_over_seeds(truth, [predicted], [predicted, predicted], 4)
+
+
+def test_the_corrected_test_is_more_careful_than_the_plain_one():
+    """For five folds the error is 1.5 times as wide: 1/5 + 1/4 instead of 1/5."""
+    differences = [0.01, 0.03, 0.02, 0.04, 0.005]
+    plain = ttest_1samp(differences, 0)
+    assert corrected_t(differences, folds=5) == pytest.approx(2 * student.sf(plain.statistic / 1.5, 4))
+    assert corrected_t(differences, folds=5) > plain.pvalue
+    assert corrected_t([0.1, 0.1], folds=2) is None
+    assert corrected_t([0.1], folds=2) is None

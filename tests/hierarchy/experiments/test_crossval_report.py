@@ -5,12 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import t as student
-from scipy.stats import ttest_1samp
 
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.experiments.comparison import corrected_t
 from fer_hierarchy.hierarchy.experiments.crossval import plan
 from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table
 from fer_hierarchy.hierarchy.experiments.grid import write_grid
@@ -227,13 +224,3 @@ def test_an_unfinished_or_repeated_cross_validation_is_not_compared(tmp_path):
         compare(tmp_path, a, b)
     with pytest.raises(UserError, match="named twice"):
         compare(tmp_path, a, "a")
-
-
-def test_the_corrected_test_is_more_careful_than_the_plain_one():
-    """For five folds the error is 1.5 times as wide: 1/5 + 1/4 instead of 1/5."""
-    differences = [0.01, 0.03, 0.02, 0.04, 0.005]
-    plain = ttest_1samp(differences, 0)
-    assert corrected_t(differences, folds=5) == pytest.approx(2 * student.sf(plain.statistic / 1.5, 4))
-    assert corrected_t(differences, folds=5) > plain.pvalue
-    assert corrected_t([0.1, 0.1], folds=2) is None
-    assert corrected_t([0.1], folds=2) is None
