@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from fer_hierarchy.hierarchy.config import DataConfig, check_value
 from fer_hierarchy.hierarchy.data.decoding import with_channels
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
@@ -68,11 +69,14 @@ class Metadata:
             "synthetic": bool,
         }
         try:
-            return cls(**{name: kind(record[name]) for name, kind in kinds.items()})
-        except UserError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
+            facts = cls(**{name: kind(record[name]) for name, kind in kinds.items()})
+            for name in ("image_size", "channels"):
+                check_value(DataConfig, name, getattr(facts, name), name)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{source}: the metadata inside are incomplete ({error}); export the run again") from error
+        return facts
 
 
 class Model(ABC):

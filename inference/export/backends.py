@@ -4,6 +4,7 @@ Runtimes are imported only when they are needed: a .tflite file must not wait fo
 """
 
 import os
+import re
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +20,8 @@ from fer_hierarchy.inference.model import Model
 INPUT, OUTPUT, SIGNATURE = "faces", "probabilities", "serving_default"  # of a SavedModel
 
 _FATAL = 4  # ONNX Runtime's level of messages: what fails arrives as an exception
+# The key of a tensor's place in another file, as a protobuf holds it: 8 bytes long, however that number is written.
+_OUTSIDE = re.compile(rb"(\x08|\x88\x80*\x00)location")
 
 
 class Exported(Model):
@@ -45,6 +48,22 @@ class Exported(Model):
     @abstractmethod
     def run(self, faces: np.ndarray) -> np.ndarray:
         """The same for one batch."""
+
+    def _try(self) -> None:
+        """Refuse a model that does not give a blank face the probabilities that its metadata promise."""
+        shape, count = self.facts.shape, len(self.facts.taxonomy.emotions)
+        try:
+            given = self.run(np.zeros((1, *shape), np.uint8))
+        except Exception as error:  # each runtime has kinds of its own
+            raise UserError(
+                f"model {self.source} takes no faces of {shape}, as its metadata promise ({reason(error)}); "
+                "export the run again"
+            ) from error
+        if given.shape != (1, count) or given.dtype != np.float32:
+            raise UserError(
+                f"model {self.source} predicts {given.dtype} {given.shape[1:]}, its metadata promise float32 "
+                f"({count},); export the run again"
+            )
 
 
 class LiteModel(Exported):
@@ -105,23 +124,31 @@ class OnnxModel(Exported):
             raise UserError(f"model {path} needs ONNX Runtime: python -m pip install onnxruntime") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # its own format is not checked
         options.intra_op_num_threads = _cores()
+        content = path.read_bytes()
+        if _OUTSIDE.search(content):
+            raise UserError(f"model {path} keeps weights in another file, which exports do not; export the run again")
         try:
-            session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own kinds share no other ancestor
             raise UserError(
                 f"model {path} is damaged or no ONNX model ({reason(error)}); export the run again"
             ) from error
         self.facts = metadata.read_from_onnx(session.get_modelmeta().custom_metadata_map, path)
-        self._session, self._input = session, session.get_inputs()[0].name
+        self._session, self._inputs = session, [tensor.name for tensor in session.get_inputs()]
+        self._try()
 
     def run(self, faces: np.ndarray) -> np.ndarray:
         """See `Exported`."""
-        return self._session.run(None, {self._input: faces})[0]
+        return self._session.run(None, dict.fromkeys(self._inputs, faces))[0]
 
 
 class SavedModel(Exported):
-    """TensorFlow's SavedModel, a folder that TensorFlow Serving loads without our code; see `Exported`."""
+    """TensorFlow's SavedModel, a folder that TensorFlow Serving loads without our code; see `Exported`.
+
+    Only its arithmetic is loaded: a SavedModel is a program, which TensorFlow's loader would execute.
+    """
 
     batch = 256  # more at once take memory and no less time
 
@@ -130,17 +157,19 @@ class SavedModel(Exported):
         self.facts = metadata.read_from_saved_model(path)
         import tensorflow as tf
 
+        from fer_hierarchy.inference.export.pure_graph import pure_function
+
         try:
-            self._loaded = tf.saved_model.load(str(path))  # its functions live no longer than it
-            self._call = self._loaded.signatures[SIGNATURE]
+            self._call = pure_function(path, SIGNATURE, INPUT, OUTPUT)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
-            raise UserError(f"model {path} is damaged ({reason(error)}); export the run again") from error
+            raise UserError(f"model {path} is damaged or not ours ({reason(error)}); export the run again") from error
+        self._try()
 
     def run(self, faces: np.ndarray) -> np.ndarray:
         """See `Exported`."""
         import tensorflow as tf
 
-        return self._call(**{INPUT: tf.constant(faces)})[OUTPUT].numpy()
+        return self._call(tf.constant(faces))[0].numpy()
 
 
 def open_model(run: str, results: Path) -> Model:

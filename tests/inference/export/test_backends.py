@@ -203,6 +203,84 @@ def test_a_damaged_saved_model_is_one_line(results, tmp_path):
     assert "no fer.json inside" in refused(folder, results)
 
 
+def writing(folder: Path, facts: metadata.Metadata, file: Path) -> Path:
+    """A SavedModel that writes a file whenever it predicts."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *SHAPE), tf.uint8, name="faces")])
+    def call(faces):
+        tf.io.write_file(str(file), "here")
+        return {"probabilities": tf.ones((tf.shape(faces)[0], 3)) / 3}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": call})
+    metadata.add_to_saved_model(folder, facts)
+    return folder
+
+
+def test_a_saved_model_that_writes_files_is_one_line(results, tmp_path):
+    file = tmp_path / "written"
+    folder = writing(tmp_path / "bad", open_model("tree", results).facts, file)
+    assert "holds the operation WriteFile" in refused(folder, results)
+    assert not file.exists()
+
+
+def test_what_a_saved_model_would_do_when_it_is_loaded_is_not_done(results, tmp_path):
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    folder, file, saved = tmp_path / "bad", tmp_path / "written", SavedModel()
+    shutil.copytree(exported(results, "tree", "saved_model"), folder)
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    (graph,) = saved.meta_graphs
+    with tf.Graph().as_default() as first:
+        tf.io.write_file(str(file), "here", name="first")
+    graph.graph_def.node.extend(first.as_graph_def().node)
+    graph.signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"].name = "first"
+    graph.collection_def["saved_model_main_op"].node_list.value[:] = ["first"]
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+    assert open_model(str(folder), results).predict(np.zeros((1, *SHAPE), np.uint8)).shape == (1, 3)
+    assert not file.exists()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+    assert file.exists()  # so that this test does try something
+
+
+def test_an_onnx_with_weights_in_another_file_is_one_line(results, tmp_path):
+    import onnx
+
+    model = onnx.load(exported(results, "tree", "onnx"))
+    path = tmp_path / "outside.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert "outside.onnx keeps weights in another file" in refused(path, results)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_size": 48}, "takes no faces of (48, 48, 1)"),
+        ({"taxonomy": TAXONOMIES["valence"]}, "its metadata promise float32 (8,)"),
+    ],
+)
+def test_facts_that_do_not_fit_a_graph_are_one_line(results, tmp_path, change, words):
+    import onnx
+
+    facts = metadata.entries(dataclasses.replace(open_model("tree", results).facts, **change))
+    model = onnx.load(exported(results, "tree", "onnx"))
+    onnx.helper.set_model_props(model, facts)
+    onnx.save(model, tmp_path / "mixed.onnx")
+    folder = shutil.copytree(exported(results, "tree", "saved_model"), tmp_path / "mixed")
+    (folder / metadata.EXTRA / metadata.FACTS).write_text(facts[metadata.FACTS])
+    for path in (tmp_path / "mixed.onnx", folder):
+        assert words in refused(path, results)
+
+
+def test_facts_of_absurd_sizes_are_one_line(results, tmp_path):
+    folder = shutil.copytree(exported(results, "tree", "saved_model"), tmp_path / "huge")
+    facts = folder / metadata.EXTRA / metadata.FACTS
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "image_size": 10**12}))
+    assert "image_size: expected at least 16 and at most 512" in refused(folder, results)
+
+
 @pytest.fixture
 def run(results, tmp_path) -> Path:
     """A copy of a run, to be spoiled."""
