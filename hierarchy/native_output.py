@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +26,15 @@ def hushed() -> Iterator[None]:
         os.close(nowhere)
 
 
+class _QuietLoader(SourceFileLoader):
+    """Hushes a module while it is loaded."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code."""
+        with hushed():
+            super().exec_module(module)
+
+
 class _QuietImport:
     """Finds TensorFlow as Python does, and hushes it while it is loaded; for the first import only."""
 
@@ -35,17 +44,9 @@ class _QuietImport:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        if spec is not None:
-            spec.loader.exec_module = _quietly(spec.loader.exec_module)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _QuietLoader(name, spec.loader.path)
         return spec
-
-
-def _quietly(load: Any) -> Any:
-    def quiet(module: ModuleType) -> None:
-        with hushed():
-            load(module)
-
-    return quiet
 
 
 def quiet_tensorflow() -> None:

@@ -162,7 +162,8 @@ def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> P
         raise UserError(f"--distributed: expected chief or worker, got {role!r}")
     address = Address.parse(place, "--oracle")
     if role == "worker":
-        return _work(given, searched, address)  # the report is the chief's to point at
+        _work(given, searched, address)
+        return None  # the report is the chief's to point at
     if given.pop("wait", None):
         raise UserError("--wait is for workers; the chief waits for them as long as it takes")
     if "resume" not in given and searched.get("stage", ALL) in (ALL, COMPOSITION, TAXONOMY):

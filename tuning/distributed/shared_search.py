@@ -39,7 +39,7 @@ def _serve(tuner: StageTuner, *, address: Address) -> None:
             reported.add(trial_id)
             score = oracle.trials[trial_id].score
             tuner.progress.advance(1, "")
-            text = "failed" if score is None else f"{study.search.objective} {score:.4f} on validation"
+            text = "failed" if score is None else f"{study.objective} {score:.4f} on validation"
             tuner.progress.settle(f"trial {trial_id}: {text}")
             run_folder.write_table(tuner.folder / TRIALS, trial_table(oracle, study, tuner.folder))
 

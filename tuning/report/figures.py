@@ -1,6 +1,7 @@
 """Plots of a search: scores along it, by hyperparameter, all settings together, and importance; each draws on `ax`."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -83,9 +84,9 @@ def progress(
     if several_epochs(done):
         rungs = {f"epochs: {epochs}": rung for epochs, rung in done.groupby("epochs_asked")}
         shades = _SHADES(np.linspace(0.2, 1, len(rungs)))
-    style = {"s": 24, "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
+    dots = partial(ax.scatter, s=24, edgecolor="white", linewidth=0.5, zorder=3)
     for (label, rung), shade in zip(rungs.items(), shades, strict=True):
-        ax.scatter(places[rung.index], rung["score"].clip(*limits), color=shade, label=label, **style)
+        dots(places[rung.index], rung["score"].clip(*limits), color=shade, label=label)
     _mark(ax, places.to_numpy(dtype=float), scores, limits, best)
     if len(failures):
         heights, label = [0.035] * len(failures), f"failed ({len(failures)})"
@@ -101,8 +102,8 @@ def _mark(ax: Axes, places: np.ndarray, scores: np.ndarray, limits: Limits, best
     if far.any():
         edge = np.clip(scores, *limits)[far]
         ax.scatter(places[far], edge, s=34, marker="v", color=MUTED, zorder=4, label=f"off the scale ({far.sum()})")
-    style = {"s": 56, "marker": "D", "color": SECOND, "edgecolor": "white", "linewidth": 0.9, "zorder": 5}
-    ax.scatter(places[best], scores[best], label="the best", **style)
+    diamond = partial(ax.scatter, s=56, marker="D", color=SECOND, edgecolor="white", linewidth=0.9, zorder=5)
+    diamond(places[best], scores[best], label="the best")
 
 
 def score_axis(ax: Axes, objective: str, limits: Limits) -> None:
@@ -129,8 +130,8 @@ def slice_of(ax: Axes, axis: Axis, scores: np.ndarray, objective: str, *, limits
         ax.hlines(medians, medians.index - 0.36, medians.index + 0.36, color=INK, linewidth=1.2, label="median")
         places = places + 0.5 * (numbers * _GOLDEN % 1 - 0.5)
         long = max(map(len, axis.words)) * len(axis.words) > 24
-        tilt = {"rotation": 30, "ha": "right"} if long else {}
-        ax.set_xticks(range(len(axis.words)), map(_short, axis.words), **tilt)
+        words = [_short(word) for word in axis.words]
+        ax.set_xticks(range(len(words)), words, rotation=30 if long else 0, ha="right" if long else "center")
     if axis.log:
         ax.set_xscale("log")
         ticks = np.geomspace(places.min(), places.max(), 3)
@@ -171,7 +172,8 @@ def parallel(ax: Axes, axes: Sequence[Axis], scores: np.ndarray, objective: str,
     ax.set_yticks([])
     ax.grid(False)
     ax.tick_params(axis="x", rotation=30)
-    ax.get_legend().remove()
+    if own := ax.get_legend():
+        own.remove()
     legend(ax)
 
 

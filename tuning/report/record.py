@@ -1,7 +1,6 @@
 """What a study left, read and ready to be shown."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.reports import figures as house
+from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.runs.run_folder import read_json
 from fer_hierarchy.tuning.report import figures
 from fer_hierarchy.tuning.report.figures import score_text
@@ -28,11 +27,10 @@ _OF_BEST = ("trial", "score", "hyperparameters", "epochs")
 
 
 @dataclass(frozen=True)
-class StudyRecord:
+class StudyRecord(Drawings):
     """A study and where its report goes.
 
     Attributes:
-        folder: Its folder, with `figures` below it.
         study: study.json.
         space: Searched key -> its values.
         trials: trials.csv.
@@ -40,7 +38,6 @@ class StudyRecord:
         fresh: The trainings of the best trial with fresh seeds that have a score.
     """
 
-    folder: Path
     study: Mapping[str, Any]
     space: Mapping[str, Dimension]
     trials: pd.DataFrame
@@ -60,6 +57,7 @@ class StudyRecord:
         fresh = read_trials(folder / REMEASURED, ("seed", "score"))
         return cls(
             folder=folder,
+            synthetic=study["synthetic"],
             study=study,
             space={key: Dimension.from_json(key, v, str(folder / STUDY)) for key, v in study["space"].items()},
             trials=read_trials(folder / TRIALS),
@@ -147,16 +145,6 @@ class StudyRecord:
         """Every searched key that trials.csv has: first those that varied, the most important first."""
         keys = dict.fromkeys([*(axis.key for axis in self.axes), *self.space])
         return [key for key in keys if f"{HP}{key}" in self.trials]
-
-    def drawing(self, name: str, title: str, width: float, height: float, **grid: int) -> AbstractContextManager:
-        """`hierarchy.reports.figures.drawing` into this folder, marked where the faces are synthetic."""
-        return house.drawing(
-            self.figure(name), title=title, synthetic=self.study["synthetic"], width=width, height=height, **grid
-        )
-
-    def figure(self, name: str) -> Path:
-        """The path of a figure."""
-        return self.folder / "figures" / f"{name}.png"
 
     @property
     def unit(self) -> str:

@@ -1,6 +1,7 @@
 """A study to figures, report.md and one self-contained report.html, section by section."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,10 @@ def write_study_report(folder: Path) -> None:
     sections = [part(record) for part in (_summary, *drawn, failures_section, trials_section, _searched)]
     title = f"Search for stage {study['stage']}: {record.model}, {study['data']['dataset']}"
     page = Page(
-        title=titled(title, synthetic=study["synthetic"]),
+        title=titled(title, synthetic=record.synthetic),
         subtitle=f"Study {study['name']}: {study['search']['tuner']} search for the best {TITLES[record.objective]} "
         f"in telling {_listed(study['classes'])}.",
-        banner=SYNTHETIC if study["synthetic"] else "",
+        banner=SYNTHETIC if record.synthetic else "",
         sections=[section for section in sections if section.blocks],
     )
     write_page(page, folder)
@@ -81,7 +82,7 @@ def _summary(record: StudyRecord) -> Section:
 
 
 def _warnings(record: StudyRecord) -> list[str]:
-    started, warnings = len(record.trials), []
+    started, best, warnings = len(record.trials), record.best, []
     if record.running or (record.planned and started < record.planned):
         of = f" of {record.planned:,}" if record.planned else ""
         still = f", {record.running} of them not ended" if record.running else ""
@@ -90,10 +91,10 @@ def _warnings(record: StudyRecord) -> list[str]:
         )
     if started and not len(record.done):
         warnings.append("No trial has a score yet, so there is nothing to recommend.")
-    elif started and record.best is None:
+    elif started and best is None:
         warnings.append(f"{BEST} is missing: the search was interrupted before it wrote down what it found.")
-    elif started and record.best["trial"] != record.found["trial"]:
-        warnings.append(f"{BEST} holds trial {record.best['trial']}, and trial {record.found['trial']} is better now.")
+    elif started and best and best["trial"] != record.found["trial"]:
+        warnings.append(f"{BEST} holds trial {best['trial']}, and trial {record.found['trial']} is better now.")
     return warnings
 
 
@@ -207,12 +208,10 @@ def _slices(record: StudyRecord) -> Section:
 def _draw_slices(record: StudyRecord, axes: Sequence[Axis], name: str, title: str, width: float) -> None:
     columns = min(2, len(axes))
     rows = -(-len(axes) // columns)
+    draw = partial(figures.slice_of, limits=record.limits, best=record.best_place)
     with record.drawing(name, title, width, 0.8 + 1.75 * rows, rows=rows, columns=columns) as grid:
         for ax, axis in zip(grid.flat, axes, strict=False):
-            given = {"limits": record.limits, "best": record.best_place}
-            dots = figures.slice_of(ax, axis, record.scores, record.objective, **given)
-        for ax in grid.flat[len(axes) :]:
-            ax.set_axis_off()
+            dots = draw(ax, axis, record.scores, record.objective)
         grid[0, 0].figure.colorbar(dots, ax=grid, label="trial", aspect=40)
         figures.legend(*grid.flat)
 
@@ -223,9 +222,9 @@ def _parallel(record: StudyRecord) -> Section:
         return Section("", "", [])
     if record.rungs and "epochs" not in record.space:
         axes.append(Axis("epochs", record.done["epochs_asked"].to_numpy(dtype=float, na_value=0.0)))
+    draw = partial(figures.parallel, limits=record.limits, best=record.best_place)
     with record.drawing("parallel", "Settings and score of each trial", 2 * _WIDE, 4.2) as grid:
-        given = {"limits": record.limits, "best": record.best_place}
-        figures.parallel(grid[0, 0], axes, record.scores, record.objective, **given)
+        draw(grid[0, 0], axes, record.scores, record.objective)
     hint = (
         "Parallel coordinates: a line goes through the settings of one trial and ends at its score. Where dark lines "
         "run together, good trials agree."

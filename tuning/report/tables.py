@@ -28,7 +28,7 @@ def best_section(record: StudyRecord) -> Section:
         settings = [(key, spelled(value)) for key, value in record.best["hyperparameters"].items()]
         caption = f"The settings of trial {record.best['trial']}, as {BEST} holds them"
         blocks += [
-            Text(_use_words(record)),
+            Text(_use_words(record, record.best["epochs"])),
             Code(use_command(record)),
             Table(("Setting", "Value"), settings, caption=caption, words=(0, 1)),
         ]
@@ -91,8 +91,8 @@ def _brief(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) and known(value) and value % 1 else word(value)
 
 
-def _use_words(record: StudyRecord) -> str:
-    stage, epochs = record.study["stage"], record.best["epochs"]
+def _use_words(record: StudyRecord, epochs: int) -> str:
+    stage = record.study["stage"]
     what = "a flat run" if stage == FLAT else f"stage {stage} of a hierarchical run"
     own = record.study["config"]["data"].get("taxonomy")
     grouping = " Give it the --taxonomy file of the search too." if isinstance(own, Mapping) else ""

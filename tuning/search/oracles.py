@@ -20,7 +20,7 @@ _UNENDING = 10**9
 _USUAL_TRIALS = 20
 
 
-class _Atomic:
+class _Atomic(keras_tuner.Oracle):
     """Writes beside and renames, so that a killed search can always be read again."""
 
     def save(self) -> None:
@@ -60,7 +60,7 @@ class BandOracle(_Atomic, HyperbandOracle):
                 trial.status, trial.score = TrialStatus.FAILED, None
 
 
-class GridOracle(_Atomic, keras_tuner.Oracle):
+class GridOracle(_Atomic):
     """Tries every point, the last key's values fastest.
 
     KerasTuner's own forgets when it is reloaded which points it has tried, and begins few of them at a time.
@@ -88,18 +88,19 @@ def planned_trials(study: Study) -> int:
     if kind == "hyperband":
         if "epochs" in study.space:
             raise UserError("--tuner hyperband decides on the epochs itself; leave epochs out of --space")
-        return wanted or _band_trials(study.settings.epochs)
+        return wanted or _band_trials(study.epochs)
     if study.search.early_size:
         raise UserError(f"--early-size {study.search.early_size} is for the rungs of --tuner hyperband, not for {kind}")
     points = combinations(study.space)
-    if kind == "grid" and points is None:
+    if points is not None:
+        return min(wanted or (points if kind == "grid" else _USUAL_TRIALS), points)
+    if kind == "grid":
         endless = next(name for name, dimension in study.space.items() if combinations({name: dimension}) is None)
         raise UserError(
             f"--tuner grid: {endless} has no steps; give choices or a step for it in --space FILE "
             '(and "*": null to leave out all that the file does not name)'
         )
-    most = wanted or (points if kind == "grid" else _USUAL_TRIALS)
-    return most if points is None else min(most, points)
+    return wanted or _USUAL_TRIALS
 
 
 def _band_trials(epochs: int) -> int:
@@ -114,7 +115,7 @@ def _band_trials(epochs: int) -> int:
 
 def build_oracle(study: Study) -> keras_tuner.Oracle:
     """The oracle of a study, before any trial."""
-    objective = study.search.objective
+    objective = study.objective
     common = {
         "objective": keras_tuner.Objective(objective, OBJECTIVES[objective]),
         "hyperparameters": declare(study.space),
@@ -125,9 +126,8 @@ def build_oracle(study: Study) -> keras_tuner.Oracle:
     }
     trials = planned_trials(study)
     if study.search.tuner == "hyperband":
-        epochs = study.settings.epochs
-        rounds = math.ceil(trials / _band_trials(epochs))
-        oracle = BandOracle(max_epochs=epochs, factor=_FACTOR, hyperband_iterations=rounds, **common)
+        rounds = math.ceil(trials / _band_trials(study.epochs))
+        oracle = BandOracle(max_epochs=study.epochs, factor=_FACTOR, hyperband_iterations=rounds, **common)
         oracle.max_trials = trials
     elif study.search.tuner == "bayesian":
         # KerasTuner would draw three random trials for each key first, more than most searches have in all.

@@ -165,7 +165,8 @@ def _plan(
     if stage not in (known := faces.taxonomy.stages(config.mode)):
         raise UserError(f"--stage {stage}: this data has no such stage; its stages are {', '.join(known)}")
     check_unseen(origins([config.for_stage(stage).weights]), set(faces.split("test")["pixel_hash"]))
-    train, validation = StudyFaces(faces, config, stage=stage, fraction=search.fraction).of_size(config.data.image_size)
+    view = StudyFaces(faces, config, stage=stage, fraction=search.fraction)
+    train, validation = view.of_size(view.size)
     data = {
         "dataset": "+".join(sorted(set(faces.manifest["source"]))),
         "path": config.data.data,
@@ -177,12 +178,11 @@ def _plan(
         },
         "train_used": len(train.rows),
     }
-    usual = "balanced_accuracy" if stage == faces.taxonomy.gate else "macro_f1"
     study = Study(
         name="",
         stage=stage,
         config=config,
-        search=dataclasses.replace(search, stage=stage, objective=search.objective or usual),
+        search=dataclasses.replace(search, stage=stage),
         space=space,
         taxonomy=faces.taxonomy,
         data=data,
@@ -190,7 +190,8 @@ def _plan(
         command=command,
         notes=tuple(notes),
     )
-    return dataclasses.replace(study, search=dataclasses.replace(study.search, max_trials=planned_trials(study)))
+    settled = dataclasses.replace(study.search, objective=study.objective, max_trials=planned_trials(study))
+    return dataclasses.replace(study, search=settled)
 
 
 def _named(planned: Sequence[Study], name: str | None, studies: Path) -> list[Study]:
@@ -265,7 +266,7 @@ def continue_search(
 def _search(tuner: StageTuner, way: TrialRunner) -> bool:
     """Run the trials; the table is written whatever ends them. Returns whether the time was over before they were."""
     study, total = tuner.study, tuner.progress.total
-    announce(f"study {study.name}: {total:.0f} trials, {study.search.tuner}, {study.search.objective}")
+    announce(f"study {study.name}: {total:.0f} trials, {study.search.tuner}, {study.objective}")
     try:
         way(tuner)
     except BudgetSpentError as spent:
@@ -299,7 +300,7 @@ def _nothing_found(tuner: StageTuner, *, spent: bool) -> str:
         epochs = max(map(epochs_done, folder.glob("trials/*")), default=0)
         return (
             f"--budget {study.search.budget} is too small for one trial: it ended after {epochs} of "
-            f"{study.settings.epochs} epochs; go on with a larger one: {resume_hint(folder)} --budget 1h"
+            f"{study.epochs} epochs; go on with a larger one: {resume_hint(folder)} --budget 1h"
         )
     failed = read_trials(folder / TRIALS).query("status == 'failed'")["message"]
     first = next(iter(failed), "none was started")
@@ -322,7 +323,7 @@ def best_record(best: Trial, study: Study) -> dict[str, Any]:
         "study": study.name,
         "stage": study.stage,
         "classes": list(study.classes),
-        "objective": study.search.objective,
+        "objective": study.objective,
         "score": best.score,
         "trial": best.trial_id,
         "hyperparameters": found,
@@ -353,7 +354,7 @@ def _measured(place: Path, plan: TrialPlan, seed: int, tuner: StageTuner) -> dic
     with timed() as spent:
         result = tuner.training.train(plan, place, seed=seed, progress=Progress(tuner.training.work(plan)))
     metrics = result["metrics"]
-    row = {"score": metrics[tuner.study.search.objective], **metrics, "best_epoch": result["best_epoch"], **spent}
+    row = {"score": metrics[tuner.study.objective], **metrics, "best_epoch": result["best_epoch"], **spent}
     run_folder.write_json(path, row)
     for file in (*place.glob("*.keras"), *place.glob("*.npz")):
         file.unlink()
@@ -363,7 +364,7 @@ def _measured(place: Path, plan: TrialPlan, seed: int, tuner: StageTuner) -> dic
 def _headline(best: Trial, tuner: StageTuner) -> str:
     study = tuner.study
     origin = "SYNTHETIC faces, " if study.synthetic else ""
-    text = f"{study.name}: best {study.search.objective} {best.score:.4f} on validation (trial {best.trial_id})"
+    text = f"{study.name}: best {study.objective} {best.score:.4f} on validation (trial {best.trial_id})"
     scores = read_trials(tuner.folder / REMEASURED, ("score",))["score"]
     if len(scores):
         spread = f" ± {scores.std():.4f}" if len(scores) > 1 else ""

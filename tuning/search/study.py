@@ -68,6 +68,21 @@ class Study:
         return self.config.for_stage(self.stage)
 
     @property
+    def objective(self) -> str:
+        """The validation score of the search: what the user requested, or what is usual for the stage."""
+        return self.search.objective or ("balanced_accuracy" if self.stage == self.taxonomy.gate else "macro_f1")
+
+    @property
+    def epochs(self) -> int:
+        """Of a training whose epochs are not searched; 0 until they are settled."""
+        return self.settings.epochs or 0
+
+    @property
+    def image_size(self) -> int:
+        """Height and width in pixels of faces whose size is not searched; 0 until it is settled."""
+        return self.config.data.image_size or 0
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class order of the stage."""
         return self.taxonomy.stage_classes(self.stage)
@@ -262,7 +277,9 @@ def with_hyperparameters(config: RunConfig, given: Sequence[str], studies: Path)
     Raises:
         UserError: Nothing found, two for one stage, one for a stage that the run has not, or image sizes that differ.
     """
-    data, stages, searched, sizes = config.data, dict(config.stages), {}, {}
+    data, stages = config.data, dict(config.stages)
+    searched: dict[str, str] = {}
+    sizes: dict[int, Path] = {}
     for text in given:
         for path, stage, settings in _found(text, config.grouping().stages(config.mode), studies):
             if stage in searched:

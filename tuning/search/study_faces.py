@@ -18,13 +18,17 @@ class StudyFaces:
         config: Settings that they were read by.
         stage: Whose labels they get.
         fraction: Stratified share of the train faces.
+
+    Attributes:
+        size: Height and width in pixels of `faces`.
     """
 
     def __init__(self, faces: Faces, config: RunConfig, *, stage: str, fraction: float) -> None:
         self.config = config
         self.stage = stage
         self.fraction = fraction
-        self._read = {config.data.image_size: faces}
+        self.size = faces.images.pixels.shape[1]
+        self._read = {self.size: faces}
 
     def of_size(self, size: int) -> tuple[StageFaces, StageFaces]:
         """Train and validation faces of so many pixels; they are read once."""
@@ -36,11 +40,10 @@ class StudyFaces:
         return share(train, self.fraction, seed=self.config.seed), faces.stage_view(self.stage, "validation")
 
     def _resized(self, size: int) -> Faces:
-        base = self._read[self.config.data.image_size]
         data = dataclasses.replace(self.config.data, image_size=size)
         faces = read_faces(dataclasses.replace(self.config, data=data))
-        if split_fingerprint(faces) != split_fingerprint(base):
-            raise UserError(f"image size {size} gives other splits than {self.config.data.image_size}; search one size")
+        if split_fingerprint(faces) != split_fingerprint(self._read[self.size]):
+            raise UserError(f"image size {size} gives other splits than {self.size}; search one size")
         return faces
 
 

@@ -47,7 +47,7 @@ def trial_table(oracle: "keras_tuner.Oracle", study: Study, folder: Path) -> pd.
 
 def _row(trial_id: str, values: Mapping[str, Any], result: Mapping[str, Any], study: Study) -> dict[str, Any]:
     known = {"status": "running", "message": "", **result, **result.get("metrics", {}), "trial": trial_id}
-    known["score"] = known[study.search.objective] if known["status"] == "completed" else None
+    known["score"] = known[study.objective] if known["status"] == "completed" else None
     searched = {f"{HP}{key}": value for key, value in drawn(values, study.space).items()}
     return {**{name: known.get(name) for name in _COLUMNS}, **searched}
 

@@ -83,16 +83,15 @@ def plan_of(values: Mapping[str, Any], study: Study) -> TrialPlan:
         study: What is searched.
     """
     settings, size = settings_of(values, study.settings)
-    size = size or study.config.data.image_size
+    size = size or study.image_size
     if study.search.tuner != "hyperband":
-        return TrialPlan(settings=settings, parts=(TrialPhase(size=size, until=settings.epochs),))
+        return TrialPlan(settings=settings, parts=(TrialPhase(size=size, until=settings.epochs or study.epochs),))
     rung, bracket = int(values["tuner/round"]), int(values["tuner/bracket"])
     until, since = int(values["tuner/epochs"]), int(values["tuner/initial_epoch"])
-    early = study.search.early_size
-    final = rung == bracket
-    small = bool(early) and not final
-    parts = [TrialPhase(size=early if small else size, until=until, early=small)]
-    if early and final and since:
+    early, parts = study.search.early_size, [TrialPhase(size=size, until=until)]
+    if early and rung != bracket:
+        parts = [TrialPhase(size=early, until=until, early=True)]
+    elif early and since:
         parts.insert(0, TrialPhase(size=early, until=since, early=True))
     past = values.get("tuner/trial_id") if rung else None
     return TrialPlan(settings=settings, parts=tuple(parts), continues=past, rung=rung, bracket=bracket)

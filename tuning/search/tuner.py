@@ -135,8 +135,14 @@ class StageTuner(BaseTuner):
             places.append(self.folder / "trials" / plan.continues)
             if run_folder.read_json(places[-1] / RESULT)["status"] == "failed":
                 raise UserError(f"trial {plan.continues}, which it would continue, failed")
-        shown = {"progress": self.progress, "budget": self.budget, "label": f"trial {trial_id}"}
-        return self.training.run(plan, place / self.tuner_id, earlier=places, **shown)
+        return self.training.run(
+            plan,
+            place / self.tuner_id,
+            earlier=places,
+            progress=self.progress,
+            budget=self.budget,
+            label=f"trial {trial_id}",
+        )
 
     def on_trial_begin(self, trial: Trial) -> None:  # noqa: ARG002 - KerasTuner's signature
         """Note how much is done, since a failed trial counts as a whole one."""
@@ -149,7 +155,7 @@ class StageTuner(BaseTuner):
         best = self.best_trial()
         best_id = best.trial_id if best else None
         result = run_folder.read_json(self.folder / "trials" / trial.trial_id / RESULT)
-        self.progress.settle(_line(trial.trial_id, result, self.study.search.objective, best_id))
+        self.progress.settle(_line(trial.trial_id, result, self.study.objective, best_id))
         if not self.remote:  # the chief knows which of a worker's trials may be removed
             self.training.prune(self.folder / "trials", best=best_id)
 

@@ -53,7 +53,7 @@ _VIT = {
     "dropout": {"low": 0.0, "high": 0.3, "step": 0.1},
 }
 # The keywords of each model's builder, and the size of its faces: not of transformers, whose patches must divide it.
-_MODELS = {
+_MODELS: dict[str, dict[str, Any]] = {
     "compact_resnet": {
         "widths": ["24+48+120", "32+64+160", "48+96+240"],
         "blocks": ["1+1+1", "1+1+2", "2+2+2"],

@@ -42,16 +42,16 @@ class Dimension:
     Attributes:
         key: A field of the stage's settings, `image_size`, or `model.KEY` for a keyword of the model's builder.
         choices: Text, numbers, booleans or None; none of them for a range.
-        low: Least value of the range.
-        high: Largest value of the range.
+        low: Least value of the range; without meaning beside choices.
+        high: Largest value of the range; without meaning beside choices.
         step: From one value to the next; on a log scale, the factor between them. None for all values in between.
         scale: What is spread evenly over the range: values ("linear") or their orders of magnitude ("log").
     """
 
     key: str
     choices: tuple[Any, ...] = ()
-    low: float | None = None
-    high: float | None = None
+    low: float = 0.0
+    high: float = 0.0
     step: float | None = None
     scale: str = "linear"
 
@@ -66,7 +66,7 @@ class Dimension:
         if self.choices:
             return self.choices
         if self.whole and self.scale == "linear":
-            return range(self.low, self.high + 1, self.step or 1)
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
         if self.step is None:
             return _ladder(self.low, self.high) if self.whole else None
         # `high` is among them only if the steps meet it.
@@ -115,7 +115,7 @@ def _count(low: float, high: float, step: float, scale: str) -> int:
     return int(steps + 1e-9) + 1
 
 
-def _ladder(low: int, high: int) -> tuple[int, ...]:
+def _ladder(low: float, high: float) -> tuple[int, ...]:
     """Whole numbers from `low` to `high`, evenly spread on a log scale as far as whole numbers can be.
 
     KerasTuner's own whole numbers on a log scale reach `high + 1`.

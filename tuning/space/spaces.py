@@ -168,9 +168,9 @@ def _check_keyword(dimension: Dimension, name: str, build: Callable[..., Any]) -
         UserError: It does not.
     """
     keyword, values = dimension.key.removeprefix(MODEL), dimension.values
-    listed = values is not None and not isinstance(values, range)
+    tried = _ends(dimension) if values is None or isinstance(values, range) else values
     try:
-        for value in values if listed else _ends(dimension):
+        for value in tried:
             checked_keywords(name, build, parse_spec(f"{name}:{keyword}={spelled(value)}")[1])
     except ValueError as error:
         raise UserError(f"--space: {dimension.key}: {error}") from error
@@ -255,8 +255,8 @@ def declare(space: Mapping[str, Dimension]) -> "keras_tuner.HyperParameters":
 
 def combinations(space: Mapping[str, Dimension]) -> int | None:
     """How many points a space has; None where there is no end of them."""
-    values = [dimension.values for dimension in space.values()]
-    return None if any(several is None for several in values) else math.prod(map(len, values))
+    counts = [len(values) for dimension in space.values() if (values := dimension.values) is not None]
+    return math.prod(counts) if len(counts) == len(space) else None
 
 
 def describe(dimension: Dimension) -> str:
