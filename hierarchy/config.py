@@ -29,6 +29,7 @@ from fer_hierarchy.hierarchy.taxonomy import (
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
 
 FORMAT = 1
+SYNTHETIC = "synthetic"  # so do the names of all embedded data sets begin
 SPLITS = ("train", "validation", "test")
 PICTURES = ("image_size", "channels", "align")  # settings of the data that decide what a network is shown
 TRAINING_MODES = ("hierarchical", "flat")

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.predictions import subjects
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.data.splits import fold_numbers
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
-from fer_hierarchy.hierarchy.runs.run_folder import free_name
+from fer_hierarchy.hierarchy.runs.run_folder import free_name, marked
 
 FOLDS = 5
 FIGURES = {"macro_f1": "macro_f1", "balanced_accuracy": "balanced_accuracy", "accuracy": "top1"}
@@ -20,9 +19,7 @@ _LONGEST = 180  # letters of a name that is made here
 
 def study_name(name: str | None, stem: str, studies: Path, *, synthetic: bool) -> str:
     """The given name of a study, or a free one made of `stem`; that of drawn faces says so."""
-    stem = name or stem[:_LONGEST]
-    if synthetic and SYNTHETIC not in stem:
-        stem = f"{SYNTHETIC}-{stem}"
+    stem = marked(name or stem[:_LONGEST], synthetic=synthetic)
     return stem if name else free_name(stem, studies)
 
 

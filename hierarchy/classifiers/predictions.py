@@ -125,6 +125,13 @@ def _paired(predictions: Predictions, table: np.ndarray, draw: Draw) -> dict:
     }
 
 
+def validation_summary(predictions: Predictions) -> dict:
+    """The scores on validation faces that choices may be made on."""
+    emotions = predictions.taxonomy.emotions
+    table = metrics.scores(predictions.rows["emotion"].to_numpy(str), predictions.answer, emotions, resamples=100)
+    return {name: table[name] for name in ("n", "top1", "balanced_accuracy", "macro_f1", "nll")}
+
+
 def prediction_table(predictions: Predictions) -> pd.DataFrame:
     """predictions.csv: a row a face with true and predicted emotion, route and every probability (six digits)."""
     taxonomy = predictions.taxonomy

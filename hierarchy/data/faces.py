@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
+from fer_hierarchy.hierarchy.config import SYNTHETIC, DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.audit.pixels.verdict import Verdict, require_published, verdict
 from fer_hierarchy.hierarchy.data.depth.depth_planes import colours
 from fer_hierarchy.hierarchy.data.images import ImageSet, load_images
@@ -28,8 +28,6 @@ from fer_hierarchy.hierarchy.data.train_only import (
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
-
-SYNTHETIC = "synthetic"  # so do the names of all embedded data sets begin
 
 log = logging.getLogger("fer_hierarchy")
 

@@ -316,7 +316,7 @@ def limit_rows(manifest: pd.DataFrame, limit: int, *, seed: int) -> pd.DataFrame
         for emotion, count in quota.items():
             candidates = rows.index[rows["emotion"] == emotion].to_numpy()
             kept.append(np.sort(rng.choice(candidates, size=count, replace=False)))
-    log.warning("Quick look: --limit %d kept a stratified sample of at most %d rows of each split.", limit, limit)
+    log.warning("Quick check: --limit %d kept a stratified sample of at most %d rows of each split.", limit, limit)
     return manifest.loc[np.sort(np.concatenate(kept))]
 
 

@@ -35,6 +35,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     Warn,
     facts,
     how_to_repeat,
+    limited,
     report,
 )
 from fer_hierarchy.hierarchy.taxonomy import FLAT
@@ -149,15 +150,14 @@ def _caution(table: Mapping) -> str:
 
 
 def _warnings(table: Mapping) -> list[Warn]:
-    warnings = []
-    if table["limit"]:
-        warnings.append(f"A quick look, not a result: --limit kept at most {table['limit']:,} rows of each split.")
+    warnings = limited([table["limit"]])
     if shared := sum(row["shared"] for row in table["rows"]):
-        warnings.append(
+        text = (
             f"People stand on both sides: {shared:,} of {table['pooled']['n']:,} test faces show somebody who is "
             "trained on too, which inflates every score; --split-by subject keeps people apart."
         )
-    return [Warn(text) for text in warnings]
+        warnings.append(Warn(text))
+    return warnings
 
 
 def _folds(drawings: Drawings, table: Mapping) -> Section:

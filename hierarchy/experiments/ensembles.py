@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
-from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, prediction_table, score_predictions
+from fer_hierarchy.hierarchy.classifiers.predictions import (
+    Predictions,
+    prediction_table,
+    score_predictions,
+    validation_summary,
+)
 from fer_hierarchy.hierarchy.config import EvaluationConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities, geometric_mean
 from fer_hierarchy.hierarchy.experiments.comparison import aligned
 from fer_hierarchy.hierarchy.paths import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, VALIDATION_PREDICTIONS
@@ -65,7 +69,7 @@ def pool_runs(
         run_folder.write_table(folder / PREDICTIONS, prediction_table(test))
         if validation is not None:
             run_folder.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(validation))
-            record["validation"] = _summary(validation)
+            record["validation"] = validation_summary(validation)
         run_folder.write_json(folder / METRICS, record)
         run_folder.write_json(folder / CONFIG, {**lead.config.to_dict(), "name": folder.name})
         write_run_report(folder, faces=None)
@@ -113,12 +117,6 @@ def _pooled_validation(runs: Sequence[Run], lead: Run) -> Predictions | None:
     if any(set(table.index) != set(first.index) for table in others):
         return None
     return _pooled([first, *(table.loc[first.index] for table in others)], lead)
-
-
-def _summary(pooled: Predictions) -> dict[str, Any]:
-    """The figures that choices may be made on, as every run has them."""
-    table = scores(pooled.rows["emotion"].to_numpy(str), pooled.answer, pooled.taxonomy.emotions, resamples=100)
-    return {name: table[name] for name in ("n", "top1", "balanced_accuracy", "macro_f1", "nll")}
 
 
 def _cost(runs: Sequence[Run]) -> dict[str, Any]:

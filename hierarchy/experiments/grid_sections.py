@@ -18,7 +18,7 @@ from fer_hierarchy.hierarchy.experiments.side_by_side import side_by_side_sectio
 from fer_hierarchy.hierarchy.experiments.table import CHOOSING, Block, GridCell, configuration_name, heat_map
 from fer_hierarchy.hierarchy.reports.figures import Drawings, feature_maps
 from fer_hierarchy.hierarchy.reports.page import Block as Part
-from fer_hierarchy.hierarchy.reports.page import Items, Page, Section, Table, Text, Warn, how_to_repeat, report
+from fer_hierarchy.hierarchy.reports.page import Items, Page, Section, Table, Text, Warn, how_to_repeat, limited, report
 from fer_hierarchy.hierarchy.wording import (
     UNKNOWN,
     chance,
@@ -89,10 +89,7 @@ def _summary(cells: Sequence[GridCell], found: Sequence[tuple[Block, Mapping | N
         )
     blocks += [Text(_chosen_words(block, comparison)) for block, comparison in found]
     done = [cell for cell in cells if cell.run is not None]
-    limits = sorted({limit for cell in done if (limit := cell.finished.metrics.get("data", {}).get("limit"))})
-    if limits:
-        kept = " or ".join(f"{limit:,}" for limit in limits)
-        blocks.append(Warn(f"A quick look, not a result: --limit kept at most {kept} rows of each split of the data."))
+    blocks += limited(cell.finished.metrics.get("data", {}).get("limit") for cell in done)
     failed = [f"{cell.name}: {cell.error}" for cell in cells if cell.run is None]
     if failed:
         blocks += [Warn(f"{len(failed)} of {len(cells)} cells failed:"), Items(failed)]

@@ -7,15 +7,14 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
-from fer_hierarchy.hierarchy.config import RunConfig
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, read_faces
+from fer_hierarchy.hierarchy.config import SYNTHETIC, RunConfig
+from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval
@@ -123,8 +122,8 @@ def train_grid(
     faces = _check_cells(grid, stage_type)
     dataset = "+".join(dict.fromkeys(own.dataset for own in faces))
     stem = name or job.stem(grid, dataset)
+    stem = run_folder.marked(stem, synthetic=SYNTHETIC in dataset)
     prefix = f"{SYNTHETIC}-" * (SYNTHETIC in dataset)
-    stem = stem if SYNTHETIC in stem else prefix + stem
     cells = [
         dataclasses.replace(cell, name=prefix + cell.name, fingerprint=own.fingerprint)
         for cell, own in zip(grid.cells, faces, strict=True)
@@ -151,7 +150,7 @@ def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Exper
     """
     grid = read_grid(folder)
     job = job or _KINDS[grid.kind]
-    with _resumable(folder, grid.kind, logs):
+    with run_folder.resumable(folder, _resume_hint(folder, grid.kind, logs)):
         faces = _check_cells(grid, stage_type)
     for cell, own in zip(grid.cells, faces, strict=True):
         if cell.fingerprint != own.fingerprint:
@@ -193,7 +192,7 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Pat
     announce(f"{job.noun} {folder.name}, {job.size(grid)}")
     cells, table = list(grid.cells), []
     began, trained, total = time.monotonic(), 0, len(cells)
-    with _resumable(folder, grid.kind, logs):
+    with run_folder.resumable(folder, _resume_hint(folder, grid.kind, logs)):
         for number, cell in enumerate(grid.cells, 1):
             line = f"{job.cell} {number} of {total}: {cell.text}"
             if is_complete(folder / cell.name):
@@ -246,15 +245,6 @@ def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> N
     if place.exists():  # killed before its configuration was written: there is nothing to go on with
         shutil.rmtree(place)
     pipeline.train_run(config, stage_type, results=place.parent, logs=logs, command=command)
-
-
-@contextmanager
-def _resumable(folder: Path, kind: str, logs: Path) -> Iterator[None]:
-    """Name the command that goes on with the grid, where the interrupted run would name its own alone."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_resume_hint(folder, kind, logs)) from None
 
 
 def _resume_hint(folder: Path, kind: str, logs: Path) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import comparison as several
 from fer_hierarchy.hierarchy.experiments.comparison_sections import SIDE_BY_SIDE, comparison_page
@@ -80,8 +79,7 @@ def _write_new(
     run_folder.check_writable(results)
     run_folder.check_name(name, results)
     stem = name or "compare-" + "-vs-".join(shown)[:_LONGEST_NAMES]
-    if table["synthetic"] and SYNTHETIC not in stem:
-        stem = f"{SYNTHETIC}-{stem}"
+    stem = run_folder.marked(stem, synthetic=table["synthetic"])
     with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
         write(folder, table)
     return folder

@@ -196,6 +196,14 @@ def report(title: str, subtitle: str, sections: Iterable[Section], *, synthetic:
     return Page(titled(title, synthetic=synthetic), subtitle, SYNTHETIC if synthetic else "", shown)
 
 
+def limited(limits: Iterable[int | None]) -> list[Warn]:
+    """The warning of results on a part of the data, for what `--limit` was; none where nothing was limited."""
+    if not (given := sorted(set(filter(None, limits)))):
+        return []
+    kept = " or ".join(f"{limit:,}" for limit in given)
+    return [Warn(f"A quick check, not a result: --limit kept at most {kept} rows of each split of the data.")]
+
+
 def titled(name: str, *, synthetic: bool) -> str:
     """A report's title, which names the faces synthetic where the name does not."""
     return f"Synthetic: {name}" if synthetic and "synthetic" not in name.lower() else name

@@ -28,6 +28,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     Warn,
     facts,
     how_to_repeat,
+    limited,
     report,
     write_page,
 )
@@ -166,10 +167,7 @@ def _summary(record: RunRecord) -> Section:
     tiles = [Tile(title, percent(scores[name]), _interval_words(scores, name)) for title, name in measures.items()]
     ece = Tile("Calibration error (ECE)", decimals(scores.get("ece")), f"lower is better; n = {scores['n']:,}")
     blocks: list[Block] = [Tiles((*tiles, ece)), Text(_summary_words(record))]
-    if limit := metrics["data"].get("limit"):
-        blocks.append(
-            Warn(f"A quick look, not a result: --limit kept at most {limit:,} rows of each split of the data.")
-        )
+    blocks += limited([metrics["data"].get("limit")])
     if origin := metrics.get("trained_on"):
         source = origin.get("data", {}).get("dataset", "")
         text = f"The model is that of run {origin.get('run')}, trained on {source}; nothing was fitted here."

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.config import SYNTHETIC, RunConfig
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write
@@ -116,6 +116,11 @@ def free_name(stem: str, results: Path) -> str:
         number += 1
         name = f"{stem}-{number}"
     return name
+
+
+def marked(name: str, *, synthetic: bool) -> str:
+    """`name`, with *synthetic* in it where the faces are."""
+    return f"{SYNTHETIC}-{name}" if synthetic and SYNTHETIC not in name else name
 
 
 def check_name(name: str | None, results: Path) -> None:

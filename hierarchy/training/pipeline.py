@@ -12,7 +12,12 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy import paths
-from fer_hierarchy.hierarchy.classifiers.predictions import Predictions, predict, prediction_table, score_predictions
+from fer_hierarchy.hierarchy.classifiers.predictions import (
+    predict,
+    prediction_table,
+    score_predictions,
+    validation_summary,
+)
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, single_face_latency
 from fer_hierarchy.hierarchy.config import (
     FEATURE_LOSSES,
@@ -25,12 +30,11 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.data import leakage
 from fer_hierarchy.hierarchy.data.audit.audit import audit, audit_depth
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces, read_manifest, resolve_data
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, read_manifest, resolve_data
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import feature_map
-from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
 from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.reports.audit import write_audit
@@ -165,9 +169,7 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     leakage.note_searched(searched, test_hashes)
     dataset = "+".join(sorted(set(faces.manifest["source"])))
     name = config.name or run_folder.default_name(config, dataset, results)
-    if faces.synthetic and SYNTHETIC not in name:
-        name = f"{SYNTHETIC}-{name}"
-        run_folder.check_name(name, results)
+    name = run_folder.marked(name, synthetic=faces.synthetic)
     return dataclasses.replace(with_epochs(config, faces), name=name)
 
 
@@ -225,7 +227,7 @@ def predict_and_score(
     return {
         **_facts(config, faces, command, mode=config.mode),
         **score_predictions(predicted["test"], prior, config.evaluation, seed=config.seed),
-        "validation": _validation_summary(predicted["validation"]),
+        "validation": validation_summary(predicted["validation"]),
         "training": {
             name: {**stage.record, **stage.calibration_errors(faces.stage_view(name, "validation"))}
             for name, stage in stages.items()
@@ -275,13 +277,6 @@ def _facts(config: RunConfig, faces: Faces, command: str, *, mode: str) -> dict[
         "excluded": list(config.data.left_out),
         "emotions": list(faces.taxonomy.emotions),
     }
-
-
-def _validation_summary(predictions: Predictions) -> dict[str, Any]:
-    """The figures that choices may be made on."""
-    taxonomy = predictions.taxonomy
-    table = scores(predictions.rows["emotion"].to_numpy(str), predictions.answer, taxonomy.emotions, resamples=100)
-    return {name: table[name] for name in ("n", "top1", "balanced_accuracy", "macro_f1", "nll")}
 
 
 def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -338,8 +333,7 @@ def evaluate_run(
         faces = evaluated_faces(data, source, splits=splits)
         faces = tuned.unseen(faces) if tuned else faces
         stem = name or f"{source.name}-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
-        if faces.synthetic and SYNTHETIC not in stem:
-            stem = f"{SYNTHETIC}-{stem}"
+        stem = run_folder.marked(stem, synthetic=faces.synthetic)
         config = dataclasses.replace(config, name=run_folder.free_name(stem, results), data=data, evaluation=evaluation)
         stages = source.load_stages(stage_type)
         predicted = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import DataConfig
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, decode, read_faces, read_manifest
+from fer_hierarchy.hierarchy.data.faces import Faces, decode, read_faces, read_manifest
 from fer_hierarchy.hierarchy.data.leakage import seen_hashes
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
@@ -85,9 +85,7 @@ def explain_run(
         "notes": notes,
     }
     where = f"-on-{'+'.join(sorted(set(faces.manifest['source'])))}" if named and faces is not None else ""
-    stem = name or f"explain-{opened.name}{where}"
-    if record["synthetic"] and SYNTHETIC not in stem:
-        stem = f"{SYNTHETIC}-{stem}"
+    stem = run_folder.marked(name or f"explain-{opened.name}{where}", synthetic=record["synthetic"])
     with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
         write_explanation(folder, record, chosen, pictures)
     return folder

@@ -23,6 +23,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tiles,
     Warn,
     how_to_repeat,
+    limited,
     report,
     write_page,
 )
@@ -112,9 +113,7 @@ def _summary(shown: _Shown) -> Section:
         blocks.append(Warn("The search makes faces that it was not fitted to worse. Keep the soft composition."))
     elif not worth["better"]:
         blocks.append(Warn("No more than noise: on these faces there is no reason to prefer it to the soft one."))
-    limits = {run.metrics["data"].get("limit") for run in shown.found.runs.values()} - {None}
-    if limits:
-        blocks.append(Warn(f"A quick look, not a result: --limit kept at most {max(limits):,} rows of each split."))
+    blocks += limited(run.metrics["data"].get("limit") for run in shown.found.runs.values())
     if shown.found.notes:
         blocks += [Text("Notes of the search:"), Items(tuple(map(str, shown.found.notes)))]
     return Section("Summary", "", blocks)

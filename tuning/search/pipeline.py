@@ -15,7 +15,7 @@ from keras_tuner.engine.trial import Trial
 from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
-from fer_hierarchy.hierarchy.data.faces import SYNTHETIC, Faces, read_faces
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND
@@ -201,8 +201,7 @@ def _named(planned: Sequence[Study], name: str | None, studies: Path) -> list[St
     common = name or f"{first.data['dataset']}-{model}-{first.search.tuner}-{first.key[:8]}"
     for study in planned:
         own = common if len(planned) == 1 and name else f"{common}-{study.stage}"
-        if study.synthetic and SYNTHETIC not in own:
-            own = f"{SYNTHETIC}-{own}"
+        own = run_folder.marked(own, synthetic=study.synthetic)
         if name is None and (studies / own / STUDY).is_file():
             raise UserError(f"this very search exists already as {studies / own}; go on with it by --resume {own}")
         run_folder.check_name(own, studies)

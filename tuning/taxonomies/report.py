@@ -23,6 +23,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     Tiles,
     Warn,
     how_to_repeat,
+    limited,
     report,
     write_page,
 )
@@ -141,8 +142,7 @@ def _summary(shown: _Shown) -> Section:
                 "which emotions stand together decides the score."
             )
         )
-    if limit := study.config.data.limit:
-        blocks.append(Warn(f"A quick look, not a result: --limit kept at most {limit:,} rows of each split."))
+    blocks += limited([study.config.data.limit])
     table = shown.found.table
     if len(lost := table[table["score"].isna()]):
         failed = [f"{name}: {message}" for name, message in zip(lost["candidate"], lost["message"], strict=True)]

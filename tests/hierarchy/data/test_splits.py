@@ -1,4 +1,4 @@
-"""Splits, duplicates across them, and quick looks, on manifests without any pixels."""
+"""Splits, duplicates across them, and quick checks, on manifests without any pixels."""
 
 import logging
 

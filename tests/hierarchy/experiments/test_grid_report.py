@@ -186,7 +186,7 @@ def test_links_and_command_are_there(drawn, tmp_path):
 
 def test_a_quick_look_is_no_result(tmp_path):
     grid, cells = make_grid(tmp_path, "seed=0,1")
-    assert "quick look" not in report(tmp_path, grid, cells)
+    assert "quick check" not in report(tmp_path, grid, cells)
     for cell in cells:
         cell.run.metrics["data"] = {"limit": 70}
     assert "--limit kept at most 70 rows of each split" in report(tmp_path, grid, cells)

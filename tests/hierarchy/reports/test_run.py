@@ -210,7 +210,7 @@ def test_flat_quick_look_calls_its_stages_implied_and_warns(tmp_path):
     markdown, _ = report(tmp_path / "second", mode="flat", data=data)
     assert "Implied by the flat model" in markdown
     assert "Hard routing" not in markdown
-    assert "A quick look, not a result" in markdown
+    assert "A quick check, not a result" in markdown
 
 
 def test_evaluation_without_training_and_cost(tmp_path):
