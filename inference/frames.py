@@ -1,5 +1,6 @@
 """The frames of a video with what their faces express: found or followed, predicted together, smoothed."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,7 +10,7 @@ from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker
 from fer_hierarchy.inference.model import Metadata
 from fer_hierarchy.inference.output.records import BOX, Row, prediction_columns, rows_of_faces
 from fer_hierarchy.inference.predictor import Predictor, predict_together
-from fer_hierarchy.inference.sources.video import Frame, VideoReader
+from fer_hierarchy.inference.sources.video import ROUNDING, Frame, VideoReader
 
 _LINGER = 0.5  # seconds for which a face that is not found any more is still believed to be where it was
 
@@ -36,7 +37,7 @@ def predicted_frames(
     reader: VideoReader,
     predictors: Sequence[Predictor],
     *,
-    step: int = 1,
+    interval: float = 0.0,
     detect_every: int = 1,
     half_life: float = 0.0,
     abstain: float = 0.0,
@@ -47,14 +48,14 @@ def predicted_frames(
     Args:
         reader: An open video.
         predictors: All predict the faces that the first one's detector finds.
-        step: Takes every so many frames and skips those between without decoding them.
+        interval: Seconds from one frame that is predicted to the next; 0 takes all.
         detect_every: Searches every so many of these for faces, and follows them by optical flow in between.
         half_life: Seconds after which an earlier prediction weighs half in the smoothed one; 0 smooths nothing.
         abstain: Probability below which the emotion is "uncertain".
         batch_frames: Frames that are searched and predicted together; 1 delays nothing, more are faster.
     """
     follower, smoothers = _Follower(predictors[0], detect_every), [Smoother(half_life) for _ in predictors]
-    frames = _every(reader, step)
+    frames = _every(reader, interval)
     while batch := list(islice(frames, batch_frames)):
         tracks = [follower.follow(frame, found) for frame, found in zip(batch, follower.search(batch), strict=True)]
         faces = [[track.face for track in own] for own in tracks]
@@ -69,10 +70,13 @@ def predicted_frames(
             yield FrameRows(frame=frame, rows=rows)
 
 
-def _every(reader: VideoReader, step: int) -> Iterator[Frame]:
-    while (frame := reader.read()) is not None:
+def _every(reader: VideoReader, interval: float) -> Iterator[Frame]:
+    """The first frame of each `interval` seconds."""
+    due = 0.0
+    while (frame := reader.read(due)) is not None:
         yield frame
-        reader.skip(step - 1)
+        if interval:
+            due = interval * (math.floor((frame.time + ROUNDING) / interval) + 1)
 
 
 class _Follower:

@@ -17,7 +17,7 @@ from fer_hierarchy.inference.sources.inputs import Item, place_of_copy
 from fer_hierarchy.inference.sources.video import CODECS, VideoReader, VideoWriter
 
 _BATCH = 8  # frames that are searched and predicted together
-_FASTEST = 1000.0  # frames a second that mean every frame
+_PAUSE = 60.0  # seconds between two frames that only a broken time stamp explains
 
 
 def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictConfig, outputs: Outputs) -> list[Row]:
@@ -41,7 +41,7 @@ def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictCon
             return rows_of_file(item.name, [], predictors, error=str(error))
         rows, frames = _read(item, reader, predictors, settings, outputs)
     if outputs.plots:
-        _plot(item, rows, predictors, outputs.plots, frames=frames, seconds=reader.position / reader.fps)
+        _plot(item, rows, predictors, outputs.plots, frames=frames, seconds=reader.seconds)
     error = None
     if reader.ended_early:
         error = "the video ends after {} of the {} frames that it promises".format(*reader.ended_early)
@@ -52,24 +52,25 @@ def _read(
     item: Item, reader: VideoReader, predictors: Sequence[Predictor], settings: PredictConfig, outputs: Outputs
 ) -> tuple[list[Row], int]:
     """Rows of all frames, which are copied as well, and how many frames were predicted."""
-    step = reader.step(1 / (settings.video_fps or _FASTEST))
-    progress = Progress(-(-reader.frames // step)) if reader.frames and sys.stderr.isatty() else None
+    rate = min(settings.video_fps or reader.fps, reader.fps)
+    progress = Progress(reader.frames) if reader.frames and sys.stderr.isatty() else None
     first, frames = predictors[0], 0
     rows: list[Row] = []
     with ExitStack() as stack:
         writer = None
         if outputs.annotate:
             path = place_of_copy(item, outputs.annotate, CODECS, otherwise=".mp4")
-            writer = stack.enter_context(VideoWriter(path, fps=reader.fps / step))
-        results = predicted_frames(reader, predictors, step=step, abstain=settings.abstain, batch_frames=_BATCH)
+            writer = stack.enter_context(VideoWriter(path, fps=rate, pause=_PAUSE))
+        interval = 1 / settings.video_fps if settings.video_fps else 0.0
+        results = predicted_frames(reader, predictors, interval=interval, abstain=settings.abstain, batch_frames=_BATCH)
         for result in results:
             frames += 1
             rows += result.rows
             if writer:
                 drawn = [row for row in result.rows if row["run"] == first.name]
-                writer.write(annotated(result.frame.picture, drawn, synthetic=first.facts.synthetic))
+                writer.write(annotated(result.frame.picture, drawn, synthetic=first.facts.synthetic), result.frame.time)
             if progress:
-                progress.advance(1, f"frames of {item.path.name}")
+                progress.advance(result.frame.index + 1 - progress.done, f"frames of {item.path.name}")
     return rows, frames
 
 

@@ -27,6 +27,7 @@ CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _FILE_FPS, _LIVE_FPS = 25.0, 30.0  # where the container or the driver names none
 _MOST_FPS = 480.0  # more is the clock of a container that has no frame rate
 _WHOLE = 0.95  # share of the promised frames; some containers only estimate their count
+ROUNDING = 0.001  # seconds by which a time stamp may fall short: many containers count in milliseconds
 _ATTEMPTS, _PAUSE = 5, 0.1  # failed reads after which a camera counts as unplugged; seconds between them
 _TIMEOUT_MS = 10_000  # a stream that sends nothing for longer has ended
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -73,15 +74,17 @@ class VideoReader:
         self.position = 0
         self.ended_early: tuple[int, int] | None = None
         self.vanished = self._over = False
-        self._time, self._read_at = 0.0, 0  # of the last frame that was read, for the time of the next
+        self._time = 0.0  # of the last frame
         camera, url = self.source.isdecimal(), bool(_URL.match(self.source))
         if not camera and not url:
             _check_file(Path(self.source))
         silence_opencv()
         self._capture = _open(self.source)
         # Only a frame proves that there is a video.
-        self._first = self._take(_ATTEMPTS if camera else 1) if self._capture.isOpened() else None
-        if self._first is None or (not camera and _codec(self._capture) == _TEXT_ART):
+        self.live, self._pixels = True, None
+        if self._capture.isOpened():
+            self._reach(_ATTEMPTS if camera else 1)
+        if self._pixels is None or (not camera and _codec(self._capture) == _TEXT_ART):
             self._capture.release()
             raise UserError(_why_not(self.name, camera=camera, url=url))
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -106,63 +109,55 @@ class VideoReader:
         while (frame := self.read()) is not None:
             yield frame
 
-    def read(self) -> Frame | None:
-        """The next frame; None at the end."""
-        pixels = self._next()
-        if pixels is None:
-            return None
-        self._time = self._clock()
-        frame = Frame(index=self.position, time=self._time, picture=cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-        self._read_at = self.position
-        self.position += 1
-        return frame
+    def read(self, due: float = 0.0) -> Frame | None:
+        """The next frame that stands at `due` seconds or later; None at the end.
 
-    def _next(self) -> np.ndarray | None:
-        """(height, width, 3) uint8 BGR; None at the end."""
-        if self._first is not None:
-            pixels, self._first = self._first, None
-            return pixels
-        pixels = None if self._over else self._take(_ATTEMPTS if self.live else 1)
-        if pixels is None:
-            self._over, self.vanished = True, self.live
-            if self.frames and self.position < _WHOLE * self.frames:
-                self.ended_early = self.position, self.frames
-        return pixels
-
-    def _take(self, attempts: int) -> np.ndarray | None:
-        """Try to read; a camera that was just switched on, or that stutters, needs several attempts."""
-        for attempt in range(attempts):
-            if attempt:
-                time.sleep(_PAUSE)
-            fine, pixels = self._capture.read()
-            if fine:
-                return pixels
+        Frames before that are passed over by their own time stamps, without being made pictures.
+        """
+        while self._pixels is not None or self._reach(_ATTEMPTS if self.live else 1):
+            pixels, self._pixels = self._pixels, None
+            self._time = self._clock()
+            self.position += 1
+            if self._time + ROUNDING < due:
+                continue
+            if pixels is None:
+                _, pixels = self._capture.retrieve()
+            if pixels is None:
+                break
+            return Frame(index=self.position - 1, time=self._time, picture=cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+        self._end()
         return None
 
+    @property
+    def seconds(self) -> float:
+        """How long the frames last that were taken so far."""
+        return self._time + 1 / self.fps if self.position else 0.0
+
+    def _reach(self, attempts: int) -> bool:
+        """Go to the next frame; a camera that was just switched on, or that stutters, needs several attempts."""
+        for attempt in range(0 if self._over else attempts):
+            if attempt:
+                time.sleep(_PAUSE)
+            if self.live:
+                _, self._pixels = self._capture.read()
+            if self._pixels is not None or (not self.live and self._capture.grab()):
+                return True
+        return False
+
+    def _end(self) -> None:
+        """Note how it ended."""
+        if not self._over and self.frames and self.position < _WHOLE * self.frames:
+            self.ended_early = self.position, self.frames
+        self._over, self.vanished = True, self.live
+
     def _clock(self) -> float:
-        """Seconds of the frame that was just read; a file's own stamps tell it even where its frame rate varies."""
+        """Seconds of the frame that was just reached; a file's own stamps tell it even where its frame rate varies."""
         if self.live:
             return time.monotonic() - self._start
         stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self.position == 0 or stamp > self._time:
             return max(stamp, 0.0)
-        return self._time + (self.position - self._read_at) / self.fps
-
-    def skip(self, count: int) -> int:
-        """Take `count` frames without decoding them; gives how many there were."""
-        skipped = 0
-        while skipped < count and not self._over:
-            if self._first is not None:
-                self._first = None
-            elif not self._capture.grab():
-                break  # the next read finds out whether that was the end
-            skipped += 1
-            self.position += 1
-        return skipped
-
-    def step(self, seconds: float) -> int:
-        """How many frames make up `seconds`, at least one."""
-        return max(1, round(seconds * self.fps))
+        return self._time + 1 / self.fps
 
 
 class VideoWriter:
@@ -173,6 +168,7 @@ class VideoWriter:
     Args:
         path: .mp4 (MPEG-4) or .avi (Motion JPEG).
         fps: Frames in a second.
+        pause: Seconds without a picture that are left out; shorter gaps repeat the last one.
 
     Attributes:
         path: The file.
@@ -182,11 +178,11 @@ class VideoWriter:
         UserError: Another kind of file, or its folder does not exist.
     """
 
-    def __init__(self, path: Path, *, fps: float) -> None:
+    def __init__(self, path: Path, *, fps: float, pause: float = 1.0) -> None:
         check_recording(path)
         self.path = path
         self.written = 0
-        self._fps = fps
+        self._fps, self._pause = fps, pause
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)  # width, height
         self._ahead = 0.0  # seconds by which the times given run ahead of the video's own, because of pauses
@@ -207,8 +203,7 @@ class VideoWriter:
         Args:
             picture: (height, width, 3) uint8 RGB; one of another size than the first is brought to that.
             seconds: When it was seen. The video's frame rate is constant: by these it repeats or leaves out frames
-                that came late or early, so that it plays as fast as things went. A gap of more than a second is a
-                pause, and left out.
+                that came late or early, so that it plays as fast as things went.
 
         Raises:
             UserError: The file cannot be written.
@@ -227,7 +222,7 @@ class VideoWriter:
         if not self.written:
             self._ahead = seconds
         due = round((seconds - self._ahead) * self._fps) + 1 - self.written
-        if due > max(1.0, self._fps):
+        if due > max(1.0, self._pause * self._fps):
             self._ahead += (due - 1) / self._fps
             return 1
         return max(due, 0)

@@ -8,7 +8,7 @@ from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
 from fer_hierarchy.inference.sources.video import VideoReader
 from tests.inference.stand_ins import BarModel, facts
-from tests.inference.walking_face import ANGRY, FRAMES, HAPPY, BrightDetector, film, predictor
+from tests.inference.walking_face import ANGRY, FPS, FRAMES, HAPPY, BrightDetector, film, predictor
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +38,14 @@ def test_a_face_that_is_missed_for_long_is_not_believed_in(walk):
 
     watching = Predictor(BarModel(), faces=FaceConfig(), detector=Once())
     with VideoReader(walk) as reader:
-        results = predicted_frames(reader, [watching], step=8)  # two thirds of a second
+        results = predicted_frames(reader, [watching], interval=8 / FPS)  # two thirds of a second
         assert [len(result.rows) for result in results] == [1, 0, 0]
 
 
 def test_frames_can_be_left_out_and_several_models_used(walk):
     second = BarModel("second")
     with VideoReader(walk) as reader:
-        results = list(predicted_frames(reader, [predictor(), predictor(second)], step=5, batch_frames=3))
+        results = list(predicted_frames(reader, [predictor(), predictor(second)], interval=5 / FPS, batch_frames=3))
     assert [result.frame.index for result in results] == [0, 5, 10, 15, 20]
     assert second.batches == [3, 2]
     first, other = results[1].rows

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.frames import _every
 from fer_hierarchy.inference.sources.video import VideoReader, VideoWriter
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
@@ -51,6 +52,9 @@ class Camera:
     def grab(self):
         return self.read()[0]
 
+    def retrieve(self):
+        return True, plain(BLUE)
+
     def get(self, what):
         return self.facts.get(what, 0.0)
 
@@ -82,22 +86,33 @@ def test_what_is_written_is_read_back_in_its_colours(tmp_path, suffix):
     assert not reader.vanished
 
 
-def test_skipped_frames_count_and_keep_the_time(tmp_path):
+def test_frames_before_their_time_count_and_are_passed_over(tmp_path):
     with VideoReader(film(tmp_path / "a.avi")) as reader:
-        assert reader.skip(1) == 1
-        assert reader.read().index == 1
-        assert reader.skip(10) == 10
-        frame = reader.read()
+        assert reader.read(0.1).index == 1
+        frame = reader.read(1.15)
         assert (frame.index, frame.time) == (12, pytest.approx(1.2))
         assert frame.picture[0, 0, 0] > 150
-        assert reader.skip(100) == 7
-        assert reader.read() is None
-        assert reader.position == 20
+        assert reader.read(9.0) is None
+        assert (reader.position, reader.seconds) == (20, pytest.approx(2.0))
 
 
-def test_a_span_of_time_in_frames(tmp_path):
-    with VideoReader(film(tmp_path / "a.avi")) as reader:
-        assert [reader.step(seconds) for seconds in (0.5, 0.2, 0.001)] == [5, 2, 1]
+def test_a_film_is_sampled_by_its_own_stamps(monkeypatch, tmp_path):
+    """A second at 60 frames a second, then 3 s at 5: the average rate would take 4 of the second's 60 and skip on."""
+    stamps = [number / 60 for number in range(60)] + [1 + number / 5 for number in range(15)]
+
+    class Varies(Camera):
+        frames = len(stamps)
+
+        def get(self, what):
+            position = len(stamps) - 1 - max(self.left, 0)
+            facts = {cv2.CAP_PROP_FPS: 18.75, cv2.CAP_PROP_FRAME_COUNT: float(len(stamps))}
+            return 1000 * stamps[position] if what == cv2.CAP_PROP_POS_MSEC else facts.get(what, 0.0)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Varies)
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        times = [frame.time for frame in _every(reader, 0.2)]
+    assert times == pytest.approx([number / 5 for number in range(20)])
 
 
 @pytest.mark.parametrize(
@@ -203,8 +218,7 @@ def test_numbers_that_no_video_has_are_not_believed(monkeypatch, quick, tmp_path
     with VideoReader(path) as reader:
         assert (reader.fps, reader.frames, reader.live) == (25, None, False)
         assert reader.read().time == 0
-        reader.skip(1)
-        assert reader.read().time == pytest.approx(0.08)  # the container has no stamps
+        assert reader.read(0.05).time == pytest.approx(0.08)  # the container has no stamps
     assert not reader.vanished
 
 
