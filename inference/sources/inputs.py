@@ -5,19 +5,21 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TextIO
 
+from fer_hierarchy.hierarchy.data.folders import IMAGE_SUFFIXES, FolderWalk, is_image
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.sources.kinds import PICTURE, SOUNDS, VIDEO, kind_of
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts")
 STDIN = "-"
 
 log = logging.getLogger("fer_hierarchy")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Item:
     """One picture or video.
 
@@ -34,10 +36,11 @@ class Item:
         """The file."""
         return Path(self.name)
 
-    @property
+    @cached_property
     def is_video(self) -> bool:
-        """Whether its name ends as a video's; everything else is tried as a picture."""
-        return self.path.suffix.lower() in VIDEOS
+        """Whether it is a video by its content, or by its name where the content is neither film nor picture."""
+        kind = kind_of(self.path)
+        return kind == VIDEO or (kind != PICTURE and self.name.lower().endswith(VIDEOS))
 
 
 def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
@@ -52,25 +55,27 @@ def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
         UserError: A word names nothing, a folder cannot be read, or there is nothing to predict.
     """
     found: dict[str, Item] = {}
+    walk = FolderWalk()
     targets: set[str] = set()
     for word in words:
-        for name, below in _expanded(word, stdin):
+        for name, below in _expanded(word, stdin, walk):
             key = os.path.abspath(name)  # noqa: PTH100 - resolve() reads the disk for each of 100,000 files
             if key not in found:
                 found[key] = Item(name, _free(below, targets))
+    if walk.links:
+        log.warning("Links to folders that are searched anyway were left out (%d): %s.", len(walk.links), walk.links[0])
     if not found:
-        raise UserError(
-            f"{' '.join(words)}: no picture and no video there; known: {' '.join(sorted(PICTURES | VIDEOS))}"
-        )
+        known = " ".join(sorted(IMAGE_SUFFIXES + VIDEOS))
+        raise UserError(f"{' '.join(words)}: no picture and no video there; known: {known}")
     return list(found.values())
 
 
-def _expanded(word: str, stdin: TextIO) -> Iterator[tuple[str, str]]:
+def _expanded(word: str, stdin: TextIO, walk: FolderWalk) -> Iterator[tuple[str, str]]:
     """(name, place of its annotated copy) of all files that one word names."""
     if word == STDIN:
         yield from _listed(stdin)
     elif Path(word).is_dir():
-        yield from _inside(Path(word))
+        yield from _inside(Path(word), walk)
     elif Path(word).exists():
         yield word, PurePath(word).name
     elif glob.has_magic(word):
@@ -78,7 +83,7 @@ def _expanded(word: str, stdin: TextIO) -> Iterator[tuple[str, str]]:
         if not matches:
             raise UserError(f"{word}: the pattern matches no file")
         for match in matches:
-            yield from _inside(Path(match)) if Path(match).is_dir() else [(match, PurePath(match).name)]
+            yield from _inside(Path(match), walk) if Path(match).is_dir() else [(match, PurePath(match).name)]
     else:
         raise UserError(f"{word}: no such file or folder; expected a picture, a video, a folder, a pattern or -")
 
@@ -91,23 +96,27 @@ def _listed(stdin: TextIO) -> Iterator[tuple[str, str]]:
     yield from ((line, PurePath(line).name) for line in lines if line.strip())
 
 
-def _inside(folder: Path) -> Iterator[tuple[str, str]]:
+def _inside(folder: Path, walk: FolderWalk) -> Iterator[tuple[str, str]]:
     """Pictures and videos of a folder and of all folders in it; hidden ones and files of other kinds are left out."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"folder {error.filename} cannot be read: {error.strerror}; fix that or name its files")
-
     others = 0
-    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            known = PurePath(name).suffix.lower() in PICTURES | VIDEOS and not name.startswith(".")
+    try:
+        for path in walk.files(folder):
+            name = os.path.basename(path)  # noqa: PTH119 - as above
+            known = is_image(name) or (not name.startswith(".") and _is_film(path))
             others += not known
             if known:
-                path = os.path.join(place, name)  # noqa: PTH118 - as above
                 yield path, os.path.relpath(path, folder)
+    except OSError as error:
+        raise UserError(
+            f"folder {error.filename} cannot be read: {error.strerror}; fix that or name its files"
+        ) from error
     if others:
         log.warning("%s: files that are no pictures or videos by their names were left out (%d).", folder, others)
+
+
+def _is_film(path: str) -> bool:
+    """Whether a file in a folder is a video: by its name, or by its content where its name is no sound's."""
+    return path.lower().endswith(VIDEOS) or (not path.lower().endswith(SOUNDS) and kind_of(Path(path)) == VIDEO)
 
 
 def _free(below: str, targets: set[str]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.printing import without_password
+from fer_hierarchy.inference.sources.kinds import TEXT, kind_of
 
 # FFmpeg reads once how loud it is, when a process opens its first video, be it to write one.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -280,6 +281,8 @@ def _check_file(path: Path) -> None:
     if not path.is_file():
         wrong = "is no file" if path.exists() else "does not exist"
         raise UserError(f"video {path} {wrong}; expected a video file, the number of a camera or a URL")
+    if kind_of(path) == TEXT:  # FFmpeg would draw it, or open the files and addresses that a list of films names
+        raise UserError(f"video {path} cannot be read: it is no video but text")
 
 
 def _open(source: str) -> cv2.VideoCapture:
@@ -288,7 +291,8 @@ def _open(source: str) -> cv2.VideoCapture:
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # what waits in the driver is the past; not every driver obeys
         return capture
     if not _URL.match(source):
-        return cv2.VideoCapture(source)
+        # Absolute, because FFmpeg takes what stands before a colon for the name of a protocol.
+        return cv2.VideoCapture(os.path.abspath(source))  # noqa: PTH100 - a link keeps its name
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
     return cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
 

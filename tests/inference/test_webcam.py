@@ -205,7 +205,7 @@ class Vanishing(VideoReader):
     def __exit__(self, *_):
         pass
 
-    def read(self):
+    def read(self, due=0.0):
         if self.position == 10:
             self.vanished = True
             return None

@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -51,10 +52,58 @@ def test_copies_of_files_of_one_name_get_places_of_their_own(tmp_path):
     assert [item.below for item in items] == ["1.jpg", "1-2.jpg", str(Path("a", "1.jpg"))]
 
 
-def test_a_picture_is_what_is_no_video_by_its_name(tmp_path):
-    files(tmp_path, "film.MOV", "strange.xyz")
-    items = find_items([str(tmp_path / "film.MOV"), str(tmp_path / "strange.xyz")], io.StringIO())
-    assert [item.is_video for item in items] == [True, False]
+VIDEO_HEADS = {
+    "a.mts": b"\0\0\0\0" + (b"\x47" + bytes(191)) * 3,
+    "a.ts": (b"\x47" + bytes(187)) * 3,
+    "a.flv": b"FLV\x01\x05",
+    "a.asf": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    "a.3gp": b"\0\0\0\x1cftyp3gp4",
+    "no-suffix": b"\0\0\0\x1cftypisom",
+    "misnamed.jpg": b"RIFF\0\0\0\0AVI LIST",
+}
+
+
+def test_a_video_is_known_by_its_content(tmp_path):
+    for name, head in VIDEO_HEADS.items():
+        (tmp_path / name).write_bytes(head)
+    items = find_items([str(tmp_path)], io.StringIO())
+    assert sorted(Path(item.name).name for item in items) == sorted(VIDEO_HEADS)
+    assert all(item.is_video for item in items)
+
+
+def test_what_is_no_video_by_its_content_is_none(tmp_path):
+    contents = {
+        "types.ts": b"export const a = 1\n" * 30,
+        "song.m4a": b"\0\0\0\x1cftypM4A ",
+        "photo.heic": b"\0\0\0\x1cftypheic",
+        "photo.mp4": b"\xff\xd8\xff\xe0",
+        "damaged.MOV": b"x",
+        "1.jpg": b"x",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    items = find_items([str(tmp_path)], io.StringIO())
+    assert {Path(i.name).name: i.is_video for i in items} == {"1.jpg": False, "damaged.MOV": True, "photo.mp4": False}
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.dat")
+    files(tmp_path, "1.jpg")
+    assert found(tmp_path) == [str(tmp_path / "1.jpg")]
+
+
+def test_system_folders_and_what_links_lead_back_to_are_left_out(tmp_path, caught_logs):
+    names = ("$RECYCLE.BIN/a.jpg", "@eaDir/1.jpg/thumb.jpg", "__MACOSX/1.jpg", "System Volume Information/a.jpg")
+    files(tmp_path / "album", "1.jpg", "sub/2.jpg", "._1.jpg", "Thumbs.db", *names)
+    (tmp_path / "album" / "sub" / "up").symlink_to(tmp_path)
+    (tmp_path / "album" / "twin").symlink_to(tmp_path / "album" / "sub")
+    (tmp_path / "other").mkdir()
+    files(tmp_path / "other", "3.jpg")
+    (tmp_path / "album" / "elsewhere").symlink_to(tmp_path / "other")
+    assert found(tmp_path / "album") == [
+        str(tmp_path / "album" / name) for name in ("1.jpg", "elsewhere/3.jpg", "sub/2.jpg")
+    ]
+    assert "Links to folders that are searched anyway were left out (2)" in caught_logs.text
 
 
 @pytest.mark.parametrize("word", ["gone.jpg", "*.jpg", "."])
@@ -67,10 +116,9 @@ def test_a_word_that_names_nothing_is_refused(tmp_path, monkeypatch, word):
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
     files(tmp_path, "1.jpg", "shut/2.jpg")
 
-    def walk(folder, onerror, followlinks):
-        onerror(PermissionError(13, "Permission denied", str(tmp_path / "shut")))
-        yield from ()
+    def scan(folder):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "shut"))
 
-    monkeypatch.setattr("os.walk", walk)  # root may read everything
+    monkeypatch.setattr("os.scandir", scan)  # root may read everything
     with pytest.raises(UserError, match="shut cannot be read: Permission denied"):
         find_items([str(tmp_path)], io.StringIO())

@@ -134,6 +134,24 @@ def test_what_is_no_video_is_one_line_and_nothing_else(tmp_path, capfd, name, co
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    "name", ["http:a.mp4", "concat:a|b.mp4", "file:a.mp4", "pipe:0", "subfile,,start,0,end,9,,:a.mp4"]
+)
+def test_a_name_is_no_protocol(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    film(tmp_path / "a.avi").rename(tmp_path / name)
+    with VideoReader(name) as reader:
+        assert len(list(reader)) == 20
+
+
+@pytest.mark.parametrize("end", ["", "\0"])
+def test_a_list_of_films_is_not_followed(tmp_path, end):
+    path = film(tmp_path / "a.avi")
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {path.name}\n{end}")
+    with pytest.raises(UserError, match="no video but text"), VideoReader(tmp_path / "list.mp4"):
+        pass
+
+
 def test_a_folder_is_no_video(tmp_path):
     with pytest.raises(UserError, match="is no file"), VideoReader(tmp_path):
         pass
