@@ -179,6 +179,7 @@ def builder(name: str) -> Callable[..., keras.Model]:
         ValueError: Unknown name.
     """
     if name not in _entries:
+        importlib.import_module(f"{models.__name__}.keras_defaults")
         importlib.import_module(model_info(name).module)
     return _entries[name].build
 

@@ -30,6 +30,7 @@ from fer_hierarchy.hierarchy.paths import MODEL
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training import callbacks, schedule
 from fer_hierarchy.hierarchy.training.transfer import NAMED, with_fresh_head
+from fer_hierarchy.models import keras_defaults as _keras_defaults  # noqa: F401 - before any layer is made
 from fer_hierarchy.models import layers  # registers our layers, too, so that saved models load
 from fer_hierarchy.models import losses as _registered_losses  # noqa: F401 - the same for the losses' centres
 from fer_hierarchy.models.cost import Cost, multiply_adds, parameters, planned_cost
