@@ -116,9 +116,10 @@ class Predictor:
         """Find the faces in images and predict what each expresses.
 
         Args:
-            images: One image, uint8 (height, width) grey or (height, width, 3) RGB; a sequence of such, of any sizes;
-                or an array (n, height, width[, 3]). An array of three axes is one colour image where its last axis has
-                3 entries, else n grey ones.
+            images: One image, uint8 (height, width) grey or (height, width, channels); a sequence of such, of any
+                sizes; or an array (n, height, width[, channels]). Channels are 1 (grey), 2 (grey and alpha), 3 (RGB)
+                or 4 (RGBA); alpha is dropped. An array of three axes is one image where its last axis has at most 4
+                entries, else n grey ones.
             records: Give dictionaries instead of a frame.
 
         Returns:
@@ -165,15 +166,23 @@ def predict_together(
 
 def _as_pictures(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     if isinstance(images, np.ndarray):
-        one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3)
-        images = [images] if one else images
+        images = [images] if images.ndim == 2 or _has_channels(images) else images
     pictures = [np.asarray(image) for image in images]
-    pictures = [picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture for picture in pictures]
     for number, picture in enumerate(pictures):
-        grey, colour = picture.ndim == 2, picture.ndim == 3 and picture.shape[-1] == 3
-        if picture.dtype != np.uint8 or not (grey or colour) or not picture.size:
+        if picture.dtype != np.uint8 or not (picture.ndim == 2 or _has_channels(picture)) or not picture.size:
             raise ValueError(
                 f"image {number}: got shape {picture.shape}, {picture.dtype}; "
-                "right is uint8 (height, width) or (height, width, 3)"
+                "right is uint8 (height, width) or (height, width, channels) with 1 to 4 channels"
             )
-    return pictures
+    return [_without_alpha(picture) for picture in pictures]
+
+
+def _has_channels(picture: np.ndarray) -> bool:
+    return picture.ndim == 3 and 1 <= picture.shape[-1] <= 4
+
+
+def _without_alpha(picture: np.ndarray) -> np.ndarray:
+    """(height, width) where a picture has one or two channels, (height, width, 3) where it has more."""
+    if picture.ndim == 2:
+        return picture
+    return np.ascontiguousarray(picture[..., :3] if picture.shape[-1] > 2 else picture[..., 0])

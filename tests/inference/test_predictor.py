@@ -35,6 +35,16 @@ def test_sizes_and_colours_may_differ_in_one_call():
     assert predictor().predict(grey)["emotion"].tolist() == ["happy"]
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_one_picture_is_one_picture_whatever_its_channels(channels):
+    grey = faces()[3]
+    picture = np.stack([grey] * channels, axis=-1)
+    picture[..., 3 if channels == 4 else 1 if channels == 2 else channels :] = 7  # alpha
+    (expected,) = predictor().predict(grey, records=True)
+    for images in (picture, [picture], picture[None]):
+        assert predictor().predict(images, records=True) == [expected]
+
+
 @pytest.mark.parametrize("shape", [(48, 48), (30, 50, 3), (1, 1)])
 def test_a_face_cut_out_already_stays_untouched(shape):
     picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -79,7 +89,7 @@ def test_no_image_and_no_face_have_no_rows():
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 4), np.uint8)[None], np.zeros((0, 4), np.uint8)]
+    "image", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 5), np.uint8)[None], np.zeros((0, 4), np.uint8)]
 )
 def test_an_image_of_another_kind_is_refused_by_its_number(image):
     with pytest.raises(ValueError, match="image 1: got shape"):
