@@ -23,7 +23,10 @@ def predict(given: Given, _command: str) -> None:
     annotate, explain = (_folder(given, name) for name in ("annotate", "explain"))
     from fer_hierarchy.inference.sources.inputs import find_items
 
-    items = find_items(given["inputs"], sys.stdin)
+    plots = (out.parent if out else annotate or Path()) if settings.plot else None
+    figures = plots.glob("*-emotions.png") if plots else ()
+    made = [path for path in (annotate, explain, *figures) if path]
+    items = find_items(given["inputs"], sys.stdin.buffer, made)
     if settings.plot and not any(item.is_video for item in items):
         raise UserError("--plot: there is no video among the inputs; a picture has no course over time")
     if explain and all(item.is_video for item in items):
@@ -31,7 +34,6 @@ def predict(given: Given, _command: str) -> None:
     from fer_hierarchy.inference import predict as predicting
 
     predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain)
-    plots = (out.parent if out else annotate or Path()) if settings.plot else None
     outputs = predicting.Outputs(out=out, annotate=annotate, explain=explain, plots=plots)
     predicting.predict_files(items, predictors, settings=settings, outputs=outputs)
 
@@ -124,10 +126,12 @@ def _table(text: str | None) -> Path | None:
     path = Path(text)
     if path.suffix.lower() not in KINDS:
         raise UserError(f"--out: {text} is none of {', '.join(KINDS)} by its name")
-    if path.is_dir() or not path.parent.is_dir():
-        raise UserError(
-            f"--out: {text} is a folder" if path.is_dir() else f"--out: folder {path.parent} does not exist"
-        )
+    if not path.parent.is_dir():
+        raise UserError(f"--out: folder {path.parent} does not exist")
+    for place in (path, path.with_name(f"{path.name}.part")):
+        if place.exists() and not place.is_file():
+            kind = "a folder" if place.is_dir() else "a pipe or a device"
+            raise UserError(f"--out: {place} is {kind}; name a file")
     return path
 
 

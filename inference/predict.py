@@ -13,7 +13,7 @@ from fer_hierarchy.hierarchy.printing import show
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.inference.output import console
 from fer_hierarchy.inference.output.records import Row, columns_of, rows_of_faces, rows_of_file
-from fer_hierarchy.inference.output.rows import RowFile
+from fer_hierarchy.inference.output.rows import RowFile, only_writer
 from fer_hierarchy.inference.predictor import Predictor, predict_together
 from fer_hierarchy.inference.settings import PredictConfig
 from fer_hierarchy.inference.sources.inputs import Item, place_of_copy
@@ -77,6 +77,7 @@ class _Job:
         self.predictors, self.settings, self.outputs = predictors, settings, outputs
         self.out: RowFile | None = None
         if outputs.out:
+            stack.enter_context(only_writer(outputs.out))
             gates, runs = {p.facts.taxonomy.gate for p in predictors}, [p.name for p in predictors]
             self.out = stack.enter_context(RowFile(outputs.out, columns_of(predictors), words=gates, runs=runs))
         done = self.out.done if self.out else set()

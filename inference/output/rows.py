@@ -5,9 +5,11 @@ one goes on where it stopped. What grows is always a csv: the file itself, or `F
 """
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -17,11 +19,34 @@ from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import atomic_write
 
 KINDS = (".csv", ".json", ".parquet")
+FORMULA = tuple("=+-@")  # a spreadsheet computes a cell that begins so
 _WORDS = {"file", "run", "emotion", "route", "error"}  # the gate's own column is one of words as well
 _WHOLE = {"frame", "faces", "face", "track", "left", "top", "width", "height"}
 _CHUNK = 50_000  # rows that are converted together
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be text
 _CSV = {**_TEXT, "newline": "\n"}
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Let no other process write the same file of rows while the block runs; a killed one leaves no lock behind.
+
+    Raises:
+        UserError: Another one does.
+    """
+    from filelock import FileLock, Timeout  # the calls that write no file do without it
+
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+    except Timeout:
+        raise UserError(
+            f"--out {path}: another call is writing it; wait until it has ended, or name another file"
+        ) from None
 
 
 class RowFile:
@@ -43,6 +68,8 @@ class RowFile:
     """
 
     def __init__(self, path: Path, columns: Sequence[str], *, words: Iterable[str], runs: Sequence[str]) -> None:
+        if formula := next((run for run in runs if run.startswith(FORMULA)), None):
+            raise UserError(f"--out: a spreadsheet would compute the model's name {formula}; rename the model")
         self.path = path
         self.columns = list(columns)
         words = _WORDS | set(words)
@@ -86,34 +113,43 @@ class RowFile:
         """Rows of the journal, without a line that a kill cut off."""
         with self.journal.open(**_CSV) as journal:
             reader = csv.reader(line for line in journal if line.endswith("\n"))
-            if next(reader, []) != self.columns:
-                raise UserError(
-                    f"--out {self.path} exists and is no table of this call's columns "
-                    f"({', '.join(self.columns[:4])}, ...); name another file"
-                )
-            for values in reader:
-                if len(values) == len(self.columns):
-                    yield dict(zip(self.columns, values, strict=True))
+            try:
+                if next(reader, []) != self.columns:
+                    raise self._no_table_of_ours()
+                for values in reader:
+                    if len(values) == len(self.columns):
+                        yield dict(zip(self.columns, values, strict=True))
+            except csv.Error as error:
+                raise UserError(f"--out {self.journal} is damaged ({error}); remove it or name another file") from error
+
+    def _no_table_of_ours(self) -> UserError:
+        columns = ", ".join(self.columns[:4])
+        return UserError(
+            f"--out {self.path} exists and is no table of this call's columns ({columns}, ...); name another file"
+        )
 
     def _finished_rows(self) -> Iterable[Mapping[str, Any]]:
         """Rows of a .json or .parquet that an earlier call has finished."""
         try:
             if self.path.suffix.lower() == ".json":
-                rows = parse_json(self.path.read_text(**_TEXT))
+                rows = parse_json(self.path.read_bytes().decode(**_TEXT))
+                ours = isinstance(rows, list) and all(list(row) == self.columns for row in rows)
             else:
                 import pyarrow.parquet
 
-                rows = pyarrow.parquet.read_table(self.path).to_pylist()
-            return [{name: row.get(name) for name in self.columns} for row in rows]
+                table = pyarrow.parquet.read_table(self.path)
+                rows, ours = table.to_pylist(), table.column_names == self.columns
         except Exception as error:  # whatever is no such file makes pyarrow raise almost any kind
             raise UserError(f"--out {self.path} exists and is no file of predictions; name another file") from error
+        if not ours:
+            raise self._no_table_of_ours()
+        return rows
 
     def _write_journal(self, rows: Iterable[Mapping[str, Any]]) -> None:
         try:
             with atomic_write(self.journal) as temporary, temporary.open("w", **_CSV) as file:
-                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+                file.write(_line(self.columns))
+                file.writelines(_line(row[name] for name in self.columns) for row in rows)
         except OSError as error:
             raise UserError(f"--out {self.path}: cannot be written ({error.strerror}); choose another place") from error
 
@@ -126,7 +162,7 @@ class RowFile:
         before = self.journal.stat().st_size
         try:
             with self.journal.open("a", **_CSV) as journal:
-                csv.DictWriter(journal, self.columns, lineterminator="\n").writerows(rows)
+                journal.writelines(_line(row[name] for name in self.columns) for row in rows)
                 journal.flush()
                 os.fsync(journal.fileno())
         except OSError as error:
@@ -152,6 +188,13 @@ class RowFile:
     def __exit__(self, kind: type | None, *_: object) -> None:
         if kind is None:
             self.finish()
+
+
+def _line(values: Iterable[Any]) -> str:
+    """A line of the csv, in which a carriage return is quoted like a line feed: Python quotes what could end a line."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(values)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _write_json(path: Path, rows: Iterable[dict], _kinds: Mapping[str, type]) -> None:

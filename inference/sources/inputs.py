@@ -3,18 +3,21 @@
 import glob
 import logging
 import os
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import TextIO
+from typing import BinaryIO
 
 from fer_hierarchy.hierarchy.data.folders import IMAGE_SUFFIXES, FolderWalk, is_image
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.inference.output.rows import FORMULA
 from fer_hierarchy.inference.sources.kinds import PICTURE, SOUNDS, VIDEO, kind_of
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts")
 STDIN = "-"
+_MARKS = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}  # what a list may begin with
 
 log = logging.getLogger("fer_hierarchy")
 
@@ -43,22 +46,26 @@ class Item:
         return kind == VIDEO or (kind != PICTURE and self.name.lower().endswith(VIDEOS))
 
 
-def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
+def find_items(words: Sequence[str], stdin: BinaryIO, made: Collection[Path] = ()) -> list[Item]:
     """Every picture and video that the words name, each once.
 
     Args:
         words: Files, folders (searched with all folders in them), patterns with `*`, `?` or `[]`, or `-` for a list
-            of paths on stdin, one a line; a file that is listed there need not exist.
+            of paths on stdin, one a line or, as `find -print0` writes them, each with a NUL behind it; a file that is
+            listed there need not exist.
         stdin: Where the list is read from.
+        made: Files and folders that such a call makes: pictures are not searched for there.
 
     Raises:
         UserError: A word names nothing, a folder cannot be read, or there is nothing to predict.
     """
     found: dict[str, Item] = {}
-    walk = FolderWalk()
+    walk = FolderWalk(apart=[path for path in made if path.is_dir()])
+    own = {os.path.realpath(path) for path in made}
     targets: set[str] = set()
     for word in words:
-        for name, below in _expanded(word, stdin, walk):
+        for given, below in _expanded(word, stdin, walk, own):
+            name = os.path.join(os.curdir, given) if given.startswith(FORMULA) else given  # noqa: PTH118 - as below
             key = os.path.abspath(name)  # noqa: PTH100 - resolve() reads the disk for each of 100,000 files
             if key not in found:
                 found[key] = Item(name, _free(below, targets))
@@ -70,12 +77,12 @@ def find_items(words: Sequence[str], stdin: TextIO) -> list[Item]:
     return list(found.values())
 
 
-def _expanded(word: str, stdin: TextIO, walk: FolderWalk) -> Iterator[tuple[str, str]]:
+def _expanded(word: str, stdin: BinaryIO, walk: FolderWalk, own: set[str]) -> Iterator[tuple[str, str]]:
     """(name, place of its annotated copy) of all files that one word names."""
     if word == STDIN:
         yield from _listed(stdin)
     elif Path(word).is_dir():
-        yield from _inside(Path(word), walk)
+        yield from _inside(Path(word), walk, own)
     elif Path(word).exists():
         yield word, PurePath(word).name
     elif glob.has_magic(word):
@@ -83,24 +90,39 @@ def _expanded(word: str, stdin: TextIO, walk: FolderWalk) -> Iterator[tuple[str,
         if not matches:
             raise UserError(f"{word}: the pattern matches no file")
         for match in matches:
-            yield from _inside(Path(match), walk) if Path(match).is_dir() else [(match, PurePath(match).name)]
+            real = Path(match).resolve()
+            if own.isdisjoint(map(str, (real, *real.parents))):
+                yield from _inside(Path(match), walk, own) if real.is_dir() else [(match, PurePath(match).name)]
     else:
         raise UserError(f"{word}: no such file or folder; expected a picture, a video, a folder, a pattern or -")
 
 
-def _listed(stdin: TextIO) -> Iterator[tuple[str, str]]:
+def _listed(stdin: BinaryIO) -> Iterator[tuple[str, str]]:
     try:
-        lines = [line.rstrip("\r\n") for line in stdin]
+        text = _decoded(stdin.read())
     except UnicodeDecodeError as error:
         raise UserError(f"-: the list on stdin is no text ({error.reason}); expected a path on each line") from error
-    yield from ((line, PurePath(line).name) for line in lines if line.strip())
+    names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
+    yield from ((name, PurePath(name).name) for name in names if name.strip())
 
 
-def _inside(folder: Path, walk: FolderWalk) -> Iterator[tuple[str, str]]:
+def _decoded(content: bytes) -> str:
+    """A list of names in its mark's encoding, in UTF-16 where every other byte is 0, else in that of file names."""
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            return content.decode(encoding)
+    if b"\n" in content and not content[1::2].strip(b"\0"):
+        return content.decode("utf-16-le")
+    return os.fsdecode(content)
+
+
+def _inside(folder: Path, walk: FolderWalk, own: set[str]) -> Iterator[tuple[str, str]]:
     """Pictures and videos of a folder and of all folders in it; hidden ones and files of other kinds are left out."""
     others = 0
     try:
         for path in walk.files(folder):
+            if own and os.path.realpath(path) in own:
+                continue
             name = os.path.basename(path)  # noqa: PTH119 - as above
             known = is_image(name) or (not name.startswith(".") and _is_film(path))
             others += not known

@@ -54,7 +54,7 @@ def test_a_camera_that_does_not_respond_is_named_without_its_password():
 def test_errors_notes_announcements_progress_and_lines_are_printable(tmp_path, capsys):
     def call():
         with notes_on_screen(), log_to(tmp_path):
-            logging.getLogger("hierarchy").warning("%s is odd", HARMFUL)
+            logging.getLogger("fer_hierarchy").warning("%s is odd", HARMFUL)
             announce(f"best: {HARMFUL}")
             show(f"saved {HARMFUL}")
             print(Progress(1).line(HARMFUL))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -46,6 +47,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
     write_run(results / "flat", SEVEN, mode="flat")
     at = ("--results", results)
     shutil.copy(PHOTO, work / "photo.jpg")
+    os.mkfifo(work / "pipe.csv")
     (work / "film.mp4").write_text("no film")
     (work / "bad").mkdir()
     (work / "bad" / "text.jpg").write_text("no picture")
@@ -64,6 +66,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path, other: Path
         "twice": (*photo, "--run", "tree"),
         "unknown": (*published, work / "photo.jpg", "--run", "nothing"),
         "kind": (*photo, "--out", work / "rows.txt"),
+        "pipe": (*photo, "--out", work / "pipe.csv"),
         "place": (*photo, "--out", work / "gone" / "rows.csv"),
         "yunet": (*photo, "--detector", "yunet"),
         "replace": (*published, work / "photo.jpg", "--annotate", work),
@@ -153,6 +156,7 @@ def test_a_damaged_file_is_a_row_and_an_exit_code(done):
         ("twice", "--run tree is named twice"),
         ("unknown", "no run 'nothing'"),
         ("kind", "rows.txt is none of .csv, .json, .parquet"),
+        ("pipe", "pipe.csv is a pipe or a device"),
         ("place", "gone does not exist"),
         ("yunet", "--detector yunet needs --detector-model FILE"),
         ("replace", "photo.jpg would replace it"),
@@ -173,7 +177,7 @@ def face_files(folder, count):
     rng = np.random.default_rng(1)
     for number in range(count):
         Image.fromarray(draw_face(number % 7, rng)).save(folder / f"{number:03d}.png")
-    return find_items([str(folder)], io.StringIO())
+    return find_items([str(folder)], io.BytesIO())
 
 
 def predict(items, predictors, tmp_path, name="rows.csv"):
@@ -222,7 +226,7 @@ def test_large_pictures_are_not_all_held_at_once(tmp_path):
     (tmp_path / "large").mkdir()
     for number in range(5):
         Image.new("L", (5000, 4000)).save(tmp_path / "large" / f"{number}.png")
-    chunks = list(searched_pictures(find_items([str(tmp_path / "large")], io.StringIO()), [stand_in()], keep=True))
+    chunks = list(searched_pictures(find_items([str(tmp_path / "large")], io.BytesIO()), [stand_in()], keep=True))
     assert [len(chunk) for chunk in chunks] == [3, 2]
 
 

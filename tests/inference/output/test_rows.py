@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.inference.output.rows import RowFile
+from fer_hierarchy.inference.output.rows import RowFile, only_writer
 
 COLUMNS = ["file", "faces", "face", "run", "emotion", "probability", "valence", "p_happy", "error"]
 
@@ -40,9 +40,13 @@ def read(path):
 def test_rows_are_read_back_as_they_were(tmp_path, kind):
     path = tmp_path / f"rows.{kind}"
     rows = [row("a, b\n.jpg", faces=2), row("a, b\n.jpg", faces=2, face=2), row("ü.jpg", faces=0, error="damaged")]
+    rows += [row(name) for name in ("a\rb.jpg", "\r", "a\r\nb.jpg", '"', "a\0b", "\u2028.jpg", "\x1b[2J.jpg", " ", "'")]
     with opened(path) as out:
         out.append(rows[:2])
         out.append(rows[2:])
+    again = opened(path)
+    assert again.done == {one["file"] for one in rows}
+    again.finish()
     assert read(path) == rows
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
@@ -88,14 +92,48 @@ def test_bytes_that_are_no_text_stay_in_a_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("x.csv", "a,b\n1,2\n"), ("x.json", "{"), ("x.parquet", "no"), ("x.json", "[1]")]
+    ("name", "content"),
+    [
+        ("x.csv", "a,b\n1,2\n"),
+        ("x.csv", "no line\rends\n"),
+        ("x.csv", "x" * 200_000 + "\n"),
+        ("x.json", "{"),
+        ("x.json", "{}"),
+        ("x.json", "[1]"),
+        ("x.json", '[{"file": "1.jpg", "run": "tree"}]'),
+        ("x.parquet", "no"),
+    ],
 )
 def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path, name, content):
-    (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=f"--out .*{name} exists and is no"):
+    (tmp_path / name).write_bytes(content.encode())
+    with pytest.raises(UserError, match=f"--out .*{name} (exists and is no|is damaged)"):
         opened(tmp_path / name)
-    assert (tmp_path / name).read_text() == content
+    assert (tmp_path / name).read_bytes() == content.encode()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_empty_parquet_of_other_columns_is_refused_and_left_alone(tmp_path):
+    pd.DataFrame({"a": []}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(UserError, match="exists and is no table"):
+        opened(tmp_path / "x.parquet")
+    assert list(pd.read_parquet(tmp_path / "x.parquet")) == ["a"]
+
+
+def test_a_model_whose_name_is_a_formula_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a spreadsheet would compute the model's name =1\+1"):
+        opened(tmp_path / "rows.csv", runs=["=1+1"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_one_call_writes_a_file(tmp_path):
+    path = tmp_path / "rows.json"
+    with only_writer(path), pytest.raises(UserError, match="another call is writing it"), only_writer(path):
+        pass
+    with pytest.raises(ZeroDivisionError), only_writer(path):
+        _ = 1 / 0
+    with only_writer(path):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])

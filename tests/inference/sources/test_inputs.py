@@ -16,8 +16,8 @@ def files(root, *names):
     return root
 
 
-def found(*words, listed=""):
-    return [item.name for item in find_items([str(word) for word in words], io.StringIO(listed))]
+def found(*words, listed=b"", made=()):
+    return [item.name for item in find_items([str(word) for word in words], io.BytesIO(listed), made)]
 
 
 def test_folders_are_gone_through_in_order_and_other_files_left_out(tmp_path, caught_logs):
@@ -34,10 +34,51 @@ def test_a_pattern_that_the_shell_left_alone_is_expanded(tmp_path):
 
 def test_a_list_on_stdin_may_name_what_is_missing(tmp_path):
     files(tmp_path, "1.jpg")
-    assert found("-", listed=f"{tmp_path}/1.jpg\n\n{tmp_path}/gone.jpg\n") == [
+    assert found("-", listed=f"{tmp_path}/1.jpg\n\n{tmp_path}/gone.jpg\n".encode()) == [
         f"{tmp_path}/1.jpg",
         f"{tmp_path}/gone.jpg",
     ]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "a.jpg\nü b.jpg\n".encode(),
+        "a.jpg\r\nü b.jpg".encode(),
+        "a.jpg\0ü b.jpg\0".encode(),
+        "\ufeffa.jpg\nü b.jpg\n".encode(),
+        "a.jpg\r\nü b.jpg\r\n".encode("utf-16"),
+        "\ufeffa.jpg\r\nü b.jpg\r\n".encode("utf-16-be"),
+        "a.jpg\r\nü b.jpg\r\n".encode("utf-16-le"),
+    ],
+)
+def test_lists_of_every_shell_are_read(listed):
+    assert found("-", listed=listed) == ["a.jpg", "ü b.jpg"]
+
+
+def test_names_are_bytes():
+    assert found("-", listed=b"\xff.jpg\na\rb.jpg\n") == ["\udcff.jpg", "a\rb.jpg"]
+    assert found("-", listed=b" a\n.jpg\0b\r\0") == [" a\n.jpg", "b\r"]
+
+
+def test_a_list_that_is_no_text_is_refused():
+    with pytest.raises(UserError, match="-: the list on stdin is no text"):
+        found("-", listed=b"\xff\xfea")
+
+
+@pytest.mark.parametrize("word", [".", "**/*", "*", "album"])
+def test_what_a_call_makes_is_not_searched(tmp_path, monkeypatch, word):
+    files(tmp_path / "album", "1.jpg", "marked/1.jpg", "marked/deep/2.jpg", "film-emotions.png")
+    monkeypatch.chdir(tmp_path)
+    made = [Path("album/marked"), tmp_path / "album" / "film-emotions.png"]
+    assert [Path(name) for name in found(word, made=made)] == [Path("album/1.jpg")]
+    assert found("album/marked/1.jpg", made=made) == ["album/marked/1.jpg"]  # whoever names it means it
+
+
+def test_no_name_is_a_formula_of_a_spreadsheet(tmp_path, monkeypatch):
+    files(tmp_path, "=1+1.jpg", "@a.jpg", "-b.jpg", "+c.jpg", "d=1.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert found("*.jpg") == ["./+c.jpg", "./-b.jpg", "./=1+1.jpg", "./@a.jpg", "d=1.jpg"]
 
 
 def test_a_file_that_is_named_twice_is_looked_at_once(tmp_path, monkeypatch):
@@ -48,7 +89,7 @@ def test_a_file_that_is_named_twice_is_looked_at_once(tmp_path, monkeypatch):
 
 def test_copies_of_files_of_one_name_get_places_of_their_own(tmp_path):
     files(tmp_path, "a/1.jpg", "b/1.jpg", "c/a/1.jpg")
-    items = find_items([str(tmp_path / "a" / "1.jpg"), str(tmp_path / "b"), str(tmp_path / "c")], io.StringIO())
+    items = find_items([str(tmp_path / "a" / "1.jpg"), str(tmp_path / "b"), str(tmp_path / "c")], io.BytesIO())
     assert [item.below for item in items] == ["1.jpg", "1-2.jpg", str(Path("a", "1.jpg"))]
 
 
@@ -66,7 +107,7 @@ VIDEO_HEADS = {
 def test_a_video_is_known_by_its_content(tmp_path):
     for name, head in VIDEO_HEADS.items():
         (tmp_path / name).write_bytes(head)
-    items = find_items([str(tmp_path)], io.StringIO())
+    items = find_items([str(tmp_path)], io.BytesIO())
     assert sorted(Path(item.name).name for item in items) == sorted(VIDEO_HEADS)
     assert all(item.is_video for item in items)
 
@@ -82,7 +123,7 @@ def test_what_is_no_video_by_its_content_is_none(tmp_path):
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    items = find_items([str(tmp_path)], io.StringIO())
+    items = find_items([str(tmp_path)], io.BytesIO())
     assert {Path(i.name).name: i.is_video for i in items} == {"1.jpg": False, "damaged.MOV": True, "photo.mp4": False}
 
 
@@ -110,7 +151,7 @@ def test_system_folders_and_what_links_lead_back_to_are_left_out(tmp_path, caugh
 def test_a_word_that_names_nothing_is_refused(tmp_path, monkeypatch, word):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"gone\.jpg: no such|\*\.jpg: the pattern|no picture and no video"):
-        find_items([word], io.StringIO())
+        find_items([word], io.BytesIO())
 
 
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
@@ -121,4 +162,4 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.scandir", scan)  # root may read everything
     with pytest.raises(UserError, match="shut cannot be read: Permission denied"):
-        find_items([str(tmp_path)], io.StringIO())
+        find_items([str(tmp_path)], io.BytesIO())
