@@ -175,7 +175,9 @@ class StageConfig(Checked):
     )
     freeze: int = option(0, "train only the last layer for the first N epochs", low=0)
     thaw_rate: float = option(0.1, "share of the learning rate that the thawed model goes on with", above=0, high=1)
-    epochs: int | None = option(None, "passes over the drawn train rows (default: 24, or 4 on synthetic faces)", low=1)
+    epochs: int | None = option(
+        None, "passes over the drawn train rows (default: 24, or 4 on synthetic faces)", low=1, high=100_000
+    )
     batch_size: int = option(64, "faces in a training step", low=1)
     optimizer: str = option("adamw", "sgd is Nesterov with momentum 0.9", choices=("sgd", "adamw"))
     learning_rate: float | None = option(None, "peak rate (default: 0.05 for sgd, 0.001 for adamw)", above=0)
@@ -186,7 +188,7 @@ class StageConfig(Checked):
         0.5, "what a plateau of the validation score multiplies the rate by", above=0, high=1
     )
     plateau_patience: int = option(3, "epochs without a better validation score that make a plateau", low=1)
-    warmup: float = option(1.0, "epochs of linear warm-up", low=0)
+    warmup: float = option(1.0, "epochs of linear warm-up", low=0, high=100_000)
     weight_decay: float = option(5e-4, "decoupled weight decay", low=0)
     loss: str = option("ce", "what training minimises", choices=LOSSES)
     focal_gamma: float = option(2.0, "how much the focal loss ignores easy faces", low=0, high=10)
@@ -265,7 +267,7 @@ class EvaluationConfig(Checked):
     )
     prior_correction: bool = option(True, "undo the class prior of a rebalanced stage before composing")
     logit_adjustment: float = option(
-        0.0, "also report predictions adjusted by prior^-TAU (Menon et al., 2021)", low=0, metavar="TAU"
+        0.0, "also report predictions adjusted by prior^-TAU (Menon et al., 2021)", low=0, high=10, metavar="TAU"
     )
     feature_map: bool = option(
         False, "map the features of every stage by t-SNE; a centre or island loss and an axis of losses always do"
@@ -523,9 +525,12 @@ def _emotion_list(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(words, Iterable):
         raise UserError(f"{where}: expected emotions, got {value!r}")
     try:
-        return tuple(dict.fromkeys(canonical_emotion(str(w)) for w in words if str(w).strip()))
+        emotions = tuple(dict.fromkeys(canonical_emotion(str(w)) for w in words if str(w).strip()))
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+    if isinstance(value, str) and value and not emotions:
+        raise UserError(f"{where}: expected emotions, got {value!r}")
+    return emotions
 
 
 def _convert(value: Any, kinds: tuple[type, ...], where: str) -> Any:

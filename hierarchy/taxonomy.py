@@ -27,6 +27,12 @@ _SYNONYMS = {
     "contemptuous": "contempt",
 }
 
+# Columns of tables of predictions, in which the gate is one as well; and file names that Windows keeps for itself.
+_RESERVED = """
+    row image file frame time track faces face left top width height score run emotion probability route entropy error
+    true predicted stage con prn aux nul com1 com2 com3 com4 lpt1 lpt2 lpt3 lpt4
+"""
+_LONGEST_NAME = 60  # bytes
 FLAT = "flat"
 TRUNK = "trunk"  # the network whose heads are all stages of a run
 POOLED = "pooled"  # what the answer of several runs together is called
@@ -82,8 +88,11 @@ class Taxonomy:
                 f"from {FLAT!r} and from {self.gate!r}"
             )
         for word in (self.gate, *names):
-            if not word.replace("_", "").replace("-", "").isalnum():
-                raise UserError(f"taxonomy {self.name!r}: {word!r} is no usable name; use letters, digits, - and _")
+            self._check_name(word)
+        if twice := [
+            word for word in names if [other.lower() for other in (self.gate, *names)].count(word.lower()) > 1
+        ]:
+            raise UserError(f"taxonomy {self.name!r}: {twice[0]!r} differs from another name in capitals alone")
         seen: dict[str, str] = {}
         for group, emotions in self.groups:
             if not emotions:
@@ -96,6 +105,17 @@ class Taxonomy:
                         f"taxonomy {self.name!r}: {emotion!r} stands in {seen[emotion]!r} and in {group!r}; keep one"
                     )
                 seen[emotion] = group
+
+    def _check_name(self, word: str) -> None:
+        """Refuse what can be no folder on every system, and what tables of predictions call something else."""
+        plain = word.replace("_", "").replace("-", "").isalnum()
+        if not plain or len(word.encode()) > _LONGEST_NAME or word.startswith("-"):
+            raise UserError(
+                f"taxonomy {self.name!r}: {word[:30]!r} is no usable name; use up to {_LONGEST_NAME} letters, digits, "
+                "- and _, no - in front"
+            )
+        if word.lower() in _RESERVED.split():
+            raise UserError(f"taxonomy {self.name!r}: {word!r} means something else in tables or as a file; rename it")
 
     @property
     def group_names(self) -> tuple[str, ...]:

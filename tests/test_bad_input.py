@@ -293,7 +293,7 @@ BAD_FLAGS: dict[str, tuple[Callable[[Path], tuple], tuple[str, ...]]] = {
         lambda p: ("--taxonomy", _json(p.with_suffix(".json"), {"groups": {**_ALL, "negative": ["sad", "angry"]}})),
         ("the data holds disgust, fear", "in no group", "--exclude disgust,fear"),
     ),
-    "no epochs": (lambda p: ("--epochs", "0"), ("--epochs: expected at least 1, got 0",)),
+    "no epochs": (lambda p: ("--epochs", "0"), ("--epochs: expected at least 1 and at most 100000, got 0",)),
     "results below a file": (
         lambda p: ("--results", _json(p, 0) / "results"),
         ("cannot write results to", "is not a writable folder", "--results DIR"),

@@ -132,7 +132,7 @@ def _sections():
         (["--seed"], "--seed: expected one argument"),
         (["--skip-bad=3"], "--skip-bad: takes no value"),
         (["--seed", "-4"], "--seed: expected at least 0"),
-        (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
+        (["--epochs", "0"], "--epochs: expected at least 1 and at most 100000, got 0"),
         (["--epochs", "anger=2"], "stage 'anger' is not part of this run"),
         (["--mode", "flat", "--epochs", "positive=2"], "its stages are flat"),
         (["--exclude", "boredom"], "--exclude: unknown emotion 'boredom'"),
@@ -232,7 +232,7 @@ def test_the_process_exits_with_the_code_and_without_a_traceback():
     words = [sys.executable, "tf_model.py", "--epochs", "0"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "tf_model.py: error: --epochs: expected at least 1, got 0\n"
+    assert done.stderr == "tf_model.py: error: --epochs: expected at least 1 and at most 100000, got 0\n"
 
 
 def test_no_arguments_train_the_default_hierarchy(capsys, calls, monkeypatch, tmp_path):

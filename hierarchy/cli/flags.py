@@ -23,7 +23,8 @@ def start(given: Given, results: Path) -> RunConfig:
         UserError: The file is missing or damaged.
     """
     config = RunConfig()
-    if file := given.pop("config", None):
+    if "config" in given:
+        file = given.pop("config")
         if not Path(file).is_file():
             raise UserError(f"--config: {file} is no file; expected a config.json as a run folder holds it")
         config = load_config(Path(file))

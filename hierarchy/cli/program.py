@@ -111,6 +111,10 @@ def _check_flags(argv: list[str], name: str) -> None:
 def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Given:
     arguments, extra = parser.parse_known_intermixed_args(argv)
     given = vars(arguments)
+    if empty := next(
+        (name for name, value in given.items() if "" in (value if isinstance(value, list) else [value])), None
+    ):
+        raise UserError(f"{flag(empty)}: expected something, got ''")
     words = [*given.pop(_words_of(mode), []), *extra]
     low, high = mode.runs
     if words and high == 0:

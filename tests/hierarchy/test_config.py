@@ -72,8 +72,13 @@ def test_settings_are_frozen():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"epochs": "0"}, "--epochs: expected at least 1, got 0"),
+        ({"epochs": "0"}, "--epochs: expected at least 1 and at most 100000, got 0"),
         ({"epochs": "many"}, "--epochs: expected a whole number, got 'many'"),
+        ({"epochs": "9" * 30}, "--epochs: expected at least 1 and at most 100000"),
+        ({"warmup": "1e300"}, "--warmup: expected at least 0 and at most 100000"),
+        ({"logit_adjustment": "1e308"}, "--logit-adjustment: expected at least 0 and at most 10"),
+        ({"exclude": ","}, "--exclude: expected emotions, got ','"),
+        ({"emotions": " "}, "--emotions: expected emotions, got ' '"),
         ({"epochs": "2.5"}, "--epochs: expected a whole number"),
         ({"seed": "9" * 400}, "--seed: expected a whole number"),
         ({"seed": "-1"}, "--seed: expected at least 0"),

@@ -74,6 +74,16 @@ def test_a_group_of_one_emotion_needs_no_specialist():
     assert apart.stages("hierarchical") == ("valence", "positive", "negative")
 
 
+@pytest.mark.parametrize("word", ["emotion", "Error", "x" * 300, "\ud800", "nul", "-first", "b", "../up", "up\x1b[2J"])
+def test_a_name_that_is_a_column_or_no_file_is_refused(word):
+    with pytest.raises(UserError) as error:
+        Taxonomy(name="mine", gate=word, groups=(("A", ("happy",)), ("B", ("sad",))))
+    one_line(error)
+    with pytest.raises(UserError) as error:
+        Taxonomy(name="mine", gate="B", groups=(("A", ("happy",)), (word, ("sad",))))
+    one_line(error)
+
+
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_an_excluded_emotion_is_absent_everywhere(emotion):
     taxonomy = TAXONOMIES["valence"].exclude([emotion])
