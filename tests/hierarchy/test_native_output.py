@@ -3,7 +3,7 @@ import sys
 
 from tests.conftest import CHECKOUT
 
-_START = "from fer_hierarchy.hierarchy.native_output import quiet_tensorflow; quiet_tensorflow(); "
+_START = "import fer_hierarchy.hierarchy; "
 
 
 def run(script):
