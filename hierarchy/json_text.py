@@ -1,7 +1,10 @@
 """JSON that somebody else wrote, parsed so that whatever is wrong with it is a ValueError."""
 
 import json
+from pathlib import Path
 from typing import Any
+
+from fer_hierarchy.hierarchy.errors import UserError
 
 
 def parse_json(text: str | bytes, **options: Any) -> Any:
@@ -22,3 +25,28 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
         return json.loads(text, **options)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_written(path: Path, where: str) -> Any:
+    """Parse a JSON file that a person wrote, in which a key that stands twice is a mistake.
+
+    Args:
+        path: The file.
+        where: What errors call it.
+
+    Raises:
+        UserError: It is not readable, no JSON, or holds a key twice in one object.
+    """
+    try:
+        return parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: not readable as JSON ({error})") from error
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object for `json.loads`, which would silently keep the last value of a key that stands twice."""
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f"key {twice!r} stands twice")
+    return dict(pairs)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.json_text import parse_json
+from fer_hierarchy.hierarchy.json_text import read_written
 
 # FER-2013's order (Goodfellow et al., 2013); contempt only where a data set has it.
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
@@ -286,23 +286,4 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     known = ", ".join(TAXONOMIES)
     if not path.is_file():
         raise UserError(f"taxonomy {name_or_path!r} is neither a known name ({known}) nor a JSON file")
-    try:
-        record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"taxonomy file {name_or_path}: not readable as JSON ({error})") from error
-    return Taxonomy.from_dict(record, name=path.stem)
-
-
-def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object for `json.loads`; Python would silently keep the last value of a key that stands twice.
-
-    Raises:
-        ValueError: A key stands twice.
-    """
-    keys = [key for key, _ in pairs]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise ValueError(f"key {twice!r} stands twice")
-    return dict(pairs)
+    return Taxonomy.from_dict(read_written(path, f"taxonomy file {name_or_path}"), name=path.stem)

@@ -15,13 +15,9 @@ from fer_hierarchy.hierarchy.reports.figures import ACCENT, INK, MUTED, PALE, SE
 from fer_hierarchy.hierarchy.wording import decimals, points
 from fer_hierarchy.tuning.report.trials import Axis, best_so_far, several_epochs
 from fer_hierarchy.tuning.settings import OBJECTIVES
+from fer_hierarchy.tuning.validation_faces import MEASURES
 
-TITLES = {
-    "macro_f1": "macro F1",
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "nll": "negative log-likelihood",
-}
+TITLES = {**MEASURES, "nll": "negative log-likelihood"}
 _DARK = "#08306b"
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#c3d5e3", ACCENT, _DARK])
 _LEAST_REACH = 0.005  # scores closer together than this are never far from each other

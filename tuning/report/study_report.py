@@ -8,23 +8,22 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.reports.page import (
-    SYNTHETIC,
     Block,
     Code,
     Image,
     Images,
     Items,
-    Page,
     Section,
     Table,
     Text,
     Tile,
     Tiles,
     Warn,
-    titled,
+    facts,
+    report,
     write_page,
 )
-from fer_hierarchy.hierarchy.wording import UNKNOWN, duration, known, plain, whole
+from fer_hierarchy.hierarchy.wording import UNKNOWN, duration, known, whole
 from fer_hierarchy.tuning.report import figures
 from fer_hierarchy.tuning.report.figures import TITLES
 from fer_hierarchy.tuning.report.record import StudyRecord
@@ -54,14 +53,11 @@ def write_study_report(folder: Path) -> None:
     drawn = [_progress, best_section, _importance, _slices, _parallel] if len(record.done) else []
     sections = [part(record) for part in (_summary, *drawn, failures_section, trials_section, _searched)]
     title = f"Search for stage {study['stage']}: {record.model}, {study['data']['dataset']}"
-    page = Page(
-        title=titled(title, synthetic=record.synthetic),
-        subtitle=f"Study {study['name']}: {study['search']['tuner']} search for the best {TITLES[record.objective]} "
-        f"in telling {_listed(study['classes'])}.",
-        banner=SYNTHETIC if record.synthetic else "",
-        sections=[section for section in sections if section.blocks],
+    subtitle = (
+        f"Study {study['name']}: {study['search']['tuner']} search for the best {TITLES[record.objective]} "
+        f"in telling {_listed(study['classes'])}."
     )
-    write_page(page, folder)
+    write_page(report(title, subtitle, sections, synthetic=record.synthetic), folder)
 
 
 def _summary(record: StudyRecord) -> Section:
@@ -240,7 +236,7 @@ def _searched(record: StudyRecord) -> Section:
     study, search, data = record.study, record.study["search"], record.study["data"]
     groups = "; ".join(f"{name}: {', '.join(held)}" for name, held in study["taxonomy"].get("groups", {}).items())
     better = "lower" if OBJECTIVES[record.objective] == "min" else "higher"
-    facts = {
+    settled = {
         "Stage": f"{study['stage']} ({', '.join(study['classes'])})",
         "Model": record.model,
         "Objective": f"{TITLES[record.objective]} on validation faces, {better} is better",
@@ -259,14 +255,13 @@ def _searched(record: StudyRecord) -> Section:
         "Taxonomy": f"{study['taxonomy'].get('name', '')} ({groups})",
         "Emotions left out": ", ".join(study["excluded"]) or "none",
     }
-    rows = [(name, plain(value)) for name, value in facts.items() if known(value) and value != ""]
     space = [(key, describe(dimension)) for key, dimension in record.space.items()]
     return Section(
         "What was searched",
         "The values that trials were drawn from, and everything else that decides a score. The command repeats it.",
         [
             Table(("Hyperparameter", "Values"), space, words=(0, 1)),
-            Table(("Fact", "Value"), rows, words=(0, 1)),
+            facts({name: value for name, value in settled.items() if known(value) and value != ""}),
             Code(study["command"]),
         ],
     )

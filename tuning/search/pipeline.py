@@ -38,7 +38,7 @@ from fer_hierarchy.tuning.search.study import (
     stage_config,
     stages_named,
 )
-from fer_hierarchy.tuning.search.study_faces import StudyFaces, split_fingerprint
+from fer_hierarchy.tuning.search.study_faces import StudyFaces, data_facts, split_fingerprint
 from fer_hierarchy.tuning.search.trial_table import read_trials, trial_table
 from fer_hierarchy.tuning.search.trial_training import TrialPlan, epochs_done, plan_of
 from fer_hierarchy.tuning.search.tuner import RESULT, StageTuner, timed
@@ -168,10 +168,7 @@ def _plan(
     view = StudyFaces(faces, config, stage=stage, fraction=search.fraction)
     train, validation = view.of_size(view.size)
     data = {
-        "dataset": "+".join(sorted(set(faces.manifest["source"]))),
-        "path": config.data.data,
-        "fingerprint": faces.images.fingerprint,
-        "splits": split_fingerprint(faces),
+        **data_facts(faces, config),
         "rows": {
             "train": len(faces.stage_view(stage, "train", soft_labels=soft_labels).rows),
             "validation": len(validation.rows),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -57,15 +58,35 @@ def share(faces: StageFaces, fraction: float, *, seed: int) -> StageFaces:
     """
     if fraction == 1:
         return faces
-    rng = np.random.default_rng(seed)
-    kept = []
-    for label in np.unique(faces.labels):
-        members = np.flatnonzero(faces.labels == label)
-        count = min(len(members), max(2, round(fraction * len(members))))
-        kept.append(rng.choice(members, size=count, replace=False))
-    chosen = np.sort(np.concatenate(kept))
+    chosen = stratified_share(faces.labels, fraction, seed=seed)
     parts = ("rows", "labels", "targets", "generated")
     return dataclasses.replace(faces, **{name: getattr(faces, name)[chosen] for name in parts})
+
+
+def stratified_share(labels: np.ndarray, fraction: float, *, seed: int) -> np.ndarray:
+    """Sorted places of a stratified share of faces, two of each class at least.
+
+    Args:
+        labels: (n,) class of each face.
+        fraction: Above 0, at most 1.
+        seed: Decides which.
+    """
+    rng, kept = np.random.default_rng(seed), []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(len(members), max(2, round(fraction * len(members))))
+        kept.append(rng.choice(members, size=count, replace=False))
+    return np.sort(np.concatenate(kept))
+
+
+def data_facts(faces: Faces, config: RunConfig) -> dict[str, Any]:
+    """What study.json holds of all faces: `dataset`, `path`, `fingerprint` and `splits`."""
+    return {
+        "dataset": "+".join(sorted(set(faces.manifest["source"]))),
+        "path": config.data.data,
+        "fingerprint": faces.images.fingerprint,
+        "splits": split_fingerprint(faces),
+    }
 
 
 def split_fingerprint(faces: Faces) -> str:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import RGBD_MODELS, StageConfig, check_value
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.json_text import parse_json
-from fer_hierarchy.hierarchy.taxonomy import unique_keys
+from fer_hierarchy.hierarchy.json_text import parse_json, read_written
 from fer_hierarchy.models import registry
 from fer_hierarchy.models.spec import checked_keywords, parse_spec
 from fer_hierarchy.tuning.space.default_spaces import KEEPS_WEIGHTS, REBALANCES, parsed_model
@@ -52,7 +51,9 @@ def read_space(path: Path, start: Mapping[str, Dimension], config: StageConfig) 
         UserError: The file cannot be read, names what cannot be searched, or values that do not go together.
     """
     where = f"--space {path}"
-    given = _read_object(path, where)
+    given = read_written(path, where)
+    if not isinstance(given, dict):
+        raise UserError(f"{where}: expected an object of keys and their values, got {type(given).__name__}")
     if given.get(ALL) is not None:
         raise UserError(f'{where}: "{ALL}" means all keys and takes null only, which leaves them out')
     for key in given:
@@ -74,16 +75,6 @@ def _stays(key: str, given: Mapping[str, Any], named: Mapping[str, Dimension]) -
     trained = "weights" in named and set(named["weights"].choices) & set(registry.PRETRAINED)
     keeps_weights = key.removeprefix(MODEL) in KEEPS_WEIGHTS
     return not of_model or ("model" not in named and (keeps_weights or not trained))
-
-
-def _read_object(path: Path, where: str) -> dict[str, Any]:
-    try:
-        record = parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where}: not readable as JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{where}: expected an object of keys and their values, got {type(record).__name__}")
-    return record
 
 
 def _check_model_keys(named: Mapping[str, Dimension], config: StageConfig, where: str) -> None:

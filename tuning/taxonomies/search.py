@@ -31,7 +31,7 @@ from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import origins
 from fer_hierarchy.tuning.search.pipeline import locked, resumable
 from fer_hierarchy.tuning.search.study import BEST, STUDY, TRIALS
-from fer_hierarchy.tuning.search.study_faces import split_fingerprint
+from fer_hierarchy.tuning.search.study_faces import data_facts, stratified_share
 from fer_hierarchy.tuning.taxonomies.groupings import Candidate
 from fer_hierarchy.tuning.taxonomies.report import write_taxonomy_report
 from fer_hierarchy.tuning.taxonomies.study import (
@@ -190,10 +190,7 @@ def _check_origin(config: RunConfig, faces: Faces, flat: Run) -> None:
 
 def _data_facts(config: RunConfig, faces: Faces, fraction: float) -> dict[str, Any]:
     return {
-        "dataset": "+".join(sorted(set(faces.manifest["source"]))),
-        "path": config.data.data,
-        "fingerprint": faces.images.fingerprint,
-        "splits": split_fingerprint(faces),
+        **data_facts(faces, config),
         "rows": {split: len(faces.split(split)) for split in ("train", "validation")},
         "train_used": len(thinned(faces, fraction, seed=config.seed).split("train")),
         "limit": config.data.limit,
@@ -210,14 +207,10 @@ def thinned(faces: Faces, fraction: float, *, seed: int) -> Faces:
     """
     if fraction == 1:
         return faces
-    rng, train = np.random.default_rng(seed), faces.split("train")
-    kept = [faces.manifest.index[faces.manifest["split"] != "train"].to_numpy()]
-    for emotion in faces.taxonomy.emotions:
-        members = train.index[train["emotion"] == emotion].to_numpy()
-        count = min(len(members), max(2, round(fraction * len(members))))
-        kept.append(rng.choice(members, size=count, replace=False))
-    chosen = np.concatenate(kept)
-    return dataclasses.replace(faces, manifest=faces.manifest[faces.manifest.index.isin(chosen)])
+    train, manifest = faces.split("train"), faces.manifest
+    labels = np.array(faces.taxonomy.stage_labels(FLAT, train["emotion"]))
+    chosen = train.index[stratified_share(labels, fraction, seed=seed)]
+    return dataclasses.replace(faces, manifest=manifest[(manifest["split"] != "train") | manifest.index.isin(chosen)])
 
 
 def _write_start(studies: Path, study: TaxonomyStudy, faces: Faces | None) -> Path:

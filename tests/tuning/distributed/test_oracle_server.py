@@ -16,7 +16,7 @@ from fer_hierarchy.tuning.distributed import oracle_server
 from fer_hierarchy.tuning.distributed.address import Address
 from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, mend, new_worker_id, serve
 
-LEASE = 1.0  # seconds; long beside the tests' trials, short beside their patience
+LEASE = 0.5  # seconds; long beside the tests' trials, short beside their patience
 SOON = 15.0
 
 
