@@ -4,8 +4,8 @@ import dataclasses
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from fer_hierarchy.hierarchy import paths
@@ -75,7 +75,8 @@ def publish_run(
             stages = _small_stages(folder, source, config, faces)
             commands = run_folder.read_json(folder / paths.ENVIRONMENT)["command"]
             record = predict_and_score(folder, config, faces, stages, command=commands)
-            every = [_placeless(note) for note in dict.fromkeys([*source.notes, *notes])]
+            places = known_places(source, *(data.paths or ()), data.ferplus or "", results, out)
+            every = [placeless(note, places) for note in dict.fromkeys([*source.notes, *notes])]
             record = {**record, "published": _published(folder, source), "notes": every}
             run_folder.write_json(folder / paths.METRICS, record)
             write_run_report(folder, faces=None)
@@ -127,11 +128,11 @@ def _home(config: RunConfig, trained: Mapping[str, Any]) -> str:
 def _portable(config: RunConfig, dataset: str) -> RunConfig:
     """The configuration with data where the program looks for it, and with runs and studies by name."""
     data = config.data
-    teachers = [Path(teacher).name for teacher in data.teachers]
+    teachers = [_last(teacher) for teacher in data.teachers]
     places: dict[str, Any] = {
         "data": None if data.data is None else f"data/{dataset}",
-        "ferplus": None if data.ferplus is None else f"data/{Path(data.ferplus).name}",
-        "generated": None if data.generated is None else f"results/{Path(data.generated).name}",
+        "ferplus": None if data.ferplus is None else f"data/{_last(data.ferplus)}",
+        "generated": None if data.generated is None else f"results/{_last(data.generated)}",
         "teacher": teachers[0] if len(teachers) == 1 else teachers or None,
     }
     return dataclasses.replace(
@@ -142,7 +143,9 @@ def _portable(config: RunConfig, dataset: str) -> RunConfig:
             name: {**own, **({"weights": weights_name(own["weights"])} if "weights" in own else {})}
             for name, own in config.stages.items()
         },
-        searched={stage: f"{Path(best).parent.name}/{Path(best).name}" for stage, best in config.searched.items()},
+        searched={
+            stage: f"{PureWindowsPath(best).parent.name}/{_last(best)}" for stage, best in config.searched.items()
+        },
     )
 
 
@@ -162,15 +165,56 @@ def portable_command(command: str, dataset: str) -> str:
                 words.pop(0)
         elif flag in _FOLDERS and (equals or words):
             value = value if equals else words.pop(0)
-            kept += [flag, f"data/{dataset}" if flag == "--data" else f"data/{Path(value).name}"]
+            kept += [flag, f"data/{dataset}" if flag == "--data" else f"data/{_last(value)}"]
+        elif flag.startswith("--") and equals:
+            kept.append(f"{flag}={_without_places(value)}")
         else:
-            kept.append(_placeless(word))
+            kept.append(_without_places(word))
     return shlex.join(kept)
 
 
-def _placeless(text: str) -> str:
-    """A text with every absolute path shortened to its last part."""
-    return re.sub(r"(?<![\w.])/[^\s,=:]*/", "", text)
+def _without_places(value: str) -> str:
+    """The value of a flag, also one of `stage=value,stage=value`, with the last part of each path."""
+    parts = []
+    for item in re.split(r",(?=[\w-]+=)", value):
+        stage = re.match(r"([\w-]+=)?", item)[0]
+        own = item[len(stage) :]
+        parts.append(stage + (_last(own) if _is_place(own) else own))
+    return ",".join(parts)
+
+
+def _is_place(value: str) -> bool:
+    """Whether a value is a path of this or of another system, beyond RUN/STAGE."""
+    parts = PureWindowsPath(value).parts  # which knows the separators of both
+    return len(parts) > 2 or value.startswith(("/", "~", ".", "\\")) or bool(PureWindowsPath(value).drive)
+
+
+def _last(path: str) -> str:
+    """The last part of a path of this or of another system."""
+    return PureWindowsPath(path).name
+
+
+def known_places(run: Run, *others: str | Path) -> list[str]:
+    """The paths that texts of a run may name, longest first: those of its settings and commands, and others."""
+    data, config = run.config.data, run.config
+    stages = [config.stage.weights, *(str(own.get("weights", "")) for own in config.stages.values())]
+    given = [*data.paths, *data.teachers, data.ferplus, data.generated, *stages, *config.searched.values(), *others]
+    words = [
+        value for word in shlex.split(run.environment.get("command", "")) for value in (word, *word.split("=")[1:])
+    ]
+    here = [*map(str, filter(None, given)), *words, str(run.folder), str(Path.home()), str(Path.cwd())]
+    above = [str(path) for place in here for path in (PureWindowsPath(place), Path(place)) for path in path.parents]
+    resolved = [str(Path(place).absolute()) for place in here]
+    places = {place.rstrip("/\\") for place in (*here, *above, *resolved) if _is_place(place)}
+    return sorted((place for place in places if len(place) > 3), key=len, reverse=True)
+
+
+def placeless(text: str, places: Sequence[str]) -> str:
+    """A text with the last part of every path among `places`, and of what else is an absolute path without blanks."""
+    for place in places:
+        within = rf"{re.escape(place)}(?![\w.-])([\\/][^\s,=:;)]*)?"
+        text = re.sub(within, lambda found: _last(found[0]), text)
+    return re.sub(r"(?<![\w.])(/|[A-Za-z]:[\\/])[^\s,=:]*[\\/]", "", text)
 
 
 def _published(folder: Path, source: Run) -> dict[str, Any]:

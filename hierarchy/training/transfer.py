@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, check_value
@@ -81,7 +81,7 @@ def weights_name(weights: str) -> str:
     """`RUN/STAGE` of a .keras file in a run folder; none and names of pretrained weights stay."""
     if weights in NAMED:
         return weights
-    path = Path(weights)
+    path = PureWindowsPath(weights)  # which knows the separators of all systems
     return f"{path.parent.parent.parent.name}/{path.parent.name}"
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_hierarchy.hierarchy.config import RunConfig, apply_flags
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags
 from fer_hierarchy.hierarchy.data.faces import StageFaces, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.listing import flags_of
-from fer_hierarchy.hierarchy.publishing.publish import portable_command
+from fer_hierarchy.hierarchy.publishing.publish import known_places, placeless, portable_command
 from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.runs.run_folder import write_json
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 from fer_hierarchy.hierarchy.training.distillation import SoftTargets, check_teachers, teacher_targets
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage, load_model
@@ -232,10 +233,34 @@ def test_a_published_run_names_no_place_and_shows_no_face(results, fer_folder):
             "python tf_model.py --ferplus ../x/fer2013new.csv --seed 3",
             "python tf_model.py --ferplus data/fer2013new.csv --seed 3",
         ),
+        (
+            "python tf_model.py --mode publish '/home/a b/my runs/first' --out='/home/a b/given'",
+            "python tf_model.py --mode publish first --out=given",
+        ),
+        (
+            "tf --weights 'positive=C:\\Users\\a b\\m.keras,negative=first/negative' --config 'D:/a b/t.json'",
+            "tf --weights positive=m.keras,negative=first/negative --config t.json",
+        ),
+        ("fer-hierarchy --ferplus 'C:\\Users\\a b\\votes.csv'", "fer-hierarchy --ferplus data/votes.csv"),
     ],
 )
 def test_a_command_is_told_without_the_places_of_a_machine(command, portable):
     assert portable_command(command, "fer2013") == portable
+
+
+@pytest.mark.parametrize(
+    ("note", "portable"),
+    [
+        ("3 faces of /home/a b/faces and C:\\Users\\c d\\faces.", "3 faces of faces and faces."),
+        ("1 bad image: x (/home/a b/faces/sad/x.png): empty", "1 bad image: x (x.png): empty"),
+        ("taught by /home/a b/teacher/, begun at D:\\other\\m.keras", "taught by teacher, begun at m.keras"),
+        ("no place: 3/4 and first/negative", "no place: 3/4 and first/negative"),
+    ],
+)
+def test_a_note_is_told_without_the_places_of_a_machine(tmp_path, note, portable):
+    data = DataConfig(data=["/home/a b/faces", "C:\\Users\\c d\\faces"], teacher="/home/a b/teacher")
+    write_json(tmp_path / "config.json", RunConfig(data=data).to_dict())
+    assert placeless(note, known_places(Run(tmp_path))) == portable
 
 
 def test_the_list_of_runs_tells_validation_scores_costs_and_flags(results):
