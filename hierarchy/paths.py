@@ -1,6 +1,7 @@
 """Where the program keeps things when the user names no place, and what the files of a run are called."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -76,6 +77,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one of `atomic_write` that a killed process has left."""
+    return bool(re.fullmatch(r"\..+-[a-z0-9_]{8}(\.\w+)?", path.name)) and path.is_file()
 
 
 @contextmanager

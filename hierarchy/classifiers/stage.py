@@ -29,7 +29,7 @@ from fer_hierarchy.hierarchy.evaluation.calibration import (
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import STAGE_RECORD, atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
-from fer_hierarchy.hierarchy.taxonomy import TRUNK
+from fer_hierarchy.hierarchy.taxonomy import TRUNK, Taxonomy
 
 
 @dataclass(kw_only=True)
@@ -152,6 +152,10 @@ class Stage(ABC):
     def with_mirror_image(cls, network: Any) -> Any:
         """What predicts the mean of a network's logits for a face and for its mirror image."""
 
+    def takes(self, shape: tuple[int, int, int]) -> bool:  # noqa: ARG002 - a framework may not know
+        """Whether the network takes faces of this (height, width, channels)."""
+        return True
+
     @property
     @abstractmethod
     def core(self) -> Any:
@@ -258,10 +262,12 @@ class Stage(ABC):
                 groups=tuple(map(tuple, facts.get("groups", ()))),
                 mirror=facts.get("mirror", False),
                 temperature=float(facts["temperature"]),
-                log_prior_shift=None if shift is None else tuple(shift),
-                record=facts["record"],
+                log_prior_shift=None if shift is None else tuple(map(float, shift)),
+                record=dict(facts["record"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except UserError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"stage record {path} is missing or damaged ({error}); {remedy(folder)}") from error
 
     @classmethod
@@ -295,6 +301,28 @@ def predict_stages(stages: Mapping[str, Stage], pixels: np.ndarray, rows: np.nda
         if id(stage.network) not in outputs:
             outputs[id(stage.network)] = stage.outputs(pixels, rows)
     return {name: stage.answer(outputs[id(stage.network)]) for name, stage in stages.items()}
+
+
+def check_classes(stages: Mapping[str, Stage], taxonomy: Taxonomy, folder: Path) -> None:
+    """Refuse stages whose name or classes are not those of the run's taxonomy, in its order.
+
+    Args:
+        stages: By name.
+        taxonomy: Of the run.
+        folder: The folder `stages` of the run.
+
+    Raises:
+        UserError: A stage has others.
+    """
+    for name, stage in stages.items():
+        path = folder / name / STAGE_RECORD
+        if stage.name != name:
+            raise UserError(f"{path} is damaged: it is that of a stage {stage.name!r}; {remedy(path.parent)}")
+        if stage.classes != (classes := taxonomy.stage_classes(name)):
+            found, right = (", ".join(map(str, words)) for words in (stage.classes, classes))
+            raise UserError(
+                f"{path} is damaged: its classes are {found}, those of the run {right}; {remedy(path.parent)}"
+            )
 
 
 def remedy(folder: Path) -> str:

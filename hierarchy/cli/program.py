@@ -126,8 +126,8 @@ def _given(parser: argparse.ArgumentParser, mode: Mode, argv: list[str]) -> Give
         raise UserError(f"expected {wanted}, got {len(words)}; for example: {CALL} {mode.example}")
     defaults = {"results": RESULTS, "logs": LOGS, "study_dir": STUDIES}
     places = {key: Path(given.get(key, defaults[key])) for key in mode.others if key in defaults}
-    for folder in places.values():
-        run_folder.check_writable(folder)
+    for key, folder in places.items():
+        run_folder.check_writable(folder, flag(key)[2:])
     return {**given, **places, **({_words_of(mode): words} if high != 0 else {})}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from fer_hierarchy.hierarchy import paths
-from fer_hierarchy.hierarchy.classifiers.stage import Stage
+from fer_hierarchy.hierarchy.classifiers.stage import Stage, check_classes
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
@@ -109,6 +109,7 @@ def _small_stages(folder: Path, source: Run, config: RunConfig, faces: Faces) ->
         if record.get("columns") is None:
             save_small_model(KerasStage.load_network(place), target / paths.MODEL)
     stages = KerasStage.load_all(folder / paths.STAGES, faces.taxonomy.stages(config.mode))
+    check_classes(stages, faces.taxonomy, folder / paths.STAGES)
     for name, stage in stages.items():
         calibrate_stage(stage, config, faces)
         stage.save(folder / paths.STAGES / name)

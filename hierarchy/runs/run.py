@@ -232,7 +232,18 @@ class Run(ResultFolder):
             UserError: It has none, or a file is missing or damaged.
         """
         self.require_networks()
-        return stage_type.load_all(self.folder / STAGES, self.taxonomy.stages(self.config.mode))
+        home, data = self.folder / STAGES, self.config.data
+        stages = stage_type.load_all(home, self.taxonomy.stages(self.config.mode))
+        from fer_hierarchy.hierarchy.classifiers.stage import check_classes  # here: as in `faces_by_id`
+
+        check_classes(stages, self.taxonomy, home)
+        if data.image_size and data.channels:
+            shape = (data.image_size, data.image_size, data.channels + self.config.reads_depth)
+            if wrong := next((name for name, stage in stages.items() if not stage.takes(shape)), None):
+                raise UserError(
+                    f"{home / wrong}: its network takes no faces of {shape}, as {CONFIG} of the run has them"
+                )
+        return stages
 
     def pictures(self, ids: Sequence[str]) -> "np.ndarray | None":
         """Read a few of its faces again, for a report.

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import SYNTHETIC, RunConfig
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
-from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write
+from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write, is_temporary
 from fer_hierarchy.hierarchy.printing import PrintableFormatter
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
@@ -174,6 +175,8 @@ def unwritable(error: OSError, folder: Path, way: str) -> UserError:
 def resumable(folder: Path, way: str) -> Iterator[None]:
     """Tell how to resume what the block does after Ctrl-C, a full disk or a lack of memory.
 
+    What is done leaves no temporary file behind, also none of a process that was killed before.
+
     Args:
         folder: What the block writes to.
         way: The command that resumes it.
@@ -184,6 +187,9 @@ def resumable(folder: Path, way: str) -> Iterator[None]:
     """
     try:
         yield
+        for path in folder.rglob(".*"):
+            if is_temporary(path):
+                path.unlink(missing_ok=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(way) from None
     except OSError as error:
@@ -203,8 +209,8 @@ def _make_folder(folder: Path) -> None:
         raise UserError(f"cannot write {folder}: {error}; choose a writable folder") from error
 
 
-def check_writable(results: Path) -> None:
-    """Refuse a results folder that cannot be written, before any work.
+def check_writable(results: Path, what: str = "results") -> None:
+    """Refuse a folder for results, or for `what`, that cannot be written, before any work.
 
     Raises:
         UserError: It cannot.
@@ -214,9 +220,13 @@ def check_writable(results: Path) -> None:
         while not place.exists():
             place = place.parent
     except OSError as error:  # a name that is too long, or a folder that may not be entered
-        raise UserError(f"cannot write results to {results}: {error.strerror}; use --results DIR") from error
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise UserError(f"cannot write results to {results}: {place} is not a writable folder; use --results DIR")
+        raise UserError(f"cannot write {what} to {results}: {error.strerror}; use --{what} DIR") from error
+    try:
+        TemporaryDirectory(dir=place, prefix=".writable-").cleanup()  # permissions do not tell all, as those of /proc
+    except OSError as error:
+        raise UserError(
+            f"cannot write {what} to {results}: {place} is not a writable folder; use --{what} DIR"
+        ) from error
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -26,6 +26,7 @@ from fer_hierarchy.hierarchy.data.depth.depth_planes import depth_statistics
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import MODEL
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training import callbacks, schedule
@@ -42,6 +43,8 @@ from fer_hierarchy.models.rgbd import depth_image
 
 TORCH_MODEL = "model.pt"
 MIRRORED = "looking_twice"
+_WIDTHS = ("units", "filters", "input_dim", "output_dim", "num_heads", "key_dim", "depth_multiplier")
+_WIDEST = 2**16
 _MEASURED = 2048  # train faces, at most, that batch normalisation is measured on
 
 
@@ -164,6 +167,23 @@ class KerasStage(Stage):
         mirrored = layers.MirrorImage(name="mirror_image")(faces)
         logits = keras.layers.Average(name="mean")([network(faces), network(mirrored)])
         return keras.Model(faces, logits, name=MIRRORED)
+
+    @classmethod
+    def load(cls, folder: Path, networks: dict[Path, keras.Model] | None = None) -> Self:
+        """Read a complete stage, and refuse a network of another number of classes; see `Stage.load`."""
+        stage = super().load(folder, networks)
+        (outputs,) = stage.network.output_shape[1:]
+        first, end = stage.columns or (0, outputs)
+        if end - first != len(stage.classes) or not 0 <= first < end <= outputs:
+            raise UserError(
+                f"stage {folder}: its network has {outputs} outputs, its record has {len(stage.classes)} classes; "
+                f"{remedy(folder)}"
+            )
+        return stage
+
+    def takes(self, shape: tuple[int, int, int]) -> bool:
+        """Whether the network takes faces of this (height, width, channels)."""
+        return self.network.input_shape[1:] == shape
 
     @property
     def core(self) -> keras.Model:
@@ -303,10 +323,31 @@ def load_model(path: Path) -> keras.Model:
     if not zipfile.is_zipfile(path):  # Keras would report it as missing
         raise UserError(f"model {path} is damaged: it is no complete .keras file; {remedy(path.parent)}")
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+        _check_widths(path)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        if [len(tensor.shape) for tensor in (*model.inputs, *model.outputs)] != [4, 2]:
+            raise ValueError("it does not take pictures and give logits")
+    except Exception as error:  # each layer has kinds of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise UserError(f"model {path} is damaged or no Keras model ({reason}); {remedy(path.parent)}") from error
+    return model
+
+
+def _check_widths(path: Path) -> None:
+    """Refuse a model with a layer that no memory holds, before Keras fills it.
+
+    Raises:
+        ValueError: It has one, or its settings are no JSON.
+    """
+    with zipfile.ZipFile(path) as archive:
+        waiting = [parse_json(archive.read("config.json"))]
+    while waiting:
+        part = waiting.pop()
+        values = part.items() if isinstance(part, dict) else enumerate(part)
+        waiting += [value for _, value in values if isinstance(value, dict | list)]
+        wide = next((v for key, v in values if key in _WIDTHS and isinstance(v, int) and v > _WIDEST), None)
+        if wide:
+            raise ValueError(f"a layer is {wide} wide")
 
 
 def validation_scores(

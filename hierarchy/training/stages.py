@@ -3,7 +3,7 @@
 import zlib
 from pathlib import Path
 
-from fer_hierarchy.hierarchy.classifiers.stage import Stage
+from fer_hierarchy.hierarchy.classifiers.stage import Stage, check_classes
 from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
@@ -30,7 +30,9 @@ def train_stages(
     missing = [name for name in networks if not (home / name / STAGE_RECORD).is_file()]
     soft_targets = teacher_targets(faces, config.data, stage_type) if missing else None
     train = _on_one_trunk if config.shares_trunk else _one_by_one
-    return train(home, config, stage_type, faces, soft_targets, logs)
+    stages = train(home, config, stage_type, faces, soft_targets, logs)
+    check_classes(stages, faces.taxonomy, home)
+    return stages
 
 
 def _one_by_one(

@@ -5,6 +5,7 @@ import logging
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import ROOT
+from fer_hierarchy.hierarchy.paths import ROOT, atomic_write
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
 
@@ -133,8 +134,25 @@ def test_results_that_cannot_be_written_are_refused_before_any_work(tmp_path):
             run_folder.check_writable(place)
     with pytest.raises(UserError, match="cannot write"):
         run_folder.create_folder(tmp_path / "file", "run")
+    with pytest.raises(UserError, match=r"cannot write logs to /proc/absent: .*--logs DIR"):
+        run_folder.check_writable(Path("/proc/absent"), "logs")
     run_folder.check_writable(tmp_path / "new" / "deep")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_done_leaves_no_temporary_file_of_a_killed_process(tmp_path):
+    stage = tmp_path / "stages" / "flat"
+    stage.mkdir(parents=True)
+    (stage / "model.keras").write_text("kept")
+    (tmp_path / ".gitignore").write_text("kept")
+    writing = atomic_write(stage / "model.keras")
+    left = writing.__enter__()  # a killed process does not come to the end of the block
+    with pytest.raises(KeyboardInterrupt), run_folder.resumable(tmp_path, "again"):
+        raise KeyboardInterrupt
+    assert left.exists()
+    with run_folder.resumable(tmp_path, "again"):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".gitignore", "model.keras"]
 
 
 def test_notes_are_the_warnings_of_the_block_each_once():

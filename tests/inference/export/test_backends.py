@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -310,6 +311,64 @@ def test_an_evaluation_is_one_line_that_names_its_run(results, run):
 def test_a_damaged_stage_is_one_line(results, run):
     damaged(str(run / "stages/valence/model.keras"), run / "stages/valence/model.keras", lambda c: c[:5000])
     assert "valence/model.keras is damaged" in refused(run, results)
+
+
+@pytest.mark.parametrize(
+    ("stage", "facts", "words"),
+    [
+        (
+            "valence",
+            {"classes": ["negative", "positive"]},
+            "its classes are negative, positive, those of the run positive",
+        ),
+        ("valence", {"classes": ["positive"]}, "its network has 2 outputs, its record has 1 classes"),
+        ("valence", {"classes": 7}, "is missing or damaged"),
+        ("valence", {"name": "negative"}, "it is that of a stage 'negative'"),
+        ("negative", {"columns": [0, 2]}, "trunk/model.keras is missing"),
+        ("negative", {"log_prior_shift": ["a", "b"]}, "is missing or damaged"),
+        ("negative", {"record": 3}, "is missing or damaged"),
+    ],
+)
+def test_a_stage_record_that_does_not_fit_is_one_line(results, run, stage, facts, words):
+    path = run / "stages" / stage / "stage.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    assert words in refused(run, results)
+
+
+def test_settings_of_faces_that_the_network_does_not_take_are_one_line(results, run):
+    path = run / "config.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "data": {**record["data"], "image_size": 48}}))
+    assert "its network takes no faces of (48, 48, 1)" in refused(run, results)
+
+
+def _without_layers(config):
+    config["layers"] = []
+
+
+def _without_outputs(config):
+    del config["output_layers"]
+
+
+def _with_another_output(config):
+    config["output_layers"] = [[config["layers"][1]["name"], 0, 0]]
+
+
+def _wide(config):
+    config["layers"][-1]["config"]["units"] = 10**8
+
+
+@pytest.mark.parametrize("change", [_without_layers, _without_outputs, _with_another_output, _wide])
+def test_a_keras_file_of_no_network_of_ours_is_one_line(results, run, change):
+    path = run / "stages" / "valence" / "model.keras"
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    model = json.loads(parts["config.json"])
+    change(model["config"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**parts, "config.json": json.dumps(model)}.items():
+            archive.writestr(name, content)
+    assert "valence/model.keras is damaged or no Keras model" in refused(run, results)
 
 
 def test_a_run_of_pytorch_is_one_line(results, run):
