@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Pat
         from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
         from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies
 
-        return resume_taxonomies(folders[0], KerasStage, folders[0].parent.parent)
+        return resume_taxonomies(folders[0], KerasStage)
     planned = {folder: study.extended(study.read_study(folder), given, searched) for folder in folders}
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning.search import pipeline as searching
@@ -141,17 +142,7 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
 
     search = SearchConfig(**searched)
     return search_taxonomies(
-        run.folder,
-        KerasStage,
-        config=config,
-        controls=search.controls,
-        train=not search.implied,
-        fraction=search.fraction,
-        objective=search.objective or "macro_f1",
-        name=name,
-        studies=studies,
-        logs=studies.parent,
-        command=command,
+        run.folder, KerasStage, config=config, search=search, name=name, studies=studies, command=command
     )
 
 
@@ -168,11 +159,12 @@ def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> P
         raise UserError("--wait is for workers; the chief waits for them as long as it takes")
     if "resume" not in given and searched.get("stage", ALL) in (ALL, COMPOSITION, TAXONOMY):
         raise UserError("--distributed searches one stage at a time; name it, for example --stage valence")
-    from fer_hierarchy.tuning.distributed.shared_search import as_chief
+    from fer_hierarchy.tuning.distributed.shared_search import serve_trials
 
+    way = partial(serve_trials, address=address)
     if "resume" in given:
-        return _resume_search(given, searched, way=as_chief(address))
-    return _start_search(given, searched, command, way=as_chief(address))
+        return _resume_search(given, searched, way=way)
+    return _start_search(given, searched, command, way=way)
 
 
 def _work(given: Given, searched: Mapping[str, Any], address: Address) -> None:

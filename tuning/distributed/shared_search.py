@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import time
-from functools import partial
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
@@ -14,7 +13,7 @@ from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.tuning.distributed.address import Address
 from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, new_worker_id, serve
 from fer_hierarchy.tuning.search.oracles import build_oracle
-from fer_hierarchy.tuning.search.pipeline import TrialRunner, same_faces
+from fer_hierarchy.tuning.search.pipeline import same_faces
 from fer_hierarchy.tuning.search.study import STUDY, TRIALS, Study, read_study
 from fer_hierarchy.tuning.search.trial_table import trial_table
 from fer_hierarchy.tuning.search.tuner import StageTuner
@@ -24,12 +23,8 @@ _PAUSE = 1.0  # seconds between two checks for a study that its chief has not ma
 log = logging.getLogger("fer_hierarchy")
 
 
-def as_chief(address: Address) -> TrialRunner:
-    """What runs a study's trials by handing them out at `address`."""
-    return partial(_serve, address=address)
-
-
-def _serve(tuner: StageTuner, *, address: Address) -> None:
+def serve_trials(tuner: StageTuner, *, address: Address) -> None:
+    """Run a study's trials by handing them out at `address`."""
     study, oracle = tuner.study, tuner.oracle
     reported = set(oracle.end_order)
 

@@ -129,10 +129,8 @@ def _progress(record: StudyRecord) -> Section:
         ways.append(("progress_cost", "Scores by what had been spent", cost / size, f"CPU-{unit} spent on trials"))
     images = []
     for name, title, places, xlabel in ways:
-        with record.drawing(name, title, _WIDE, 3.7) as axes:
-            _draw_progress(record, axes[0, 0], places)
-            axes[0, 0].set_xlabel(xlabel)
-        images.append(Image(record.figure(name), f"{title}, with the best so far", _WIDE))
+        plot, alt = partial(_draw_progress, record, places, xlabel), f"{title}, with the best so far"
+        images.append(record.draw(name, plot, title=title, width=_WIDE, height=3.7, alt=alt))
     hint = (
         "Each dot is a trial; the line is the best score so far. A long flat end means that more of the same kind of "
         "search would find little."
@@ -143,7 +141,7 @@ def _progress(record: StudyRecord) -> Section:
     return Section("The way there", hint, [Images(tuple(images))])
 
 
-def _draw_progress(record: StudyRecord, ax: figures.Axes, places: pd.Series) -> None:
+def _draw_progress(record: StudyRecord, places: pd.Series, xlabel: str, ax: figures.Axes) -> None:
     """One panel of the section; `places` has where each trial that has ended is, by the index of the trials."""
     done = record.done.loc[places.index[places.index.isin(record.done.index)]]
     figures.progress(
@@ -156,6 +154,7 @@ def _draw_progress(record: StudyRecord, ax: figures.Axes, places: pd.Series) -> 
         failures=places[places.index.isin(record.failed.index)].tolist(),
         fresh=record.remeasured,
     )
+    ax.set_xlabel(xlabel)
 
 
 def _importance(record: StudyRecord) -> Section:
@@ -167,8 +166,14 @@ def _importance(record: StudyRecord) -> Section:
     if table.empty:
         return Section("Importance", hint, [Text(f"Not shown: {table.attrs['why']}.")])
     shown = table[:_MOST_BARS]
-    with record.drawing("importance", "Importance of each hyperparameter", _WIDE, 1.15 + 0.27 * len(shown)) as axes:
-        figures.importances(axes[0, 0], shown)
+    image = record.draw(
+        "importance",
+        lambda ax: figures.importances(ax, shown),
+        title="Importance of each hyperparameter",
+        alt="Importance of the hyperparameters as bars with intervals",
+        width=_WIDE,
+        height=1.15 + 0.27 * len(shown),
+    )
     text = (
         f"A random forest was fitted to the ranks of {table.attrs['trials']} trials and explains "
         f"{100 * table.attrs['skill']:.0f} % of the variance of ranks that it has not seen. A bar is the part of it "
@@ -178,7 +183,6 @@ def _importance(record: StudyRecord) -> Section:
     )
     text += " Ranks are among trials of as many epochs." * record.rungs
     text += f" Of {len(table)} keys the {len(shown)} most important are drawn." * (len(table) > len(shown))
-    image = Image(record.figure("importance"), "Importance of the hyperparameters as bars with intervals", _WIDE)
     return Section("Importance", hint, [Text(text), Images((image,))])
 
 
@@ -218,9 +222,15 @@ def _parallel(record: StudyRecord) -> Section:
         return Section("", "", [])
     if record.rungs and "epochs" not in record.space:
         axes.append(Axis("epochs", record.done["epochs_asked"].to_numpy(dtype=float, na_value=0.0)))
-    draw = partial(figures.parallel, limits=record.limits, best=record.best_place)
-    with record.drawing("parallel", "Settings and score of each trial", 2 * _WIDE, 4.2) as grid:
-        draw(grid[0, 0], axes, record.scores, record.objective)
+    limits, best = record.limits, record.best_place
+    image = record.draw(
+        "parallel",
+        lambda ax: figures.parallel(ax, axes, record.scores, record.objective, limits=limits, best=best),
+        title="Settings and score of each trial",
+        alt="Each trial as a line through its settings to its score",
+        width=2 * _WIDE,
+        height=4.2,
+    )
     hint = (
         "Parallel coordinates: a line goes through the settings of one trial and ends at its score. Where dark lines "
         "run together, good trials agree."
@@ -228,7 +238,6 @@ def _parallel(record: StudyRecord) -> Section:
     left_out = len(record.axes) - _MOST_ACROSS
     which = "most important" if len(record.importance) else "first"
     hint += f" Shown are the {_MOST_ACROSS} {which} hyperparameters; {left_out} are left out." * (left_out > 0)
-    image = Image(record.figure("parallel"), "Each trial as a line through its settings to its score", 2 * _WIDE)
     return Section("Settings together", hint, [Images((image,))])
 
 

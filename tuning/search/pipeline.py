@@ -98,7 +98,8 @@ def start_search(
         planned = [_plan(stage_config(config, s), search, s, spaces[s], faces, command, notes) for s in stages]
     planned = _named(planned, name, studies)
     for study in planned:
-        _write_start(studies / study.name, study, faces[study.config.learns_votes])
+        folder = run_folder.create_folder(studies, study.name)
+        write_start(folder, study.to_dict(), faces[study.config.learns_votes])
     with resumable(studies / _common_name(planned)):
         for study in planned:
             continue_search(studies / study.name, study, stage_type, faces=faces[study.config.learns_votes], way=way)
@@ -212,12 +213,18 @@ def _common_name(planned: Sequence[Study]) -> str:
     return first.name if len(planned) == 1 else first.name.removesuffix(f"-{first.stage}")
 
 
-def _write_start(folder: Path, study: Study, faces: Faces) -> None:
-    """What a study is about; study.json comes last, because it is what makes a folder a study."""
-    run_folder.create_folder(folder.parent, folder.name)
-    run_folder.write_table(folder / paths.SPLITS, split_table(faces))
-    run_folder.write_json(folder / paths.ENVIRONMENT, run_folder.environment(study.command))
-    run_folder.write_json(folder / STUDY, study.to_dict())
+def write_start(folder: Path, record: Mapping[str, Any], faces: Faces | None) -> None:
+    """What a study is about; study.json comes last, because it is what makes a folder a study.
+
+    Args:
+        folder: Of the study.
+        record: What study.json holds.
+        faces: Those of its trainings; None where nothing is trained.
+    """
+    if faces:
+        run_folder.write_table(folder / paths.SPLITS, split_table(faces))
+    run_folder.write_json(folder / paths.ENVIRONMENT, run_folder.environment(record["command"]))
+    run_folder.write_json(folder / STUDY, record)
 
 
 @contextmanager

@@ -10,12 +10,8 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.models.spec import parse_spec
 from fer_hierarchy.tuning.space.dimension import IMAGE_SIZE, MODEL, Dimension, Space
 
-KEEPS_WEIGHTS = (
-    "dropout",
-    "stage_dropout",
-    "drop_connect",
-    "branch_dropout",
-)  # keywords that trained weights do not mind
+# Keywords that trained weights do not mind.
+KEEPS_WEIGHTS = ("dropout", "stage_dropout", "drop_connect", "branch_dropout")
 REBALANCES = ("weighted", "balanced-softmax")
 
 # As `Dimension.from_json` reads them. What decides the rate is in `_learning_rate`.

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.predictions import predict, prediction_table, score_predictions
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import RunConfig
@@ -24,14 +23,15 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, split_table
+from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import origins
-from fer_hierarchy.tuning.search.pipeline import locked, resumable
-from fer_hierarchy.tuning.search.study import BEST, STUDY, TRIALS
+from fer_hierarchy.tuning.search.pipeline import locked, resumable, write_start
+from fer_hierarchy.tuning.search.study import BEST, TRIALS
 from fer_hierarchy.tuning.search.study_faces import data_facts, stratified_share
+from fer_hierarchy.tuning.settings import SearchConfig
 from fer_hierarchy.tuning.taxonomies.groupings import Candidate
 from fer_hierarchy.tuning.taxonomies.report import write_taxonomy_report
 from fer_hierarchy.tuning.taxonomies.study import (
@@ -55,14 +55,10 @@ def search_taxonomies(
     stage_type: type[Stage],
     *,
     config: RunConfig,
-    controls: int,
-    train: bool,
-    objective: str,
+    search: SearchConfig,
     name: str | None,
     studies: Path,
-    logs: Path,
     command: str,
-    fraction: float = 1.0,
 ) -> Path:
     """Search for the grouping that makes the best hierarchy, among built-in, suggested and random ones.
 
@@ -70,14 +66,10 @@ def search_taxonomies(
         run: Folder of a finished flat run; its predictions of validation faces suggest groupings.
         stage_type: What trains the stages.
         config: Data and settings of every training, as those of a flat run.
-        controls: Random groupings.
-        train: Whether a hierarchy is trained for each grouping; else only the flat run's predictions are used.
-        objective: "macro_f1", "balanced_accuracy" or "accuracy", of the soft composition on validation faces.
+        search: Its objective is that of the soft composition on validation faces, macro F1 by default.
         name: Of the study; made from the run's name when None.
-        studies: Folder of all studies.
-        logs: Folder of all logs.
+        studies: Folder of all studies, in that of all logs.
         command: The command line, for the record.
-        fraction: Stratified share of the train faces that is used.
 
     Returns:
         The study's folder.
@@ -87,13 +79,14 @@ def search_taxonomies(
             trained.
         KeyboardInterrupt: With the words that say how to resume.
     """
+    objective, train, fraction = search.objective or "macro_f1", not search.implied, search.fraction
     if objective not in FIGURES:
         raise UserError(f"--objective: a search over taxonomies takes {', '.join(FIGURES)}, got {objective!r}")
     run_folder.check_writable(studies)
     run_folder.check_name(name, studies)
     with run_folder.collect_notes() as notes:
         flat = read_flat(run)
-        candidates, left_out = plan_candidates(flat, controls=controls, seed=config.seed)
+        candidates, left_out = plan_candidates(flat, controls=search.controls, seed=config.seed)
         config, faces = equal_settings(config, candidates[0].taxonomy), None
         if train:
             config, faces = _settled(config, flat, stage_type, fraction)
@@ -102,7 +95,7 @@ def search_taxonomies(
         name=study_name(name, f"taxonomy-{flat.name}", studies, synthetic=synthetic),
         config=config,
         objective=objective,
-        controls=controls,
+        controls=search.controls,
         trained=train,
         fraction=fraction,
         emotions=flat.classes,
@@ -116,16 +109,15 @@ def search_taxonomies(
         **implied_facts(flat, candidates, objective),
     )
     folder = _write_start(studies, study, faces)
-    return _train_and_report(folder, study, stage_type, faces, logs)
+    return _train_and_report(folder, study, stage_type, faces)
 
 
-def resume_taxonomies(folder: Path, stage_type: type[Stage], logs: Path) -> Path:
+def resume_taxonomies(folder: Path, stage_type: type[Stage]) -> Path:
     """Resume a search that was interrupted; what is complete is kept, what failed is tried again.
 
     Args:
         folder: Of the study.
         stage_type: What trains the stages.
-        logs: Folder of all logs.
 
     Raises:
         UserError: The data has changed, a file is damaged, or no grouping could be trained.
@@ -138,7 +130,7 @@ def resume_taxonomies(folder: Path, stage_type: type[Stage], logs: Path) -> Path
             raise UserError(f"--resume {folder.name}: it was started with {study.config.framework}")
         faces = read_faces(study.config)
         check_same_faces(folder, faces)
-    return _train_and_report(folder, study, stage_type, faces, logs)
+    return _train_and_report(folder, study, stage_type, faces)
 
 
 def equal_settings(config: RunConfig, taxonomy: Taxonomy) -> RunConfig:
@@ -214,21 +206,16 @@ def thinned(faces: Faces, fraction: float, *, seed: int) -> Faces:
 
 
 def _write_start(studies: Path, study: TaxonomyStudy, faces: Faces | None) -> Path:
-    """What a study is about; study.json comes last, because it is what makes a folder a study."""
+    """What a study is about, and each grouping as a file that `--taxonomy` takes."""
     folder = run_folder.create_folder(studies, study.name)
     (folder / TAXONOMIES).mkdir()
     for candidate in study.candidates:
         run_folder.write_json(folder / TAXONOMIES / f"{candidate.name}.json", candidate.taxonomy.to_dict())
-    if faces:
-        run_folder.write_table(folder / paths.SPLITS, split_table(faces))
-    run_folder.write_json(folder / paths.ENVIRONMENT, run_folder.environment(study.command))
-    run_folder.write_json(folder / STUDY, study.to_dict())
+    write_start(folder, study.to_dict(), faces)
     return folder
 
 
-def _train_and_report(
-    folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces | None, logs: Path
-) -> Path:
+def _train_and_report(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces | None) -> Path:
     """Train what is not complete, write table, best.json and report, and announce the result.
 
     Raises:
@@ -238,7 +225,7 @@ def _train_and_report(
         log.info("%s in %s", study.command, folder)
         if faces:
             stage_type.prepare(study.config)
-            _train_all(folder, study, stage_type, thinned(faces, study.fraction, seed=study.config.seed), logs)
+            _train_all(folder, study, stage_type, thinned(faces, study.fraction, seed=study.config.seed))
         found = outcome(study, folder)
         run_folder.write_table(folder / TRIALS, found.table)
         if not found.best:
@@ -250,9 +237,9 @@ def _train_and_report(
     return folder
 
 
-def _train_all(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces, logs: Path) -> None:
+def _train_all(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces) -> None:
     """Train the flat network and every candidate that is not complete, with the time that is left for all."""
-    *trees, flat = study.everything
+    (*trees, flat), logs = study.everything, folder.parents[1] / folder.name
     places = {one: folder / CANDIDATES / one.name for one in (flat, *trees)}
     works = {one: _planned_work(one, study.config, stage_type, faces) for one in places}
     announce(f"study {folder.name}: {len(trees)} groupings and a flat network, {study.objective}")
@@ -265,7 +252,7 @@ def _train_all(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], face
             continue
         left, spent = sum(works[one] for one in places if not is_complete(places[one])), time.monotonic() - began
         announce(line + (f" [{clock(spent)} spent, about {clock(spent / done * left)} left]" if done else ""))
-        _train(place, candidate, study.config, stage_type, faces, logs=logs / folder.name / candidate.name)
+        _train(place, candidate, study.config, stage_type, faces, logs=logs / candidate.name)
         done += works[candidate]
         gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
 

@@ -19,6 +19,7 @@ from fer_hierarchy.hierarchy.runs.run import split_table
 from fer_hierarchy.hierarchy.taxonomy import load_taxonomy
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.tuning.search.study import kind_of
+from fer_hierarchy.tuning.settings import SearchConfig
 from fer_hierarchy.tuning.taxonomies import search as taxonomy_search
 from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies, search_taxonomies
 from fer_hierarchy.tuning.taxonomies.study import read_flat, read_taxonomy_study
@@ -133,12 +134,12 @@ def flat_of_three(fer_folder, tmp_path_factory):
 
 
 def search(run, stage_type, tmp_path, config=None, **changes):
-    chosen = {"controls": 1, "train": True, "objective": "macro_f1", "name": None, **changes}
+    name, chosen = changes.pop("name", None), SearchConfig(**{"stage": "taxonomy", "controls": 1, **changes})
     config = config or dataclasses.replace(
         RunConfig.from_dict(json.loads((run / "config.json").read_text())), name=None
     )
-    places = {"studies": tmp_path / "tuning", "logs": tmp_path / "logs"}
-    return search_taxonomies(run, stage_type, config=config, command=COMMAND, **places, **chosen)
+    studies = tmp_path / "logs" / "tuning"
+    return search_taxonomies(run, stage_type, config=config, search=chosen, name=name, studies=studies, command=COMMAND)
 
 
 def read(folder, name="best.json"):
@@ -245,15 +246,15 @@ def test_an_interrupted_search_is_resumed(flat_of_three, learner, tmp_path, monk
     monkeypatch.setattr(learner, "interrupt_at", 4)
     with pytest.raises(KeyboardInterrupt, match=r"--resume taxonomy-flat"):
         search(flat_of_three, learner, tmp_path)
-    folder = tmp_path / "tuning" / "taxonomy-flat"
+    folder = tmp_path / "logs" / "tuning" / "taxonomy-flat"
     assert not (folder / "best.json").exists()
     monkeypatch.setattr(learner, "interrupt_at", None)
-    assert resume_taxonomies(folder, learner, tmp_path / "logs") == folder
+    assert resume_taxonomies(folder, learner) == folder
     whole = [(name, faces) for name, faces, _ in learner.fitted]
     assert len(whole) == 7  # the flat network, and a gate and a specialist for each grouping, each once
     assert "finished already" in announced(caught_logs)
     first = read(folder)
-    resume_taxonomies(folder, learner, tmp_path / "logs")
+    resume_taxonomies(folder, learner)
     assert len(learner.fitted) == 7
     assert read(folder) == first
 
@@ -266,7 +267,7 @@ def test_a_grouping_that_cannot_be_trained_does_not_end_the_search(flat_of_three
     assert "NaN" in table.loc["arousal", "message"]
     assert read(folder)["candidate"] in ("valence", "valence-neutral-negative")
     monkeypatch.setattr(learner, "refuses", ())
-    resume_taxonomies(folder, learner, tmp_path / "logs")
+    resume_taxonomies(folder, learner)
     assert set(table_of(folder)["status"]) == {"completed"}
 
 
@@ -295,7 +296,7 @@ def test_settings_of_the_flat_stage_become_those_of_all(flat_of_three, fer_folde
 
 
 def test_nothing_is_trained_where_only_the_implied_is_requested(flat, learner, tmp_path):
-    folder = search(flat, learner, tmp_path, train=False, name="look")
+    folder = search(flat, learner, tmp_path, implied=True, name="look")
     table, best = table_of(folder), read(folder)
     assert learner.fitted == []
     assert "flat" not in table.index
@@ -304,13 +305,13 @@ def test_nothing_is_trained_where_only_the_implied_is_requested(flat, learner, t
     assert best["score"] == pytest.approx(table.loc[best["candidate"], "implied_hard_macro_f1"].astype(float))
     assert table.loc["valence", "implied_of"] == 35
     assert 1 <= table.loc["valence", "implied_rank"] <= 35
-    assert resume_taxonomies(folder, learner, tmp_path / "logs") == folder
+    assert resume_taxonomies(folder, learner) == folder
 
 
 def test_a_taxonomy_of_the_run_is_a_candidate_too(fer_folder, learner, tmp_path):
     own = {"name": "valence", "gate": "mine", "groups": {"a": ["angry", "happy"], "b": ["fear", "neutral", "sad"]}}
     config = settings(fer_folder, taxonomy=own, emotions=("angry", "fear", "happy", "sad", "neutral"))
-    folder = search(write_flat(tmp_path / "results" / "mine", config), learner, tmp_path, train=False)
+    folder = search(write_flat(tmp_path / "results" / "mine", config), learner, tmp_path, implied=True)
     table = table_of(folder)
     assert table.loc["own", "groups"] == "angry happy | fear sad neutral"
     assert table.loc["own", "kind"] == "own"
@@ -351,11 +352,11 @@ def test_runs_that_cannot_be_used_are_refused(flat, learner, tmp_path):
     (run / "metrics.json").unlink()
     with pytest.raises(UserError, match="flat is not finished"):
         search(run, learner, tmp_path)
-    assert not (tmp_path / "tuning").exists()
+    assert not (tmp_path / "logs" / "tuning").exists()
 
 
 def test_a_damaged_study_is_one_clear_line(flat, learner, tmp_path):
-    folder = search(flat, learner, tmp_path, train=False)
+    folder = search(flat, learner, tmp_path, implied=True)
     record = read(folder, "study.json")
     for broken, words in (
         ({"kind": "stage"}, "search of a stage"),
@@ -364,14 +365,14 @@ def test_a_damaged_study_is_one_clear_line(flat, learner, tmp_path):
     ):
         (folder / "study.json").write_text(json.dumps({**record, **broken}))
         with pytest.raises(UserError, match=words):
-            resume_taxonomies(folder, learner, tmp_path / "logs")
+            resume_taxonomies(folder, learner)
 
 
 def test_synthetic_faces_are_called_so(flat, learner, tmp_path):
     run = tmp_path / "results" / "flat"
     shutil.copytree(flat, run)
     (run / "metrics.json").write_text(json.dumps({**read(run, "metrics.json"), "synthetic": True}))
-    folder = search(run, learner, tmp_path, train=False)
+    folder = search(run, learner, tmp_path, implied=True)
     assert folder.name == "synthetic-taxonomy-flat"
     assert read(folder, "study.json")["synthetic"]
 
