@@ -93,6 +93,44 @@ def with_model(path: Path) -> list[str]:
     return ["--mode", "predict", str(CHECKOUT / "results" / "fer2013" / "answers.png"), "--run", str(path)]
 
 
+def exported(name: str) -> Callable[[Path], None]:
+    """Writes the published weights as a file, or as the graph of a SavedModel."""
+
+    def make(path: Path) -> None:
+        from fer_hierarchy.hierarchy.config import DataConfig
+        from fer_hierarchy.inference.export.writer import export_run
+
+        with tempfile.TemporaryDirectory() as place:
+            made = export_run(str(PUBLISHED), [name], data=DataConfig(), out=Path(place), results=Path(place))[name]
+            shutil.copy(made / "saved_model.pb" if made.is_dir() else made, path)
+
+    return make
+
+
+def in_graph(path: Path) -> list[str]:
+    """A SavedModel with this graph."""
+    from fer_hierarchy.inference.export import metadata
+
+    folder = path.with_name(f"model-{path.stem}")
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / "saved_model.pb")
+    metadata.add_to_saved_model(folder, metadata.read_from_tflite(PUBLISHED / "export" / "flat.tflite"))
+    return with_model(folder)
+
+
+def in_run(name: str) -> Callable[[Path], list[str]]:
+    """A run in whose folder the file stands as `name`."""
+
+    def command(path: Path) -> list[str]:
+        folder = path.with_name(f"run-{path.stem}")
+        if not folder.exists():
+            shutil.copytree(PUBLISHED, folder, ignore=shutil.ignore_patterns("figures", "export", "report.*"))
+            shutil.copy(path, folder / name)
+        return with_model(folder)
+
+    return command
+
+
 def as_json(value) -> Callable[[Path], None]:
     return lambda path: path.write_text(json.dumps(value, indent=1), encoding="utf-8")
 
@@ -119,6 +157,12 @@ KINDS = {
     "csv": Kind(".csv", lambda path: path.write_text(fer_csv()), audit),
     "zip": Kind(".zip", archive, audit),
     "tflite": Kind(".tflite", published("export/flat.tflite"), with_model),
+    "onnx": Kind(".onnx", exported("onnx"), with_model),
+    "saved_model": Kind(".pb", exported("saved_model"), in_graph),
+    "keras": Kind(".keras", published("stages/flat/model.keras"), in_run("stages/flat/model.keras")),
+    "stage": Kind(".json", published("stages/flat/stage.json"), in_run("stages/flat/stage.json")),
+    "metrics": Kind(".json", published("metrics.json"), in_run("metrics.json")),
+    "settings": Kind(".json", published("config.json"), in_run("config.json")),
     "taxonomy": Kind(".json", as_json(TAXONOMY), grouped),
     "config": Kind(".json", published("config.json"), repeat),
 }
@@ -140,7 +184,9 @@ def check(kind: Kind, seed: int, place: Path) -> None:
         errors = [line for line in text.splitlines() if "error:" in line]
         assert code != 2 or len(errors) == 1, (file, command, text)
         file.unlink()
-    shutil.rmtree(place / "results", ignore_errors=True)
+    for folder in place.iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
 
 
 @pytest.mark.slow
