@@ -107,7 +107,7 @@ def _small_stages(folder: Path, source: Run, config: RunConfig, faces: Faces) ->
         if (place / paths.HISTORY).is_file():
             shutil.copy(place / paths.HISTORY, target / paths.HISTORY)
         if record.get("columns") is None:
-            save_small_model(KerasStage.load_network(place), target / paths.MODEL)
+            save_small_model(KerasStage.load_network(place), target / paths.MODEL, record["classes"])
     stages = KerasStage.load_all(folder / paths.STAGES, faces.taxonomy.stages(config.mode))
     check_classes(stages, faces.taxonomy, folder / paths.STAGES)
     for name, stage in stages.items():

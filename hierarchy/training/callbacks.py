@@ -9,7 +9,7 @@ import json
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ from fer_hierarchy.hierarchy.training.transfer import HEAD
 from fer_hierarchy.models import losses
 
 CHECKPOINT = "checkpoint.npz"
+CLASSES = "classes.json"  # in a .keras file, beside what Keras reads
 
 
 @contextmanager
@@ -188,6 +189,7 @@ class EpochEnd(keras.callbacks.Callback):
     Attributes:
         folder: The stage's folder.
         network: What is validated and saved.
+        classes: Of its outputs.
         validate: Returns the network's `val_*` scores on validation faces.
         config: The stage's settings.
         history: Rows of the finished epochs, which this adds to.
@@ -200,6 +202,7 @@ class EpochEnd(keras.callbacks.Callback):
 
     folder: Path
     network: keras.Model
+    classes: Sequence[str]
     validate: Callable[[], dict[str, float]]
     config: StageConfig
     history: list[dict]
@@ -239,7 +242,7 @@ class EpochEnd(keras.callbacks.Callback):
         self._record(epoch, logs, scores)
         logs.update(scores)  # for the user's own callbacks, which come after this one
         if best_epoch(self.history, since=self.since) == epoch + 1:
-            save_model(self.network, self.folder / MODEL)
+            save_model(self.network, self.folder / MODEL, self.classes)
         for variable, value in zip(self.model.trainable_variables, raw, strict=True):
             variable.assign(value)
         write_history(self.folder, self.history)
@@ -256,8 +259,8 @@ class EpochEnd(keras.callbacks.Callback):
         self.progress.settle(epoch_line(row, self.config, stage=self.label))
 
 
-def save_model(model: keras.Model, path: Path) -> None:
-    """Write the architecture and weights, without the optimiser.
+def save_model(model: keras.Model, path: Path, classes: Sequence[str]) -> None:
+    """Write the architecture and weights, without the optimiser, and the classes of the outputs beside them.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
@@ -269,9 +272,11 @@ def save_model(model: keras.Model, path: Path) -> None:
         layer.trainable = True  # what is frozen is for the next training to decide anew
     with atomic_write(path) as temporary:
         copy.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(CLASSES, json.dumps(list(classes)))
 
 
-def save_small_model(model: keras.Model, path: Path) -> None:
+def save_small_model(model: keras.Model, path: Path, classes: Sequence[str]) -> None:
     """Write a model as `save_model` does, with its matrices rounded to half precision and packed.
 
     Vectors, which are a hundredth of it but hold variances and thresholds, stay as they are. What is rounded is still
@@ -284,7 +289,7 @@ def save_small_model(model: keras.Model, path: Path) -> None:
         if len(weight.shape) > 1:
             weight.assign(np.array(weight).astype(np.float16).astype(np.float32))
     with atomic_write(path) as temporary:
-        save_model(model, temporary)
+        save_model(model, temporary, classes)
         with zipfile.ZipFile(temporary) as whole:
             parts = {name: whole.read(name) for name in whole.namelist()}
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:

@@ -3,6 +3,7 @@
 import logging
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import MODEL
 from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.taxonomy import TRUNK
 from fer_hierarchy.hierarchy.training import callbacks, schedule
 from fer_hierarchy.hierarchy.training.transfer import NAMED, with_fresh_head
 from fer_hierarchy.models import keras_defaults as _keras_defaults  # noqa: F401 - before any layer is made
@@ -126,6 +128,7 @@ class KerasStage(Stage):
         end = callbacks.EpochEnd(
             folder=folder,
             network=network,
+            classes=self.classes,
             validate=lambda: validation_scores(fitted, validation, config, self.groups),
             config=config,
             history=history,
@@ -178,6 +181,13 @@ class KerasStage(Stage):
             raise UserError(
                 f"stage {folder}: its network has {outputs} outputs, its record has {len(stage.classes)} classes; "
                 f"{remedy(folder)}"
+            )
+        home = folder if stage.columns is None else folder.parent / TRUNK
+        stored = _stored_classes(home / MODEL)
+        if stored is not None and stored[first:end] != stage.classes:
+            raise UserError(
+                f"stage {folder}: the classes of its network are {', '.join(stored[first:end])}, those of its record "
+                f"{', '.join(map(str, stage.classes))}; {remedy(folder)}"
             )
         return stage
 
@@ -331,6 +341,17 @@ def load_model(path: Path) -> keras.Model:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise UserError(f"model {path} is damaged or no Keras model ({reason}); {remedy(path.parent)}") from error
     return model
+
+
+def _stored_classes(path: Path) -> tuple[str, ...] | None:
+    """The classes that a .keras file keeps beside its network; None where it was written before they were kept."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(map(str, parse_json(archive.read(callbacks.CLASSES))))
+    except KeyError:
+        return None
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"model {path} is damaged: its {callbacks.CLASSES} ({error}); {remedy(path.parent)}") from error
 
 
 def _check_widths(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Finished runs that nobody trained: their networks have random weights, or a last layer fitted in one step."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ from fer_hierarchy.hierarchy.paths import CONFIG, METRICS, SPLITS, STAGES
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run, split_table
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.training.callbacks import save_model
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.models.registry import create_model
 
@@ -47,10 +49,11 @@ def write_run(
         place.mkdir(parents=True)
         made.save(place)
         if not shared:
-            write_network(place, model, outputs=len(classes), seed=number)
+            write_network(place, model, classes=classes, seed=number)
         first += len(classes)
     if shared:
-        write_network(folder / STAGES / "trunk", model, outputs=first, seed=len(names))
+        every = [word for name in names for word in taxonomy.stage_classes(name)]
+        write_network(folder / STAGES / "trunk", model, classes=every, seed=len(names))
     run_folder.write_json(folder / CONFIG, config.to_dict())
     counts = {"counts": {"train": dict.fromkeys(taxonomy.emotions, 1)}}
     empty = {name: {} for name in ("answers", "stages", "cost", "training")}
@@ -59,10 +62,10 @@ def write_run(
     return folder
 
 
-def write_network(place: Path, model: str, *, outputs: int, seed: int) -> None:
+def write_network(place: Path, model: str, *, classes: Sequence[str], seed: int) -> None:
     keras.utils.set_random_seed(seed)
     place.mkdir(exist_ok=True)
-    create_model(model, input_shape=SHAPE, num_classes=outputs).save(place / "model.keras")
+    save_model(create_model(model, input_shape=SHAPE, num_classes=len(classes)), place / "model.keras", classes)
 
 
 def fit_last_layers(folder: Path) -> Path:

@@ -121,6 +121,16 @@ def damaged(source: str, target: Path, change) -> Path:
     return target
 
 
+def rewritten(path: Path, change) -> None:
+    """Change the parts of a .keras file, by their names."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    change(parts)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
 def flipped(content: bytearray) -> bytes:
     middle = len(content) // 2
     content[middle : middle + 64] = bytes(255 - byte for byte in content[middle : middle + 64])
@@ -316,11 +326,6 @@ def test_a_damaged_stage_is_one_line(results, run):
 @pytest.mark.parametrize(
     ("stage", "facts", "words"),
     [
-        (
-            "valence",
-            {"classes": ["negative", "positive"]},
-            "its classes are negative, positive, those of the run positive",
-        ),
         ("valence", {"classes": ["positive"]}, "its network has 2 outputs, its record has 1 classes"),
         ("valence", {"classes": 7}, "is missing or damaged"),
         ("valence", {"name": "negative"}, "it is that of a stage 'negative'"),
@@ -332,6 +337,23 @@ def test_a_damaged_stage_is_one_line(results, run):
 def test_a_stage_record_that_does_not_fit_is_one_line(results, run, stage, facts, words):
     path = run / "stages" / stage / "stage.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    assert words in refused(run, results)
+
+
+@pytest.mark.parametrize(("name", "network"), [("tree", "negative"), ("shared", "trunk")])
+@pytest.mark.parametrize("kept", [True, False])
+def test_swapped_classes_are_one_line(results, tmp_path, name, network, kept):
+    run = shutil.copytree(results / name, tmp_path / "copy", ignore=shutil.ignore_patterns("export"))
+    if not kept:  # as in runs of older versions
+        rewritten(run / "stages" / network / "model.keras", lambda parts: parts.pop("classes.json"))
+    path = run / "stages" / "negative" / "stage.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "classes": record["classes"][::-1]}))
+    words = (
+        "the classes of its network are angry, sad"
+        if kept
+        else "its classes are sad, angry, those of the run angry, sad"
+    )
     assert words in refused(run, results)
 
 
@@ -360,14 +382,12 @@ def _wide(config):
 
 @pytest.mark.parametrize("change", [_without_layers, _without_outputs, _with_another_output, _wide])
 def test_a_keras_file_of_no_network_of_ours_is_one_line(results, run, change):
-    path = run / "stages" / "valence" / "model.keras"
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    model = json.loads(parts["config.json"])
-    change(model["config"])
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in {**parts, "config.json": json.dumps(model)}.items():
-            archive.writestr(name, content)
+    def changed(parts):
+        model = json.loads(parts["config.json"])
+        change(model["config"])
+        parts["config.json"] = json.dumps(model)
+
+    rewritten(run / "stages" / "valence" / "model.keras", changed)
     assert "valence/model.keras is damaged or no Keras model" in refused(run, results)
 
 
