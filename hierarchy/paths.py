@@ -80,8 +80,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is one of `atomic_write` that a killed process has left."""
-    return bool(re.fullmatch(r"\..+-[a-z0-9_]{8}(\.\w+)?", path.name)) and path.is_file()
+    """Whether a file or folder is one that a killed process has left, by the names that `tempfile` makes for us."""
+    return bool(re.fullmatch(r"\..+-[a-z0-9_]{8}(\.\w+)?", path.name))
 
 
 @contextmanager

@@ -188,7 +188,7 @@ def resumable(folder: Path, way: str) -> Iterator[None]:
     try:
         yield
         for path in folder.rglob(".*"):
-            if is_temporary(path):
+            if is_temporary(path) and path.is_file():
                 path.unlink(missing_ok=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(way) from None

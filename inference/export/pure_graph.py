@@ -6,6 +6,7 @@ is a graph made.
 """
 
 from collections.abc import Callable, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from uuid import uuid4
 
@@ -80,6 +81,8 @@ def _needed(graph: GraphDef, output: str) -> GraphDef:
         if name in functions and name not in found:
             found[name] = functions[name]
             called += [call.name for node in functions[name].node_def for call in _calls(node)]
+    calls = {name: [call.name for node in own.node_def for call in _calls(node)] for name, own in found.items()}
+    TopologicalSorter(calls).prepare()  # refuses a function that calls itself, which would never end
     needed.ClearField("library")
     needed.library.function.extend(found.values())
     return _renamed(needed)

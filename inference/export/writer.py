@@ -16,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.native_output import hushed
-from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.paths import atomic_write, is_temporary
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export import metadata
@@ -77,6 +77,9 @@ def export_run(
         with _as_user_error(name, model):
             _write(name, function, model.facts, path, faces)
         written[name] = path
+    for path in place.glob(f".{model.facts.run}*"):
+        if is_temporary(path):  # of an export that was killed
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return written
 
 

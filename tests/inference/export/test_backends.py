@@ -235,6 +235,19 @@ def test_a_saved_model_that_writes_files_is_one_line(results, tmp_path):
     assert not file.exists()
 
 
+def test_a_saved_model_that_calls_itself_is_one_line(results, tmp_path):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    folder, saved = tmp_path / "bad", SavedModel()
+    shutil.copytree(exported(results, "tree", "saved_model"), folder)
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    for function in saved.meta_graphs[0].graph_def.library.function:
+        node = function.node_def.add(name="again", op="PartitionedCall")
+        node.attr["f"].func.name = function.signature.name
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+    assert "nodes are in a cycle" in refused(folder, results)
+
+
 def test_what_a_saved_model_would_do_when_it_is_loaded_is_not_done(results, tmp_path):
     import tensorflow as tf
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel

@@ -149,6 +149,8 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(copy, monkeypatc
 def test_a_second_export_takes_the_place_of_the_first(copy):
     folder = copy / "flat" / "export"
     before = sorted(path.name for path in folder.iterdir())
+    (folder / ".flat-ab12cd_9.tflite").write_text("what a killed export left")
+    (folder / ".flat_saved_model-ab12cd_9" / "variables").mkdir(parents=True)
     made = writer.export_run("flat", ["tflite", "saved_model"], data=DataConfig(), out=None, results=copy)
     assert sorted(path.name for path in folder.iterdir()) == before
     assert [open_model(str(path), copy).facts.run for path in made.values()] == ["flat", "flat"]
