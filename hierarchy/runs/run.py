@@ -36,7 +36,15 @@ if TYPE_CHECKING:  # the command line imports this module before the arguments a
     from fer_hierarchy.hierarchy.data.faces import Faces
 
 FORMAT = 1
-_METRICS = ("mode", "seed", "synthetic", "taxonomy", "headline", "answers", "stages", "data", "training", "cost")
+_METRICS: dict[str, type | tuple[type, ...]] = {
+    "mode": str,
+    "seed": int,
+    "synthetic": bool,
+    "taxonomy": dict,
+    "headline": str,
+    **dict.fromkeys(("answers", "stages", "data", "training"), dict),
+    "cost": (dict, type(None)),
+}
 _NAMES = ("row", "true", "predicted", "route")  # columns of text in both tables of predictions
 _SPLIT_COLUMNS = ("row", "emotion", "split", "source", "subject", "pixel_hash")  # row is the manifest's id
 _MOST_ROWS = 100_000  # of a data set that is listed again for the sake of a few pictures
@@ -120,6 +128,9 @@ class Run(ResultFolder):
         absent = next((key for key in _METRICS if key not in record), None)
         if absent:
             raise UserError(f"{path} is damaged: it has no {absent!r}; {self._remedy}")
+        wrong = next((key for key, kinds in _METRICS.items() if not isinstance(record[key], kinds)), None)
+        if wrong:
+            raise UserError(f"{path} is damaged: its {wrong!r} is {record[wrong]!r}; {self._remedy}")
         if record.get("format") != FORMAT:
             raise UserError(f"{path}: format {record.get('format')!r}, not {FORMAT}; {self._remedy}")
         return record

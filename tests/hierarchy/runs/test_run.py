@@ -151,6 +151,14 @@ def test_damaged_files_are_one_clear_line(name, text, message, flat):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["seed", "answers", "stages"])
+def test_metrics_of_another_kind_are_one_clear_line(key, flat):
+    path = flat / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: None}))
+    with pytest.raises(UserError, match=f"its '{key}' is None"):
+        read_all(Run(flat))
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
