@@ -25,6 +25,7 @@ from sklearn.preprocessing import normalize
 
 from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.hierarchy.reports.page import Face, Gallery, Image
 
 DPI = 150
@@ -49,6 +50,7 @@ MEASURES = {
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
+    "text.parse_math": False,  # a name may hold two dollars
     "font.family": "DejaVu Sans",
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -110,7 +112,7 @@ def drawing(
         for ax in axes.flat:
             if not ax.has_data():
                 ax.axis("off")
-        text = f"{title} (synthetic)" if synthetic else title
+        text = printable(f"{title} (synthetic)" if synthetic else title)
         # About twelve and a half letters of this size stand on an inch.
         figure.suptitle(fill(text, int(12.5 * width)), x=0.015, ha="left", fontsize=10.5, fontweight="bold")
         path.parent.mkdir(parents=True, exist_ok=True)

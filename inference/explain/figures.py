@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.data.depth.depth_planes import colours, has_depth, relief
+from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import Image
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
@@ -168,7 +169,7 @@ def _caption(ax: Axes, predicted: str, share: float, true: str, note: str = "", 
 
 
 def _shortened(name: str) -> str:
-    name = name.rpartition("/")[2]
+    name = printable(name.rpartition("/")[2])
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2 - 1]}…{name[-_LONGEST // 2 :]}"
 
 

@@ -5,9 +5,10 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.printing import without_password
+from fer_hierarchy.hierarchy.printing import printable, without_password
 from fer_hierarchy.inference.sources.kinds import TEXT, kind_of
 
 # FFmpeg reads once how loud it is, when a process opens its first video, be it to write one.
@@ -232,7 +233,8 @@ class VideoWriter:
         temporary = self._stack.enter_context(atomic_write(self.path))
         code = CODECS[self.path.suffix.lower()]
         self._size = width, height
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*code), self._fps, self._size)
+        with _text_name(str(temporary)) as name:
+            writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*code), self._fps, self._size)
         # Left before the file takes its place: what this finds wrong keeps it from doing so.
         self._stack.push(lambda kind, *_: self._finish(writer, temporary, checked=kind is None))
         if not writer.isOpened():
@@ -245,7 +247,7 @@ class VideoWriter:
     def _finish(self, writer: cv2.VideoWriter, temporary: Path, *, checked: bool) -> None:
         writer.release()
         # OpenCV does not report a full disk: the file then has no end and cannot be read.
-        if checked and not (temporary.stat().st_size and cv2.VideoCapture(str(temporary)).isOpened()):
+        if checked and not (temporary.stat().st_size and _open(str(temporary)).isOpened()):
             raise UserError(f"video {self.path} could not be finished; is the disk full?")
 
 
@@ -292,9 +294,22 @@ def _open(source: str) -> cv2.VideoCapture:
         return capture
     if not _URL.match(source):
         # Absolute, because FFmpeg takes what stands before a colon for the name of a protocol.
-        return cv2.VideoCapture(os.path.abspath(source))  # noqa: PTH100 - a link keeps its name
+        with _text_name(os.path.abspath(source)) as name:  # noqa: PTH100 - a link keeps its name
+            return cv2.VideoCapture(name)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
-    return cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
+    return cv2.VideoCapture(source.encode(errors="replace").decode(), cv2.CAP_FFMPEG, limits)
+
+
+@contextmanager
+def _text_name(path: str) -> Iterator[str]:
+    """The path, or a link to the file where its name is no text, with which OpenCV would end the process."""
+    if path == path.encode(errors="replace").decode():
+        yield path
+        return
+    with TemporaryDirectory(prefix="fer-") as folder:
+        link = Path(folder, f"video{printable(Path(path).suffix)}")
+        link.symlink_to(path)
+        yield str(link)
 
 
 def _codec(capture: cv2.VideoCapture) -> str:

@@ -49,8 +49,8 @@ def _distance(path: str, source: str, picture: tuple[int, int]) -> np.ndarray:
     """The source's own reading, from the cache where that is slow."""
     module = source_module(source)
     kept = _place(path, source, picture) if getattr(module, "CACHED", False) else None
-    if kept and kept.is_file():
-        plane = cv2.imread(str(kept), cv2.IMREAD_UNCHANGED)
+    if kept and kept.is_file() and kept.stat().st_size:
+        plane = cv2.imdecode(np.frombuffer(kept.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
         if plane is not None and plane.shape == picture and plane.dtype == np.uint16:
             return depth_planes.to_distance(plane)
     try:

@@ -63,6 +63,15 @@ def test_a_face_a_panel_with_its_presence_and_answer(tmp_path, drawn):
     assert drawn["axes"][1].get_xlabel() == "time (m:ss)"
 
 
+@pytest.mark.usefixtures("rendered")
+@pytest.mark.parametrize("name", ["$\\frac$.mp4", "a\udcff\x1b\n.mp4"])
+def test_any_name_is_drawn(tmp_path, name):
+    draw_timeline(
+        tmp_path / "a.png", rows(1, np.arange(0, 20, 0.2)), SEVEN, name=name, frames=100, seconds=20.0, synthetic=False
+    )
+    assert (tmp_path / "a.png").is_file()
+
+
 def test_four_faces_are_shown_and_the_others_counted(tmp_path, drawn):
     every = np.arange(0, 20, 0.2)
     counts = {1: 30, 2: 3, 3: 90, 4: 50, 5: 2, 6: 70}

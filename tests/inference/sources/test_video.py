@@ -1,3 +1,4 @@
+import os
 import resource
 import signal
 from typing import ClassVar
@@ -29,6 +30,21 @@ def film(path, *, frames=20, fps=10.0):
         for number in range(frames):
             writer.write(plain(RED if number >= frames // 2 else BLUE))
     return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_a_film_whose_name_is_no_text_is_written_and_read(tmp_path, suffix):
+    folder = tmp_path / os.fsdecode(b"\xff\xfe")
+    folder.mkdir()
+    path = film(folder / os.fsdecode(b"film \xe9" + suffix.encode()))
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == 20
+    assert list(folder.iterdir()) == [path]
+
+
+def test_an_address_that_is_no_text_gives_no_video():
+    with pytest.raises(UserError, match="gives no video"):
+        VideoReader("http://127.0.0.1:9/\udcff")
 
 
 class Camera:
