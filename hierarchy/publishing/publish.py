@@ -178,9 +178,8 @@ def _without_places(value: str) -> str:
     """The value of a flag, also one of `stage=value,stage=value`, with the last part of each path."""
     parts = []
     for item in re.split(r",(?=[\w-]+=)", value):
-        stage = re.match(r"([\w-]+=)?", item)[0]
-        own = item[len(stage) :]
-        parts.append(stage + (_last(own) if _is_place(own) else own))
+        stage, equals, own = item.partition("=") if re.match(r"[\w-]+=", item) else ("", "", item)
+        parts.append(stage + equals + (_last(own) if _is_place(own) else own))
     return ",".join(parts)
 
 

@@ -85,7 +85,7 @@ def explain_run(
         "notes": notes,
     }
     where = f"-on-{'+'.join(sorted(set(faces.manifest['source'])))}" if named and faces is not None else ""
-    stem = run_folder.marked(name or f"explain-{opened.name}{where}", synthetic=record["synthetic"])
+    stem = run_folder.marked(name or f"explain-{opened.name}{where}", synthetic=bool(record["synthetic"]))
     with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
         write_explanation(folder, record, chosen, pictures)
     return folder

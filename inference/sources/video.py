@@ -77,13 +77,15 @@ class VideoReader:
         self.ended_early: tuple[int, int] | None = None
         self.vanished = self._over = False
         self._time = 0.0  # of the last frame
+        self._start = 0.0
+        self._pixels: np.ndarray | None = None  # of the frame that `_reach` has read already
         camera, url = self.source.isdecimal(), bool(_URL.match(self.source))
         if not camera and not url:
             _check_file(Path(self.source))
         silence_opencv()
         self._capture = _open(self.source)
         # Only a frame proves that there is a video.
-        self.live, self._pixels = True, None
+        self.live = True
         if self._capture.isOpened():
             self._reach(_ATTEMPTS if camera else 1)
         if self._pixels is None or (not camera and _codec(self._capture) == _TEXT_ART):
@@ -91,9 +93,9 @@ class VideoReader:
             raise UserError(_why_not(self.name, camera=camera, url=url))
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         known = math.isfinite(fps) and 0 < fps <= _MOST_FPS
-        self.frames = round(count) if known and not camera and math.isfinite(count) and count >= 1 else None
+        self.frames: int | None = round(count) if known and not camera and math.isfinite(count) and count >= 1 else None
         self.live = camera or (url and self.frames is None)
-        self.fps = fps if known else _LIVE_FPS if self.live else _FILE_FPS
+        self.fps: float = fps if known else _LIVE_FPS if self.live else _FILE_FPS
         self._start = time.monotonic()
 
     @property
