@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import middle
+from fer_hierarchy.hierarchy.data.metadata import upright, without_metadata
 
 MAX_PIXELS = 64_000_000  # a header that promises more is refused before anything is decoded
 MAX_BYTES = 4 * MAX_PIXELS  # uncompressed RGBA of the largest image; a longer file is no image that we want
@@ -41,7 +42,7 @@ def read_image(path: Path | str, expected: tuple[int, int] | None = None) -> np.
         expected: (height, width) that the data set promises; None accepts every size.
 
     Returns:
-        (h, w) uint8 for a grey image, (h, w, 3) uint8 RGB for one with colours; transparency is dropped.
+        (h, w) uint8 for a grey image, (h, w, 3) uint8 RGB for one with colours; what is transparent lies on white.
 
     Raises:
         BadImageError: The file is missing, unreadable, no image, damaged, enormous or of another size.
@@ -53,6 +54,18 @@ def read_stored(path: Path | str, expected: tuple[int, int] | None = None) -> np
     """As `read_image`, but a grey image that is stored in three equal channels keeps all three."""
     content = read_bytes(Path(path))
     try:
+        pixels = _pixels(content)
+    except BadImageError:
+        bare = without_metadata(content)
+        if bare == content:
+            raise
+        pixels = _pixels(bare)
+    check_size(pixels.shape[:2], expected)
+    return pixels
+
+
+def _pixels(content: bytes) -> np.ndarray:
+    try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImageError(f"more than {MAX_PIXELS // 10**6} megapixels, refused before decoding") from error
@@ -62,9 +75,7 @@ def read_stored(path: Path | str, expected: tuple[int, int] | None = None) -> np
         raise BadImageError(f"damaged image header ({_first_line(error)})") from error
     with image:
         _check_header(image)
-        pixels = _decode(image, content)
-    check_size(pixels.shape[:2], expected)
-    return pixels
+        return _decode(image, content)
 
 
 def parse_pixels(text: str, expected: tuple[int, int] | None = None) -> np.ndarray:
@@ -175,7 +186,7 @@ def _check_header(image: Image.Image) -> None:
 
 
 def _decode(image: Image.Image, content: bytes) -> np.ndarray:
-    plain_grey = image.format == "JPEG" and image.mode == "L" and "exif" not in image.info
+    plain_grey = image.format == "JPEG" and image.mode == "L" and not {"exif", "xmp"} & image.info.keys()
     if plain_grey and content.endswith(_JPEG_END):
         # The same libjpeg without Pillow's overhead: twice as fast on small faces. None is a damaged file: see below.
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -183,9 +194,7 @@ def _decode(image: Image.Image, content: bytes) -> np.ndarray:
             return pixels
     try:
         image.load()
-        if "exif" in image.info or image.format == "TIFF":
-            image = ImageOps.exif_transpose(image)
-        return _eight_bit(image)
+        return _eight_bit(upright(image))
     except BadImageError:
         raise
     except Exception as error:  # as with the header: damaged data makes Pillow raise almost any kind
@@ -199,9 +208,12 @@ def _eight_bit(image: Image.Image) -> np.ndarray:
         return np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
     if image.mode in ("I", "F"):
         raise BadImageError("32-bit pixels, expected 8 or 16 bits")
-    if image.mode in ("L", "1", "LA"):
-        return np.asarray(image.convert("L"))
-    return np.asarray(image.convert("RGB"))
+    mode = "L" if image.mode in ("L", "1", "LA") else "RGB"
+    if image.has_transparency_data:
+        seen = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        return np.asarray(Image.alpha_composite(ground, seen).convert(mode))
+    return np.asarray(image.convert(mode))
 
 
 def without_false_colour(pixels: np.ndarray) -> np.ndarray:

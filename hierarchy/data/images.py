@@ -34,7 +34,7 @@ from fer_hierarchy.hierarchy.data.sources import expected_size, source_module
 from fer_hierarchy.hierarchy.data.sources._pixel_csv import read_chunks
 from fer_hierarchy.hierarchy.errors import UserError
 
-_FORMAT = 2  # part of the cache key: raise it when decoding changes
+_FORMAT = 3  # part of the cache key: raise it when decoding changes
 _CHUNK = 256  # images decoded between two writes
 _THREADED_PIXELS = 128 * 128  # native size above which decoding is spread over threads
 _SHOWN = 10  # bad images named in a message
