@@ -4,6 +4,7 @@ import logging
 import lzma
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from hashlib import blake2b
@@ -55,6 +56,8 @@ def extract(zip_path: Path) -> Path:
     except OSError as error:
         place = f"{zip_path}: cannot be unpacked into {target.parent}"
         raise UserError(f"{place}: {error.strerror or error}; FER_CACHE names another folder") from error
+    except (ValueError, LookupError, struct.error) as error:  # what zipfile raises where a directory is damaged
+        raise UserError(f"{zip_path}: not a complete zip archive ({error}); download it again") from error
     return target
 
 

@@ -28,15 +28,15 @@ def header(path: Path) -> list[str]:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not head.strip():
-        raise UserError(f"{path}: is empty; a csv with a header line is needed")
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
         raise UserError(f"{path}: is not text; a folder, a .zip or a csv in UTF-8 is needed")
-    first = next(line for line in text.splitlines() if line.strip())
+    first = next((line for line in text.splitlines() if line.strip()), None)
+    if first is None:
+        raise UserError(f"{path}: is empty; a csv with a header line is needed")
     return [name.strip() for name in next(csv.reader([first]))]
 
 
