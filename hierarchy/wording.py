@@ -39,12 +39,18 @@ def headline(record: Mapping) -> str:
         record: Its metrics.json.
     """
     answer = record["answers"][record["headline"]]
-    figures = ", ".join(
-        f"{text} {answer[key]:.4f} [{answer['intervals'][key][0]:.4f}, {answer['intervals'][key][1]:.4f}]"
-        for key, text in (("top1", "top-1"), ("balanced_accuracy", "balanced"), ("macro_f1", "macro F1"))
-    )
     origin = "SYNTHETIC faces, " if record["synthetic"] else ""
-    return f"{record['run']} ({record['headline']}): {figures}; {origin}n = {answer['n']}, seed {record['seed']}"
+    result = f"{record['run']} ({record['headline']}): {score_words(answer)}"
+    return f"{result}; {origin}n = {answer['n']}, seed {record['seed']}"
+
+
+def score_words(scores: Mapping) -> str:
+    """The three measures with their intervals."""
+    names = {"top1": "top-1", "balanced_accuracy": "balanced", "macro_f1": "macro F1"}
+    return ", ".join(
+        f"{text} {scores[key]:.4f} [{scores['intervals'][key][0]:.4f}, {scores['intervals'][key][1]:.4f}]"
+        for key, text in names.items()
+    )
 
 
 def known(value: _Value | None) -> TypeGuard[_Value]:

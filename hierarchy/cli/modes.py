@@ -207,7 +207,7 @@ MODES = {
             "logs": "where studies are (default: logs/)",
             "data": "folder, csv or zip to evaluate the run on",
             "exclude": "emotions of this data to leave out, separated by commas",
-            "limit": "a stratified N of the evaluated faces, for a quick trial",
+            "limit": "a stratified N of the faces of each evaluated split, for a quick trial",
             "name": "folder below results/ (default: made of the run and the data set)",
         },
     ),

@@ -142,6 +142,7 @@ def _page(record: RunRecord) -> Page:
     metrics = record.metrics
     sections = [
         _summary(record),
+        _splits(record),
         _predictions(record),
         tuned_section(metrics),
         _emotions(record),
@@ -157,7 +158,8 @@ def _page(record: RunRecord) -> Page:
         _repeat(record),
     ]
     kind = _KINDS.get(metrics["mode"], metrics["mode"])
-    subtitle = f"{kind}. Evaluated on the {record.metrics.get('split', 'test')} split."
+    split = record.metrics.get("split", "test")
+    subtitle = f"{kind}. Evaluated on the {split} split{'s' * (' and ' in split)}."
     return report(str(metrics["run"]), subtitle, sections, synthetic=record.synthetic)
 
 
@@ -185,7 +187,8 @@ def _interval_words(scores: Mapping, measure: str) -> str:
 
 def _summary_words(record: RunRecord) -> str:
     metrics, scores = record.metrics, record.run.scores
-    faces = "synthetic test faces" if record.synthetic else f"test faces of {metrics['data']['dataset']}"
+    faces = f"{metrics.get('split', 'test')} faces"
+    faces = f"synthetic {faces}" if record.synthetic else f"{faces} of {metrics['data']['dataset']}"
     bounds = _interval_words(scores, "top1")
     common = max(scores["per_class"], key=lambda row: row["support"])
     once = "Each run was trained once" if metrics["mode"] == "ensemble" else f"One training run, seed {metrics['seed']}"
@@ -198,6 +201,17 @@ def _summary_words(record: RunRecord) -> str:
         f"Balanced accuracy, where every emotion counts alike, is {percent(scores['balanced_accuracy'])} "
         f"(chance: {percent(1 / len(scores['classes']))}); macro F1 is {percent(scores['macro_f1'])}. "
         f"{excluded}{once}: the interval covers the choice of test faces, not how much another seed would differ."
+    )
+
+
+def _splits(record: RunRecord) -> Section:
+    """The scores in each official split, where an evaluation took several together."""
+    rows = [{"name": split, **scores} for split, scores in record.metrics.get("splits", {}).items()]
+    rows.append({"name": "together", **record.run.scores})
+    return Section(
+        "Split by split",
+        "What official split the faces stand in; all other sections take them together.",
+        [Table.of(rows, {"Split": ("name", str), "Faces": ("n", whole), **_SPANS})] if len(rows) > 1 else [],
     )
 
 

@@ -28,7 +28,8 @@ def as_trained(data: DataConfig, run: Run) -> DataConfig:
 def evaluated_faces(data: DataConfig, run: Run, *, splits: Sequence[str] = ()) -> Faces:
     """The faces of another data set that a run is evaluated on, all in the split "test".
 
-    Faces that the run trained on, or chose by, are left out.
+    Faces that the run trained on, or chose by, are left out. The column `official` of the manifest names the split of
+    the data that each face stands in, "" where it has none.
 
     Args:
         data: What to read, from `as_trained`.
@@ -52,9 +53,9 @@ def evaluated_faces(data: DataConfig, run: Run, *, splits: Sequence[str] = ()) -
         log.warning("%d faces of emotions that the run does not know (%s) were left out.", (~known).sum(), unknown)
     images = decode(manifest[known].reset_index(drop=True), data, with_depth=run.config.reads_depth)
     rows = _evaluated_rows(images.manifest, splits)
-    rows = without_seen(rows, run.folder / paths.SPLITS, run="the run").assign(split="test")
+    rows = without_seen(rows, run.folder / paths.SPLITS, run="the run")
     rows = limit_rows(rows, data.limit, seed=run.config.seed) if data.limit else rows
-    faces = Faces(images=images, manifest=rows, taxonomy=taxonomy)
+    faces = Faces(images=images, manifest=rows.assign(official=rows["split"], split="test"), taxonomy=taxonomy)
     require_published(faces.verdict, strict=data.strict_data)
     return faces
 

@@ -13,9 +13,11 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.predictions import (
+    Predictions,
     predict,
     prediction_table,
     score_predictions,
+    subjects,
     validation_summary,
 )
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, single_face_latency
@@ -35,6 +37,8 @@ from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.features import feature_map
+from fer_hierarchy.hierarchy.evaluation.metrics import scores
+from fer_hierarchy.hierarchy.evaluation.significance import Draw
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
 from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.reports.audit import write_audit
@@ -47,7 +51,7 @@ from fer_hierarchy.hierarchy.training.distillation import check_teachers, note_t
 from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import note_first_weights, origins
 from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
-from fer_hierarchy.hierarchy.wording import headline
+from fer_hierarchy.hierarchy.wording import headline, score_words
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
@@ -344,6 +348,7 @@ def evaluate_run(
             **_facts(config, faces, command, mode="evaluation"),
             **score_predictions(predicted, prior / prior.sum(), evaluation, seed=config.seed, further=further),
             **({"composition": tuned.to_dict()} if tuned else {}),
+            **_split_facts(predicted, evaluation, seed=config.seed),
             "trained_on": {"run": source.name, "data": trained["data"]},
             "cost": trained["cost"],
             "training": trained["training"],
@@ -354,9 +359,26 @@ def evaluate_run(
             run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
             write_run_report(folder, faces=faces.pixels_of)
     announce(headline(record))
+    for split, own in record.get("splits", {}).items():
+        announce(f"{split}: {score_words(own)}, n = {own['n']}")
     if tuned:
         announce(tuned_line(record))
     return folder
+
+
+def _split_facts(predictions: Predictions, evaluation: EvaluationConfig, *, seed: int) -> dict[str, Any]:
+    """The official splits of the evaluated faces, and where there are several the scores in each of them."""
+    official = predictions.rows["official"].to_numpy(str)
+    names = [split for split in SPLITS if split in official]
+    if not names:
+        return {}
+    found = {}
+    for split in names if len(names) > 1 else ():
+        rows = predictions.rows[official == split]
+        draw: Draw = {"resamples": evaluation.resamples, "seed": seed, "groups": subjects(rows)}
+        emotions = predictions.taxonomy.emotions
+        found[split] = scores(rows["emotion"].to_numpy(str), predictions.answer[official == split], emotions, **draw)
+    return {"split": " and ".join(names), **({"splits": found} if found else {})}
 
 
 def _audited_depth(manifest: pd.DataFrame) -> list[dict]:

@@ -36,3 +36,9 @@ def test_a_run_is_evaluated_on_the_official_splits_that_are_requested(splits, ex
     assert found.manifest["id"].str.partition("_")[0].value_counts().to_dict() == expected
     assert set(found.manifest["split"]) == {"test"}
     assert found.images.pixels.shape[1:] == (16, 16, 1)
+
+
+def test_a_limit_is_one_of_each_split(run, fer_folder):
+    data = as_trained(DataConfig(data=str(fer_folder), limit=21), run)
+    found = evaluated_faces(data, run, splits=("validation", "test"))
+    assert found.manifest["official"].value_counts().to_dict() == {"validation": 21, "test": 21}

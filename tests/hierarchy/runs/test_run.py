@@ -1,6 +1,7 @@
 """A run is read in one place: everything that its folder holds, and one clear line where that is damaged."""
 
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fer_hierarchy.hierarchy.config import DataConfig, EvaluationConfig
 from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.grid_training import resume_grid
@@ -15,6 +17,7 @@ from fer_hierarchy.hierarchy.experiments.report import compare_runs
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.training.pipeline import evaluate_run, resume_run
+from tests.conftest import write_fer_folder
 
 TRAINED = ("flat", "hierarchical", "shared")  # of `stored_runs`
 
@@ -55,6 +58,30 @@ def test_an_old_run_predicts_as_it_did(name, stored_runs, tmp_path):
         command="evaluate",
     )
     same_figures(Run(folder), run.predictions, run.metrics)
+
+
+def test_several_splits_are_named_and_scored_each(flat, stored_runs, tmp_path, caplog):
+    write_fer_folder(tmp_path / "other", per_split={"Training": 2, "PublicTest": 4, "PrivateTest": 2}, seed=9)
+    caplog.set_level(logging.INFO, "fer_hierarchy")
+    folder = evaluate_run(
+        str(flat),
+        KerasStage,
+        data=DataConfig(data=str(tmp_path / "other")),
+        evaluation=EvaluationConfig(resamples=100),
+        splits=("test", "validation"),
+        name="both",
+        results=tmp_path,
+        command="evaluate",
+    )
+    record, predictions = Run(folder).metrics, Run(folder).predictions
+    assert record["split"] == "validation and test"
+    assert {split: own["n"] for split, own in record["splits"].items()} == {"validation": 28, "test": 14}
+    right = {split: own["top1"] * own["n"] for split, own in record["splits"].items()}
+    assert sum(right.values()) == pytest.approx((predictions["true"] == predictions["predicted"]).sum())
+    report = (folder / "report.md").read_text()
+    assert "Evaluated on the validation and test splits." in report
+    assert "## Split by split" in report
+    assert "validation: top-1" in caplog.text
 
 
 @pytest.mark.parametrize("name", TRAINED)
