@@ -42,6 +42,9 @@ class BarStage:
         stage.name = name
         return stage
 
+    def takes(self, shape):
+        return True
+
     def predict_proba(self, pixels, rows):
         return self.answer(self.outputs(pixels, rows))
 
