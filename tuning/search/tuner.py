@@ -87,7 +87,7 @@ class StageTuner(BaseTuner):
         self.budget.check()
 
     def _try_run_and_update_trial(self, trial: Trial, *_args: Any, **_kwargs: Any) -> None:
-        """As KerasTuner's, but what is no fault of the trial, such as a full disk, ends the search."""
+        """As KerasTuner's, but an error that the trial did not cause, such as a full disk, ends the search."""
         try:
             self._run_and_update_trial(trial)
             trial.status = TrialStatus.COMPLETED
