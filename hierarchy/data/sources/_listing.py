@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.data.folders import IMAGE_SUFFIXES, is_image, is_system_file, is_system_folder
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",
     "training": "train",
@@ -21,13 +21,10 @@ SPLIT_FOLDERS: Mapping[str, str] = {
     "validation": "validation",
     "test": "test",
     "testing": "test",
+    "publictest": "validation",  # as FER-2013's csv calls them
+    "privatetest": "test",
 }
 EMOTION_WORDS = f"{', '.join(EMOTIONS)} (or anger, happiness, sadness and the like)"
-
-
-def is_hidden(name: str) -> bool:
-    """Whether an entry belongs to the operating system and not to the data."""
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -35,12 +32,7 @@ def subfolders(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not is_hidden(entry.name) and entry.is_dir())
-
-
-def is_image(name: str) -> bool:
-    """Whether a file name ends like an image's."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        return sorted(entry.name for entry in entries if not is_system_folder(entry.name) and entry.is_dir())
 
 
 def images_below(folder: Path) -> list[str]:
@@ -53,7 +45,7 @@ def images_below(folder: Path) -> list[str]:
             for entry in entries:
                 # Links to folders are not followed: they may lead back up.
                 if entry.is_dir(follow_symlinks=False):
-                    if not is_hidden(entry.name):
+                    if not is_system_folder(entry.name):
                         waiting.append((entry.path, f"{prefix}{entry.name}/"))
                 elif is_image(entry.name):
                     found.append(prefix + entry.name)
@@ -66,7 +58,7 @@ def files_in(root: Path, folders: Iterable[str]) -> list[str]:
         f"{folder}/{name}"
         for folder in folders
         for name in sorted(os.listdir(root / folder))  # noqa: PTH208 - a path object for every file would be slow
-        if not is_hidden(name)
+        if not (is_system_folder(name) or is_system_file(name))
     ]
 
 

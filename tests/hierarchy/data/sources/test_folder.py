@@ -52,3 +52,12 @@ def test_a_link_that_leads_back_up_does_not_hang(place):
     root = place("happy/1.png")
     (root / "happy" / "loop").symlink_to(root, target_is_directory=True)
     assert len(folder.read(root)) == 1
+
+
+def test_training_reads_every_kind_of_image_that_predict_reads(place):
+    assert sorted(folder.read(place("happy/a.gif", "sad/a.jfif", "fear/a.pgm"))["emotion"]) == ["fear", "happy", "sad"]
+
+
+def test_the_split_words_of_fer2013_name_folders_too(place):
+    found = folder.read(place("Training/sad/1.png", "PublicTest/sad/1.png", "PrivateTest/sad/1.png"))
+    assert sorted(found["split"]) == ["test", "train", "validation"]
