@@ -98,7 +98,7 @@ class Predictor:
         settings = self.faces
         cut = [crop(picture, face, margin=settings.margin, align=settings.align) for face in faces]
         return [
-            one if settings.align and face.eyes is not None else self._leveled(one)
+            one if settings.align and face.points is not None else self._leveled(one)
             for one, face in zip(cut, faces, strict=True)
         ]
 

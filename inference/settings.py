@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fer_hierarchy.hierarchy.config import Checked, option
 
-DETECTORS = ("haar", "mtcnn", "yunet")
+DETECTORS = ("blazeface", "haar", "mtcnn", "yunet")
 FORMATS = ("saved_model", "onnx", "tflite", "tflite-int8")
 
 
@@ -13,12 +13,18 @@ class FaceConfig(Checked):
     """How faces are found in a picture and cut out of it."""
 
     cropped: bool = option(False, "every picture is a face cut out already: search for none")
-    detector: str = option("haar", "what finds faces; mtcnn needs pip install mtcnn", choices=DETECTORS)
+    detector: str = option("blazeface", "what finds faces; mtcnn needs pip install mtcnn", choices=DETECTORS)
     detector_model: str | None = option(None, "the model file that --detector yunet needs", metavar="FILE")
     min_face: int = option(32, "side in pixels of the smallest face to find", low=8, high=4096)
+    min_score: float | None = option(
+        None, "least score of a face (default: what was measured for the detector; haar has none)", low=0.01, high=0.99
+    )
+    faces: str = option("all", "which faces of a picture are predicted", choices=("all", "largest"))
+    max_faces: int | None = option(None, "predict at most this many faces of a picture, the largest", low=1, high=10000)
+    any_angle: bool = option(False, "where no face is found, turn the picture by 90, 180 and 270 degrees and try again")
     margin: float | None = option(
         None,
-        "share of its side that a face's box is widened by on each side (default: what fits the detector)",
+        "share of its side that a face's square is widened by on each side (default: what fits the detector)",
         low=-0.4,
         high=2,
     )

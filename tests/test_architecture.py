@@ -229,6 +229,7 @@ LITE_PATH = (
     "inference.predict_video",
     "inference.webcam",
     "inference.export.backends",
+    "inference.faces.detectors.blazeface",
     "inference.faces.detectors.haar",
 )
 

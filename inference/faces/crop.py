@@ -9,6 +9,13 @@ import numpy as np
 from fer_hierarchy.hierarchy.data.alignment import EyeLine, turned
 
 _EYES_APART = 0.15  # of the box's longer side: nearer eyes are a profile's, whose line is no use
+# Medians over 760 FER-2013 training faces (of 800, enlarged four times, their border repeated around them) with one
+# face each by BlazeFace, as shares of the picture's side: from eye to eye, from their middle to the mouth, and how far
+# the eyes lie above and the mouth below the picture's middle.
+_EYE_TO_EYE, _EYES_TO_MOUTH = 0.371, 0.381
+_EYES_ABOVE, _MOUTH_BELOW = 0.101, 0.281
+_BENT = 0.8  # of the size by the eyes: what a head that is bent, mouth and eyes close together, has at least
+_MOUTH = 3  # among the points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,15 +25,18 @@ class Face:
     Attributes:
         box: (left, top, width, height) in pixels of the picture, within it.
         score: How sure the detector is, the surer the larger; None where it gives none.
-        eyes: (2, 2) float64, (column, row) of the eye on the picture's left, then on its right; None where unknown.
+        points: (2 or more, 2) float64, (column, row) of the person's right eye and left eye, then, where the detector
+            finds them, of nose and mouth; None where unknown.
         margin: How much further than the box the square around the face reaches at each side, as a share of the box's
             longer side, to be like the faces that models are trained on.
+        quarters: Counter-clockwise turns by 90 degrees after which the detector saw the face upright.
     """
 
     box: tuple[int, int, int, int]
     score: float | None = None
-    eyes: np.ndarray | None = field(default=None, compare=False)
+    points: np.ndarray | None = field(default=None, compare=False)
     margin: float = 0.0
+    quarters: int = 0
 
 
 def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align: bool = True) -> np.ndarray:
@@ -42,22 +52,43 @@ def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align:
     Returns:
         uint8 (s, s) or (s, s, 3) at the picture's own resolution.
     """
+    line = _eye_line(face)
+    middle, side = _boxed(face) if face.points is None or len(face.points) <= _MOUTH else _featured(face.points, line)
+    side = max(1, round(side * (1 + 2 * (face.margin if margin is None else margin))))
+    if line and align:
+        return _leveled(picture, middle, side, line)
+    return np.ascontiguousarray(np.rot90(_square(picture, middle, side), face.quarters))
+
+
+def _boxed(face: Face) -> tuple[np.ndarray, float]:
+    """Middle (column, row) and side of the square around a face's box."""
     left, top, width, height = face.box
-    widened = 1 + 2 * (face.margin if margin is None else margin)
-    side = max(1, round(max(width, height) * widened))
-    middle = np.array([left + (width - 1) / 2, top + (height - 1) / 2])
-    line = _eye_line(face) if align else None
-    return _square(picture, middle, side) if line is None else _leveled(picture, middle, side, line)
+    return np.array([left + (width - 1) / 2, top + (height - 1) / 2]), max(width, height)
+
+
+def _featured(points: np.ndarray, line: EyeLine | None) -> tuple[np.ndarray, float]:
+    """Middle and side of the square in which eyes and mouth are where they are in FER-2013.
+
+    The distance of eyes and mouth decides the size, as the one between the eyes shrinks when a head turns away. On 840
+    FER-2013 validation faces that were pasted into pictures at four sizes and angles, this is right on 65.4 %, the
+    longer of both distances on 64.3 %, the detector's box on 64.9 %; the faces as they are on 66.0 %.
+    """
+    eyes, mouth = points[:2].mean(axis=0), points[_MOUTH]
+    apart, below = np.linalg.norm(points[1] - points[0]), np.linalg.norm(mouth - eyes)
+    side = max(below / _EYES_TO_MOUTH, _BENT * apart / _EYE_TO_EYE)
+    angle = math.radians(line.degrees) if line else 0.0
+    down = np.array([-math.sin(angle), math.cos(angle)])
+    return (eyes + mouth + down * side * (_EYES_ABOVE - _MOUTH_BELOW)) / 2, float(side)
 
 
 def _eye_line(face: Face) -> EyeLine | None:
     """The line between the eyes; None where they are unknown, or too near to each other to tell anything."""
-    if face.eyes is None:
+    if face.points is None:
         return None
-    across, down = face.eyes[1] - face.eyes[0]
+    across, down = face.points[1] - face.points[0]
     if math.hypot(across, down) < _EYES_APART * max(face.box[2:]):
         return None
-    column, row = face.eyes.mean(axis=0)
+    column, row = face.points[:2].mean(axis=0)
     return EyeLine(middle=(float(column), float(row)), degrees=math.degrees(math.atan2(down, across)))
 
 

@@ -113,7 +113,7 @@ class Tracker:
         return list(self.tracks)
 
 
-def overlaps(boxes: Sequence[Box], others: Sequence[Box]) -> np.ndarray:
+def overlaps(boxes: Sequence[Box] | np.ndarray, others: Sequence[Box] | np.ndarray) -> np.ndarray:
     """(boxes, others) intersection over union, 0 to 1."""
     a = np.asarray(boxes, dtype=float).reshape(-1, 1, 4)
     b = np.asarray(others, dtype=float).reshape(1, -1, 4)
@@ -192,14 +192,14 @@ def _growth(starts: np.ndarray, ends: np.ndarray) -> float:
 
 
 def _moved_face(track: Track, box: Box, width: int, height: int) -> "Face":
-    """The face where its box now is, as far as that lies in the picture; the eyes are moved along."""
+    """The face where its box now is, as far as that lies in the picture; its points are moved along."""
     old, new = np.asarray(track.box), np.asarray(box)
-    eyes = track.face.eyes
-    if eyes is not None:
-        eyes = new[:2] + (eyes - old[:2]) * (new[2:] / old[2:])
+    points = track.face.points
+    if points is not None:
+        points = new[:2] + (points - old[:2]) * (new[2:] / old[2:])
     left, top = max(round(box[0]), 0), max(round(box[1]), 0)
     right, bottom = min(round(box[0] + box[2]), width), min(round(box[1] + box[3]), height)
-    return dataclasses.replace(track.face, box=(left, top, right - left, bottom - top), score=None, eyes=eyes)
+    return dataclasses.replace(track.face, box=(left, top, right - left, bottom - top), score=None, points=points)
 
 
 class Smoother:

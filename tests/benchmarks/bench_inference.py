@@ -131,8 +131,9 @@ def _round(arguments: argparse.Namespace) -> Iterator[tuple[str, dict]]:
         for batch in BATCHES:
             yield f"classify | {kind} | batch {batch}", _child(sys.executable, _CLASSIFY, model, str(batch), seconds)
     for smallest in ("32", "50"):
-        figure = _child(sys.executable, _DETECT, "haar", photo, seconds, smallest)
-        yield f"detect | Haar, faces from {smallest} pixels | 640x480", figure
+        for detector in ("blazeface", "haar"):
+            figure = _child(sys.executable, _DETECT, detector, photo, seconds, smallest)
+            yield f"detect | {detector}, faces from {smallest} pixels | 640x480", figure
     yield (
         "cold start | import keras | CPU-seconds",
         _cold([sys.executable, "-c", "import fer_hierarchy.hierarchy, keras"]),

@@ -55,7 +55,7 @@ class SquareDetector(Detector):
         lit = grey > 0
         above = np.pad(lit, ((1, 0), (1, 0)))
         corners = np.argwhere(lit & ~above[:-1, 1:] & ~above[1:, :-1])
-        return [Face(box=(int(x), int(y), self.side, self.side), score=1.0, eyes=None) for y, x in corners]
+        return [Face(box=(int(x), int(y), self.side, self.side), score=1.0, points=None) for y, x in corners]
 
 
 class FixedDetector(Detector):

@@ -1,5 +1,6 @@
 """The face detectors, one a file, and what they share: pictures are shrunk first, boxes scaled back after."""
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class Detector(ABC):
         factor: np.ndarray,
         boxes: np.ndarray,
         scores: np.ndarray | None = None,
-        eyes: np.ndarray | None = None,
+        points: np.ndarray | None = None,
     ) -> list[Face]:
         """Convert what was found in a shrunk picture into faces of the picture, the largest first.
 
@@ -55,7 +56,7 @@ class Detector(ABC):
             factor: As `shrunk` gives it.
             boxes: (n, 4) left, top, width, height in the shrunk picture's pixels.
             scores: (n,), or None.
-            eyes: (n, 2, 2) the two eyes' (column, row) in the shrunk picture, in either order; or None.
+            points: (n, k, 2) each face's points as `Face.points` has them, in the shrunk picture's pixels; or None.
         """
         height, width = picture.shape[:2]
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) * np.tile(factor, 2)
@@ -66,9 +67,45 @@ class Detector(ABC):
             if min(sides) < 1 or max(sides) < self.smallest:
                 continue
             score = None if scores is None else float(scores[index])
-            pair = None if eyes is None else _from_left((eyes[index] + 0.5) * factor - 0.5)
-            faces.append(Face(box=(left, top, *sides), score=score, eyes=pair, margin=self.margin))
+            own = None if points is None else (points[index].astype(np.float64) + 0.5) * factor - 0.5
+            faces.append(Face(box=(left, top, *sides), score=score, points=own, margin=self.margin))
         return sorted(faces, key=lambda face: (-face.box[2] * face.box[3], face.box))
+
+
+class _Chosen(Detector):
+    """Another detector's faces: those of turned pictures as well, and only so many of each picture."""
+
+    def __init__(self, detector: Detector, *, any_angle: bool, most: int | None) -> None:
+        super().__init__(detector.smallest)
+        self._detector, self._any_angle, self._most = detector, any_angle, most
+
+    def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
+        """Find the faces of each picture, see `Detector.find`."""
+        found = self._detector.find(pictures)
+        for quarters in (1, 2, 3) if self._any_angle else ():
+            empty = [row for row, faces in enumerate(found) if not faces]
+            turned = self._detector.find([np.ascontiguousarray(np.rot90(pictures[row], quarters)) for row in empty])
+            for row, faces in zip(empty, turned, strict=True):
+                found[row] = [unturned(face, quarters, pictures[row].shape[:2]) for face in faces]
+        return [faces[: self._most] for faces in found]
+
+
+def unturned(face: Face, quarters: int, shape: tuple[int, int]) -> Face:
+    """A face that was found in `np.rot90(picture, quarters)`, in the picture itself.
+
+    Args:
+        face: As found in the turned picture.
+        quarters: Of counter-clockwise turns.
+        shape: (height, width) of the picture itself.
+    """
+    for left_over in range(quarters, 0, -1):
+        width = shape[left_over % 2]  # before this turn
+        left, top, across, down = face.box
+        points = face.points
+        if points is not None:
+            points = np.stack([width - 1 - points[:, 1], points[:, 0]], axis=1)
+        face = dataclasses.replace(face, box=(width - top - down, left, down, across), points=points)
+    return dataclasses.replace(face, quarters=quarters)
 
 
 def make_detector(settings: FaceConfig) -> Detector | None:
@@ -79,20 +116,34 @@ def make_detector(settings: FaceConfig) -> Detector | None:
     """
     if settings.cropped:
         return None
+    detector = _named_detector(settings)
+    most = 1 if settings.faces == "largest" else settings.max_faces
+    if most is None and not settings.any_angle:
+        return detector
+    return _Chosen(detector, any_angle=settings.any_angle, most=most)
+
+
+def _named_detector(settings: FaceConfig) -> Detector:
     if (settings.detector == "yunet") != (settings.detector_model is not None):
         wrong = "needs --detector-model FILE" if settings.detector == "yunet" else "takes no --detector-model"
         raise UserError(f"--detector {settings.detector} {wrong}")
     if settings.detector == "mtcnn":
         from fer_hierarchy.inference.faces.detectors.mtcnn import Mtcnn
 
-        return Mtcnn(settings.min_face)
+        return Mtcnn(settings.min_face, settings.min_score)
     if settings.detector_model:
         from fer_hierarchy.inference.faces.detectors.yunet import Yunet
 
-        return Yunet(settings.min_face, settings.detector_model)
-    from fer_hierarchy.inference.faces.detectors.haar import Haar
+        return Yunet(settings.min_face, settings.detector_model, settings.min_score)
+    if settings.detector == "haar":
+        from fer_hierarchy.inference.faces.detectors.haar import Haar
 
-    return Haar(settings.min_face)
+        if settings.min_score is not None:
+            raise UserError("--min-score does not go with --detector haar, whose faces have no score")
+        return Haar(settings.min_face)
+    from fer_hierarchy.inference.faces.detectors.blazeface import BlazeFace
+
+    return BlazeFace(settings.min_face, settings.min_score)
 
 
 def shrunk(picture: np.ndarray, scale: float, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +168,3 @@ def shrunk(picture: np.ndarray, scale: float, most: int) -> tuple[np.ndarray, np
 def coloured(picture: np.ndarray) -> np.ndarray:
     """A picture with three channels, (h, w, 3) RGB."""
     return picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-
-
-def _from_left(eyes: np.ndarray) -> np.ndarray:
-    return eyes[np.argsort(eyes[:, 0])].astype(np.float64)

@@ -36,6 +36,7 @@ class Mtcnn(Detector):
 
     Args:
         smallest: Side in pixels of the smallest face to find, not below 20.
+        least_score: Least score of a face, 0 to 1; None for ours.
 
     Raises:
         UserError: The package is not installed, or is too old.
@@ -43,8 +44,9 @@ class Mtcnn(Detector):
 
     margin = _MARGIN
 
-    def __init__(self, smallest: int) -> None:
+    def __init__(self, smallest: int, least_score: float | None = None) -> None:
         super().__init__(smallest)
+        self._least = _SURE if least_score is None else least_score
         self._networks = _networks()
         self._lock = threading.Lock()  # TensorFlow spreads one search over all cores already
 
@@ -71,7 +73,7 @@ class Mtcnn(Detector):
                 box_format="xyxy",
                 fit_to_image=False,
                 min_face_size=_SEARCHED,
-                threshold_onet=_SURE,
+                threshold_onet=self._least,
             )
         return found if len(found) else np.zeros((0, 16))
 

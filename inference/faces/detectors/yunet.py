@@ -31,6 +31,7 @@ class Yunet(Detector):
     Args:
         smallest: Side in pixels of the smallest face to find.
         model: The model file.
+        least_score: Least score of a face, 0 to 1; None for OpenCV's.
 
     Raises:
         UserError: There is no file, or it is another model's.
@@ -38,9 +39,11 @@ class Yunet(Detector):
 
     margin = _MARGIN
 
-    def __init__(self, smallest: int, model: str) -> None:
+    def __init__(self, smallest: int, model: str, least_score: float | None = None) -> None:
         super().__init__(smallest)
         self._network = _network(model)
+        if least_score is not None:
+            self._network.setScoreThreshold(least_score)
         self._lock = threading.Lock()  # it keeps the picture's size as its state, and uses all cores already
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:

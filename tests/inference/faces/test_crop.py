@@ -34,7 +34,13 @@ def portrait():
 
 @pytest.fixture(scope="module")
 def haar():
-    return detector()
+    return detector(detector="haar")
+
+
+@pytest.fixture(scope="module", params=["blazeface", "haar"])
+def finder(request):
+    """Each detector that needs no file of the user's."""
+    return detector(detector=request.param)
 
 
 def detector(**settings):
@@ -62,62 +68,62 @@ def test_haar_finds_the_face_of_a_portrait_in_colour_and_grey(haar, portrait):
     for faces in haar.find([portrait, grey]):
         assert len(faces) == 1
         assert is_the_portrait(faces[0])
-        assert (faces[0].score, faces[0].eyes) == (None, None)
+        assert (faces[0].score, faces[0].points) == (None, None)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (2, 3, 3), (1, 3000), (3000, 1, 3), (480, 640), (480, 640, 3)])
 @pytest.mark.parametrize("value", [0, 255])
-def test_haar_finds_no_face_where_there_is_nothing(haar, shape, value):
-    assert haar.find([np.full(shape, value, np.uint8)]) == [[]]
+def test_it_finds_no_face_where_there_is_nothing(finder, shape, value):
+    assert finder.find([np.full(shape, value, np.uint8)]) == [[]]
 
 
-def test_haar_finds_no_face_in_noise_and_none_in_no_picture(haar):
-    assert haar.find([noise((400, 500, 3))]) == [[]]
-    assert haar.find([]) == []
+def test_it_finds_no_face_in_noise_and_none_in_no_picture(finder):
+    assert finder.find([noise((400, 500, 3))]) == [[]]
+    assert finder.find([]) == []
 
 
-def test_every_picture_of_a_batch_gets_its_own_faces(haar, portrait):
+def test_every_picture_of_a_batch_gets_its_own_faces(finder, portrait):
     half = cv2.resize(portrait, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    found = haar.find([half, np.zeros((5, 5), np.uint8), portrait, half])
+    found = finder.find([half, np.zeros((5, 5), np.uint8), portrait, half])
     assert [len(faces) for faces in found] == [1, 0, 1, 1]
     assert is_the_portrait(found[0][0], scale=0.5)
     assert is_the_portrait(found[2][0])
     assert found[3] == found[0]
 
 
-def test_haar_finds_forty_faces(haar, portrait):
+def test_it_finds_forty_faces(finder, portrait):
     tile = cv2.resize(portrait[40:400, 90:450], (140, 140), interpolation=cv2.INTER_AREA)
     canvas = np.full((5 * 180, 8 * 180, 3), 128, np.uint8)
     for row in range(5):
         for column in range(8):
             canvas[row * 180 + 20 :, column * 180 + 20 :][:140, :140] = tile
-    (faces,) = haar.find([canvas])
+    (faces,) = finder.find([canvas])
     assert 38 <= len(faces) <= 42
     assert len({(face.box[0] // 180, face.box[1] // 180) for face in faces}) >= 38
 
 
-def test_the_largest_face_comes_first(haar, portrait):
+def test_the_largest_face_comes_first(finder, portrait):
     face = portrait[40:400, 90:450]
     canvas = np.full((420, 1100, 3), 128, np.uint8)
     for left, side in ((20, 100), (200, 360), (620, 200)):
         canvas[30 : 30 + side, left : left + side] = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
-    (faces,) = haar.find([canvas])
+    (faces,) = finder.find([canvas])
     assert [face.box[0] // 200 for face in faces] == [1, 3, 0]
 
 
 @pytest.mark.parametrize("scale", [0.25, 2, 5])
-def test_boxes_come_in_the_pixels_of_the_picture(haar, portrait, scale):
+def test_boxes_come_in_the_pixels_of_the_picture(finder, portrait, scale):
     """The largest has eight megapixels: it is shrunk for the search."""
     picture = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    (faces,) = haar.find([picture])
+    (faces,) = finder.find([picture])
     assert is_the_portrait(faces[0], scale=scale)
 
 
-def test_a_very_wide_picture_is_searched_quickly_and_keeps_its_shape(haar, portrait):
+def test_a_very_wide_picture_is_searched_quickly_and_keeps_its_shape(finder, portrait):
     wide = noise((2000, 20000))
     wide[700:1300, 15000:15512] = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
     began = time.process_time()
-    (faces,) = haar.find([wide])
+    (faces,) = finder.find([wide])
     assert time.process_time() - began < 5  # seconds; at full size it takes far more
     assert len(faces) == 1
     assert is_the_portrait(faces[0], at=(15000, 700))
@@ -130,9 +136,9 @@ def test_faces_below_the_smallest_are_left_out(portrait):
     assert detector(min_face=4096).find([small]) == [[]]
 
 
-def test_boxes_stay_in_the_picture(haar, portrait):
+def test_boxes_stay_in_the_picture(finder, portrait):
     cut = portrait[95:345, 140:390]  # hardly more than the face
-    (faces,) = haar.find([cut])
+    (faces,) = finder.find([cut])
     left, top, width, height = faces[0].box
     assert left >= 0
     assert top >= 0
@@ -140,19 +146,19 @@ def test_boxes_stay_in_the_picture(haar, portrait):
     assert top + height <= 250
 
 
-def test_threads_may_share_a_detector(haar, portrait):
+def test_threads_may_share_a_detector(finder, portrait):
     small = cv2.resize(portrait, (256, 300), interpolation=cv2.INTER_AREA)
     pictures = [small, np.fliplr(small).copy()]
-    alone = haar.find(pictures)
+    alone = finder.find(pictures)
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(haar.find, [pictures] * 8))
+        together = list(pool.map(finder.find, [pictures] * 8))
     assert together == [alone] * 8
 
 
 def test_without_cascades_one_line_says_so(monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(UserError, match=r"haar needs OpenCV's cascades.*opencv-python<5"):
-        detector()
+        detector(detector="haar")
 
 
 # --- Making a detector
@@ -161,12 +167,16 @@ def test_without_cascades_one_line_says_so(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"detector": "dlib"}, "--detector: expected one of haar, mtcnn, yunet, got 'dlib'"),
+        ({"detector": "dlib"}, "--detector: expected one of blazeface, haar, mtcnn, yunet, got 'dlib'"),
         ({"min_face": 0}, "--min-face: expected at least 8"),
         ({"margin": -0.5}, "--margin: expected at least -0.4 and at most 2"),
         ({"margin": float("nan")}, "--margin: expected a number"),
-        ({"detector_model": "net.onnx"}, "--detector haar takes no --detector-model"),
+        ({"detector_model": "net.onnx"}, "--detector blazeface takes no --detector-model"),
         ({"detector": "yunet"}, "--detector yunet needs --detector-model FILE"),
+        ({"detector": "haar", "min_score": 0.5}, "--min-score does not go with --detector haar"),
+        ({"min_score": 1.0}, "--min-score: expected at least 0.01 and at most 0.99"),
+        ({"max_faces": 0}, "--max-faces: expected at least 1"),
+        ({"faces": "first"}, "--faces: expected one of all, largest, got 'first'"),
     ],
 )
 def test_wrong_settings_are_one_line(options, words):
@@ -239,7 +249,7 @@ def test_tilted_eyes_become_level_and_the_face_stays_in_the_middle(box, degrees)
     middle = np.array(box[:2]) + (np.array(box[2:]) - 1) / 2
     turn = cv2.getRotationMatrix2D((0, 0), -degrees, 1.0)[:, :2]
     eyes = middle + np.array([[-18, -10], [18, -10]]) @ turn.T
-    cut = crop(dotted(eyes), Face(box=box, eyes=eyes), margin=0.2)
+    cut = crop(dotted(eyes), Face(box=box, points=eyes), margin=0.2)
     side = round(box[2] * 1.4)
     assert cut.shape == (side, side)
     assert np.abs(eyes_in(cut) - (side - 1) / 2 - [[-18, -10], [18, -10]]).max() < 1.2
@@ -250,15 +260,15 @@ def test_without_the_wish_or_without_eyes_nothing_is_turned():
     eyes = np.array([[120.0, 80.0], [160.0, 100.0]])
     picture, box = dotted(eyes), (100, 50, 90, 90)
     straight = picture[50:140, 100:190]
-    assert np.array_equal(crop(picture, Face(box=box, eyes=eyes), margin=0, align=False), straight)
+    assert np.array_equal(crop(picture, Face(box=box, points=eyes), margin=0, align=False), straight)
     assert np.array_equal(crop(picture, Face(box=box), margin=0, align=True), straight)
-    assert not np.array_equal(crop(picture, Face(box=box, eyes=eyes), margin=0, align=True), straight)
+    assert not np.array_equal(crop(picture, Face(box=box, points=eyes), margin=0, align=True), straight)
 
 
 def test_the_eyes_of_a_profile_turn_nothing():
     eyes = np.array([[140.0, 80.0], [144.0, 86.0]])
     picture = dotted(eyes)
-    assert np.array_equal(crop(picture, Face(box=(100, 50, 90, 90), eyes=eyes), margin=0), picture[50:140, 100:190])
+    assert np.array_equal(crop(picture, Face(box=(100, 50, 90, 90), points=eyes), margin=0), picture[50:140, 100:190])
 
 
 @pytest.mark.parametrize(("size", "channels"), [(48, 1), (64, 3)])
@@ -332,7 +342,7 @@ def test_yunet_finds_a_face_where_it_is(yunet, shape):
     (face,) = faces
     assert face.box == (36, 20, 32, 32)
     assert face.score == pytest.approx(1, abs=1e-3)
-    assert np.allclose(face.eyes, [[44, 34], [60, 32]])
+    assert np.allclose(face.points, [[60, 32], [44, 34]])
     assert crop(picture, face, align=False, margin=0)[16, 16].min() == LIT
 
 
@@ -351,7 +361,7 @@ def test_yunet_searches_a_large_picture_in_a_smaller_one(yunet):
     picture[320:336, 640:656] = LIT
     (faces,) = yunet.find([picture])
     assert [face.box for face in faces] == [(616, 296, 64, 64)]
-    assert np.allclose(faces[0].eyes, [[632.5, 324.5], [664.5, 320.5]])
+    assert np.allclose(faces[0].points, [[664.5, 320.5], [632.5, 324.5]])
 
 
 def test_a_missing_model_file_is_one_line(tmp_path):
@@ -401,7 +411,7 @@ def test_mtcnn_finds_the_face_its_eyes_and_its_score(mtcnn, portrait):
     for faces in mtcnn.find([portrait, grey]):
         assert len(faces) == 1
         assert is_the_portrait(faces[0])
-        assert np.abs(faces[0].eyes - EYES).max() < 12
+        assert np.abs(faces[0].points - EYES).max() < 12
         assert 0.9 < faces[0].score <= 1
 
 

@@ -6,8 +6,8 @@ from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.faces.tracking import Smoother, Tracker, overlaps
 
 
-def face(left, top, side=40, eyes=None):
-    return Face(box=(left, top, side, side), score=0.9, eyes=eyes)
+def face(left, top, side=40, points=None):
+    return Face(box=(left, top, side, side), score=0.9, points=points)
 
 
 def numbers(tracks):
@@ -80,13 +80,13 @@ def test_a_lost_face_comes_back_in_time_and_no_number_is_given_twice():
 
 def test_a_box_follows_what_moves_in_it():
     tracker = Tracker()
-    tracker.update([face(100, 80, 60, eyes=np.array([[115.0, 100.0], [145.0, 100.0]]))])
+    tracker.update([face(100, 80, 60, points=np.array([[115.0, 100.0], [145.0, 100.0]]))])
     moved = scene(((1, 0, 6), (0, 1, -4)))
     tracker.follow(scene())
     (track,) = tracker.follow(moved)
     np.testing.assert_allclose(track.box, (106, 76, 60, 60), atol=1)
     assert track.face.box == tuple(round(side) for side in track.box)
-    np.testing.assert_allclose(track.face.eyes, [[121, 96], [151, 96]], atol=1)
+    np.testing.assert_allclose(track.face.points, [[121, 96], [151, 96]], atol=1)
     assert track.face.score is None
 
 
