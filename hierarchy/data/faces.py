@@ -203,7 +203,21 @@ def _strong(manifest: pd.DataFrame, least: int | None) -> pd.DataFrame:
         return manifest
     if not (manifest["intensity"] > 0).any():
         raise UserError(f"--min-intensity {least}: this data has no intensities; BU-3DFE does")
-    return manifest[(manifest["intensity"] == 0) | (manifest["intensity"] >= least)].reset_index(drop=True)
+    strong = manifest[(manifest["intensity"] == 0) | (manifest["intensity"] >= least)].reset_index(drop=True)
+    _refuse_emptied(manifest, strong, f"--min-intensity {least}")
+    return strong
+
+
+def _refuse_emptied(before: pd.DataFrame, after: pd.DataFrame, by: str) -> None:
+    """Refuse a filter that leaves an emotion without a face.
+
+    Raises:
+        UserError: It does.
+    """
+    gone = before.loc[~before["emotion"].isin(after["emotion"]), "emotion"].value_counts()
+    if len(gone):
+        listed = ", ".join(f"{emotion} (all {count})" for emotion, count in gone.items())
+        raise UserError(f"{by} leaves no face of {listed}; change that, or leave it out on purpose by --exclude")
 
 
 def decode(manifest: pd.DataFrame, data: DataConfig, *, with_depth: bool, size: int = 0) -> ImageSet:
@@ -243,9 +257,11 @@ def read_faces(config: RunConfig) -> Faces:
     if data.generated:
         manifest = append_generated(manifest, Path(data.generated))
     images = decode(manifest, data, with_depth=config.reads_depth)
+    _refuse_emptied(manifest, images.manifest, "--skip-bad")
     real, undecided, made = _kinds(images.manifest)
     taxonomy = _restricted(grouping, real["emotion"])
     rows = drop_duplicates(assign(real, data, seed=config.seed), drop=data.drop_duplicates)
+    _refuse_emptied(real, rows, "--drop-duplicates")
     kept = limit_rows(rows, data.limit, seed=config.seed) if data.limit else rows
     note_shared_subjects(kept)
     sample = {"share": (kept["split"] == "train").sum() / (rows["split"] == "train").sum(), "seed": config.seed}

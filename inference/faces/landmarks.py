@@ -88,7 +88,7 @@ class FaceMesh:
         across, down = eyes[1] - eyes[0]
         size = self._network.size
         matrix = cv2.getRotationMatrix2D(middle.tolist(), math.degrees(math.atan2(down, across)), size / side)
-        matrix[:, 2] += (size - 1) / 2 - middle
+        matrix[:, 2] = matrix[:, 2] + (size - 1) / 2 - middle
         return cv2.warpAffine(picture, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE), matrix
 
     def _run(self, square: np.ndarray) -> tuple[float, np.ndarray]:

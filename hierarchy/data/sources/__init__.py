@@ -11,6 +11,7 @@ what that returns is kept on disk. `problem(path, depth_path) -> str | None` may
 
 import importlib
 import pkgutil
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _GENERAL = "folder"
 EMBEDDED = ("synthetic", "synthetic-rgbd")  # need no path
 _WITH_FERPLUS = "fer2013"
+_DEPTH, _MOST_FOLDERS = 4, 1000  # levels of folders that a data set is searched in, and folders of one
 
 
 def source_names() -> tuple[str, ...]:
@@ -42,7 +44,7 @@ def read_source(path: Path | None, *, dataset: str | None = None, ferplus: Path 
     """Read the manifest of a data set, whatever its layout.
 
     Args:
-        path: A folder (or the folder around it), a csv or a zip; None for one of `EMBEDDED`.
+        path: A folder (or one of up to three folders around it), a csv or a zip; None for one of `EMBEDDED`.
         dataset: The source's name, where the user gives it; None to recognise it from the content.
         ferplus: Votes of FER+ to take labels from: fer2013new.csv with a csv of FER-2013, a table by file name with
             Kaggle's folder copy.
@@ -108,16 +110,24 @@ def _unpacked(path: Path) -> Path:
 
 
 def _locate(root: Path, dataset: str | None, given: Path) -> tuple[str, Path]:
-    """Name of the source and where exactly it lies: `root`, or one folder further down."""
+    """Name of the source and where exactly it lies: `root`, or some folders further down."""
     if root.is_file() and (dataset is None or hasattr(source_module(dataset), "READS_CSV")):
         # Even where nothing fits: the reader of csv files explains best what is wrong with one.
         return dataset or _recognise(root) or _WITH_FERPLUS, root
     if root.is_dir() and not any(root.iterdir()):
         raise UserError(f"{given}: the folder is empty; give a folder with faces, a csv or a zip")
+    levels = _levels(root)
+    return _find_forced(levels, dataset, given) if dataset else _find_any(levels, given)
+
+
+def _levels(root: Path) -> Iterator[list[Path]]:
+    """The folder, the folders in it, the folders in these and so on: archives wrap data sets in some."""
     from fer_hierarchy.hierarchy.data.sources._listing import subfolders
 
-    places = [root, *(root / name for name in subfolders(root))]
-    return _find_forced(places, dataset, given) if dataset else _find_any(places, given)
+    level = [root]
+    for _ in range(_DEPTH):
+        yield level
+        level = [place / name for place in level[:_MOST_FOLDERS] for name in subfolders(place)]
 
 
 def _recognise(place: Path) -> str | None:
@@ -130,22 +140,22 @@ def _fits(name: str, place: Path, by: str = "detect") -> bool:
     return getattr(module, by, getattr(module, "detect", lambda _: False))(place)
 
 
-def _find_any(places: list[Path], given: Path) -> tuple[str, Path]:
-    name = _recognise(places[0])
-    if name is not None:
-        return name, places[0]
-    found = [(name, place) for place in places[1:] if (name := _recognise(place))]
-    if len(found) > 1:
-        listed = ", ".join(f"{place.name} ({name})" for name, place in found[:5])
-        raise UserError(f"{given}: holds several data sets: {listed}; give the path of one, or a --data for each")
-    if not found:
-        # The reader of any folder explains best what is missing: it names the folders that it found.
-        return _GENERAL, places[0]
-    return found[0]
+def _find_any(levels: Iterable[list[Path]], given: Path) -> tuple[str, Path]:
+    top = None
+    for level in levels:
+        top = top or level[0]
+        found = [(name, place) for place in level if (name := _recognise(place))]
+        if len(found) > 1:
+            listed = ", ".join(f"{place.relative_to(top)} ({name})" for name, place in found[:5])
+            raise UserError(f"{given}: holds several data sets: {listed}; give the path of one, or a --data for each")
+        if found:
+            return found[0]
+    # The reader of any folder explains best what is missing: it names the folders that it found.
+    return _GENERAL, top or given
 
 
-def _find_forced(places: list[Path], dataset: str, given: Path) -> tuple[str, Path]:
-    found = [place for place in places if _fits(dataset, place, "fits")]
-    if not found:
+def _find_forced(levels: Iterable[list[Path]], dataset: str, given: Path) -> tuple[str, Path]:
+    place = next((place for level in levels for place in level if _fits(dataset, place, "fits")), None)
+    if place is None:
         raise UserError(f"{given} does not look like {dataset}, which is {source_module(dataset).LAYOUT}")
-    return dataset, found[0]
+    return dataset, place

@@ -1,14 +1,16 @@
 """Folders of class folders: which images they hold, found without asking for a single file's status."""
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.folders import IMAGE_SUFFIXES, is_image, is_system_file, is_system_folder
+from fer_hierarchy.hierarchy.data.folders import IMAGE_SUFFIXES, FolderWalk, is_image, is_system_file, is_system_folder
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
@@ -24,6 +26,8 @@ SPLIT_FOLDERS: Mapping[str, str] = {
     "publictest": "validation",  # as FER-2013's csv calls them
     "privatetest": "test",
 }
+log = logging.getLogger("fer_hierarchy")
+
 EMOTION_WORDS = f"{', '.join(EMOTIONS)} (or anger, happiness, sadness and the like)"
 
 
@@ -35,21 +39,24 @@ def subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if not is_system_folder(entry.name) and entry.is_dir())
 
 
-def images_below(folder: Path) -> list[str]:
-    """Paths of all images below `folder`, relative to it, with forward slashes, sorted."""
-    found: list[str] = []
-    waiting = [(os.fspath(folder), "")]
-    while waiting:
-        place, prefix = waiting.pop()
-        with os.scandir(place) as entries:
-            for entry in entries:
-                # Links to folders are not followed: they may lead back up.
-                if entry.is_dir(follow_symlinks=False):
-                    if not is_system_folder(entry.name):
-                        waiting.append((entry.path, f"{prefix}{entry.name}/"))
-                elif is_image(entry.name):
-                    found.append(prefix + entry.name)
-    return sorted(found)
+def images_below(folder: Path, walk: FolderWalk | None = None) -> list[str]:
+    """Paths of all images below `folder`, relative to it, with forward slashes, sorted.
+
+    Args:
+        folder: Where they are.
+        walk: One that has been in other folders, whose files are not found again; None for a new one.
+    """
+    return _sorted_out(folder, walk or FolderWalk())[0]
+
+
+def _sorted_out(folder: Path, walk: FolderWalk) -> tuple[list[str], list[str]]:
+    """Relative paths of the images below a folder, and of the other files."""
+    start = len(os.path.join(folder, ""))  # noqa: PTH118 (with the closing separator)
+    images: list[str] = []
+    others: list[str] = []
+    for path in walk.files(folder):
+        (images if is_image(os.path.basename(path)) else others).append(path[start:])  # noqa: PTH119 - for speed
+    return sorted(file.replace(os.sep, "/") for file in images), others
 
 
 def files_in(root: Path, folders: Iterable[str]) -> list[str]:
@@ -114,7 +121,7 @@ def list_faces(
         Columns `file` (relative to root, forward slashes), `emotion`, `split`; sorted by folder, then by name.
 
     Raises:
-        UserError: No folder or not every folder has a known name, or there is no image.
+        UserError: No folder or not every folder has a known name, or a class folder holds no image.
     """
     classes = class_folders(root, split_folders)
     unknown = sorted({word for _, word, _ in classes if emotion_of(word) is None})
@@ -126,9 +133,18 @@ def list_faces(
     if len({bool(split) for split, _, _ in classes}) > 1:
         stray = sorted(word for split, word, _ in classes if not split)
         raise UserError(f"{root}: class folder {_quoted(stray)} lies beside split folders; move it into one of them")
-    parts = [(split, emotion_of(word), folder, images_below(root / folder)) for split, word, folder in classes]
-    if not any(images for *_, images in parts):
+    walk = FolderWalk(apart=[root / folder for *_, folder in classes])
+    found = [_sorted_out(root / folder, walk) for *_, folder in classes]
+    if not any(images for images, _ in found):
         raise UserError(f"{root}: no image in its class folders; looked for {', '.join(IMAGE_SUFFIXES)}")
+    for (*_, folder), (images, others) in zip(classes, found, strict=True):
+        if not images:
+            raise UserError(f"{root}: class folder {folder!r} holds no image{_none_of(others)}; fill it or remove it")
+    _note_left_out(root, classes, [other for _, others in found for other in others], walk.links)
+    parts = [
+        (split, emotion_of(word), folder, images)
+        for (split, word, folder), (images, _) in zip(classes, found, strict=True)
+    ]
     return pd.DataFrame(
         {
             "file": [f"{folder}/{name}" for _, _, folder, images in parts for name in images],
@@ -136,6 +152,33 @@ def list_faces(
             "split": [split for split, _, _, images in parts for _ in images],
         }
     )
+
+
+def _none_of(others: Sequence[str]) -> str:
+    """What there is instead of images, in brackets; "" where there is nothing."""
+    if not others:
+        return ""
+    kinds = Counter(Path(other).suffix.lower() or "without a suffix" for other in others)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    return f" ({listed}; images are {' '.join(IMAGE_SUFFIXES)})"
+
+
+def _note_left_out(
+    root: Path, classes: Sequence[tuple[str, str, str]], others: Sequence[str], links: Sequence[str]
+) -> None:
+    """Warn of files that have no label or are no images, and of links that lead to what is read anyway."""
+    read = {folder for *_, folder in classes}
+    for place in [root, *(root / name for name in subfolders(root) if name not in read)]:
+        with os.scandir(place) as entries:
+            stray = sum(is_image(entry.name) and not entry.is_dir() for entry in entries)
+        if stray:
+            log.warning(
+                "%s holds %d images outside of class folders; they have no label and are left out.", place, stray
+            )
+    if others:
+        log.warning("%s: files that are no images by their names were left out%s.", root, _none_of(others))
+    if links:
+        log.warning("%s: links to folders that are read anyway were left out (%d): %s.", root, len(links), links[0])
 
 
 def listed_manifest(root: Path, faces: pd.DataFrame, source: str, **columns: Any) -> pd.DataFrame:

@@ -121,7 +121,7 @@ def test_data_of_one_group_only_is_refused(tmp_path):
         read_faces(config(tmp_path))
 
 
-def test_an_emotion_of_which_every_image_is_bad_leaves_the_taxonomy(tmp_path, caplog):
+def test_an_emotion_of_which_every_image_is_bad_is_an_error(tmp_path):
     rng = np.random.default_rng(2)
     for emotion in ("happy", "sad", "fear"):
         (tmp_path / emotion).mkdir()
@@ -129,10 +129,10 @@ def test_an_emotion_of_which_every_image_is_bad_leaves_the_taxonomy(tmp_path, ca
             Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(tmp_path / emotion / f"{i}.png")
     (tmp_path / "neutral").mkdir()
     (tmp_path / "neutral" / "broken.png").write_bytes(b"no image")
-    faces = read_faces(config(tmp_path, skip_bad=True))
+    with pytest.raises(UserError, match=r"--skip-bad leaves no face of neutral \(all 1\); .*--exclude"):
+        read_faces(config(tmp_path, skip_bad=True))
+    faces = read_faces(config(tmp_path, skip_bad=True, exclude=["neutral"]))
     assert faces.taxonomy.emotions == ("fear", "happy", "sad")
-    assert len(faces.images.bad) == 1
-    assert "neutral: the taxonomy goes on without" in caplog.text
 
 
 def test_a_limit_takes_its_test_rows_from_the_same_test_split(seven, folder):

@@ -61,3 +61,27 @@ def test_training_reads_every_kind_of_image_that_predict_reads(place):
 def test_the_split_words_of_fer2013_name_folders_too(place):
     found = folder.read(place("Training/sad/1.png", "PublicTest/sad/1.png", "PrivateTest/sad/1.png"))
     assert sorted(found["split"]) == ["test", "train", "validation"]
+
+
+def test_what_is_left_out_is_counted(place, caplog):
+    root = place("train/happy/1.png", "train/sad/2.png", "train/sad/notes.txt", "test/3.png", "test/4.png", "5.png")
+    (root / "train" / "happy" / "again").symlink_to(root / "train" / "sad", target_is_directory=True)
+    assert len(folder.read(root)) == 2
+    assert "test holds 2 images outside of class folders; they have no label and are left out" in caplog.text
+    assert f"{root} holds 1 images outside of class folders" in caplog.text
+    assert "no images by their names were left out (1 .txt;" in caplog.text
+    assert "links to folders that are read anyway were left out (1)" in caplog.text
+
+
+def test_a_class_folder_without_an_image_is_an_error(place):
+    with pytest.raises(
+        UserError, match=r"class folder 'sad' holds no image \(2 .heic; images are .*; fill it or remove"
+    ):
+        folder.read(place("happy/1.png", "sad/1.heic", "sad/2.heic"))
+
+
+def test_a_linked_folder_is_read_once(place):
+    root = place("happy/1.png", ".elsewhere/2.png")
+    for link in ("sad", "happy/more"):
+        (root / link).symlink_to(root / ".elsewhere", target_is_directory=True)
+    assert folder.read(root)["id"].tolist() == ["happy/1.png", "sad/2.png"]

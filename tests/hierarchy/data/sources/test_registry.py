@@ -37,7 +37,7 @@ def test_expected_sizes():
         (["train_set/0/1.jpg", "val_set/7/2.jpg"], "affectnet"),
     ],
 )
-@pytest.mark.parametrize("wrapper", ["", "archive/"])
+@pytest.mark.parametrize("wrapper", ["", "archive/", "a/b/c/"])
 def test_the_kind_is_recognised_from_the_content(place, files, source, wrapper):
     root = place(*(wrapper + file for file in files))
     assert set(read_source(root)["source"]) == {source}
