@@ -17,6 +17,8 @@ LOGS = ROOT / "logs"
 # The weights that answer where no run is named; a wheel brings them along.
 PUBLISHED = RESULTS / "fer2013" / "flat" if CHECKOUT else _ABOVE / "weights" / "flat"
 DEFAULT_DATA = ROOT / "data" / "fer2013"
+_UMASK = os.umask(0o077)  # what new files are closed to; there is no way to read it but to set it
+os.umask(_UMASK)
 COMMAND = ("python", "tf_model.py") if CHECKOUT else ("fer-hierarchy",)  # how the program is called
 CALL = " ".join(COMMAND)
 
@@ -68,7 +70,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary = Path(file.name)
     try:
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(0o666 & ~_UMASK)  # the files of tempfile are closed to others
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
@@ -96,7 +98,7 @@ def atomic_folder(path: Path, keep: Callable[[], bool] = lambda: False) -> Itera
     temporary = Path(mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         yield temporary
-        temporary.chmod(0o755)  # the folders of mkdtemp are closed to others, but a cache may be shared
+        temporary.chmod(0o777 & ~_UMASK)  # the folders of mkdtemp are closed to others
         if not keep():
             shutil.rmtree(path, ignore_errors=True)
             _rename(temporary, path, keep)

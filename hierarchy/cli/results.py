@@ -102,7 +102,7 @@ def publish(given: Given, command: str) -> Path:
     data = section(DataConfig, given)
     check_data(data)
     out = Path(given.get("out") or RESULTS / "published" / source.name)
-    if out.exists():
+    if run_folder.is_taken(out):
         raise UserError(f"--out: {out} exists already; name a new folder")
     try:
         run_folder.check_name(out.name, out.parent)

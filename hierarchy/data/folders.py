@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.printing import printable
+
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -29,6 +32,22 @@ def is_system_file(name: str) -> bool:
 def is_image(name: str) -> bool:
     """Whether a file name ends like an image's."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def require_text(name: str | Path) -> None:
+    """Refuse a name that is not UTF-8, which no table of a run could hold.
+
+    Raises:
+        UserError: With the name.
+    """
+    text = os.fspath(name)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = printable(text)
+        raise UserError(
+            f"{shown}: the name is not UTF-8; rename it (convmv -f latin1 -t utf8 --notest does it)"
+        ) from None
 
 
 class FolderWalk:

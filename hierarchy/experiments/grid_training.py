@@ -129,9 +129,9 @@ def train_grid(
         for cell, own in zip(grid.cells, faces, strict=True)
     ]
     grid = dataclasses.replace(grid, cells=tuple(cells))
-    folder = run_folder.create_folder(results, stem if name else run_folder.free_name(stem, results))
-    job.begin(folder, grid, faces)
-    write_grid(folder, grid)
+    with run_folder.new_folder(results, stem if name else run_folder.free_name(stem, results)) as folder:
+        job.begin(folder, grid, faces)
+        write_grid(folder, grid)
     return _train_cells(folder, grid, stage_type, logs=logs, job=job)
 
 

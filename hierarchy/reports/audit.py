@@ -26,6 +26,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     report,
     write_page,
 )
+from fer_hierarchy.hierarchy.runs.run_folder import write_table
 
 _LISTED = 12  # rows of a table of the report; the csv files hold all
 
@@ -41,15 +42,10 @@ def write_audit(folder: Path, audit: dict, image_set: ImageSet) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "audit.json") as temporary:
         temporary.write_text(json.dumps(audit, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _write_table(folder / "duplicates.csv", _duplicate_rows(audit))
+    write_table(folder / "duplicates.csv", _duplicate_rows(audit))
     if audit["bad"]["images"]:
-        _write_table(folder / "bad.csv", image_set.bad)
+        write_table(folder / "bad.csv", image_set.bad)
     write_page(_page(folder, audit, image_set), folder)
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def _duplicate_rows(audit: dict) -> pd.DataFrame:

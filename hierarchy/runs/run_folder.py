@@ -1,5 +1,6 @@
 """The run folder: a free name, config, environment, splits, notes and logging."""
 
+import csv
 import errno
 import json
 import logging
@@ -15,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from fer_hierarchy.hierarchy.config import SYNTHETIC, RunConfig
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
@@ -39,6 +42,7 @@ _PACKAGES = (
     "torch",
 )
 
+_UNFINISHED = ".unfinished"  # in a folder whose making was begun; the process that makes it holds the file's lock
 _LONGEST_NAME = 200  # bytes; file systems take 255, and the program may set words before and behind
 
 log = logging.getLogger("fer_hierarchy")
@@ -113,7 +117,7 @@ def default_name(config: RunConfig, dataset: str, results: Path) -> str:
 def free_name(stem: str, results: Path) -> str:
     """`stem`, or with the first number behind it that names no folder in `results`."""
     name, number = stem, 1
-    while (results / name).exists():
+    while is_taken(results / name):
         number += 1
         name = f"{stem}-{number}"
     return name
@@ -137,28 +141,43 @@ def check_name(name: str | None, results: Path) -> None:
             f"--name {name!r}: use up to {_LONGEST_NAME} letters, digits, '_', '-', '+' and '.', "
             f"not starting with '-', '+' or '.'"
         )
-    if (results / name).exists():
+    if is_taken(results / name):
         raise UserError(f"--name {name!r}: {results / name} exists already; choose another name or --resume {name}")
 
 
-def create_folder(results: Path, name: str) -> Path:
-    """Make the new folder `results`/`name`.
+def is_taken(folder: Path) -> bool:
+    """Whether a folder is there, and not only what a killed process has left of one that it had just begun."""
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        return True
+    marker = folder / _UNFINISHED
+    if not marker.exists():
+        return any(folder.iterdir())
+    try:
+        with FileLock(marker, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+@contextmanager
+def new_folder(results: Path, name: str) -> Iterator[Path]:
+    """Yield the new folder `results`/`name` for what cannot be resumed; it goes away when the block fails.
+
+    What a process leaves that is killed in the block counts for nothing: the next one with the same name begins anew.
 
     Raises:
         UserError: It exists, or the results folder cannot be written.
     """
     check_name(name, results)
     folder = results / name
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed process has left
     _make_folder(folder)
-    return folder
-
-
-@contextmanager
-def new_folder(results: Path, name: str) -> Iterator[Path]:
-    """Yield the new folder `results`/`name` for what cannot be resumed; it goes away when the block fails."""
-    folder = create_folder(results, name)
     try:
-        yield folder
+        with FileLock(folder / _UNFINISHED, timeout=0):
+            yield folder
+            (folder / _UNFINISHED).unlink()
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if not isinstance(error, OSError) or error.errno not in FULL_OR_LOCKED:
@@ -270,9 +289,12 @@ def read_table(path: Path, *, text: Sequence[str] = (), remedy: str) -> "pd.Data
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:
-    """Write a csv without the index."""
+    """Write a csv without the index; names in it may hold any character, a carriage return too."""
+    texts = table.select_dtypes(["str", "object", "category"])
+    # Unquoted, it would end a line for those who read the table; Python's csv quotes line feeds only.
+    returns = any(texts[column].astype(str).str.contains("\r", regex=False).any() for column in texts)
     with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
 
 
 def environment(command: str) -> dict[str, Any]:

@@ -98,8 +98,8 @@ def start_search(
         planned = [_plan(stage_config(config, s), search, s, spaces[s], faces, command, notes) for s in stages]
     planned = _named(planned, name, studies)
     for study in planned:
-        folder = run_folder.create_folder(studies, study.name)
-        write_start(folder, study.to_dict(), faces[study.config.learns_votes])
+        with run_folder.new_folder(studies, study.name) as folder:
+            write_start(folder, study.to_dict(), faces[study.config.learns_votes])
     with resumable(studies / _common_name(planned)):
         for study in planned:
             continue_search(studies / study.name, study, stage_type, faces=faces[study.config.learns_votes], way=way)

@@ -207,11 +207,11 @@ def thinned(faces: Faces, fraction: float, *, seed: int) -> Faces:
 
 def _write_start(studies: Path, study: TaxonomyStudy, faces: Faces | None) -> Path:
     """What a study is about, and each grouping as a file that `--taxonomy` takes."""
-    folder = run_folder.create_folder(studies, study.name)
-    (folder / TAXONOMIES).mkdir()
-    for candidate in study.candidates:
-        run_folder.write_json(folder / TAXONOMIES / f"{candidate.name}.json", candidate.taxonomy.to_dict())
-    write_start(folder, study.to_dict(), faces)
+    with run_folder.new_folder(studies, study.name) as folder:
+        (folder / TAXONOMIES).mkdir()
+        for candidate in study.candidates:
+            run_folder.write_json(folder / TAXONOMIES / f"{candidate.name}.json", candidate.taxonomy.to_dict())
+        write_start(folder, study.to_dict(), faces)
     return folder
 
 

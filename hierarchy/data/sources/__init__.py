@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from fer_hierarchy.hierarchy.data.folders import require_text
 from fer_hierarchy.hierarchy.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ def _unpacked(path: Path) -> Path:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give a folder, a csv or a zip")
     path = path.resolve()
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: is a pipe or a device; give a folder, a csv or a zip")
+    require_text(path)
     if path.is_file() and path.suffix.lower() == ".zip":
         from fer_hierarchy.hierarchy.data.archive import extract
 

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.data.folders import IMAGE_SUFFIXES, FolderWalk, is_image, is_system_file, is_system_folder
+from fer_hierarchy.hierarchy.data.folders import (
+    IMAGE_SUFFIXES,
+    FolderWalk,
+    is_image,
+    is_system_file,
+    is_system_folder,
+    require_text,
+)
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
@@ -56,17 +63,24 @@ def _sorted_out(folder: Path, walk: FolderWalk) -> tuple[list[str], list[str]]:
     others: list[str] = []
     for path in walk.files(folder):
         (images if is_image(os.path.basename(path)) else others).append(path[start:])  # noqa: PTH119 - for speed
+    for image in images:
+        if not image.isascii():
+            require_text(folder / image)
     return sorted(file.replace(os.sep, "/") for file in images), others
 
 
 def files_in(root: Path, folders: Iterable[str]) -> list[str]:
     """The visible files directly in some folders of `root`, relative to it, sorted within each folder."""
-    return [
+    files = [
         f"{folder}/{name}"
         for folder in folders
         for name in sorted(os.listdir(root / folder))  # noqa: PTH208 - a path object for every file would be slow
         if not (is_system_folder(name) or is_system_file(name))
     ]
+    for file in files:
+        if not file.isascii():
+            require_text(root / file)
+    return files
 
 
 def any_image(folder: Path, fits: Callable[[str], object] = bool) -> bool:

@@ -23,8 +23,8 @@ LOG = logging.getLogger("fer_hierarchy")
 @pytest.fixture
 def results(tmp_path):
     """A results folder that holds one run, `first`."""
-    folder = run_folder.create_folder(tmp_path / "results", "first")
-    run_folder.write_json(folder / paths.CONFIG, RunConfig(name="first", seed=5).to_dict())
+    with run_folder.new_folder(tmp_path / "results", "first") as folder:
+        run_folder.write_json(folder / paths.CONFIG, RunConfig(name="first", seed=5).to_dict())
     return tmp_path / "results"
 
 
@@ -40,7 +40,8 @@ def test_importing_runs_loads_no_heavy_library():
 @pytest.mark.parametrize("name", ["a", "my-run_2", "fer2013-flat-compact_resnet-seed0", "a.b+c", "größe", "2nd"])
 def test_usable_names_pass(name, tmp_path):
     run_folder.check_name(name, tmp_path)
-    assert run_folder.create_folder(tmp_path, name).is_dir()
+    with run_folder.new_folder(tmp_path, name) as folder:
+        assert folder.is_dir()
 
 
 @pytest.mark.parametrize(
@@ -61,9 +62,64 @@ def test_a_name_too_long_for_a_folder_is_refused(tmp_path):
 
 
 def test_a_taken_name_is_refused_with_a_way_out(results):
-    for refuse in (run_folder.check_name, lambda name, folder: run_folder.create_folder(folder, name)):
+    for refuse in (run_folder.check_name, lambda name, folder: run_folder.new_folder(folder, name).__enter__()):
         with pytest.raises(UserError, match=r"'first'.*exists already; choose another name or --resume first"):
             refuse("first", results)
+
+
+BEGIN = """
+import os, signal, sys
+from pathlib import Path
+from fer_hierarchy.hierarchy.runs import run_folder
+with run_folder.new_folder(Path(sys.argv[1]), "run") as folder:
+    (folder / "half").write_text("written")
+    if sys.argv[2] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_has_begun_takes_no_name(tmp_path):
+    subprocess.run([sys.executable, "-c", BEGIN, tmp_path, "die"], cwd=ROOT, check=False)
+    assert (tmp_path / "run" / "half").is_file()
+    run_folder.check_name("run", tmp_path)
+    assert run_folder.free_name("run", tmp_path) == "run"
+    with run_folder.new_folder(tmp_path, "run") as folder:
+        assert not (folder / "half").exists()
+        run_folder.write_json(folder / paths.CONFIG, {})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [paths.CONFIG]
+
+
+def test_a_folder_that_another_process_is_making_is_taken(tmp_path):
+    words = [sys.executable, "-c", BEGIN, tmp_path, "wait"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "begun\n"
+        with pytest.raises(UserError, match="exists already"):
+            run_folder.check_name("run", tmp_path)
+        other.stdin.close()
+    with pytest.raises(UserError, match="exists already"):
+        run_folder.check_name("run", tmp_path)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_and_folders_are_open_to_whom_the_user_opens_them(tmp_path, mask):
+    code = (
+        "import sys; from pathlib import Path; from fer_hierarchy.hierarchy.paths import atomic_folder, atomic_write\n"
+        "with atomic_write(Path(sys.argv[1]) / 'file') as file: file.write_text('x')\n"
+        "with atomic_folder(Path(sys.argv[1]) / 'folder') as folder: pass\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, check=True, umask=mask)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_tables_hold_any_name(tmp_path):
+    names = ["a\rb.png", "c\nd.png", 'e"f,g.png', " h.png", "007", "NA"]
+    run_folder.write_table(tmp_path / "table.csv", pd.DataFrame({"row": names, "number": range(6)}))
+    table = run_folder.read_table(tmp_path / "table.csv", text=["row"], remedy="write it again")
+    assert table["row"].tolist() == names
+    assert table["number"].tolist() == list(range(6))
 
 
 def test_no_name_is_no_wrong_name(tmp_path):
@@ -90,7 +146,8 @@ def test_default_names_are_free(tmp_path):
     names = []
     for _ in range(3):
         names.append(run_folder.default_name(RunConfig(), "ck48", tmp_path))
-        run_folder.create_folder(tmp_path, names[-1])
+        with run_folder.new_folder(tmp_path, names[-1]) as folder:
+            run_folder.write_json(folder / paths.CONFIG, {})
     stem = "ck48-hierarchical-compact_resnet-seed0"
     assert names == [stem, f"{stem}-2", f"{stem}-3"]
 
@@ -133,7 +190,7 @@ def test_results_that_cannot_be_written_are_refused_before_any_work(tmp_path):
         with pytest.raises(UserError, match=r"cannot write results to .*--results DIR"):
             run_folder.check_writable(place)
     with pytest.raises(UserError, match="cannot write"):
-        run_folder.create_folder(tmp_path / "file", "run")
+        run_folder.new_folder(tmp_path / "file", "run").__enter__()
     with pytest.raises(UserError, match=r"cannot write logs to /proc/absent: .*--logs DIR"):
         run_folder.check_writable(Path("/proc/absent"), "logs")
     run_folder.check_writable(tmp_path / "new" / "deep")

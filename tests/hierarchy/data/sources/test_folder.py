@@ -1,8 +1,10 @@
 """Any folder of class folders."""
 
+import os
+
 import pytest
 
-from fer_hierarchy.hierarchy.data.sources import folder
+from fer_hierarchy.hierarchy.data.sources import folder, read_source
 from fer_hierarchy.hierarchy.errors import UserError
 
 
@@ -85,3 +87,22 @@ def test_a_linked_folder_is_read_once(place):
     for link in ("sad", "happy/more"):
         (root / link).symlink_to(root / ".elsewhere", target_is_directory=True)
     assert folder.read(root)["id"].tolist() == ["happy/1.png", "sad/2.png"]
+
+
+def test_a_name_that_is_not_utf8_is_one_line(place):
+    root = place("happy/1.png", "sad/2.png")
+    (root / "sad" / os.fsdecode(b"f\xfcr.png")).write_bytes(b"")
+    with pytest.raises(UserError, match=r"sad/f\\udcfcr.png: the name is not UTF-8; rename it"):
+        folder.read(root)
+    below = root / os.fsdecode(b"M\xfcller")
+    below.mkdir()
+    (root / "happy").rename(below / "happy")
+    with pytest.raises(UserError, match="the name is not UTF-8"):
+        read_source(below)
+
+
+@pytest.mark.parametrize("name", ["faces.csv", "faces.zip", "faces"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="is a pipe or a device; give a folder, a csv or a zip"):
+        read_source(tmp_path / name)
