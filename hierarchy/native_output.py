@@ -1,29 +1,52 @@
 """What native libraries write to the screen by themselves, kept off it; failures arrive as exceptions all the same."""
 
+import faulthandler
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
+_STDERR = 2
 _CHATTY = "tensorflow"  # 2.21 tells of oneDNN and of missing GPUs, whatever TF_CPP_MIN_LOG_LEVEL says
 
 
 @contextmanager
 def hushed() -> Iterator[None]:
     """Send everything that is written to stderr nowhere while the block runs, Python's own words included."""
-    kept = os.dup(2)
+    kept = os.dup(_STDERR)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(nowhere, _STDERR)
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(kept, _STDERR)
         os.close(kept)
         os.close(nowhere)
+
+
+def keep_stderr_for_python() -> None:
+    """From now on keep off the screen what native libraries write to stderr, and the warnings of Python packages.
+
+    For a process that is the program alone. Python's own lines, tracebacks and the trace of a crash still arrive. Does
+    nothing where stderr is another stream already, as in a notebook, and shows warnings that `-W` requests.
+    """
+    stream = sys.stderr
+    if stream is not sys.__stderr__ or stream is None or stream.fileno() != _STDERR:
+        return
+    stream.flush()
+    kept = os.dup(_STDERR)
+    sys.stderr = open(kept, "w", encoding=stream.encoding, errors=stream.errors, buffering=1)  # noqa: SIM115, PTH123
+    faulthandler.enable(sys.stderr)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDERR)
+    os.close(nowhere)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 class _QuietLoader(SourceFileLoader):

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from fer_hierarchy.hierarchy.config import StageConfig, fields_of, kinds_of
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+from fer_hierarchy.hierarchy.native_output import keep_stderr_for_python
 from fer_hierarchy.hierarchy.printing import PrintableFormatter, prepare_streams, printable
 from fer_hierarchy.hierarchy.progress import ANNOUNCED
 
@@ -83,6 +84,7 @@ def run_program(name: str, call: Callable[[], None]) -> int:
         Exit code: 0 done, 1 done but for some of many files, 2 bad input, 130 interrupted.
     """
     prepare_streams()
+    keep_stderr_for_python()
     try:
         call()
     except UserError as error:

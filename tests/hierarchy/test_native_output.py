@@ -24,3 +24,33 @@ def test_what_fails_afterwards_is_still_told():
 def test_a_missing_tensorflow_is_the_usual_error():
     done = run("import sys; sys.modules['tensorflow'] = None\n" + _START + "import tensorflow")
     assert "ModuleNotFoundError" in done.stderr
+
+
+CHATTER = """
+import os, warnings
+from fer_hierarchy.hierarchy.cli.console import run_program
+from fer_hierarchy.hierarchy.errors import UserError
+def call():
+    os.write(2, b"a library's own line\\n")
+    warnings.warn("a package's warning")
+    END
+raise SystemExit(run_program("program", call))
+"""
+
+
+def test_a_program_shows_its_own_lines_and_no_library_s():
+    done = run(CHATTER.replace("END", "raise UserError('what is wrong')"))
+    assert (done.returncode, done.stderr) == (2, "program: error: what is wrong\n")
+
+
+def test_what_no_user_can_mend_still_leaves_a_trace():
+    done = run(CHATTER.replace("END", "raise ValueError('why')"))
+    assert "ValueError: why" in done.stderr
+    crash = run(CHATTER.replace("END", "import ctypes; ctypes.string_at(0)"))
+    assert "Segmentation fault" in crash.stderr
+    assert "library" not in done.stderr + crash.stderr
+
+
+def test_a_program_that_others_call_leaves_their_stderr_alone():
+    done = run("import io, sys; sys.stderr = io.StringIO()\n" + CHATTER.replace("END", "pass"))
+    assert "a library's own line" in done.stderr
