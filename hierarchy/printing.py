@@ -42,12 +42,11 @@ def show(*lines: str) -> None:
     print("\n".join(map(printable, lines)), flush=True)
 
 
-def show_table(rows: Iterable[Sequence[str]]) -> None:
-    """Print the rows of a table, the headings first, in columns, each cell made printable."""
+def table_lines(rows: Iterable[Sequence[str]]) -> list[str]:
+    """The rows of a table, the headings first, as lines in columns, each cell made printable."""
     cells = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 class PrintableFormatter(logging.Formatter):

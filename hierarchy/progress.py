@@ -3,11 +3,11 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from fer_hierarchy.hierarchy.printing import printable
+from fer_hierarchy.hierarchy.printing import printable, table_lines
 
 ANNOUNCED = "announced"  # attribute of the log records that a command line prints on stdout
 
@@ -17,6 +17,12 @@ log = logging.getLogger("fer_hierarchy")
 def announce(line: str) -> None:
     """Log a result or a step of the work; a command line prints it on stdout, a program that imports us decides."""
     log.info("%s", line, extra={ANNOUNCED: True})
+
+
+def announce_table(rows: Iterable[Sequence[str]]) -> None:
+    """Announce the rows of a table, the headings first, line by line."""
+    for line in table_lines(rows):
+        announce(line)
 
 
 _shown: ContextVar[bool] = ContextVar("progress_shown", default=True)

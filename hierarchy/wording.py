@@ -44,6 +44,15 @@ def headline(record: Mapping) -> str:
     return f"{result}; {origin}n = {answer['n']}, seed {record['seed']}"
 
 
+def majority_line(scores: Mapping) -> str:
+    """A warning where predicting the most frequent class for every face would be as good; else ""."""
+    common = max(scores["per_class"], key=lambda row: row["support"])
+    if scores["top1"] > common["support"] / scores["n"]:
+        return ""
+    always = f"always predicting {common['class']}, which is right for {percent(common['support'] / scores['n'])}"
+    return f"No better than {always} of the {scores['n']:,} faces; this model is right for {percent(scores['top1'])}."
+
+
 def score_words(scores: Mapping) -> str:
     """The three measures with their intervals."""
     names = {"top1": "top-1", "balanced_accuracy": "balanced", "macro_f1": "macro F1"}

@@ -9,7 +9,7 @@ from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
-from fer_hierarchy.hierarchy.printing import show
+from fer_hierarchy.hierarchy.printing import show, table_lines
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.output.rows import KINDS
@@ -100,13 +100,18 @@ def export(given: Given, _command: str) -> None:
     from fer_hierarchy.inference.export import writer as exporting
 
     made = exporting.export_run(run, formats, data=data, out=out, results=results)
-    for name, path in made.items():
-        show(f"{name}: {path}")
+    sizes = [(name, f"{_bytes(path) / 1e6:.2f} MB", str(path)) for name, path in made.items()]
+    show(*table_lines([("format", "size", "path"), *sizes]))
     if verified:
         from fer_hierarchy.inference.export.verify import verify
 
         if wrong := verify(run, made, data=DataConfig(data=verified), results=results):
             raise IncompleteError("; ".join(wrong))
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
 def _formats(text: str) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from fer_hierarchy.hierarchy.experiments.grid import SEED
 from fer_hierarchy.hierarchy.experiments.table import GridCell, by_configuration, over_seeds
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.hierarchy.training.earlier import earlier_of, whole_cost
 from fer_hierarchy.hierarchy.wording import mode_words, model_words
 
 FORMAT = 1
@@ -176,6 +177,7 @@ def _grouping(taxonomy: Taxonomy) -> tuple:
 def _run_row(cell: GridCell, same_groups: bool, draw: Mapping[str, Any]) -> dict[str, Any]:
     metrics = cell.finished.metrics
     training, cost, data = (metrics.get(key) or {} for key in ("training", "cost", "data"))
+    whole, unknown = whole_cost(cost, earlier_of(cell.finished))
     return {
         "name": cell.name,
         "mode": metrics["mode"],
@@ -194,6 +196,8 @@ def _run_row(cell: GridCell, same_groups: bool, draw: Mapping[str, Any]) -> dict
         "ece": cell.ece,
         "group_top1": cell.group_top1 if same_groups else None,
         **{key: cost.get(key) for key in _COSTS},
+        "whole_cpu_seconds": whole,
+        "cost_unknown": unknown,
         "epochs": {stage: entry.get("epochs_run") for stage, entry in training.items()},
         "models": {stage: model_words(entry) for stage, entry in training.items()},
         "balance": {stage: entry.get("balance") for stage, entry in training.items()},
@@ -315,12 +319,17 @@ def side_by_side(cells: Sequence[GridCell]) -> pd.DataFrame:
 
 
 def _data_warnings(cells: Sequence[GridCell]) -> list[str]:
-    """What a reader must know of the test faces: altered ones, and other pixels under the same names."""
+    """What a reader must know: altered test faces, other pixels under the same names, costs that are not recorded."""
     found = []
     for cell in cells:
         pixels = (cell.finished.metrics.get("data") or {}).get("pixels") or {}
         if pixels.get("altered"):
             found.append(f"{cell.name} was evaluated on altered data: {'; '.join(pixels['known'])}.")
+        if unknown := whole_cost({}, earlier_of(cell.finished))[1]:
+            found.append(
+                f"The cost of {cell.name} is at least the one shown: what {', '.join(unknown)} took, from which it was "
+                "trained, is not recorded."
+            )
     first = cells[0].finished.faces_by_id["pixel_hash"].reindex(cells[0].rows.index)
     for cell in cells[1:]:
         other = cell.finished.faces_by_id["pixel_hash"].reindex(first.index)

@@ -27,6 +27,7 @@ from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED
+from fer_hierarchy.hierarchy.training.earlier import earlier_of
 from fer_hierarchy.hierarchy.wording import headline
 
 MODE = "ensemble"
@@ -125,4 +126,5 @@ def _cost(runs: Sequence[Run]) -> dict[str, Any]:
     names = ("train_cpu_seconds", "train_wall_seconds", "parameters", "multiply_adds")
     if any(name not in cost for cost in costs for name in names):
         raise UserError("the cost of a run is not recorded; evaluate it again")
-    return {name: sum(cost[name] for cost in costs) for name in names}
+    earlier = {name: seconds for run in runs for name, seconds in earlier_of(run).items()}
+    return {**{name: sum(cost[name] for cost in costs) for name in names}, "earlier": earlier}

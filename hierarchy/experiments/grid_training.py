@@ -21,6 +21,7 @@ from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.experiments.crossval_table import FOLDS, CellFaces, check_folds, fold_table, read_folds
 from fer_hierarchy.hierarchy.experiments.grid import FOLD, KIND, SEED, Cell, Grid, read_grid, write_grid
 from fer_hierarchy.hierarchy.experiments.report import write_crossval_report, write_grid_report
+from fer_hierarchy.hierarchy.experiments.screen import announce_cells
 from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, grid_table, is_complete, outcome
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, ROOT
 from fer_hierarchy.hierarchy.progress import announce, clock
@@ -206,6 +207,7 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Pat
             table.append(outcome(folder, cells[number - 1]))
             run_folder.write_table(folder / TABLE, grid_table(table))
         job.report(folder, grid, table)
+    announce_cells(table, job.cell)
     failed = [cell.name for cell in table if cell.run is None]
     if failed:
         raise UserError(

@@ -22,7 +22,7 @@ from fer_hierarchy.hierarchy.config import (
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.grid import GRID, KIND, kind_of
 from fer_hierarchy.hierarchy.paths import CONFIG
-from fer_hierarchy.hierarchy.printing import show_table
+from fer_hierarchy.hierarchy.printing import show, table_lines
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.training.transfer import weights_name
@@ -187,5 +187,5 @@ def print_runs(table: pd.DataFrame) -> None:
         validation_macro_f1=table["validation_macro_f1"].map(points),
     )
     columns = [[heading, *shown[name].map(plain)] for name, heading in _HEADINGS.items()]
-    show_table(zip(*columns, strict=True))
+    show(*table_lines(zip(*columns, strict=True)))
     print("\nScores are those on validation faces, to choose by; --mode compare compares test predictions.")

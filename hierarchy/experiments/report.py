@@ -15,6 +15,7 @@ from fer_hierarchy.hierarchy.experiments.crossval_sections import crossval_page,
 from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table, pooled, read_folds
 from fer_hierarchy.hierarchy.experiments.grid import Grid, find_grid, read_grid
 from fer_hierarchy.hierarchy.experiments.grid_sections import grid_page
+from fer_hierarchy.hierarchy.experiments.screen import announce_comparison
 from fer_hierarchy.hierarchy.experiments.side_by_side import FacesOf
 from fer_hierarchy.hierarchy.experiments.table import Block, GridCell, blocks, outcome
 from fer_hierarchy.hierarchy.paths import CALL
@@ -52,7 +53,9 @@ def compare_runs(
     table = several.compare(runs, resamples=resamples, seed=seed)
     shown = [row["name"] for row in table["runs"]]
     write = partial(write_comparison, runs=runs, faces=runs[0].pictures)
-    return _write_new(name, shown, {**table, "command": command}, results, write)
+    folder = _write_new(name, shown, {**table, "command": command}, results, write)
+    announce_comparison(table)
+    return folder
 
 
 def compare_crossvals(

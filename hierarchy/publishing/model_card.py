@@ -92,6 +92,10 @@ def _what(metrics: Mapping, config: Mapping) -> Section:
         "Weights": f"{published.get('weights')}, {published.get('bytes', 0) / 1e6:.2f} MB",
         "Trained": f"{', '.join(epochs)} epochs, seed {metrics['seed']}, {duration(cost.get('train_cpu_seconds'))} of "
         "processor time",
+        "Trained before it": ", ".join(
+            f"{name} ({duration(seconds) if seconds else 'not recorded'})"
+            for name, seconds in (cost.get("earlier") or {}).items()
+        ),
         "Taught by": ", ".join(several(data.get("teacher"))),
         "Fingerprint of the test rows": metrics.get("test_fingerprint"),
         "Fingerprint of the faces": metrics["data"].get("fingerprint"),

@@ -27,6 +27,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     write_page,
 )
 from fer_hierarchy.hierarchy.runs.run_folder import write_table
+from fer_hierarchy.hierarchy.wording import whole
 
 _LISTED = 12  # rows of a table of the report; the csv files hold all
 
@@ -90,10 +91,10 @@ def _summary(audit: dict) -> Section:
     )
     pixels = audit["pixels"]
     known = [(Warn if pixels["altered"] else Text)(f"{line[0].upper()}{line[1:]}.") for line in pixels["known"]]
-    return Section("Summary", "", [Tiles(tiles), *known, *map(Warn, _advice(audit))])
+    return Section("Summary", "", [Tiles(tiles), *known, *map(Warn, advice(audit))])
 
 
-def _advice(audit: dict) -> list[str]:
+def advice(audit: dict) -> list[str]:
     """What a user should know before training, most harmful first."""
     split = "in more than one split"
     exact, across = audit["exact"], f"{split}: a model is evaluated on what it was trained on"
@@ -125,6 +126,14 @@ def _advice(audit: dict) -> list[str]:
         ),
     )
     return [f"{n:,} {one if n == 1 else several} {what}" for n, one, several, what in advice if n]
+
+
+def audit_rows(audit: dict) -> list[tuple[str, ...]]:
+    """Images by split and emotion as rows of words, the headings first."""
+    counts = audit["counts"]
+    emotions = list(next(iter(counts.values())))
+    rows = [(split, *map(whole, classes.values()), whole(sum(classes.values()))) for split, classes in counts.items()]
+    return [("split", *emotions, "all"), *rows]
 
 
 def _counts(drawings: figures.Drawings, audit: dict) -> Section:

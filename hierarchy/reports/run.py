@@ -43,6 +43,7 @@ from fer_hierarchy.hierarchy.wording import (
     duration,
     flatten,
     known,
+    majority_line,
     millions,
     model_words,
     percent,
@@ -169,6 +170,8 @@ def _summary(record: RunRecord) -> Section:
     tiles = [Tile(title, percent(scores[name]), _interval_words(scores, name)) for title, name in measures.items()]
     ece = Tile("Calibration error (ECE)", decimals(scores.get("ece")), f"lower is better; n = {scores['n']:,}")
     blocks: list[Block] = [Tiles((*tiles, ece)), Text(_summary_words(record))]
+    if line := majority_line(scores):
+        blocks.append(Warn(line))
     blocks += limited([metrics["data"].get("limit")])
     if origin := metrics.get("trained_on"):
         source = origin.get("data", {}).get("dataset", "")
@@ -515,6 +518,8 @@ def _cost(record: RunRecord) -> Section:
     if cost:
         total = {key: cost.get(f"train_{key}") for key in ("cpu_seconds", "wall_seconds")}
         rows.append({"name": "whole run", **cost, **total})
+        earlier = cost.get("earlier") or {}
+        rows += [{"name": f"before it: {name}", "cpu_seconds": seconds} for name, seconds in earlier.items()]
     columns = {
         "Stage": ("name", str),
         "Parameters": ("parameters", millions),
@@ -522,7 +527,7 @@ def _cost(record: RunRecord) -> Section:
     }
     columns |= {"CPU-seconds": ("cpu_seconds", whole), "CPU time": ("cpu_seconds", duration)}
     columns |= {"Wall time": ("wall_seconds", duration)}
-    blocks: list[Block] = [Table.of(rows, columns, strong=(len(rows) - 1,) if cost else ())] if rows else []
+    blocks: list[Block] = [Table.of(rows, columns, strong=(len(training),) if cost else ())] if rows else []
     latency = cost.get("latency_ms") or {}
     if known(latency.get("median")):
         machine = record.run.environment.get("processor") or "the machine below"

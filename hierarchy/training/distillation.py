@@ -19,7 +19,6 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.probabilities import geometric_mean
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
-from fer_hierarchy.hierarchy.wording import duration
 
 _LEAST = 1e-12  # what a smaller probability is taken for
 
@@ -85,13 +84,7 @@ def note_teachers(data: DataConfig) -> None:
     names = ", ".join(Path(teacher).name for teacher in data.teachers)
     share, runs_named = 100 * data.teacher_weight, "run" if len(data.teachers) == 1 else "runs"
     if names:
-        log.warning(
-            "Labels: %.0f %% answers of the %s %s, whose own training (%s of processor time) is not in the cost.",
-            share,
-            runs_named,
-            names,
-            duration(sum(Run(teacher).metrics["cost"].get("train_cpu_seconds") or 0 for teacher in data.teachers)),
-        )
+        log.warning("Labels: %.0f %% predictions of the %s %s.", share, runs_named, names)
 
 
 def teacher_targets(faces: Faces, data: DataConfig, stage_type: type[Stage]) -> SoftTargets | None:

@@ -40,18 +40,19 @@ from fer_hierarchy.hierarchy.evaluation.features import feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.significance import Draw
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
-from fer_hierarchy.hierarchy.progress import announce
-from fer_hierarchy.hierarchy.reports.audit import write_audit
+from fer_hierarchy.hierarchy.progress import announce, announce_table
+from fer_hierarchy.hierarchy.reports.audit import advice, audit_rows, write_audit
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, resume_hint, split_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.distillation import check_teachers, note_teachers
+from fer_hierarchy.hierarchy.training.earlier import earlier_trainings
 from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import note_first_weights, origins
 from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
-from fer_hierarchy.hierarchy.wording import headline, score_words
+from fer_hierarchy.hierarchy.wording import headline, majority_line, score_words
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
@@ -212,6 +213,7 @@ def _train_and_evaluate(
         run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
         write_run_report(folder, faces=faces.pixels_of)
         announce(headline(record))
+        _announce_baseline(record)
     return folder
 
 
@@ -236,7 +238,10 @@ def predict_and_score(
             name: {**stage.record, **stage.calibration_errors(faces.stage_view(name, "validation"))}
             for name, stage in stages.items()
         },
-        "cost": _cost(stages, faces.images.pixels.shape[1:]),
+        "cost": {
+            **_cost(stages, faces.images.pixels.shape[1:]),
+            "earlier": earlier_trainings(config, stages),
+        },
     }
 
 
@@ -299,6 +304,11 @@ def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]
     }
 
 
+def _announce_baseline(record: Mapping[str, Any]) -> None:
+    if line := majority_line(record["answers"][record["headline"]]):
+        announce(line)
+
+
 def _resumable(config: RunConfig, folder: Path, logs: Path) -> AbstractContextManager[None]:
     """Name the command that resumes a training after Ctrl-C, a full disk or a lack of memory."""
     elsewhere = [] if logs == LOGS else ["--logs", str(logs)]
@@ -359,6 +369,7 @@ def evaluate_run(
             run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
             write_run_report(folder, faces=faces.pixels_of)
     announce(headline(record))
+    _announce_baseline(record)
     for split, own in record.get("splits", {}).items():
         announce(f"{split}: {score_words(own)}, n = {own['n']}")
     if tuned:
@@ -409,7 +420,8 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
         stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
         with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
             write_audit(folder, table, images)
-    for line in table["pixels"]["known"]:
+    announce_table(audit_rows(table))
+    for line in (*table["pixels"]["known"], *advice(table)):
         announce(line)
     if table["pixels"]["altered"] and data.strict_data:
         raise UserError(f"--strict-data: the data is not as published; the report is in {folder}")

@@ -1,6 +1,5 @@
 """First weights from another training: find them, and the faces that they saw; copy the backbone."""
 
-import csv
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,6 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import HISTORY, MODEL, SPLITS, STAGES
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import TRUNK
-from fer_hierarchy.hierarchy.wording import duration
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
 
 if TYPE_CHECKING:
@@ -96,19 +94,8 @@ def note_first_weights(weights: Mapping[str, str]) -> None:
         if file in PRETRAINED:
             log.warning("First weights of %s: %s, %s.", named, file, PRETRAINED[file].origin)
             continue
-        spent = _cpu_seconds(Path(file).with_name(HISTORY))
-        cost = f" ({duration(spent)} of processor time)" if spent else ""
-        origin = weights_name(file) if spent else Path(file).name
-        log.warning("First weights of %s: %s, whose own training%s is not in the cost.", named, origin, cost)
-
-
-def _cpu_seconds(history: Path) -> float:
-    """What a training took by its history; 0 where that is not recorded."""
-    try:
-        with history.open(encoding="utf-8", newline="") as file:
-            return sum(float(row["cpu_seconds"]) for row in csv.DictReader(file))
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+        known = Path(file).with_name(HISTORY).is_file()
+        log.warning("First weights of %s: %s.", named, weights_name(file) if known else Path(file).name)
 
 
 def origins(weights: Iterable[str], teachers: Iterable[str] = ()) -> dict[str, Path]:

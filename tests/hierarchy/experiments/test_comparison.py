@@ -182,6 +182,23 @@ def test_configurations_with_several_seeds_are_compared_by_their_means(tmp_path)
     assert "hierarchical, taxonomy valence minus flat" in words.split("Over seeds")[1]
 
 
+def test_a_cost_counts_what_first_weights_took(tmp_path, flat):
+    for name, seconds in (("light", 20.0), ("lost", None)):
+        folder = write_run(tmp_path / name, seed=2)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["cost"]["earlier"] = {"first/flat": seconds}
+        write_json(folder / "metrics.json", metrics)
+    table = compare_folders(flat, tmp_path / "light", tmp_path / "lost")
+    assert [row["train_cpu_seconds"] for row in table["runs"]] == [5, 5, 5]
+    assert [row["whole_cpu_seconds"] for row in table["runs"]] == [5, 25, 5]
+    (warning,) = table["warnings"]
+    assert warning.startswith("The cost of lost is at least the one shown: what first/flat took")
+    write_comparison(tmp_path / "out", {**table, "command": "compare"})
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "Whole CPU-seconds" in text
+    assert "at least 5" in text
+
+
 def test_ensembles_are_no_seeds_of_a_configuration(tmp_path):
     folders = [write_run(tmp_path / f"pool{seed}", seed=seed) for seed in (3, 4)]
     for folder in folders:

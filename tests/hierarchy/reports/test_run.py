@@ -76,12 +76,18 @@ def make_metrics(mode: str, labels: np.ndarray, probabilities: np.ndarray, *, sy
         "emotions": list(EMOTIONS), "headline": "flat" if mode == "flat" else "soft", "answers": answers,
         "stages": stage_scores(labels, gate, given, TAXONOMY, **few),
         "training": make_training(TAXONOMY.stages("flat" if mode == "flat" else "hierarchical")),
-        "cost": {
-            "train_cpu_seconds": 9037.2, "train_wall_seconds": 4860.0, "parameters": 3_300_000,
-            "multiply_adds": 238_200_000, "latency_ms": {"median": 9.31, "p10": 8.9, "p90": 11.2},
-        },
+        "cost": COST,
         "validation": {"top1": 0.652, "balanced_accuracy": 0.611, "macro_f1": 0.618, "n": 2889},
     }  # fmt: skip
+
+
+COST = {
+    "train_cpu_seconds": 9037.2,
+    "train_wall_seconds": 4860.0,
+    "parameters": 3_300_000,
+    "multiply_adds": 238_200_000,
+    "latency_ms": {"median": 9.31, "p10": 8.9, "p90": 11.2},
+}
 
 
 def make_run(folder: Path, *, mode: str = "hierarchical", synthetic: bool = False, n: int = 300, **changes) -> dict:
@@ -196,6 +202,24 @@ def test_command_configuration_and_environment_are_shown(whole_report):
 
 def test_a_run_on_real_faces_has_no_banner(whole_report):
     assert "SYNTHETIC" not in whole_report[2] + whole_report[3]
+
+
+def test_a_run_that_is_no_better_than_the_most_frequent_class_says_so(tmp_path, whole_report):
+    words = "No better than always predicting happy"
+    assert words not in whole_report[2]
+    folder = tmp_path / "run"
+    metrics = make_run(folder)
+    metrics["answers"]["soft"]["top1"] = 0.2
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    write_run_report(folder, faces=None)
+    assert words in (folder / "report.md").read_text()
+
+
+def test_earlier_trainings_stand_in_the_table_of_costs(tmp_path):
+    cost = COST | {"earlier": {"first/flat": 3600.0, "lost/flat": None}}
+    text, _ = report(tmp_path / "run", cost=cost)
+    assert re.search(r"before it: first/flat \|.*3,600.*1 h", text)
+    assert "before it: lost/flat" in text
 
 
 def test_a_synthetic_run_is_marked_loudly(tmp_path):
