@@ -218,7 +218,7 @@ def test_a_run_that_is_no_better_than_the_most_frequent_class_says_so(tmp_path, 
 def test_earlier_trainings_stand_in_the_table_of_costs(tmp_path):
     cost = COST | {"earlier": {"first/flat": 3600.0, "lost/flat": None}}
     text, _ = report(tmp_path / "run", cost=cost)
-    assert re.search(r"before it: first/flat \|.*3,600.*1 h", text)
+    assert re.search(r"before it: first/flat \|.*3,600.*60 min", text)
     assert "before it: lost/flat" in text
 
 
