@@ -39,6 +39,7 @@ OTHER_FLAGS = {
     "logs": ("DIR", "where run.log and TensorBoard files go (default: logs/)"),
     "axis": ("NAME=VALUE,...", "a setting (any flag, or mode) and the values that it takes; give one for each axis"),
     "image": ("FILE", "a picture of a face to explain by itself; several after one flag, or one flag for each"),
+    "baseline": ("", "also train a flat network of the same budget on the same faces, and compare both in one report"),
     "train": ("flat|hierarchical", "what the cells are, where mode is no axis (default: flat)"),
     "repeats": ("N", "make all folds N times, each time with the next seed (default: 1)"),
     "hyperparameters": (
@@ -119,7 +120,7 @@ MODES = {
         example="--mode hierarchical --data data/fer2013 --name first",
         call=train,
         fields=_TRAIN_FIELDS,
-        others=_TRAIN_OTHERS,
+        others=("baseline", *_TRAIN_OTHERS),
     ),
     "flat": Mode(
         summary="train one classifier of all emotions on the same faces",

@@ -162,8 +162,8 @@ def _parser(mode: Mode) -> argparse.ArgumentParser:
     places.add_argument("--mode", choices=list(MODES), help="what to do (default: hierarchical)")
     for other in mode.others:
         metavar, text = OTHER_FLAGS[other]
-        many = REPEATED.get(other, {})
-        places.add_argument(flag(other), metavar=metavar, help=mode.texts.get(other, text), **many)
+        how = REPEATED.get(other, {}) | ({"metavar": metavar} if metavar else {"action": "store_true"})
+        places.add_argument(flag(other), help=mode.texts.get(other, text), **how)
     return parser
 
 

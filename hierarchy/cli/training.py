@@ -21,6 +21,8 @@ _SHAPE = ("mode", "taxonomy", "exclude", "emotions")  # what decides which stage
 
 def train(given: Given, command: str) -> Path:
     """Train a run, or resume one."""
+    if given.pop("baseline", False):
+        return _train_with_baseline(given, command)
     places = {"results": given.pop("results"), "logs": given.pop("logs")}
     run = _check_resume(given, places["results"]) if "resume" in given else None
     config = RunConfig() if run else _training_config(given, **places)
@@ -30,6 +32,21 @@ def train(given: Given, command: str) -> Path:
     if run:
         return pipeline.resume_run(run, KerasStage, flags=given, **places, command=command)
     return pipeline.train_run(config, KerasStage, **places, command=command)
+
+
+def _train_with_baseline(given: Given, command: str) -> Path:
+    """Train a hierarchy and a flat network of the same budget as a grid of two runs, or resume them."""
+    if "resume" in given:
+        return _train_cells({name: value for name, value in given.items() if name != "trunk"}, command, kind=grid.KIND)
+    results, logs = given.pop("results"), given.pop("logs")
+    name = new_name({**given, "results": results})
+    start = _training_config({**given, "name": None}, results, logs)
+    from fer_hierarchy.hierarchy.experiments import grid_training
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+
+    planned = grid_training.plan_baseline(start, check=lambda config: checked(config, results), command=command)
+    job = grid_training.BASELINE
+    return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs, job=job)
 
 
 def _training_config(given: Given, results: Path, logs: Path) -> RunConfig:

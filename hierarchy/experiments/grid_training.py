@@ -13,9 +13,10 @@ from pathlib import Path
 
 from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
-from fer_hierarchy.hierarchy.config import SYNTHETIC, RunConfig
-from fer_hierarchy.hierarchy.data.faces import read_faces
+from fer_hierarchy.hierarchy.config import SEPARATE, SYNTHETIC, RunConfig
+from fer_hierarchy.hierarchy.data.faces import read_faces, resolve_data
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
+from fer_hierarchy.hierarchy.data.sources import EMBEDDED
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.experiments.crossval_table import FOLDS, CellFaces, check_folds, fold_table, read_folds
@@ -27,6 +28,7 @@ from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, ROOT
 from fer_hierarchy.hierarchy.progress import announce, clock
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import resume_hint
+from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training import pipeline
 from fer_hierarchy.hierarchy.training.transfer import origins
 
@@ -88,7 +90,35 @@ CROSSVAL = ExperimentKind(
     check=_check_saved_folds,
     report=lambda folder, grid, cells: write_crossval_report(folder, grid, cells, read_folds(folder)),
 )
+BASELINE = dataclasses.replace(
+    PLAIN, noun="comparison", cell="run", stem=lambda _, dataset: f"{dataset}-hierarchical-against-flat"
+)
 _KINDS = {KIND: PLAIN, crossval.KIND: CROSSVAL}
+
+
+def plan_baseline(config: RunConfig, *, check: Callable[[RunConfig], RunConfig], command: str) -> Grid:
+    """A hierarchy and a flat network of the same budget on the same faces, as a grid of two cells.
+
+    A face passes a hierarchy of separate networks twice an epoch, the gate and the specialist of its group. The flat
+    network trains for as many epochs as both together; beside a shared trunk, which is one network, for as many as it.
+
+    Args:
+        config: Of the hierarchy.
+        check: Checks the settings of the flat run, and returns what it is to be given.
+        command: The command line.
+    """
+    data = resolve_data(config.data)
+    epochs = config.stage.epochs or (pipeline.SYNTHETIC_EPOCHS if data.dataset in EMBEDDED else pipeline.EPOCHS)
+    config = dataclasses.replace(config, data=data, stage=dataclasses.replace(config.stage, epochs=epochs))
+    flat = dataclasses.replace(config, mode=FLAT, trunk=SEPARATE, stages={})
+    if not config.shares_trunk:
+        gate, *specialists = (config.for_stage(stage).epochs for stage in config.grouping().stages(config.mode))
+        both = gate + round(sum(specialists) / max(len(specialists), 1))
+        flat = dataclasses.replace(flat, stage=dataclasses.replace(flat.stage, epochs=both))
+        announce(f"the flat network trains for {both} epochs: each face passes the gate's and its specialist's")
+    runs = {FLAT: check(flat), config.mode: config}
+    cells = tuple(Cell(name=mode, point={"mode": mode}, config=own) for mode, own in runs.items())
+    return Grid(axes={"mode": tuple(runs)}, cells=cells, command=command)
 
 
 def train_grid(
@@ -207,7 +237,8 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Pat
             table.append(outcome(folder, cells[number - 1]))
             run_folder.write_table(folder / TABLE, grid_table(table))
         job.report(folder, grid, table)
-    announce_cells(table, job.cell)
+    if set(grid.axes) != {"mode"}:  # whose report has announced more than scores
+        announce_cells(table, job.cell)
     failed = [cell.name for cell in table if cell.run is None]
     if failed:
         raise UserError(

@@ -132,6 +132,8 @@ def write_crossval_comparison(folder: Path, table: dict[str, Any]) -> None:
 def write_grid_report(folder: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
     """Write figures/*.png, report.md and report.html of a grid, and for each set of test faces what compares its cells.
 
+    A grid over the mode alone has the report of a comparison.
+
     Cells on the same test faces are compared in comparison.json and side_by_side.csv; where not all cells share theirs,
     the next set has comparison-2.json, and so on.
 
@@ -140,9 +142,20 @@ def write_grid_report(folder: Path, grid: Grid, cells: Sequence[GridCell]) -> No
         grid: Axes, cells and command.
         cells: What became of the cells.
     """
+    if set(grid.axes) == {"mode"} and all(cell.run for cell in cells):
+        _write_modes(folder, grid, [cell.finished for cell in cells])
+        return
     synthetic = any(cell.run is not None and bool(cell.finished.metrics.get("synthetic")) for cell in cells)
     found = [(block, _write_paired(folder, block)) for block in blocks(cells)]
     write_page(grid_page(Drawings(folder, synthetic), grid, cells, found), folder)
+
+
+def _write_modes(folder: Path, grid: Grid, runs: Sequence[Run]) -> None:
+    """The report of flat and hierarchical side by side: it answers whether one is better, and at what cost."""
+    settings = runs[0].config
+    table = several.compare(runs, resamples=settings.evaluation.resamples, seed=settings.seed)
+    write_comparison(folder, {**table, "command": grid.command}, runs, faces=runs[0].pictures)
+    announce_comparison(table)
 
 
 def _write_paired(folder: Path, block: Block) -> dict[str, Any] | None:

@@ -336,6 +336,40 @@ def test_a_damaged_record_is_one_clear_line(train):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trunk", "epochs", "stages", "flat"),
+    [
+        ("separate", 5, {}, 10),
+        ("separate", 5, {"valence": {"epochs": 3}, "positive": {"epochs": 4}}, 3 + 4),
+        ("separate", None, {}, 2 * pipeline.EPOCHS),
+        ("shared", 5, {}, 5),
+    ],
+)
+def test_a_baseline_has_the_budget_of_the_hierarchy(fer_folder, trunk, epochs, stages, flat):
+    """Every face passes the gate and one specialist, or the trunk once."""
+    config = RunConfig(trunk=trunk, stage=StageConfig(epochs=epochs), stages=stages)
+    config = replace(config, data=replace(config.data, data=str(fer_folder)))
+    grid = grid_training.plan_baseline(config, check=lambda own: own, command="")
+    own, hierarchy = (cell.config for cell in grid.cells)
+    assert (own.mode, own.stage.epochs, own.stages) == ("flat", flat, {})
+    assert hierarchy == replace(config, stage=replace(config.stage, epochs=epochs or pipeline.EPOCHS))
+    assert replace(own, mode="hierarchical", trunk=trunk, stage=hierarchy.stage, stages=hierarchy.stages) == hierarchy
+
+
+def test_a_hierarchy_and_its_baseline_have_the_report_of_a_comparison(fer_folder, tmp_path, monkeypatch, caught_logs):
+    monkeypatch.setattr(pipeline, "write_run_report", _short_report)
+    config = RunConfig(name=None, data=replace(RunConfig().data, data=str(fer_folder), image_size=16))
+    grid = grid_training.plan_baseline(config, check=lambda own: own, command="tf_model.py --baseline")
+    places = {"results": tmp_path / "results", "logs": tmp_path / "logs"}
+    folder = grid_training.train_grid(grid, Centroids, name=None, job=grid_training.BASELINE, **places)
+    assert folder.name == "fer2013-hierarchical-against-flat"
+    text = (folder / "report.md").read_text()
+    assert text.index("hierarchical minus flat is") < text.index("## Runs") < text.index("## Cost")
+    assert any(re.match(r"hierarchical minus flat: .* points of top-1, p", line) for line in caught_logs.messages)
+    (folder / "report.html").unlink()
+    assert (resume(folder) / "report.html").is_file()
+
+
 def test_the_program_trains_a_grid_goes_on_with_it_and_refuses_another(tmp_path, fer_folder):
     results = tmp_path / "results"
     at = ("--results", results, "--logs", tmp_path / "logs")
