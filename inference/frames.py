@@ -98,6 +98,7 @@ class _Follower:
 
     def follow(self, frame: Frame, found: Sequence[Face] | None) -> list[Track]:
         """The faces that are in a frame, as far as can be known."""
+        self._tracker.end_scene(frame.picture)
         if self._detect_every > 1:
             self._tracker.follow(frame.picture)
         if found is not None:

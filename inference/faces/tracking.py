@@ -17,6 +17,9 @@ _POINTS, _FEWEST = 32, 6  # that are followed in a face, and that must be found 
 # Pixels by which a point may miss its start on the way back (Kalal et al., "Forward-Backward Error", 2010).
 _ASTRAY = 1.0
 _GROWTH = 1.25  # the most that a face grows or shrinks between two frames
+_VIEW, _MOVE = 32, 5  # pixels of a frame made tiny, and how far the next one may have moved against it
+_ALIKE = 0.6  # correlation from which two frames show one scene
+_PLAIN = 2.0  # grey levels of standard deviation
 _LUCAS_KANADE: dict[str, Any] = {
     "winSize": (15, 15),
     "maxLevel": 3,
@@ -59,6 +62,19 @@ class Tracker:
         self.tracks: list[Track] = []
         self._given = 0
         self._previous: np.ndarray | None = None  # (h, w) uint8, the frame before, made smaller
+        self._view: np.ndarray | None = None  # the same, tiny
+
+    def end_scene(self, picture: np.ndarray) -> None:
+        """Drop all faces where a frame shows another scene than the frame before: after a cut, nobody is who was there.
+
+        Args:
+            picture: (h, w) or (h, w, 3) uint8, this frame; call it for every frame.
+        """
+        grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        view = cv2.resize(grey, (_VIEW, _VIEW), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, self._view = self._view, view
+        if before is not None and not _same_scene(before, view):
+            self.tracks, self._previous = [], None
 
     def update(self, faces: "Sequence[Face]", *, time: float = 0.0) -> list[Track]:
         """Match the faces of a frame that was searched.
@@ -111,6 +127,14 @@ class Tracker:
                 moved.append(dataclasses.replace(track, face=face, box=box))
         self.tracks = moved
         return list(self.tracks)
+
+
+def _same_scene(before: np.ndarray, view: np.ndarray) -> bool:
+    """Whether two tiny frames correlate when one is moved over the other, as far as a camera turns in between."""
+    if before.std() < _PLAIN or view.std() < _PLAIN:
+        return True  # a fade: nothing to compare
+    middle = before[_MOVE:-_MOVE, _MOVE:-_MOVE]
+    return bool(cv2.matchTemplate(view, middle, cv2.TM_CCOEFF_NORMED).max() >= _ALIKE)
 
 
 def overlaps(boxes: Sequence[Box] | np.ndarray, others: Sequence[Box] | np.ndarray) -> np.ndarray:

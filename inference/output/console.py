@@ -82,7 +82,8 @@ class Summary:
     def __init__(self, *, failed: int = 0) -> None:
         self.failed = failed
         self._files = self._empty = 0
-        self._emotions: dict[str, Counter] = {}
+        self._emotions: dict[tuple[str, bool], Counter] = {}  # by run, of pictures and of films
+        self._tracks: set[tuple[str, int]] = set()
 
     def count(self, rows: Sequence[Row]) -> None:
         """Add the rows of one file."""
@@ -91,7 +92,10 @@ class Summary:
         self._empty += not any(row["error"] or row["faces"] for row in rows)
         for row in rows:
             if row["emotion"] is not None:
-                self._emotions.setdefault(row["run"], Counter())[row["emotion"]] += 1
+                filmed = row["track"] is not None
+                self._emotions.setdefault((row["run"], filmed), Counter())[row["emotion"]] += 1
+                if filmed:
+                    self._tracks.add((row["file"], row["track"]))
 
     def line(self, skipped: int) -> str:
         """Files, faces and emotions in one line.
@@ -100,10 +104,12 @@ class Summary:
             skipped: Files that an earlier call has done.
         """
         parts = [counted(self._files, "file")]
-        for run, counts in self._emotions.items():
+        several = len({run for run, _ in self._emotions}) > 1
+        for (run, filmed), counts in self._emotions.items():
             named = ", ".join(f"{name} {number}" for name, number in counts.most_common())
-            of = f" by {run}" if len(self._emotions) > 1 else ""
-            parts.append(f"{counted(sum(counts.values()), 'face')}{of} ({named})")
+            faces = counted(sum(counts.values()), "sample" if filmed else "face")
+            faces += f" of {counted(len(self._tracks), 'track')}" * filmed
+            parts.append(f"{faces}{f' by {run}' * several} ({named})")
         parts += [f"{counted(self._empty, 'file')} without a face"] if self._empty else []
         parts += [f"{counted(skipped, 'file')} done before"] if skipped else []
         return "; ".join(parts)

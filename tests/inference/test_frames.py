@@ -1,14 +1,18 @@
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.detectors import Detector
 from fer_hierarchy.inference.frames import predicted_frames
 from fer_hierarchy.inference.model import gate_of
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
-from fer_hierarchy.inference.sources.video import VideoReader
+from fer_hierarchy.inference.sources.video import VideoReader, VideoWriter
+from tests.conftest import draw_face
 from tests.inference.stand_ins import BarModel, facts
-from tests.inference.walking_face import ANGRY, FPS, FRAMES, HAPPY, BrightDetector, film, predictor
+from tests.inference.walking_face import ANGRY, FPS, FRAMES, HAPPY, SIDE, SIZE, BrightDetector, film, predictor
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,49 @@ def test_a_face_is_found_in_some_frames_and_followed_in_the_others(walk, batch):
         assert row["track"] == 1
         assert abs(row["left"] - 10 - 3 * number) <= 3
         assert (row["score"] is None) == (number % 4 > 0)
+
+
+def portraits(count):
+    """Frames of scenes that differ in ground and face, each face at the same place."""
+    draw = np.random.default_rng(3)
+    for number in range(count):
+        ground = cv2.resize(draw.integers(0, 256, (6, 9), dtype=np.uint8), SIZE[::-1], interpolation=cv2.INTER_LINEAR)
+        ground[40 : 40 + SIDE, 80 : 80 + SIDE] = cv2.resize(draw_face(number, draw), (SIDE, SIDE))
+        yield cv2.cvtColor(ground, cv2.COLOR_GRAY2RGB)
+
+
+class MiddleDetector(Detector):
+    """Finds a face at one place in every frame."""
+
+    def __init__(self):
+        super().__init__(SIDE)
+
+    def find(self, pictures):
+        return [[Face(box=(80, 40, SIDE, SIDE), score=0.5)] for _ in pictures]
+
+
+def tracks_of(path):
+    middle = Predictor(BarModel(), faces=FaceConfig(), detector=MiddleDetector())
+    with VideoReader(path) as reader:
+        return [row["track"] for result in predicted_frames(reader, [middle]) for row in result.rows]
+
+
+def test_a_cut_to_another_person_at_the_same_place_ends_a_track(tmp_path):
+    with VideoWriter(tmp_path / "cuts.mp4", fps=FPS) as writer:
+        for picture in portraits(5):
+            for _ in range(4):
+                writer.write(picture)
+    assert tracks_of(tmp_path / "cuts.mp4") == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4
+
+
+def test_a_camera_that_turns_ends_no_track(tmp_path):
+    """And neither does the light."""
+    wide = np.concatenate([*portraits(2)], axis=1)
+    with VideoWriter(tmp_path / "pan.mp4", fps=FPS) as writer:
+        for number in range(20):
+            picture = wide[:, 3 * number : 3 * number + SIZE[1]]
+            writer.write((picture * (1 - 0.02 * number)).astype(np.uint8))
+    assert set(tracks_of(tmp_path / "pan.mp4")) == {1}
 
 
 def test_batches_change_no_prediction(tmp_path):
