@@ -112,7 +112,7 @@ def plan_baseline(config: RunConfig, *, check: Callable[[RunConfig], RunConfig],
     config = dataclasses.replace(config, data=data, stage=dataclasses.replace(config.stage, epochs=epochs))
     flat = dataclasses.replace(config, mode=FLAT, trunk=SEPARATE, stages={})
     if not config.shares_trunk:
-        gate, *specialists = (config.for_stage(stage).epochs for stage in config.grouping().stages(config.mode))
+        gate, *specialists = (config.for_stage(name).epochs or epochs for name in config.grouping().stages(config.mode))
         both = gate + round(sum(specialists) / max(len(specialists), 1))
         flat = dataclasses.replace(flat, stage=dataclasses.replace(flat.stage, epochs=both))
         announce(f"the flat network trains for {both} epochs: each face passes the gate's and its specialist's")

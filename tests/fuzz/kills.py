@@ -27,7 +27,7 @@ TINY = "compact_resnet:stem_width=8:widths=16:blocks=1:strides=2:squeeze_from=no
 QUICK = f"--dataset synthetic --limit 60 --image-size 16 --batch-size 16 --resamples 100 --model {TINY}".split()
 PICTURES, FRAMES = 60, 60
 _LEFT_BEHIND = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?|.*\.(part|lock|unfinished)|\.unfinished")
-_TIMES = re.compile(r"seconds|latency|wall|command|bytes|earlier", re.IGNORECASE)
+_TIMES = re.compile(r"seconds|latency|wall|command|bytes|started|ended|tried_so_far", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
