@@ -38,6 +38,7 @@ OTHER_FLAGS = {
     "results": ("DIR", "where run folders are (default: results/)"),
     "logs": ("DIR", "where run.log and TensorBoard files go (default: logs/)"),
     "axis": ("NAME=VALUE,...", "a setting (any flag, or mode) and the values that it takes; give one for each axis"),
+    "figures": ("DIR", "also write the report's figures as PDF, SVG and PNG at 300 dpi, its tables as LaTeX and csv"),
     "image": ("FILE", "a picture of a face to explain by itself; several after one flag, or one flag for each"),
     "baseline": ("", "also train a flat network of the same budget on the same faces, and compare both in one report"),
     "train": ("flat|hierarchical", "what the cells are, where mode is no axis (default: flat)"),
@@ -99,7 +100,7 @@ class Mode:
     example: str
     call: Callable[[Given, str], Path | None]
     fields: Mapping[type, tuple[str, ...]]
-    others: tuple[str, ...] = ("results",)
+    others: tuple[str, ...] = ("figures", "results")
     runs: tuple[int, int | None] = (0, 0)
     noun: str = "run"
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -112,7 +113,7 @@ _TRAIN_FIELDS = {
     EvaluationConfig: tuple(fields_of(EvaluationConfig)),
     RunConfig: ("trunk", "name", "seed", "deterministic"),
 }
-_TRAIN_OTHERS = ("config", "hyperparameters", "resume", "results", "logs")
+_TRAIN_OTHERS = ("config", "hyperparameters", "resume", "figures", "results", "logs")
 
 MODES = {
     "hierarchical": Mode(
@@ -183,7 +184,7 @@ MODES = {
             StageConfig: _ALL_STAGE,
             RunConfig: ("name", "seed", "deterministic"),
         },
-        others=("distributed", "oracle", "wait", "study_dir", "config", "resume", "results"),
+        others=("distributed", "oracle", "wait", "study_dir", "config", "resume", "figures", "results"),
         runs=(0, 2),
         texts={
             "name": "folder of the study below logs/tuning (default: made of data set, model, tuner, stage and key)",
@@ -202,7 +203,7 @@ MODES = {
             EvaluationConfig: ("logit_adjustment", "resamples"),
             RunConfig: ("name",),
         },
-        others=("split", "composition", "results", "logs"),
+        others=("split", "composition", "figures", "results", "logs"),
         runs=(1, 1),
         texts={
             "logs": "where studies are (default: logs/)",
@@ -263,7 +264,7 @@ MODES = {
         example="--mode explain first --data data/ck48",
         call=explain,
         fields={DataConfig: ("data", "dataset", "limit", "skip_bad"), RunConfig: ("name",)},
-        others=("image", "results"),
+        others=("image", "figures", "results"),
         runs=(0, 1),
         texts={
             "data": "folder, csv or zip to explain (default: the test faces of the run, or --image alone)",

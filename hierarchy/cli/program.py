@@ -27,6 +27,7 @@ from fer_hierarchy.hierarchy.config import (
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import CALL, COMMAND, LOGS, RESULTS
 from fer_hierarchy.hierarchy.printing import show
+from fer_hierarchy.hierarchy.reports.paper import figures_to
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 from fer_hierarchy.tuning.search.study import STUDIES
@@ -79,7 +80,10 @@ def _dispatch(argv: list[str]) -> None:
         print(parser.format_help(), end="")
         return
     given = _given(parser, mode, argv)
-    with notes_on_screen():
+    figures = given.pop("figures", None)
+    if figures is not None:
+        run_folder.check_writable(Path(figures), "figures")
+    with notes_on_screen(), figures_to(None if figures is None else Path(figures)):
         folder = mode.call(given, shlex.join([*COMMAND, *argv]))
     if folder is not None:
         show(f"data: {folder}" if mode.call is fetch else f"report: {folder / 'report.html'}")

@@ -229,7 +229,7 @@ def _confusions(drawings: Drawings, table: Mapping) -> Section:
 
     def small(ax, row, left, bottom) -> None:
         figures.small_confusion(ax, row["confusion"], classes, left=left, bottom=bottom)
-        ax.set_title(f"{_label(table, row)}, {100 * row['top1']:.0f} %", fontsize=7.5)
+        ax.set_title(f"{_label(table, row)}, {100 * row['top1']:.0f} %")
 
     of_folds = panels(
         drawings,
@@ -294,7 +294,7 @@ def _curves(drawings: Drawings, table: Mapping, histories: Histories) -> Section
 
         def curve(ax, row, left, _bottom, stage=stage) -> None:
             figures.small_curve(ax, histories[row["run"]][stage], left=left)
-            ax.set_title(_label(table, row), fontsize=7.5)
+            ax.set_title(_label(table, row))
 
         image = panels(
             drawings,

@@ -58,7 +58,7 @@ def heat_map(ax: Axes, means: pd.DataFrame, spreads: pd.DataFrame) -> None:
         dark = value > low + 0.6 * (high - low)
         spread = spreads.iloc[row, column]
         text = "-" if np.isnan(value) else f"{100 * value:.1f}" + ("" if np.isnan(spread) else f" ± {100 * spread:.1f}")
-        ax.text(column, row, text, ha="center", va="center", fontsize=8.5, color="white" if dark else INK)
+        ax.text(column, row, text, ha="center", va="center", color="white" if dark else INK)
 
 
 def _colour_limits(values: np.ndarray) -> tuple[float, float]:
@@ -126,10 +126,10 @@ def probability_bars(
         if share[true] >= _LEAST_WRITTEN:
             ink = "white" if sum(to_rgb(emotion_colour(true))) < _DARK else INK
             text = f"{100 * share[true]:.0f} %"
-            ax.text(share[true] / 2, position, text, ha="center", va="center", fontsize=7, color=ink)
+            ax.text(share[true] / 2, position, text, ha="center", va="center", color=ink)
         right = run["answer"] == true
         text = f" {'✓' if right else '✗'} {run['answer']}"
-        ax.text(left, position, text, va="center", fontsize=8, color=THIRD if right else SECOND)
+        ax.text(left, position, text, va="center", color=THIRD if right else SECOND)
     ax.set_yticks(range(len(runs)), names or [""] * len(runs))
     ax.set_ylim(len(runs) - 0.45, -0.55)
     ax.set_xlim(0, 1.4)  # the predictions stand behind the bars
@@ -138,7 +138,7 @@ def probability_bars(
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(length=0)
     ax.xaxis.grid(True, color=HAIRLINE)
-    ax.set_title(title, fontsize=8)
+    ax.set_title(title)
 
 
 def emotion_keys(classes: Sequence[str]) -> list[Patch]:

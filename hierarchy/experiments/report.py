@@ -81,7 +81,7 @@ def _write_new(
     """Write a comparison into a new folder of the given name, or of one made of the `shown` names."""
     run_folder.check_writable(results)
     run_folder.check_name(name, results)
-    stem = name or "compare-" + "-vs-".join(shown)[:_LONGEST_NAMES]
+    stem = name or "compare-" + "-vs-".join(shown).replace("/", "-")[:_LONGEST_NAMES]
     stem = run_folder.marked(stem, synthetic=table["synthetic"])
     with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
         write(folder, table)

@@ -87,7 +87,7 @@ def _draw(
             probability_bars(bars, face["runs"], classes=classes, true=emotion, names=named, title=title)
         keys = emotion_keys(classes)
         columns = min(len(keys), max(3, int(width / 0.8)))
-        style = {"fontsize": 7.5, "handlelength": 1.1, "columnspacing": 1.0}
+        style = {"handlelength": 1.1, "columnspacing": 1.0}
         axes[0, 0].figure.legend(handles=keys, loc="outside lower center", ncols=columns, **style)
     return Image(drawings.figure(name), f"Predictions of each run on {len(shown)} faces of {emotion}", width)
 

@@ -74,7 +74,7 @@ def _distributions(drawings: figures.Drawings, images: ImageSet) -> list[Block]:
     with drawings.drawing("pixels", "Measures of the pixels by split", width, 0.6 + 1.55 * rows, **grid) as axes:
         for ax, name in zip(axes.flat, varying, strict=False):
             _draw(ax, name, images)
-        axes.flat[0].legend(fontsize=7, handlelength=1.2)
+        axes.flat[0].legend(handlelength=1.2)
     alt = "Histogram of each measure of the pixels, a line for each split"
     return [Images([Image(drawings.figure("pixels"), alt, width)])]
 

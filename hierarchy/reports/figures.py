@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from sklearn.preprocessing import normalize
 from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.printing import printable
+from fer_hierarchy.hierarchy.reports import paper
 from fer_hierarchy.hierarchy.reports.page import Face, Gallery, Image
 
 DPI = 150
@@ -49,7 +49,7 @@ MEASURES = {
 }
 
 _STYLE: dict[Any, Any] = {
-    "font.size": 9,
+    "font.size": 8,  # of everything that is written
     "text.parse_math": False,  # a name may hold two dollars
     "font.family": "DejaVu Sans",
     "text.color": INK,
@@ -58,7 +58,10 @@ _STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 9,
+    "axes.titlesize": "medium",
+    "xtick.labelsize": "medium",
+    "ytick.labelsize": "medium",
+    "legend.fontsize": "medium",
     "axes.titlelocation": "left",
     "axes.axisbelow": True,
     "xtick.color": MUTED,
@@ -69,6 +72,9 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "figure.facecolor": "white",
+    "svg.fonttype": "none",  # texts stay texts
+    "svg.hashsalt": "figure",  # and a figure stays the same file
+    "pdf.fonttype": 42,
 }
 
 
@@ -85,14 +91,14 @@ def drawing(
     sharex: bool = False,
     shares: Sequence[float] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield a grid of axes to draw on; save it as PNG when the block ends without an error.
+    """Yield a grid of axes to draw on; save it as PNG, and for a paper, when the block ends without an error.
 
     Axes on which nothing was drawn are hidden.
 
     Args:
         path: The PNG file, written whole or not at all; its folder is made.
-        title: Stands above the axes; a synthetic figure is named so there.
-        synthetic: Whether the faces behind the numbers were drawn by the program.
+        title: Of the file; readers see the caption of the page.
+        synthetic: Whether the faces behind the numbers were drawn by the program, which stands in the picture.
         width: Inches.
         height: Inches.
         rows: Rows of axes.
@@ -112,12 +118,13 @@ def drawing(
         for ax in axes.flat:
             if not ax.has_data():
                 ax.axis("off")
-        text = printable(f"{title} (synthetic)" if synthetic else title)
-        # About twelve and a half letters of this size stand on an inch.
-        figure.suptitle(fill(text, int(12.5 * width)), x=0.015, ha="left", fontsize=10.5, fontweight="bold")
+        if synthetic:  # the title stands in the caption, this in the picture: a file may be seen alone
+            figure.text(0.99, 0.99, "synthetic faces", ha="right", va="top", color=SECOND, fontweight="bold")
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=DPI)
+            figure.savefig(temporary, dpi=DPI, metadata={"Title": printable(title)})
+        if place := paper.place_of(path.parent.parent):
+            paper.save_figure(figure, place, path.stem)
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ class Drawings:
         Args:
             name: Of the file, without suffix.
             plot: Draws on the axes that it is given.
-            title: Stands above.
+            title: What it is called.
             width: Inches.
             height: Inches.
             alt: What the figure shows, for those who cannot see it, where this is more than the title.
@@ -190,8 +197,8 @@ def confusion_matrix(ax: Axes, confusion: Sequence[Sequence[int]], classes: Sequ
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 0.55 else INK
         text = f"{100 * share:.0f} %" if counts[row].any() else "-"
-        ax.text(column, row - 0.12, text, ha="center", va="center", color=colour, fontsize=8.5)
-        ax.text(column, row + 0.24, f"{counts[row, column]:,.0f}", ha="center", va="center", color=colour, fontsize=6.5)
+        ax.text(column, row - 0.12, text, ha="center", va="center", color=colour)
+        ax.text(column, row + 0.24, f"{counts[row, column]:,.0f}", ha="center", va="center", color=colour)
 
 
 def reliability(ax: Axes, bins: Sequence[Mapping[str, float]], *, ece: float) -> None:
@@ -249,7 +256,7 @@ def class_counts(ax: Axes, counts: Mapping[str, int], *, split: str) -> None:
     values = np.array(list(counts.values()), dtype=float)
     bars = ax.barh(list(counts), values, color=[emotion_colour(name) for name in counts], height=0.72)
     texts = [f" {value:,.0f}  ({100 * value / max(values.sum(), 1):.1f} %)" for value in values]
-    ax.bar_label(bars, texts, fontsize=8, color=INK)
+    ax.bar_label(bars, texts, color=INK)
     ax.invert_yaxis()
     ax.set_xlim(0, max(values.max(initial=0), 1) * 1.34)
     ax.set_title(f"{split}: {values.sum():,.0f} faces")
@@ -307,7 +314,7 @@ def recall_deltas(ax: Axes, per_class: Sequence[Mapping[str, Any]], *, a: str, b
     reach = max(np.nanmax(np.abs(deltas), initial=0), 1) * 1.35
     for position, delta in enumerate(deltas):
         side = "right" if delta < 0 else "left"
-        ax.text(delta, position, f" {delta:+z.1f} ", va="center", ha=side, fontsize=8)
+        ax.text(delta, position, f" {delta:+z.1f} ", va="center", ha=side)
     ax.set_xlim(-reach, reach)
     _name_rows(ax, _with_support(per_class))
     ax.set_xlabel(f"recall of {b}\nminus recall of {a}, percentage points")
@@ -374,7 +381,7 @@ def feature_map(ax: Axes, points: pd.DataFrame, *, note: str) -> None:
     for name in sorted(counts.index, key=_place):
         order = 2 + counts.index.get_loc(name)
         _scatter(ax, points, name, s=size, linewidth=0.25, zorder=order, label=f"{name}  (n = {counts[name]:,})")
-    ax.set_xlabel(note, fontsize=8, color=MUTED, loc="left", labelpad=5)
+    ax.set_xlabel(note, color=MUTED, loc="left", labelpad=5)
     ax.set_aspect("equal", adjustable="datalim")
     larger = float(np.sqrt(40 / size))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=larger, handletextpad=0.2)
@@ -395,7 +402,7 @@ def feature_maps(ax: Axes, maps: Mapping[str, pd.DataFrame]) -> None:
         inner = ax.inset_axes((column / 3 + 0.005, 1 - (row + 1) / rows + 0.06, 0.31, 1 / rows - 0.12))
         for name in shown:
             _scatter(inner, points, name, s=12, linewidth=0.2, label=name)
-        inner.set_title(title, fontsize=9)
+        inner.set_title(title)
     handles, labels = inner.get_legend_handles_labels()
     ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(labels), markerscale=1.6)
 
@@ -419,7 +426,7 @@ def face(ax: Axes, pixels: np.ndarray, caption: str) -> None:
         caption: One or two short lines.
     """
     ax.imshow(displayable(pixels), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    ax.set_xlabel(caption, fontsize=7.5, labelpad=3)
+    ax.set_xlabel(caption, labelpad=3)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)

@@ -7,7 +7,7 @@ names and values; `how_to_repeat` is the last section. An `Image` is a block by 
 """
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.printing import printable
+from fer_hierarchy.hierarchy.reports import paper
 from fer_hierarchy.hierarchy.wording import plain
 
 SYNTHETIC = (
@@ -217,9 +218,47 @@ def how_to_repeat(*blocks: Block | str, hint: str = "The command below, in the p
 def write_page(page: Page, folder: Path) -> None:
     """Write report.md and report.html into `folder`, where the page's figures already are."""
     html = _rendered("page.html", page, folder)
+    if place := paper.place_of(folder):
+        _for_paper(page, place)
     for name, text in (("report.md", to_markdown(page, folder)), ("report.html", html)):
         with atomic_write(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _for_paper(page: Page, place: Path) -> None:
+    """Write the tables, and what tables and figures are called, into a folder."""
+    captions = []
+    for block, text in _captions(page):
+        if isinstance(block, Table):
+            name = f"table-{int(text.removeprefix('Table ').partition('.')[0]):02}"
+            paper.save_table(place, name, block.columns, block.rows, text.partition(". ")[2])
+            captions.append(f"{text} ({name}.tex, {name}.csv)")
+        else:
+            captions.append(f"{text} ({block.path.stem}.pdf, .svg, .png)")
+    paper.save_captions(place, captions)
+
+
+def _captions(page: Page) -> list[tuple[Table | Image, str]]:
+    """Every table and figure in the order of the page, with its number and what it shows."""
+    counts = {"Table": 0, "Figure": 0}
+    found: list[tuple[Table | Image, str]] = []
+    for section in page.sections:
+        for block in _leaves(section.blocks):
+            kind, text = ("Table", block.caption) if isinstance(block, Table) else ("Figure", block.alt)
+            counts[kind] += 1
+            found.append((block, f"{kind} {counts[kind]}. {(text or section.title).rstrip('.')}."))
+    return found
+
+
+def _leaves(blocks: Iterable[Block]) -> Iterator[Table | Image]:
+    """The tables and images in blocks, those in groups too."""
+    for block in blocks:
+        if isinstance(block, Table | Image):
+            yield block
+        elif isinstance(block, Images):
+            yield from block.images
+        elif isinstance(block, Beside):
+            yield from _leaves(block.blocks)
 
 
 def to_markdown(page: Page, folder: Path) -> str:
@@ -229,7 +268,10 @@ def to_markdown(page: Page, folder: Path) -> str:
 
 def _rendered(template: str, page: Page, folder: Path) -> str:
     """The page without characters that a terminal or an editor would obey."""
-    return printable(_templates(folder).get_template(template).render(page=page), keep="\n\t")
+    captions = {id(block): text for block, text in _captions(page)}
+    environment = _templates(folder)
+    environment.filters["caption"] = lambda block: captions.get(id(block), "")
+    return printable(environment.get_template(template).render(page=page), keep="\n\t")
 
 
 def _templates(folder: Path) -> Environment:

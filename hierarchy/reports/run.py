@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import normalize
 
-from fer_hierarchy.hierarchy.config import SHARED
+from fer_hierarchy.hierarchy.config import SHARED, RunConfig
 from fer_hierarchy.hierarchy.paths import CONFIG
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import (
@@ -269,7 +269,7 @@ def _confusions(record: RunRecord) -> Section:
         blocks += [Text("Most frequent confusions, as shares of the true emotion:"), Items(worst)]
     return Section(
         "Confusion",
-        "Each row is a true emotion and sums to 100 %; the small numbers are faces. The diagonal is right.",
+        "Each row is a true emotion and sums to 100 %; the numbers below are faces. The diagonal is right.",
         blocks,
     )
 
@@ -562,8 +562,9 @@ def _configuration(record: RunRecord) -> Section:
     }
     rows = [{"name": name, **stage} for name, stage in record.training.items()]
     blocks = [Table.of(rows, columns, words=(0, 1))] if rows else []
-    settings = [pair for pair in flatten(read_json(record.folder / CONFIG)) if pair[0] != "format"]
-    blocks.append(facts(settings, "Setting", "All settings, as config.json holds them"))
+    usual = dict(flatten(RunConfig().to_dict()))
+    settings = [pair for pair in flatten(read_json(record.folder / CONFIG)) if pair not in usual.items()]
+    blocks.append(facts(settings, "Setting", "Settings that are not the default's; config.json holds all"))
     return Section(
         "Configuration",
         "What was set, and what each stage was trained with. More rows drawn than held: rare emotions are repeated.",

@@ -57,13 +57,13 @@ def draw_explanation(path: Path, title: str, explained: HeatMaps, face: int, *, 
         pixels, *places, bars = axes[0]
         figures.face(pixels, colours(explained.pixels[face]), f"{explained.size[0]} x {explained.size[0]} pixels")
         pixels.xaxis.label.set_color(figures.MUTED)
-        pixels.set_title("face", loc="center", fontsize=8)
+        pixels.set_title("face", loc="center")
         for ax, (heat, modality) in zip(places, maps, strict=True):
-            _draw_map(ax, explained, face, heat, modality, fontsize=8)
+            _draw_map(ax, explained, face, heat, modality)
             kind = "gate" if heat.stage == explained.taxonomy.gate else "specialist"
             name = "heat" if heat.stage == FLAT else f"{kind}: {heat.stage}"
             where = "" if list(heat.maps) == [PICTURE] else f" on {modality}"
-            ax.set_title(f"{name}{where}", loc="center", fontsize=8)
+            ax.set_title(f"{name}{where}", loc="center")
         _draw_bars(bars, explained.table[face], explained.taxonomy)
 
 
@@ -73,12 +73,12 @@ def _draw_bars(ax: Axes, probabilities: np.ndarray, taxonomy: Taxonomy) -> None:
     place, ticks = 0.0, {}
     for group, total in zip(taxonomy.group_names, gate[0], strict=True):
         heading = f"{group} {100 * total:.0f} %"
-        ax.text(0, place, heading, fontsize=7.5, fontweight="bold", va="center", color=figures.MUTED)
+        ax.text(0, place, heading, fontweight="bold", va="center", color=figures.MUTED)
         for emotion in taxonomy.members(group):
             place += 1
             share = probabilities[taxonomy.emotions.index(emotion)]
             ax.barh(place, share, height=0.72, color=figures.emotion_colour(emotion))
-            ax.text(share + 0.02, place, f"{100 * share:.0f} %", fontsize=7.5, va="center")
+            ax.text(share + 0.02, place, f"{100 * share:.0f} %", va="center")
             ticks[emotion] = place
         place += 1.25
     ax.set_yticks(list(ticks.values()), list(ticks))
@@ -89,7 +89,7 @@ def _draw_bars(ax: Axes, probabilities: np.ndarray, taxonomy: Taxonomy) -> None:
     ax.tick_params(labelsize=7.5, length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.grid(axis="x")
-    ax.set_title("all emotions", loc="center", fontsize=8)
+    ax.set_title("all emotions", loc="center")
 
 
 def draw_gallery(drawings: figures.Drawings, name: str, title: str, explained: HeatMaps, faces: Sequence[int]) -> Image:
@@ -129,7 +129,7 @@ def _lines(explained: HeatMaps, faces: Sequence[int]) -> list[tuple[str, str, li
 
 def _name_row(ax: Axes, name: str) -> None:
     ax.axis("off")
-    ax.text(1, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=8)
+    ax.text(1, 0.5, name, transform=ax.transAxes, ha="right", va="center")
 
 
 def _draw_face(
@@ -147,9 +147,7 @@ def _draw_face(
             _draw_map(ax, explained, face, heat, modality)
 
 
-def _draw_map(
-    ax: Axes, explained: HeatMaps, face: int, heat: StageHeat, modality: str, *, fontsize: float = 7.5
-) -> None:
+def _draw_map(ax: Axes, explained: HeatMaps, face: int, heat: StageHeat, modality: str) -> None:
     """The map of a face with the stage's prediction; nothing where the stage does not predict it."""
     at = heat.at(face)
     if at is None or modality not in heat.maps:
@@ -158,14 +156,14 @@ def _draw_map(
     overlay(ax, background(explained, face, modality), enlarged(one, explained.size))
     true = explained.truth(heat.stage)[face] or explained.rows["emotion"][face]
     note = "" if one.any() else "\nno evidence"
-    _caption(ax, heat.predicted[at], heat.confidence[at], true, note, fontsize=fontsize)
+    _caption(ax, heat.predicted[at], heat.confidence[at], true, note)
 
 
-def _caption(ax: Axes, predicted: str, share: float, true: str, note: str = "", *, fontsize: float = 7.5) -> None:
+def _caption(ax: Axes, predicted: str, share: float, true: str, note: str = "") -> None:
     """A prediction below a picture, marked as right or wrong where the label is known."""
     mark = "" if not true else " ✓" if predicted == true else " ✗"
     colour = figures.SECOND if true and predicted != true else figures.INK
-    ax.set_xlabel(f"{predicted} {100 * share:.0f} %{mark}{note}", fontsize=fontsize, labelpad=3, color=colour)
+    ax.set_xlabel(f"{predicted} {100 * share:.0f} %{mark}{note}", labelpad=3, color=colour)
 
 
 def _shortened(name: str) -> str:
@@ -227,7 +225,7 @@ def draw_averages(drawings: figures.Drawings, name: str, title: str, explained: 
             for ax, (grey, mean, count) in zip(row[1:], means, strict=True):
                 overlay(ax, grey, mean if count else None, scale=scale)
                 words = f"n = {count:,}" if count else "never predicted"
-                ax.set_xlabel(words, fontsize=7.5, labelpad=3, color=figures.MUTED)
+                ax.set_xlabel(words, labelpad=3, color=figures.MUTED)
         for ax, label in zip(axes[0, 1:], heat.classes, strict=True):
             ax.set_title(label, loc="center")
         _draw_scale(axes, scale)
@@ -238,7 +236,7 @@ def _draw_scale(axes: np.ndarray, scale: tuple[float, float]) -> None:
     bar = axes[0, 0].figure.colorbar(ScalarMappable(Normalize(*scale), HEAT), ax=axes, shrink=0.75, aspect=18, pad=0.02)
     bar.ax.yaxis.set_major_locator(MaxNLocator(4))
     bar.ax.tick_params(labelsize=7, length=2)
-    bar.set_label("mean heat", fontsize=7.5)
+    bar.set_label("mean heat")
     bar.outline.set_visible(False)
 
 

@@ -151,7 +151,7 @@ def _finish(axes: np.ndarray, taxonomy: Taxonomy, seconds: float, *, note: str) 
     handles += [
         Patch(color=_GROUPS[place % len(_GROUPS)], label=group) for place, group in enumerate(taxonomy.group_names)
     ]
-    sizes = {"handlelength": 1, "handleheight": 1, "labelspacing": 0.22, "fontsize": 8.5}
+    sizes = {"handlelength": 1, "handleheight": 1, "labelspacing": 0.22}
     axes[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.005, 1.03), borderpad=0, **sizes)
 
 

@@ -136,7 +136,7 @@ def slice_of(ax: Axes, axis: Axis, scores: np.ndarray, objective: str, *, limits
     dots = ax.scatter(places, shown, s=22, c=numbers, cmap=_SHADES, edgecolor="white", linewidth=0.4, zorder=3)
     _mark(ax, places, scores, limits, best)
     score_axis(ax, objective, limits)
-    ax.set_title(axis.key, fontsize=8.5)
+    ax.set_title(axis.key)
     return dots
 
 
@@ -164,7 +164,7 @@ def parallel(ax: Axes, axes: Sequence[Axis], scores: np.ndarray, objective: str,
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
     for place, axis in enumerate(shown):
         for height, text in axis.marks:
-            ax.text(place + 0.04, height, _short(text), va="center", fontsize=7, bbox=box, zorder=6)
+            ax.text(place + 0.04, height, _short(text), va="center", bbox=box, zorder=6)
     ax.set_yticks([])
     ax.grid(False)
     ax.tick_params(axis="x", rotation=30)
@@ -196,4 +196,4 @@ def _short(text: str) -> str:
 def legend(*axes: Axes) -> None:
     """A legend of all that is drawn on some axes of a figure, below it."""
     handles = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    axes[0].figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=3, fontsize=7.5)
+    axes[0].figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=3)

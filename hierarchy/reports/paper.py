@@ -1,0 +1,74 @@
+"""Figures and tables of reports as files for a paper: PDF, SVG and PNG at 300 dpi, LaTeX and csv."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_hierarchy.hierarchy.paths import atomic_write
+
+if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
+    from matplotlib.figure import Figure
+
+DPI = 300
+CAPTIONS = "captions.md"
+# Without the day of their making, so that the same figure is the same file.
+_METADATA: dict[str, dict[str, None] | None] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": None}
+
+_folder: ContextVar[Path | None] = ContextVar("paper_folder", default=None)
+
+
+@contextmanager
+def figures_to(folder: Path | None) -> Iterator[None]:
+    """Write the figures and tables of every report that the block writes to `folder`/<name of the report>, too."""
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
+def place_of(report: Path) -> Path | None:
+    """The folder for what the report in a folder shows, made; None where nothing is wanted."""
+    folder = _folder.get()
+    if folder is None:
+        return None
+    place = folder / report.resolve().name
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def save_figure(figure: "Figure", place: Path, name: str) -> None:
+    """Write a figure in every format."""
+    for suffix, metadata in _METADATA.items():
+        with atomic_write(place / f"{name}{suffix}") as temporary:
+            figure.savefig(temporary, dpi=DPI, metadata=metadata)
+
+
+def save_table(place: Path, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
+    """Write a table as LaTeX, for the package booktabs, and as csv."""
+    import pandas as pd  # here: the command line imports this module before the arguments are valid
+
+    with atomic_write(place / f"{name}.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    headed = pd.DataFrame(list(rows), columns=pd.Index(map(_latex, columns)), dtype=str)
+    styled = headed.style.hide(axis="index").format(_latex)
+    aligned = "l" + "r" * (len(columns) - 1)
+    text = styled.to_latex(hrules=True, column_format=aligned, caption=_latex(caption) or None, label=f"tab:{name}")
+    with atomic_write(place / f"{name}.tex") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_captions(place: Path, captions: Sequence[str]) -> None:
+    """Write what the figures and tables are called in the report."""
+    with atomic_write(place / CAPTIONS) as temporary:
+        temporary.write_text("".join(f"- {caption}\n" for caption in captions), encoding="utf-8")
+
+
+def _latex(text: str) -> str:
+    """Text in which nothing is a command of LaTeX."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {character: f"\\{character}" for character in "&%$#_{}"}
+    return "".join(special.get(character, character) for character in text)

@@ -1,0 +1,77 @@
+"""Figures and tables of a report as files for a paper."""
+
+import csv
+
+import pytest
+
+from fer_hierarchy.hierarchy.reports.figures import Drawings
+from fer_hierarchy.hierarchy.reports.page import Images, Section, Table, report, write_page
+from fer_hierarchy.hierarchy.reports.paper import figures_to
+
+COLUMNS, ROWS = ("Name", "Top-1 %"), [("a_b & 50 % ~\\x{", "63.4"), ("second", "61.0")]
+
+
+def write(folder, *, synthetic=False):
+    drawings = Drawings(folder, synthetic)
+    line = drawings.draw("line", lambda ax: ax.plot([0, 1], [2, 3]), title="A line", width=3, height=2)
+    bars = drawings.draw("bars", lambda ax: ax.bar(["x"], [1]), title="Bars", alt="One bar", width=3, height=2)
+    blocks = [Table(COLUMNS, ROWS, "Scores of two runs"), line, Images([bars]), Table(COLUMNS, ROWS[1:])]
+    write_page(report("Report", "", [Section("Results", "", blocks)], synthetic=synthetic), folder)
+
+
+@pytest.fixture
+def places(tmp_path, rendered):
+    folder = tmp_path / "first"
+    with figures_to(folder / "out"):
+        write(folder / "run")
+    return folder / "run", folder / "out" / "run"
+
+
+def test_captions_are_numbered_and_stand_outside_of_the_pictures(places):
+    text, page = ((places[0] / name).read_text() for name in ("report.md", "report.html"))
+    for caption in ("Table 1. Scores of two runs.", "Figure 1. A line.", "Figure 2. One bar.", "Table 2. Results."):
+        assert f"*{caption}*" in text
+        assert caption in page
+    assert "A line" not in (places[1] / "line.svg").read_text().partition("</metadata>")[2]
+
+
+def test_figures_come_as_pdf_svg_and_png(places):
+    assert {path.name for path in places[1].glob("line.*")} == {"line.pdf", "line.png", "line.svg"}
+    from PIL import Image
+
+    with Image.open(places[1] / "line.png") as picture:
+        assert picture.size == (900, 600)
+    assert "<text" in (places[1] / "line.svg").read_text(), "texts stay texts"
+
+
+def test_the_same_figure_is_the_same_file(places, tmp_path):
+    with figures_to(tmp_path / "out"):
+        write(tmp_path / "run")
+    for path in places[1].iterdir():
+        assert (tmp_path / "out" / "run" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_tables_come_as_latex_and_csv(places):
+    with (places[1] / "table-01.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [list(COLUMNS), *map(list, ROWS)]
+    text = (places[1] / "table-01.tex").read_text()
+    assert r"Name & Top-1 \% \\" in text
+    assert r"a\_b \& 50 \% \textasciitilde{}\textbackslash{}x\{ & 63.4 \\" in text
+    assert r"\caption{Scores of two runs.}" in text
+    assert r"\toprule" in text
+    names = (places[1] / "captions.md").read_text()
+    assert "- Figure 2. One bar. (bars.pdf, .svg, .png)" in names
+    assert "- Table 2. Results. (table-02.tex, table-02.csv)" in names
+
+
+def test_without_a_wish_nothing_more_is_written(tmp_path):
+    write(tmp_path / "run")
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert {path.suffix for path in (tmp_path / "run" / "figures").iterdir()} == {".png"}
+
+
+@pytest.mark.usefixtures("rendered")
+def test_a_synthetic_figure_says_so_by_itself(tmp_path):
+    with figures_to(tmp_path / "out"):
+        write(tmp_path / "run", synthetic=True)
+    assert "synthetic faces" in (tmp_path / "out" / "run" / "line.svg").read_text()
