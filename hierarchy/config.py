@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.json_text import parse_json
+from fer_hierarchy.hierarchy.json_text import parse_json, read_written
+from fer_hierarchy.hierarchy.own_classes import OwnClasses, read_own_classes
 from fer_hierarchy.hierarchy.taxonomy import (
     EMOTIONS,
     FLAT,
@@ -92,6 +93,9 @@ class DataConfig(Checked):
         metavar="FILE",
     )
     taxonomy: str | dict = option("valence", _TAXONOMY_HELP)
+    classes: str | dict | None = option(
+        None, "what your own class folders mean: a JSON file of words and emotions or new classes", metavar="FILE"
+    )
     exclude: tuple[str, ...] = option((), "emotions to leave out everywhere, separated by commas", metavar="EMOTIONS")
     emotions: tuple[str, ...] = option((), "keep these emotions and leave out all others", metavar="EMOTIONS")
     generated: str | None = option(
@@ -338,6 +342,7 @@ class RunConfig(Checked):
         """The taxonomy with the exclusions taken out."""
         value = self.data.taxonomy
         taxonomy = Taxonomy.from_dict(value, name="custom") if isinstance(value, dict) else load_taxonomy(value)
+        taxonomy = read_own_classes(self.data.classes).added_to(taxonomy)
         dropped = [e for e in self.data.left_out if e in self.data.exclude or e in taxonomy.emotions]
         return taxonomy.exclude(dropped) if dropped else taxonomy
 
@@ -348,6 +353,9 @@ class RunConfig(Checked):
         record["data"]["emotions"] = list(self.data.emotions)
         if isinstance(self.data.taxonomy, str) and self.data.taxonomy not in TAXONOMIES:
             record["data"]["taxonomy"] = load_taxonomy(self.data.taxonomy).to_dict()
+        if isinstance(self.data.classes, str):
+            place = f"--classes {self.data.classes}"
+            record["data"]["classes"] = read_written(Path(self.data.classes), place)
         return record
 
     @classmethod
@@ -494,6 +502,9 @@ def check_value(part: type, name: str, value: Any, where: str) -> Any:
     if list in kinds and isinstance(value, list | tuple):
         return _paths(value, where)
     if dict in kinds and isinstance(value, dict):
+        if name == "classes":
+            OwnClasses.from_dict(value, where=where)
+            return value
         return Taxonomy.from_dict(value, name="custom").to_dict()
     return _within_limits(_convert(value, kinds, where), field.metadata, where)
 

@@ -1,5 +1,7 @@
 """The colour of each emotion wherever one is drawn; light, since pictures are marked without matplotlib."""
 
+import zlib
+
 # Okabe and Ito's colour-blind-safe set (2008) without yellow and black, which vanish or shout on white; two greys.
 EMOTION_COLOURS = {
     "angry": "#d55e00",
@@ -11,3 +13,10 @@ EMOTION_COLOURS = {
     "neutral": "#a0a6ac",
     "contempt": "#4a4f55",
 }
+# Of a user's own classes: Tol's bright and muted sets (2021).
+_OTHERS = ("#4477aa", "#aa3377", "#228833", "#ccbb44", "#882255", "#44aa99", "#999933", "#332288")
+
+
+def class_colour(name: str) -> str:
+    """The colour of an emotion or of a user's own class, the same wherever it is drawn."""
+    return EMOTION_COLOURS.get(name) or _OTHERS[zlib.crc32(name.encode()) % len(_OTHERS)]

@@ -57,6 +57,24 @@ def is_emotion(word: str) -> bool:
     return _SYNONYMS.get(key, key) in EMOTIONS
 
 
+def class_order(name: str) -> tuple[int, str]:
+    """A key that sorts emotions in their order, and a user's own classes behind them."""
+    return (EMOTIONS.index(name) if name in EMOTIONS else len(EMOTIONS)), name
+
+
+def check_class_name(name: str, where: str) -> None:
+    """Refuse a class whose name can be no folder on every system, or that tables call something else.
+
+    Raises:
+        UserError: With what is right.
+    """
+    plain = all(letter.isalnum() or letter in "-_" for letter in name)
+    if not name or not plain or len(name.encode()) > _LONGEST_NAME or name.startswith("-"):
+        raise UserError(f"{where}: {name[:30]!r} is no usable name; use up to {_LONGEST_NAME} letters, digits, - and _")
+    if name.lower() in _RESERVED.split():
+        raise UserError(f"{where}: {name!r} means something else in tables or as a file; choose another name")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Taxonomy:
     """A two-level grouping of emotions: a gate chooses the group, a specialist the emotion within it.
@@ -65,6 +83,7 @@ class Taxonomy:
         name: What reports call the grouping.
         gate: Name of the first stage, what the groups are about (`valence`, `arousal`).
         groups: (group, emotions) pairs in class order; at least two groups of at least one emotion.
+        own: Classes among the emotions that are a user's own, in class order, behind the emotions that all know.
 
     Examples:
         >>> from fer_hierarchy import Taxonomy
@@ -76,6 +95,7 @@ class Taxonomy:
     name: str
     gate: str
     groups: tuple[tuple[str, tuple[str, ...]], ...]
+    own: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = self.group_names
@@ -98,7 +118,9 @@ class Taxonomy:
             if not emotions:
                 raise UserError(f"taxonomy {self.name!r}: group {group!r} has no emotion; each needs one at least")
             for emotion in emotions:
-                if canonical_emotion(emotion) != emotion:
+                if emotion in self.own:
+                    check_class_name(emotion, f"taxonomy {self.name!r}")
+                elif canonical_emotion(emotion) != emotion:
                     raise UserError(f"taxonomy {self.name!r}: write {emotion!r} as {canonical_emotion(emotion)!r}")
                 if emotion in seen:
                     raise UserError(
@@ -126,11 +148,11 @@ class Taxonomy:
     def emotions(self) -> tuple[str, ...]:
         """All emotions in canonical order: the class order of flat models and of every composed answer."""
         grouped = {emotion for _, members in self.groups for emotion in members}
-        return tuple(e for e in EMOTIONS if e in grouped)
+        return tuple(e for e in (*EMOTIONS, *self.own) if e in grouped)
 
     def members(self, group: str) -> tuple[str, ...]:
         """Emotions of one group in canonical order: the class order of its specialist."""
-        return tuple(e for e in EMOTIONS if e in dict(self.groups)[group])
+        return tuple(e for e in (*EMOTIONS, *self.own) if e in dict(self.groups)[group])
 
     def group_of(self, emotion: str) -> str:
         """The group that holds `emotion`."""
@@ -171,7 +193,7 @@ class Taxonomy:
         Raises:
             UserError: An emotion is unknown or not in the taxonomy, or a group would be left empty.
         """
-        dropped = [canonical_emotion(e) for e in emotions]
+        dropped = [e if e in self.own else canonical_emotion(e) for e in emotions]
         absent = [e for e in dropped if e not in self.emotions]
         if absent:
             raise UserError(f"cannot exclude {absent[0]!r}: taxonomy {self.name!r} holds {', '.join(self.emotions)}")
@@ -186,7 +208,7 @@ class Taxonomy:
             UserError: The data holds an emotion that the taxonomy does not, or a group would be left empty.
         """
         held = set(present)
-        unknown = [e for e in EMOTIONS if e in held and e not in self.emotions]
+        unknown = sorted(held - set(self.emotions), key=class_order)
         if unknown:
             raise UserError(
                 f"the data holds {', '.join(unknown)}, which taxonomy {self.name!r} has in no group; "
@@ -203,11 +225,14 @@ class Taxonomy:
                 f"{cause} leaves group {empty[0]!r} of taxonomy {self.name!r} without an emotion; "
                 f"keep at least one in each group"
             )
-        return Taxonomy(name=self.name, gate=self.gate, groups=groups)
+        own = tuple(name for name in self.own if name not in gone)
+        return Taxonomy(name=self.name, gate=self.gate, groups=groups, own=own)
 
     def to_dict(self) -> dict:
         """The JSON form that `load_taxonomy` reads."""
-        return {"name": self.name, "gate": self.gate, "groups": {name: list(members) for name, members in self.groups}}
+        groups = {name: list(members) for name, members in self.groups}
+        own = {"own": list(self.own)} if self.own else {}
+        return {"name": self.name, "gate": self.gate, "groups": groups, **own}
 
     @classmethod
     def from_dict(cls, record: object, *, name: str) -> "Taxonomy":
@@ -225,14 +250,23 @@ class Taxonomy:
             raise UserError(f"taxonomy {name!r}: {shape}")
         if not all(isinstance(members, list) for members in groups.values()):
             raise UserError(f"taxonomy {name!r}: {shape}")
-        unknown = set(record) - {"groups", "name", "gate"}
+        own = record.get("own", [])
+        if not isinstance(own, list) or not all(isinstance(word, str) for word in own):
+            raise UserError(f"taxonomy {name!r}: own lists the names of classes, got {own!r}")
+        unknown = set(record) - {"groups", "name", "gate", "own"}
         if unknown:
             raise UserError(f"taxonomy {name!r}: unknown key {sorted(unknown)[0]!r}; {shape}")
         try:
-            pairs = tuple((g, tuple(canonical_emotion(str(e)) for e in members)) for g, members in groups.items())
+            known = {
+                g: [e if e in own else canonical_emotion(str(e)) for e in members] for g, members in groups.items()
+            }
         except UserError as error:
             raise UserError(f"taxonomy {name!r}: {error}") from error
-        return cls(name=str(record.get("name", name)), gate=str(record.get("gate", "gate")), groups=pairs)
+        pairs, gate = (
+            tuple((group, tuple(members)) for group, members in known.items()),
+            str(record.get("gate", "gate")),
+        )
+        return cls(name=str(record.get("name", name)), gate=gate, groups=pairs, own=tuple(own))
 
 
 TAXONOMIES = {

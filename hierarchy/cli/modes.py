@@ -199,7 +199,7 @@ MODES = {
         example="--mode evaluate first --data data/ck48",
         call=evaluate,
         fields={
-            DataConfig: ("data", "dataset", "ferplus", "exclude", "limit", "skip_bad", "strict_data"),
+            DataConfig: ("data", "dataset", "ferplus", "classes", "exclude", "limit", "skip_bad", "strict_data"),
             EvaluationConfig: ("logit_adjustment", "resamples"),
             RunConfig: ("name",),
         },
@@ -276,7 +276,7 @@ MODES = {
         summary="report what is wrong with a data set before anybody trains on it",
         example="--mode audit --data data/fer2013",
         call=audit,
-        fields={DataConfig: ("data", "dataset", "ferplus", "strict_data"), RunConfig: ("name",)},
+        fields={DataConfig: ("data", "dataset", "ferplus", "classes", "strict_data"), RunConfig: ("name",)},
         texts={"data": "folder, csv or zip to audit", "name": "folder below results/ (default: made of the data set)"},
     ),
     "runs": Mode(

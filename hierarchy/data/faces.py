@@ -26,6 +26,7 @@ from fer_hierarchy.hierarchy.data.train_only import (
     refuse_as_data,
 )
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.own_classes import read_own_classes, understood
 from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
@@ -159,10 +160,11 @@ def read_manifest(config: DataConfig, *, undecided: bool = False) -> pd.DataFram
         UserError: It cannot be read, or nothing in it is real.
     """
     ferplus = None if config.ferplus is None else Path(config.ferplus)
-    parts = [
-        read_source(None if path is None else Path(path), dataset=config.dataset, ferplus=ferplus)
-        for path in config.paths or (None,)
-    ]
+    with understood(read_own_classes(config.classes)):
+        parts = [
+            read_source(None if path is None else Path(path), dataset=config.dataset, ferplus=ferplus)
+            for path in config.paths or (None,)
+        ]
     manifest = parts[0] if len(parts) == 1 else _merged(parts, config.paths)
     refuse_as_data(manifest)
     if UNDECIDED in manifest and not undecided:

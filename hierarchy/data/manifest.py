@@ -7,6 +7,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.config import SPLITS
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.own_classes import current
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
 MANIFEST_COLUMNS = (
@@ -114,7 +115,8 @@ def check_manifest(manifest: pd.DataFrame) -> None:
         UserError: A value breaks the rules of `make_manifest`; the message names the row's id.
     """
     _check_known(manifest, "split", (*SPLITS, UNASSIGNED), "train, validation, test or nothing")
-    _check_known(manifest, "emotion", EMOTIONS, ", ".join(EMOTIONS))
+    known = (*EMOTIONS, *current().groups)
+    _check_known(manifest, "emotion", known, ", ".join(known))
     _check_known(manifest, "depth_kind", DEPTH_KINDS, "metric, relative or nothing")
     repeated = manifest["id"].duplicated(keep=False)
     if repeated.any():

@@ -22,15 +22,17 @@ from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, N
 from PIL import Image as Picture
 from sklearn.preprocessing import normalize
 
-from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
+from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS, class_colour
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.hierarchy.reports import paper
 from fer_hierarchy.hierarchy.reports.page import Face, Gallery, Image
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 DPI = 150
 
 _MARKERS = "osD^vPX*"
+_GROUPS = {group for taxonomy in TAXONOMIES.values() for group in taxonomy.group_names if group not in EMOTION_COLOURS}
 _SHEET = 8.4  # inches, width of a sheet of pictures
 _SHEET_ROW = {4: 0.98, 6: 1.32}  # inches of its rows by the number of columns, without captions
 
@@ -169,8 +171,8 @@ class Drawings:
 
 
 def emotion_colour(name: str) -> str:
-    """The colour that `name` has in every figure; names that are no emotion (groups) share the accent."""
-    return EMOTION_COLOURS.get(name, ACCENT)
+    """The colour that `name` has in every figure; the groups of the built-in taxonomies share the accent."""
+    return ACCENT if name in _GROUPS else class_colour(name)
 
 
 def confusion_matrix(ax: Axes, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:

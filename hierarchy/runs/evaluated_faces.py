@@ -22,7 +22,7 @@ def as_trained(data: DataConfig, run: Run) -> DataConfig:
     """Settings of other data, resolved, with which its faces are read as the run's own were."""
     own = run.config.data
     pictures = {name: getattr(own, name) for name in (*PICTURES, "taxonomy")}
-    return dataclasses.replace(resolve_data(data), **pictures)
+    return dataclasses.replace(resolve_data(data), **pictures, classes=data.classes or own.classes)
 
 
 def evaluated_faces(data: DataConfig, run: Run, *, splits: Sequence[str] = ()) -> Faces:

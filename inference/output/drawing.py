@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS
+from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.inference.output.records import BOX, UNCERTAIN
 from fer_hierarchy.inference.sources.video import check_folder, silence_opencv
@@ -72,7 +72,7 @@ class _Face(NamedTuple):
         return cls(
             box=Rect(*(int(row[side]) * times for side in BOX)),
             label=f"{emotion} {_percent(row['probability'])}" if sure else UNCERTAIN,
-            colour=_rgb(EMOTION_COLOURS[emotion]) if sure else _UNSURE,
+            colour=_rgb(class_colour(emotion)) if sure else _UNSURE,
             groups=_named(row, "gate_"),
             emotions=_named(row, "p_"),
         )
@@ -273,7 +273,7 @@ def _draw_panel(canvas: np.ndarray, face: _Face, rect: Rect, size: int) -> None:
     left, right = rect.left + round(0.7 * size), rect.left + rect.width - round(0.7 * size)
     start, full = left + _columns(face, size)[0] + round(0.5 * size), round(_BAR * size)
     middle = rect.top + (0.5 + _ROW / 2) * size
-    for values, colours in ((face.groups, {}), (face.emotions, EMOTION_COLOURS)):
+    for values in (face.groups, face.emotions):
         likeliest = max(values, key=values.__getitem__)
         for name, share in values.items():
             ink, number = _WHITE if name == likeliest else _DIM, _percent(share)
@@ -282,7 +282,9 @@ def _draw_panel(canvas: np.ndarray, face: _Face, rect: Rect, size: int) -> None:
             top = round(middle - size / 4)
             rows = slice(top, top + max(2, size // 2))
             canvas[rows, start : start + full] = _GROOVE
-            canvas[rows, start : start + round(share * full)] = _rgb(colours[name]) if colours else _UNSURE
+            canvas[rows, start : start + round(share * full)] = (
+                _rgb(class_colour(name)) if values is face.emotions else _UNSURE
+            )
             middle += _ROW * size
         middle += 0.5 * _ROW * size
 

@@ -20,7 +20,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.metrics import class_indices
 from fer_hierarchy.hierarchy.evaluation.probabilities import as_probabilities
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts, confusion_figures
-from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, FLAT, TAXONOMIES, Taxonomy
+from fer_hierarchy.hierarchy.taxonomy import FLAT, TAXONOMIES, Taxonomy, class_order, is_emotion
 
 BUILT_IN, OWN, CONFUSION, RANDOM = "built-in", "own", "confusion", "random"
 GROUPS = (2, 3)
@@ -145,10 +145,9 @@ def _linkage(likeness: np.ndarray, number: int) -> np.ndarray:
 
 def grouping(parts: Collection[Collection[str]], *, name: str, gate: str) -> Taxonomy:
     """A taxonomy whose groups stand in canonical order and are named by their members: `angry-fear-sad`."""
-    ordered = sorted(
-        (tuple(sorted(part, key=EMOTIONS.index)) for part in parts), key=lambda part: EMOTIONS.index(part[0])
-    )
-    return Taxonomy(name=name, gate=gate, groups=tuple(("-".join(part), part) for part in ordered))
+    ordered = sorted((tuple(sorted(part, key=class_order)) for part in parts), key=lambda part: class_order(part[0]))
+    own = tuple(sorted((word for part in parts for word in part if not is_emotion(word)), key=class_order))
+    return Taxonomy(name=name, gate=gate, groups=tuple(("-".join(part), part) for part in ordered), own=own)
 
 
 def partition(taxonomy: Taxonomy) -> Partition:

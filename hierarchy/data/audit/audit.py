@@ -17,7 +17,7 @@ from fer_hierarchy.hierarchy.data.duplicates import (
 )
 from fer_hierarchy.hierarchy.data.images import ImageSet
 from fer_hierarchy.hierarchy.data.sources import source_module
-from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
+from fer_hierarchy.hierarchy.taxonomy import class_order
 
 SPLITS = ("train", "validation", "test", "")
 NO_SPLIT = "unassigned"  # what tables call rows to which the source gives no split
@@ -97,7 +97,7 @@ def audit_depth(manifest: pd.DataFrame, pairs: ImageSet) -> list[dict]:
 def _counts(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Images by split and emotion; every emotion of the data stands in every split, with 0 where it has none."""
     table = pd.crosstab(manifest["split"], manifest["emotion"])
-    emotions = [e for e in EMOTIONS if e in table.columns]
+    emotions = sorted(table.columns, key=class_order)
     return {
         split or NO_SPLIT: {e: int(table.loc[split, e]) for e in emotions} for split in SPLITS if split in table.index
     }

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fer_hierarchy.hierarchy.data.folders import (
 )
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.own_classes import current
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
 
 SPLIT_FOLDERS: Mapping[str, str] = {
@@ -35,7 +36,7 @@ SPLIT_FOLDERS: Mapping[str, str] = {
 }
 log = logging.getLogger("fer_hierarchy")
 
-EMOTION_WORDS = f"{', '.join(EMOTIONS)} (or anger, happiness, sadness and the like)"
+EMOTION_WORDS = f"{', '.join(EMOTIONS)} (or anger, happiness, sadness and the like); --classes takes your own words"
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -90,7 +91,10 @@ def any_image(folder: Path, fits: Callable[[str], object] = bool) -> bool:
 
 
 def emotion_word(word: str) -> str | None:
-    """The canonical emotion that a class folder's name stands for, None if it names none."""
+    """The class that a class folder's name stands for, "" if the user leaves it out, None if it names none."""
+    own = current().of(word)
+    if own is not None:
+        return own
     return canonical_emotion(word) if is_emotion(word) else None
 
 
@@ -147,6 +151,8 @@ def list_faces(
     if len({bool(split) for split, _, _ in classes}) > 1:
         stray = sorted(word for split, word, _ in classes if not split)
         raise UserError(f"{root}: class folder {_quoted(stray)} lies beside split folders; move it into one of them")
+    unwanted = {folder for _, word, folder in classes if emotion_of(word) == ""}
+    classes = [found for found in classes if found[2] not in unwanted]
     walk = FolderWalk(apart=[root / folder for *_, folder in classes])
     found = [_sorted_out(root / folder, walk) for *_, folder in classes]
     if not any(images for images, _ in found):
@@ -154,7 +160,14 @@ def list_faces(
     for (*_, folder), (images, others) in zip(classes, found, strict=True):
         if not images:
             raise UserError(f"{root}: class folder {folder!r} holds no image{_none_of(others)}; fill it or remove it")
-    _note_left_out(root, classes, [other for _, others in found for other in others], walk.links)
+    if unwanted:
+        log.warning("%s: class folders left out by --classes: %s.", root, _quoted(sorted(unwanted)))
+    _note_left_out(
+        root,
+        unwanted.union(folder for *_, folder in classes),
+        [other for _, others in found for other in others],
+        walk.links,
+    )
     parts = [
         (split, emotion_of(word), folder, images)
         for (split, word, folder), (images, _) in zip(classes, found, strict=True)
@@ -177,12 +190,9 @@ def _none_of(others: Sequence[str]) -> str:
     return f" ({listed}; images are {' '.join(IMAGE_SUFFIXES)})"
 
 
-def _note_left_out(
-    root: Path, classes: Sequence[tuple[str, str, str]], others: Sequence[str], links: Sequence[str]
-) -> None:
+def _note_left_out(root: Path, folders: Collection[str], others: Sequence[str], links: Sequence[str]) -> None:
     """Warn of files that have no label or are no images, and of links that lead to what is read anyway."""
-    read = {folder for *_, folder in classes}
-    for place in [root, *(root / name for name in subfolders(root) if name not in read)]:
+    for place in [root, *(root / name for name in subfolders(root) if name not in folders)]:
         with os.scandir(place) as entries:
             stray = sum(is_image(entry.name) and not entry.is_dir() for entry in entries)
         if stray:

@@ -1,0 +1,135 @@
+"""Classes in a user's own words: a JSON file that maps the names of class folders to emotions, or to new classes."""
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.json_text import read_written
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy, canonical_emotion, check_class_name, is_emotion
+
+_SHAPE = 'write {"Freude": "happy", "bored": {"group": "negative"}, "unclear": null}'
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnClasses:
+    """What the words of a data set mean.
+
+    Attributes:
+        words: Word (as `_key` spells it) -> emotion or new class; None for what is left out.
+        groups: New class -> its group in the taxonomy, or None where the taxonomy itself names it.
+    """
+
+    words: Mapping[str, str | None] = field(default_factory=dict)
+    groups: Mapping[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, record: Any, *, where: str = "--classes") -> "OwnClasses":
+        """Read `{word: emotion | new class | {"group": group, "class": name} | null}`.
+
+        Raises:
+            UserError: Another shape, a word twice, or a class that is none.
+        """
+        if not isinstance(record, Mapping) or not record:
+            raise UserError(f"{where}: expected words and what they mean; {_SHAPE}")
+        groups: dict[str, str | None] = {}
+        for word, meaning in record.items():
+            if isinstance(meaning, Mapping):
+                name = cls._new_class(word, meaning, where)
+                if groups.setdefault(name, meaning.get("group")) != meaning.get("group"):
+                    raise UserError(f"{where}: class {name!r} stands in two groups; keep one")
+        words: dict[str, str | None] = {}
+        for word, meaning in record.items():
+            if _key(word) in words:
+                raise UserError(f"{where}: {word!r} stands twice; capitals make no difference")
+            words[_key(word)] = cls._meaning(word, meaning, groups, where)
+        if not any(words.values()):
+            raise UserError(f"{where}: every word is left out; keep some")
+        return cls(words=words, groups=groups)
+
+    @staticmethod
+    def _new_class(word: str, meaning: Mapping[str, Any], where: str) -> str:
+        name, unknown = meaning.get("class", word), set(meaning) - {"group", "class"}
+        if unknown or not all(isinstance(value, str) for value in meaning.values()) or not isinstance(name, str):
+            raise UserError(f"{where}: {word!r}: a new class has a group, and perhaps a name (class); {_SHAPE}")
+        if is_emotion(name):
+            raise UserError(f'{where}: {word!r}: {name!r} is an emotion already; write "{canonical_emotion(name)}"')
+        check_class_name(name, where)
+        return name
+
+    @staticmethod
+    def _meaning(word: str, meaning: Any, groups: Mapping[str, str | None], where: str) -> str | None:
+        if meaning is None:
+            return None
+        if isinstance(meaning, Mapping):
+            return str(meaning.get("class", word))
+        if isinstance(meaning, str) and meaning in groups:
+            return meaning
+        if isinstance(meaning, str) and is_emotion(meaning):
+            return canonical_emotion(meaning)
+        raise UserError(f"{where}: {word!r} means {meaning!r}, which is neither an emotion nor a new class; {_SHAPE}")
+
+    def of(self, word: str) -> str | None:
+        """The class of a word, "" where it is left out, None where it is not listed."""
+        return (self.words[_key(word)] or "") if _key(word) in self.words else None
+
+    def added_to(self, taxonomy: Taxonomy) -> Taxonomy:
+        """The taxonomy with the new classes in their groups.
+
+        Raises:
+            UserError: A class names no group of the taxonomy.
+        """
+        groups = {name: list(members) for name, members in taxonomy.groups}
+        for name, group in self.groups.items():
+            if name in taxonomy.own:
+                continue
+            if group not in groups:
+                known = f"taxonomy {taxonomy.name!r} has {', '.join(groups)}"
+                raise UserError(f"--classes: {name!r} stands in group {group!r}; {known}")
+            groups[group].append(name)
+        own = tuple(dict.fromkeys((*taxonomy.own, *self.groups)))
+        pairs = tuple((name, tuple(members)) for name, members in groups.items())
+        return Taxonomy(name=taxonomy.name, gate=taxonomy.gate, groups=pairs, own=own)
+
+
+NONE = OwnClasses()
+_current: ContextVar[OwnClasses] = ContextVar("own_classes", default=NONE)
+
+
+def read_own_classes(value: str | Mapping | None) -> OwnClasses:
+    """The classes of a file, or of what stands in a configuration.
+
+    Raises:
+        UserError: There is no such file, or it breaks a rule.
+    """
+    if value is None:
+        return NONE
+    if isinstance(value, Mapping):
+        return OwnClasses.from_dict(value)
+    if not Path(value).is_file():
+        raise UserError(f"--classes {value}: no such file; expected JSON: {_SHAPE}")
+    return OwnClasses.from_dict(read_written(Path(value), f"--classes {value}"), where=f"--classes {value}")
+
+
+@contextmanager
+def understood(classes: OwnClasses) -> Iterator[None]:
+    """Let sources of data understand these words while the block runs."""
+    token = _current.set(classes)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> OwnClasses:
+    """The words that are understood now."""
+    return _current.get()
+
+
+def _key(word: str) -> str:
+    """A word as it is compared: capitals, blanks around it and the spelling of accents make no difference."""
+    return unicodedata.normalize("NFC", word).strip().casefold()

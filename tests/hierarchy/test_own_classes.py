@@ -1,0 +1,121 @@
+"""Class folders in a user's own words, as emotions and as new classes."""
+
+import json
+import re
+import unicodedata
+
+import pytest
+
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
+from fer_hierarchy.hierarchy.data.faces import read_manifest
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.own_classes import OwnClasses, read_own_classes
+from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS, class_colour
+from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, Taxonomy
+
+MINE = {
+    "gelangweilt": {"group": "negative", "class": "bored"},
+    "Bei der Sache": {"group": "positive", "class": "engaged"},
+    "verwirrt": {"group": "negative"},
+    "\u00fcberm\u00fctig": "happy",
+    "unklar": None,
+}
+
+
+def folders(tmp_path, *names):
+    for name in names:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.png").write_bytes(b"")
+    return str(tmp_path)
+
+
+def config(**data):
+    return RunConfig(data=DataConfig(**data))
+
+
+def test_words_become_emotions_and_new_classes_whatever_their_capitals_and_accents(tmp_path, caplog):
+    accents = unicodedata.normalize("NFD", "\u00dcberm\u00fctig")
+    place = folders(tmp_path / "faces", "Gelangweilt", "bei der sache", "VERWIRRT", accents, "unklar", "Sad")
+    manifest = read_manifest(DataConfig(data=place, classes=MINE))
+    assert sorted(manifest["emotion"]) == ["bored", "engaged", "happy", "sad", "verwirrt"]
+    assert "class folders left out by --classes: 'unklar'" in caplog.text
+
+
+def test_new_classes_join_their_groups_behind_the_emotions():
+    taxonomy = config(classes=MINE).grouping()
+    assert taxonomy.members("positive") == ("happy", "surprise", "neutral", "engaged")
+    assert taxonomy.emotions[-3:] == ("bored", "engaged", "verwirrt")
+    only = taxonomy.restrict(["bored", "engaged", "verwirrt", "happy"])
+    assert only.emotions == ("happy", "bored", "engaged", "verwirrt")
+    assert only.stages("hierarchical") == ("valence", "positive", "negative")
+    assert only.exclude(["bored"]).emotions == ("happy", "engaged", "verwirrt")
+
+
+def test_a_taxonomy_with_own_classes_stands_alone_as_json():
+    taxonomy = config(classes=MINE).grouping()
+    assert Taxonomy.from_dict(json.loads(json.dumps(taxonomy.to_dict())), name="again") == taxonomy
+    assert "own" not in TAXONOMIES["valence"].to_dict()
+    with pytest.raises(UserError, match="unknown emotion"):
+        Taxonomy.from_dict({**taxonomy.to_dict(), "own": []}, name="again")
+
+
+def test_a_taxonomy_file_may_place_the_new_classes(tmp_path):
+    place = tmp_path / "school.json"
+    groups = {"with us": ["engaged", "happy"], "away": ["bored", "verwirrt"]}
+    record = {"gate": "attention", "groups": {name.replace(" ", "_"): words for name, words in groups.items()}}
+    place.write_text(json.dumps({**record, "own": ["engaged", "bored", "verwirrt"]}))
+    assert config(classes=MINE, taxonomy=str(place)).grouping().members("with_us") == ("happy", "engaged")
+
+
+def test_a_record_of_settings_holds_the_file(tmp_path):
+    place = tmp_path / "mine.json"
+    place.write_text(json.dumps(MINE))
+    written = config(classes=str(place)).to_dict()
+    assert written["data"]["classes"] == MINE
+    assert RunConfig.from_dict(written).grouping() == config(classes=MINE).grouping()
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([], "expected words and what they mean"),
+        ({}, "expected words and what they mean"),
+        ({"a": "hapy"}, "'a' means 'hapy', which is neither an emotion nor a new class"),
+        ({"a": 3}, "'a' means 3, which is neither"),
+        ({"a": {"grup": "negative"}}, "'a': a new class has a group"),
+        ({"a": {"group": 3}}, "'a': a new class has a group"),
+        ({"a": {"group": "negative", "class": "Sadness"}}, "'Sadness' is an emotion already; write \"sad\""),
+        ({"Wut": "angry", "wut": "sad"}, "'wut' stands twice"),
+        ({"a": {"group": "x", "class": "b"}, "c": {"group": "y", "class": "b"}}, "class 'b' stands in two groups"),
+        ({"a/b": {"group": "negative"}}, "'a/b' is no usable name"),
+        ({"score": {"group": "negative"}}, "'score' means something else in tables"),
+        ({"a": None}, "every word is left out"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(record, message):
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        OwnClasses.from_dict(record)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_group_that_the_taxonomy_has_not_is_one_line():
+    with pytest.raises(UserError, match="'bored' stands in group 'boring'; taxonomy 'valence' has positive, negative"):
+        config(classes={"bored": {"group": "boring"}}).grouping()
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no such file"), ("{", "not readable as JSON")])
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "mine.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_own_classes(str(tmp_path / "mine.json"))
+
+
+def test_without_classes_unknown_words_point_to_them(tmp_path):
+    with pytest.raises(UserError, match="--classes takes your own words"):
+        read_manifest(DataConfig(data=folders(tmp_path / "faces", "Wut", "Freude")))
+
+
+def test_new_classes_have_colours_of_their_own():
+    assert class_colour("happy") == EMOTION_COLOURS["happy"]
+    assert class_colour("bored") == class_colour("bored") not in EMOTION_COLOURS.values()
