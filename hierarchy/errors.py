@@ -1,5 +1,15 @@
 """The one exception for everything a user can mend; the command line prints it as one line and exits with code 2."""
 
+import struct
+import zipfile
+import zlib
+
+# What zipfile raises where an archive is damaged: its own error, and others from wherever the damage is.
+BAD_ZIP = (
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError, NotImplementedError),
+    *(struct.error, zlib.error, zipfile.BadZipFile),
+)
+
 
 class UserError(ValueError):
     """Bad input: the message is one line that names the thing, what was received and what would be right.

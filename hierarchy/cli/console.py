@@ -8,14 +8,22 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from fer_hierarchy.hierarchy.config import StageConfig, fields_of, kinds_of
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
+from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.native_output import keep_stderr_for_python
 from fer_hierarchy.hierarchy.printing import PrintableFormatter, prepare_streams, printable
 from fer_hierarchy.hierarchy.progress import ANNOUNCED
 
+# What Keras asserts of its settings when it is imported.
+_KERAS: dict[str, Callable[[Any], bool]] = {
+    "floatx": lambda value: value in ("float16", "float32", "float64"),
+    "epsilon": lambda value: isinstance(value, float),
+    "image_data_format": lambda value: value in ("channels_last", "channels_first"),
+}
 # What a user can mend about a disk, a folder or a file.
 _MENDABLE = (
     errno.ENOSPC,
@@ -86,6 +94,7 @@ def run_program(name: str, call: Callable[[], None]) -> int:
     prepare_streams()
     keep_stderr_for_python()
     try:
+        _check_keras_json()
         call()
     except UserError as error:
         return _fail(name, str(error))
@@ -105,6 +114,24 @@ def run_program(name: str, call: Callable[[], None]) -> int:
         _say(f"interrupted; {str(error) or 'nothing was left behind'}")
         return 130
     return 0
+
+
+def _check_keras_json() -> None:
+    """Refuse a keras.json that Keras refuses; what a sound one says, the program sets as it needs.
+
+    Raises:
+        UserError: With the file.
+    """
+    place = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+    try:
+        settings = parse_json(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # as Keras does
+    if not isinstance(settings, dict):
+        raise UserError(f"{place}: expected a JSON object of Keras's settings; mend or remove it")
+    for key, sound in _KERAS.items():
+        if key in settings and not sound(settings[key]):
+            raise UserError(f"{place}: Keras refuses {key} {settings[key]!r}; mend or remove it")
 
 
 def _fail(name: str, message: str) -> int:

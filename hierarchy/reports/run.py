@@ -223,7 +223,8 @@ def _predictions(record: RunRecord) -> Section:
     strong = ([row["key"] for row in rows].index(record.metrics["headline"]),)
     further = {"Top-2 %": ("top2", points), "Top-3 %": ("top3", points), "Weighted F1 %": ("weighted_f1", points)}
     further |= {"ECE": ("ece", decimals), "NLL": ("nll", decimals)}
-    caption = f"n = {record.run.scores['n']:,} test faces; 95 % bootstrap intervals in brackets"
+    split = record.metrics.get("split", "test")
+    caption = f"n = {record.run.scores['n']:,} {split} faces; 95 % bootstrap intervals in brackets"
     image = record.draw(
         "answers",
         lambda ax: figures.intervals(ax, [(row["name"], row) for row in rows]),

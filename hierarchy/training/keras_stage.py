@@ -3,7 +3,6 @@
 import logging
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from fer_hierarchy.hierarchy.data.batches import EVALUATED, TrainBatches, evalua
 from fer_hierarchy.hierarchy.data.depth.depth_planes import depth_statistics
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
-from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.errors import BAD_ZIP, NoRoomError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import MODEL
 from fer_hierarchy.hierarchy.progress import Progress
@@ -350,7 +349,7 @@ def _stored_classes(path: Path) -> tuple[str, ...] | None:
             return tuple(map(str, parse_json(archive.read(callbacks.CLASSES))))
     except KeyError:
         return None
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (*BAD_ZIP, TypeError) as error:
         raise UserError(f"model {path} is damaged: its {callbacks.CLASSES} ({error}); {remedy(path.parent)}") from error
 
 

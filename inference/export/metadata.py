@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import BAD_ZIP, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.inference.model import Metadata
 
@@ -46,7 +46,7 @@ def read_from_tflite(path: Path) -> Metadata:
         with zipfile.ZipFile(path) as archive:
             text, comment = archive.read(FACTS), archive.comment.decode(errors="replace")
             start = min(entry.header_offset for entry in archive.infolist())
-    except (OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except BAD_ZIP as error:
         raise _without(path) from error
     with path.open("rb") as file:
         checksum = zlib.crc32(file.read(start))

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from fer_hierarchy.hierarchy.cli import main
 from tests.conftest import CHECKOUT
 
 SCRIPT = """
@@ -39,3 +40,14 @@ def test_another_backend_that_is_loaded_already_is_one_line(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ImportError, match="import fer_hierarchy before keras"):
         importlib.reload(keras_defaults)
+
+
+@pytest.mark.parametrize("settings", [{"floatx": "float8"}, {"epsilon": "x"}, {"image_data_format": "x"}, []])
+def test_a_keras_json_that_keras_refuses_is_one_line(tmp_path, monkeypatch, capsys, settings):
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert main(["--mode", "flat", "--dataset", "synthetic", "--results", str(tmp_path / "results")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/keras.json: " in line
+    assert line.endswith("mend or remove it")
+    assert not (tmp_path / "results").exists()
