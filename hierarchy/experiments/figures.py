@@ -182,10 +182,10 @@ def small_confusion(ax: Axes, confusion: ArrayLike, classes: Sequence[str], *, l
     ax.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="equal")
     for place, share in enumerate(shares.diagonal()):
         text, colour = ("-", MUTED) if np.isnan(share) else (f"{100 * share:.0f}", "white" if share > 0.55 else INK)
-        ax.text(place, place, text, ha="center", va="center", fontsize=6, color=colour)
+        ax.text(place, place, text, ha="center", va="center", fontsize=6, color=colour)  # 100 must fit its cell
     short, ticks = [name[:3] for name in classes], range(len(classes))
-    ax.set_xticks(ticks, short if bottom else [""] * len(short), fontsize=6.5, rotation=90)
-    ax.set_yticks(ticks, short if left else [""] * len(short), fontsize=6.5)
+    ax.set_xticks(ticks, short if bottom else [""] * len(short), rotation=90)
+    ax.set_yticks(ticks, short if left else [""] * len(short))
     ax.tick_params(length=0, pad=1.5)
     ax.spines[:].set(visible=True, color=HAIRLINE)
 
@@ -201,7 +201,6 @@ def small_curve(ax: Axes, history: pd.DataFrame, *, left: bool) -> None:
     learning_curve(ax, history, measure="accuracy", best_epoch=None, ylabel="")
     ax.set_ylim(0, 1.02)
     ax.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"] if left else ["", "", ""])
-    ax.tick_params(labelsize=7)
 
 
 def fold_differences(ax: Axes, measures: Mapping[str, Sequence[float]], *, xlabel: str) -> None:

@@ -91,7 +91,6 @@ def _draw(ax: figures.Axes, name: str, images: ImageSet) -> None:
             ax.stairs(shares, edges, color=_COLOURS[split], linewidth=1.2, label=split or "all pictures")
     ax.set_title(name.replace("_", " "))
     ax.set_yticks([])
-    ax.tick_params(axis="x", labelsize=7)
     ax.spines["left"].set_visible(False)
 
 
@@ -108,4 +107,4 @@ def _unusual(drawings: figures.Drawings, pixels: dict, images: ImageSet) -> list
     ]
     pictures = [images.pixels[place[face["id"]]] for face in shown]
     heading = "The most unusual face of each measure"
-    return [Text(f"{heading}:"), figures.picture_gallery(drawings, "unusual", heading, pictures, captions)]
+    return [figures.picture_gallery(drawings, "unusual", heading, pictures, captions)]

@@ -231,7 +231,7 @@ def _for_paper(page: Page, place: Path) -> None:
     for block, text in _captions(page):
         if isinstance(block, Table):
             name = f"table-{int(text.removeprefix('Table ').partition('.')[0]):02}"
-            paper.save_table(place, name, block.columns, block.rows, text.partition(". ")[2])
+            paper.save_table(place, name, block.columns, block.rows, text.partition(". ")[2], words=block.words)
             captions.append(f"{text} ({name}.tex, {name}.csv)")
         else:
             captions.append(f"{text} ({block.path.stem}.pdf, .svg, .png)")
@@ -257,6 +257,8 @@ def _leaves(blocks: Iterable[Block]) -> Iterator[Table | Image]:
             yield block
         elif isinstance(block, Images):
             yield from block.images
+        elif isinstance(block, Gallery):
+            yield block.sheet
         elif isinstance(block, Beside):
             yield from _leaves(block.blocks)
 

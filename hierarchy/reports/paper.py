@@ -47,15 +47,17 @@ def save_figure(figure: "Figure", place: Path, name: str) -> None:
             figure.savefig(temporary, dpi=DPI, metadata=metadata)
 
 
-def save_table(place: Path, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
-    """Write a table as LaTeX, for the package booktabs, and as csv."""
+def save_table(
+    place: Path, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, words: Sequence[int]
+) -> None:
+    """Write a table as LaTeX, for the package booktabs, and as csv; `words` are the columns set flush left."""
     import pandas as pd  # here: the command line imports this module before the arguments are valid
 
     with atomic_write(place / f"{name}.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
     headed = pd.DataFrame(list(rows), columns=pd.Index(map(_latex, columns)), dtype=str)
     styled = headed.style.hide(axis="index").format(_latex)
-    aligned = "l" + "r" * (len(columns) - 1)
+    aligned = "".join("l" if column in words else "r" for column in range(len(columns)))
     text = styled.to_latex(hrules=True, column_format=aligned, caption=_latex(caption) or None, label=f"tab:{name}")
     with atomic_write(place / f"{name}.tex") as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -68,7 +70,8 @@ def save_captions(place: Path, captions: Sequence[str]) -> None:
 
 
 def _latex(text: str) -> str:
-    """Text in which nothing is a command of LaTeX."""
+    """Text in which nothing is a command of LaTeX, and all that reports hold is in its own fonts."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {character: f"\\{character}" for character in "&%$#_{}"}
+    special |= {"±": r"$\pm$", "→": r"$\to$", "✓": r"$\surd$", "✗": r"$\times$"}
     return "".join(special.get(character, character) for character in text)

@@ -22,7 +22,7 @@ FACES_A_SHEET = 6
 _FACE = 1.12  # inches
 _NAMES = 1.25  # inches for the names of the rows
 _PANEL, _BARS, _HEIGHT = 1.75, 2.9, 2.45  # inches, of the figure of one face
-_LONGEST = 20  # letters of a face's name
+_LONGEST = 12  # letters of a face's name
 _RELIEF_MM = 45.0  # heights that black and white stand for
 _HOLE = 236  # grey of what was not measured
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue (ITU-R BT.601)
@@ -86,7 +86,7 @@ def _draw_bars(ax: Axes, probabilities: np.ndarray, taxonomy: Taxonomy) -> None:
     ax.set_xlim(0, 1.12)
     ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     ax.set_xticks([0, 0.5, 1])
-    ax.tick_params(labelsize=7.5, length=0)
+    ax.tick_params(length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.grid(axis="x")
     ax.set_title("all emotions", loc="center")
@@ -139,7 +139,7 @@ def _draw_face(
     figures.face(picture, colours(explained.pixels[face]), "")
     true = explained.rows["emotion"][face]
     _caption(picture, explained.predicted[face], explained.confidence[face], true)
-    picture.set_title(_shortened(explained.rows["id"][face]), fontsize=6, color=figures.MUTED, loc="center", pad=2)
+    picture.set_title(_shortened(explained.rows["id"][face]), color=figures.MUTED, loc="center", pad=2)
     if has_depth(explained.pixels):
         overlay(rest.pop(0), background(explained, face, DEPTH), None)
     for ax, (_, modality, heats) in zip(rest, lines, strict=True):
@@ -235,7 +235,7 @@ def draw_averages(drawings: figures.Drawings, name: str, title: str, explained: 
 def _draw_scale(axes: np.ndarray, scale: tuple[float, float]) -> None:
     bar = axes[0, 0].figure.colorbar(ScalarMappable(Normalize(*scale), HEAT), ax=axes, shrink=0.75, aspect=18, pad=0.02)
     bar.ax.yaxis.set_major_locator(MaxNLocator(4))
-    bar.ax.tick_params(labelsize=7, length=2)
+    bar.ax.tick_params(length=2)
     bar.set_label("mean heat")
     bar.outline.set_visible(False)
 

@@ -305,7 +305,7 @@ def _mixing(shown: _Shown) -> Section:
     width = 1.8 * height
     with shown.drawing("mixing", "Which emotions are mixed up", width, height, columns=2, shares=(2, 3)) as axes:
         left, right = axes[0]
-        style = {"color_threshold": 0, "above_threshold_color": figures.INK, "leaf_font_size": 9}
+        style = {"color_threshold": 0, "above_threshold_color": figures.INK, "leaf_font_size": "medium"}
         drawn = dendrogram(tree, ax=left, orientation="left", labels=list(emotions), **style)
         left.set(xlabel="average distance", ylim=(10 * len(emotions), 0))
         left.spines["left"].set_visible(False)

@@ -2,9 +2,10 @@
 
 import csv
 
+import numpy as np
 import pytest
 
-from fer_hierarchy.hierarchy.reports.figures import Drawings
+from fer_hierarchy.hierarchy.reports.figures import Drawings, picture_gallery
 from fer_hierarchy.hierarchy.reports.page import Images, Section, Table, report, write_page
 from fer_hierarchy.hierarchy.reports.paper import figures_to
 
@@ -62,6 +63,28 @@ def test_tables_come_as_latex_and_csv(places):
     names = (places[1] / "captions.md").read_text()
     assert "- Figure 2. One bar. (bars.pdf, .svg, .png)" in names
     assert "- Table 2. Results. (table-02.tex, table-02.csv)" in names
+
+
+def test_words_of_a_latex_table_stand_left_and_its_marks_are_latex(tmp_path):
+    table = Table(("Run", "Top-1 %", "Verdict"), [("first", "63.4 ± 0.6", "✓ sad → ✗ fear")], words=(0, 2))
+    with figures_to(tmp_path / "out"):
+        (tmp_path / "run").mkdir()
+        write_page(report("Report", "", [Section("Results", "", [table])], synthetic=False), tmp_path / "run")
+    text = (tmp_path / "out" / "run" / "table-01.tex").read_text()
+    assert r"\begin{tabular}{lrl}" in text
+    assert r"first & 63.4 $\pm$ 0.6 & $\surd$ sad $\to$ $\times$ fear \\" in text
+
+
+def test_a_gallery_is_a_numbered_figure(tmp_path):
+    drawings = Drawings(tmp_path / "run", synthetic=False)
+    with figures_to(tmp_path / "out"):
+        faces = picture_gallery(drawings, "faces", "Sure mistakes", [np.zeros((4, 4), np.uint8)], [("a", "b", "c")])
+        write_page(report("Report", "", [Section("Results", "", [faces])], synthetic=False), tmp_path / "run")
+    for name in ("report.md", "report.html"):
+        assert "Figure 1. Sure mistakes." in (tmp_path / "run" / name).read_text()
+    assert (
+        "- Figure 1. Sure mistakes. (faces.pdf, .svg, .png)" in (tmp_path / "out" / "run" / "captions.md").read_text()
+    )
 
 
 def test_without_a_wish_nothing_more_is_written(tmp_path):
