@@ -1,7 +1,6 @@
 """What a finished run is good for: it teaches another one, is pooled with others, listed and published."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -111,11 +110,13 @@ def results(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
 
 def test_a_run_that_was_taught_says_so_and_has_learned_something_else(results):
     taught, untaught = (json.loads((results / name / "metrics.json").read_text()) for name in ("taught", "untaught"))
-    said = next(note for note in taught["notes"] if "Labels: 100 % answers of the run teacher" in note)
-    assert re.search(r"whose own training \([\d.]+ s of processor time\) is not in the cost", said)
+    assert "Labels: 100 % predictions of the run teacher." in taught["notes"]
+    teacher = json.loads((results / "teacher" / "metrics.json").read_text())
+    assert taught["cost"]["earlier"] == {"teacher": teacher["cost"]["train_cpu_seconds"]}
+    assert untaught["cost"]["earlier"] == {}
     assert json.loads((results / "taught" / "config.json").read_text())["data"]["teacher_weight"] == 1
     assert taught["training"]["valence"]["temperature"] != untaught["training"]["valence"]["temperature"]
-    assert "answers of the run teacher" in (results / "taught" / "report.md").read_text()
+    assert "predictions of the run teacher" in (results / "taught" / "report.md").read_text()
 
 
 def test_teachers_that_cannot_teach_are_refused(results, fer_folder, tmp_path):
@@ -211,7 +212,7 @@ def test_a_published_run_names_no_place_and_shows_no_face(results, fer_folder):
         "FER-2013",
         "Recall %",
         "Taught by | teacher",
-        "answers of the run teacher",
+        "predictions of the run teacher",
         "predicted too",
     )
     for words in (*named, "42 test faces"):
