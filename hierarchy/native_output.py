@@ -2,6 +2,7 @@
 
 import faulthandler
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -17,7 +18,7 @@ _CHATTY = "tensorflow"  # 2.21 tells of oneDNN and of missing GPUs, whatever TF_
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Send everything that is written to stderr nowhere while the block runs, Python's own words included."""
+    """Send nowhere what is written to file descriptor 2 while the block runs: Python's own lines too, in a library."""
     kept = os.dup(_STDERR)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -47,6 +48,9 @@ def keep_stderr_for_python() -> None:
     os.close(nowhere)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    if logging.lastResort:  # which shows warnings of loggers that nobody has set up
+        logging.lastResort.setLevel(logging.CRITICAL + 1)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 class _QuietLoader(SourceFileLoader):

@@ -1,5 +1,6 @@
 """Where the program keeps things when the user names no place, and what the files of a run are called."""
 
+import glob
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile, mkdtemp
 
+_BEING_MADE = ".being-made"  # in a temporary folder; the process that makes it holds the file's lock
 _ABOVE = Path(__file__).resolve().parent.parent
 CHECKOUT = _ABOVE if (_ABOVE / "tf_model.py").is_file() else None  # None: this is an installed copy
 ROOT = CHECKOUT or Path.cwd()
@@ -95,15 +97,34 @@ def atomic_folder(path: Path, keep: Callable[[], bool] = lambda: False) -> Itera
         keep: Whether what stands at `path` by then, because another process made it, may stay.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock  # here: the command line imports this module before the arguments are valid
+
+    _remove_stale(path)
     temporary = Path(mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
-        yield temporary
+        with FileLock(temporary / _BEING_MADE):
+            yield temporary
+            (temporary / _BEING_MADE).unlink()
         temporary.chmod(0o777 & ~_UMASK)  # the folders of mkdtemp are closed to others
         if not keep():
             shutil.rmtree(path, ignore_errors=True)
             _rename(temporary, path, keep)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what killed processes have left of the folder `path`; they hold no lock any more."""
+    from filelock import FileLock, Timeout
+
+    for left in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        if not (is_temporary(left) and (left / _BEING_MADE).is_file()):
+            continue
+        try:
+            with FileLock(left / _BEING_MADE, timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
+        except Timeout:
+            continue  # another process is making it
 
 
 def _rename(temporary: Path, path: Path, keep: Callable[[], bool]) -> None:

@@ -17,8 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from fer_hierarchy.hierarchy.config import SYNTHETIC, RunConfig
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
@@ -151,6 +149,8 @@ def is_taken(folder: Path) -> bool:
         return False
     if not folder.is_dir():
         return True
+    from filelock import FileLock, Timeout  # here: the command line imports this module before the arguments are valid
+
     marker = folder / _UNFINISHED
     if not marker.exists():
         return any(folder.iterdir())
@@ -174,6 +174,8 @@ def new_folder(results: Path, name: str) -> Iterator[Path]:
     folder = results / name
     shutil.rmtree(folder, ignore_errors=True)  # what a killed process has left
     _make_folder(folder)
+    from filelock import FileLock  # here for the same reason
+
     try:
         with FileLock(folder / _UNFINISHED, timeout=0):
             yield folder

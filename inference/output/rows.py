@@ -5,6 +5,7 @@ one goes on where it stopped. What grows is always a csv: the file itself, or `F
 """
 
 import csv
+import glob
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any, Self
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
-from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.hierarchy.paths import atomic_write, is_temporary
 
 KINDS = (".csv", ".json", ".parquet")
 FORMULA = tuple("=+-@")  # a spreadsheet computes a cell that begins so
@@ -39,6 +40,9 @@ def only_writer(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
         with FileLock(lock, timeout=0):
+            for left in path.parent.glob(f".{glob.escape(path.stem)}*"):
+                if is_temporary(left) and left.is_file():  # of a killed process: nobody else writes this file now
+                    left.unlink(missing_ok=True)
             try:
                 yield
             finally:

@@ -27,6 +27,8 @@ TINY = "compact_resnet:stem_width=8:widths=16:blocks=1:strides=2:squeeze_from=no
 QUICK = f"--dataset synthetic --limit 60 --image-size 16 --batch-size 16 --resamples 100 --model {TINY}".split()
 PICTURES, FRAMES = 60, 60
 _LEFT_BEHIND = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?|.*\.(part|lock|unfinished)|\.unfinished")
+# What holds times alone, or counts how often a trial was begun.
+_OTHERWISE = ("history.csv", "environment.json", "table.csv", "attempts.json")
 _TIMES = re.compile(r"seconds|latency|wall|command|bytes|started|ended|tried_so_far", re.IGNORECASE)
 
 
@@ -126,7 +128,7 @@ def result(made: Path) -> str:
     files = sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else [made]
     digest = hashlib.sha256()
     for path in files:
-        if path.suffix in (".csv", ".json") and path.name not in ("history.csv", "environment.json", "table.csv"):
+        if path.suffix in (".csv", ".json") and path.name not in _OTHERWISE:
             digest.update(str(path.relative_to(made)).encode())
             digest.update(_content(path))
     return digest.hexdigest()
@@ -170,7 +172,7 @@ def kill_once(place: Path, work: Work, seconds: float, expected: str) -> str:
     """Kill the work after so many seconds, give it again; what went wrong, or nothing."""
     undone(place, work)
     if call(work.words, place, seconds=seconds)[0] is not None:
-        return ""  # it had ended before
+        return "" if left_behind(place) == [] else "left behind without a kill"  # it had ended before
     begun = work.resume and (place / work.made / work.begun).is_file()
     code, text = call(work.resume if begun else work.words, place)
     if code != 0 and not _is(place / work.made, expected):  # what is complete already is refused
@@ -179,6 +181,7 @@ def kill_once(place: Path, work: Work, seconds: float, expected: str) -> str:
         return f"another result after {seconds:.2f} s"
     left = left_behind(place)
     for path in left:
+        shutil.rmtree(place / path, ignore_errors=True)
         (place / path).unlink(missing_ok=True)
     return f"left behind after {seconds:.2f} s: {', '.join(left)}" if left else ""
 

@@ -27,12 +27,13 @@ def test_a_missing_tensorflow_is_the_usual_error():
 
 
 CHATTER = """
-import os, warnings
+import logging, os, warnings
 from fer_hierarchy.hierarchy.cli.console import run_program
 from fer_hierarchy.hierarchy.errors import UserError
 def call():
     os.write(2, b"a library's own line\\n")
     warnings.warn("a package's warning")
+    logging.getLogger("PIL").warning("a logger's warning")
     END
 raise SystemExit(run_program("program", call))
 """

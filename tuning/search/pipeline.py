@@ -236,7 +236,10 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         with FileLock(folder / LOCK, timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                (folder / LOCK).unlink(missing_ok=True)
     except Timeout as error:
         raise UserError(
             f"study {folder.name} is being searched by another process; wait for it, stop it, or start another study"

@@ -286,3 +286,31 @@ def test_missing_or_damaged_json_is_one_line(tmp_path, content):
 def test_tables_are_written_without_an_index(tmp_path):
     run_folder.write_table(tmp_path / "splits.csv", pd.DataFrame({"row": ["a"], "split": ["test"]}, index=[7]))
     assert (tmp_path / "splits.csv").read_text() == "row,split\na,test\n"
+
+
+MAKE = """
+import os, signal, sys
+from pathlib import Path
+from fer_hierarchy.hierarchy.paths import atomic_folder
+with atomic_folder(Path(sys.argv[1]) / "made") as folder:
+    (folder / "half").write_text("written")
+    if sys.argv[2] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_next_call_removes_what_a_killed_one_left_of_a_folder_and_no_other(tmp_path):
+    subprocess.run([sys.executable, "-c", MAKE, tmp_path, "die"], cwd=ROOT, check=False)
+    (dead,) = tmp_path.iterdir()
+    words = [sys.executable, "-c", MAKE, tmp_path, "wait"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "begun\n"
+        assert not dead.exists()
+        (alive,) = tmp_path.iterdir()
+        with paths.atomic_folder(tmp_path / "made") as folder:
+            (folder / "whole").write_text("written")
+        assert alive.exists()
+        other.stdin.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]

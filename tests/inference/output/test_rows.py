@@ -160,3 +160,11 @@ def test_a_full_disk_takes_no_rows_that_are_there(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left on device"):
         out.append([row("2.jpg")])
     assert (tmp_path / "rows.csv").read_bytes() == before
+
+
+def test_temporary_files_of_a_killed_call_are_removed_by_the_next(tmp_path):
+    for name in (".rows-abcdefgh.csv", ".rows.csv-abcdefgh.part", ".other-abcdefgh.csv", ".rows.txt"):
+        (tmp_path / name).write_text("half")
+    with only_writer(tmp_path / "rows.csv"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {".other-abcdefgh.csv", ".rows.txt"}
