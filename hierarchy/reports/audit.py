@@ -16,6 +16,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     Block,
     Image,
     Images,
+    Items,
     Page,
     Section,
     Table,
@@ -91,7 +92,8 @@ def _summary(audit: dict) -> Section:
     )
     pixels = audit["pixels"]
     known = [(Warn if pixels["altered"] else Text)(f"{line[0].upper()}{line[1:]}.") for line in pixels["known"]]
-    return Section("Summary", "", [Tiles(tiles), *known, *map(Warn, advice(audit))])
+    notes: list[Block] = [Text("Notes of the audit:"), Items(tuple(audit["notes"]))] if audit.get("notes") else []
+    return Section("Summary", "", [Tiles(tiles), *known, *map(Warn, advice(audit)), *notes])
 
 
 def advice(audit: dict) -> list[str]:

@@ -120,9 +120,10 @@ def test_near_copies_of_light_and_contrast_and_many_tiles(tmp_path, monkeypatch)
 
 @pytest.mark.usefixtures("rendered")
 def test_files_are_written_and_the_page_is_self_contained(images, tmp_path):
-    found = audit(images)
+    found = {**audit(images), "notes": ["test holds 6 images outside of class folders."]}
     folder = tmp_path / "results" / "audit"
     write_audit(folder, found, images)
+    assert "test holds 6 images outside of class folders." in (folder / "report.html").read_text()
     assert json.loads((folder / "audit.json").read_text()) == found
     duplicates = pd.read_csv(folder / "duplicates.csv", dtype={"id": str})
     assert len(duplicates) == found["exact"]["images"] + found["near"]["images"]
