@@ -58,10 +58,12 @@ class FolderWalk:
 
     Attributes:
         links: Those that were not followed, because they lead to where the walk has been or comes from.
+        system: Hidden folders and those of the operating system.
     """
 
     def __init__(self, apart: Iterable[Path] = ()) -> None:
         self.links: list[str] = []
+        self.system: list[str] = []
         self._been: set[tuple[int, int]] = set()
         self._apart = {_identity(folder) for folder in apart}
 
@@ -82,9 +84,18 @@ class FolderWalk:
             self._been.add(identity)
             with os.scandir(place) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
-            inside = [entry.path for entry in listed if entry.is_dir() and not is_system_folder(entry.name)]
+            inside = [entry for entry in listed if entry.is_dir()]
+            self.system += [entry.path for entry in inside if is_system_folder(entry.name)]
             yield from (entry.path for entry in listed if not entry.is_dir() and not is_system_file(entry.name))
-            waiting += reversed(inside)
+            waiting += [entry.path for entry in reversed(inside) if not is_system_folder(entry.name)]
+
+    def left_out(self) -> list[str]:
+        """One line for each kind of folder that was not gone through."""
+        kinds = {
+            "Links to folders that are read anyway": self.links,
+            "Hidden folders and folders of the operating system": self.system,
+        }
+        return [f"{kind} were left out ({len(found)}): {found[0]}." for kind, found in kinds.items() if found]
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

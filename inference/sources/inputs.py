@@ -69,8 +69,8 @@ def find_items(words: Sequence[str], stdin: BinaryIO, made: Collection[Path] = (
             key = os.path.abspath(name)  # noqa: PTH100 - resolve() reads the disk for each of 100,000 files
             if key not in found:
                 found[key] = Item(name, _free(below, targets))
-    if walk.links:
-        log.warning("Links to folders that are searched anyway were left out (%d): %s.", len(walk.links), walk.links[0])
+    for line in walk.left_out():
+        log.warning("%s", line)
     if not found:
         known = " ".join(sorted(IMAGE_SUFFIXES + VIDEOS))
         raise UserError(f"{' '.join(words)}: no picture and no video there; known: {known}")

@@ -10,23 +10,26 @@ what that returns is kept on disk. `problem(path, depth_path) -> str | None` may
 """
 
 import importlib
+import logging
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fer_hierarchy.hierarchy.data.folders import require_text
+from fer_hierarchy.hierarchy.data.folders import is_image, require_text
 from fer_hierarchy.hierarchy.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger("fer_hierarchy")
+
 _GENERAL = "folder"
 EMBEDDED = ("synthetic", "synthetic-rgbd")  # need no path
 _WITH_FERPLUS = "fer2013"
-_DEPTH, _MOST_FOLDERS = 4, 1000  # levels of folders that a data set is searched in, and folders of one
+_DEPTH, _MOST_FOLDERS = 6, 1000  # levels of folders that a data set is searched in, and folders of one
 
 
 def source_names() -> tuple[str, ...]:
@@ -45,7 +48,7 @@ def read_source(path: Path | None, *, dataset: str | None = None, ferplus: Path 
     """Read the manifest of a data set, whatever its layout.
 
     Args:
-        path: A folder (or one of up to three folders around it), a csv or a zip; None for one of `EMBEDDED`.
+        path: A folder (or one of up to five folders around it), a csv or a zip; None for one of `EMBEDDED`.
         dataset: The source's name, where the user gives it; None to recognise it from the content.
         ferplus: Votes of FER+ to take labels from: fer2013new.csv with a csv of FER-2013, a table by file name with
             Kaggle's folder copy.
@@ -120,8 +123,9 @@ def _locate(root: Path, dataset: str | None, given: Path) -> tuple[str, Path]:
         return dataset or _recognise(root) or _WITH_FERPLUS, root
     if root.is_dir() and not any(root.iterdir()):
         raise UserError(f"{given}: the folder is empty; give a folder with faces, a csv or a zip")
-    levels = _levels(root)
-    return _find_forced(levels, dataset, given) if dataset else _find_any(levels, given)
+    name, place = _find_forced(root, dataset, given) if dataset else _find_any(root, given)
+    _note_beside(root, place, given)
+    return name, place
 
 
 def _levels(root: Path) -> Iterator[list[Path]]:
@@ -144,22 +148,49 @@ def _fits(name: str, place: Path, by: str = "detect") -> bool:
     return getattr(module, by, getattr(module, "detect", lambda _: False))(place)
 
 
-def _find_any(levels: Iterable[list[Path]], given: Path) -> tuple[str, Path]:
-    top = None
-    for level in levels:
-        top = top or level[0]
-        found = [(name, place) for place in level if (name := _recognise(place))]
-        if len(found) > 1:
-            listed = ", ".join(f"{place.relative_to(top)} ({name})" for name, place in found[:5])
-            raise UserError(f"{given}: holds several data sets: {listed}; give the path of one, or a --data for each")
-        if found:
-            return found[0]
+def _find_any(root: Path, given: Path) -> tuple[str, Path]:
+    found = _first_found(root)
+    if found:
+        return _only(found, root, given)
+    from fer_hierarchy.hierarchy.data.sources._listing import subfolders
+
+    zips = sorted(place for place in root.glob("*") if place.suffix.lower() == ".zip")
+    if zips and not subfolders(root):
+        raise UserError(f"{given}: holds no data set but an archive; give that: {zips[0]}")
     # The reader of any folder explains best what is missing: it names the folders that it found.
-    return _GENERAL, top or given
+    return _GENERAL, root
 
 
-def _find_forced(levels: Iterable[list[Path]], dataset: str, given: Path) -> tuple[str, Path]:
-    place = next((place for level in levels for place in level if _fits(dataset, place, "fits")), None)
-    if place is None:
-        raise UserError(f"{given} does not look like {dataset}, which is {source_module(dataset).LAYOUT}")
-    return dataset, place
+def _find_forced(root: Path, dataset: str, given: Path) -> tuple[str, Path]:
+    fitting = ([(dataset, place) for place in level if _fits(dataset, place, "fits")] for level in _levels(root))
+    found = next(filter(None, fitting), None)
+    if found:
+        return _only(found, root, given)
+    others = "".join(f"; {place} looks like {name}" for name, place in _first_found(root)[:1])
+    raise UserError(f"{given} does not look like {dataset}, which is {source_module(dataset).LAYOUT}{others}")
+
+
+def _first_found(root: Path) -> list[tuple[str, Path]]:
+    """The data sets of the first level of folders that holds any, with their names."""
+    levels = ([(name, place) for place in level if (name := _recognise(place))] for level in _levels(root))
+    return next(filter(None, levels), [])
+
+
+def _only(found: list[tuple[str, Path]], root: Path, given: Path) -> tuple[str, Path]:
+    if len(found) > 1:
+        listed = ", ".join(f"{place.relative_to(root)} ({name})" for name, place in found[:5])
+        raise UserError(f"{given}: holds several data sets: {listed}; give the path of one, or a --data for each")
+    return found[0]
+
+
+def _note_beside(root: Path, place: Path, given: Path) -> None:
+    """Warn of folders and images beside the folder that is read, where that lies further down."""
+    from fer_hierarchy.hierarchy.data.sources._listing import quoted, subfolders
+
+    way = [place, *place.parents]
+    around = way[1 : way.index(root) + 1]
+    folders = [other for folder in around for name in subfolders(folder) if (other := folder / name) not in way]
+    beside = folders + [path for folder in around for path in sorted(folder.iterdir()) if is_image(path.name)]
+    if beside:
+        names = quoted([str(path.relative_to(root)) for path in beside])
+        log.warning("%s: only %s is read; left out beside it: %s.", given, place.relative_to(root), names)

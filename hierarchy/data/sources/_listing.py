@@ -14,7 +14,6 @@ from fer_hierarchy.hierarchy.data.folders import (
     IMAGE_SUFFIXES,
     FolderWalk,
     is_image,
-    is_system_file,
     is_system_folder,
     require_text,
 )
@@ -59,29 +58,43 @@ def images_below(folder: Path, walk: FolderWalk | None = None) -> list[str]:
 
 def _sorted_out(folder: Path, walk: FolderWalk) -> tuple[list[str], list[str]]:
     """Relative paths of the images below a folder, and of the other files."""
-    start = len(os.path.join(folder, ""))  # noqa: PTH118 (with the closing separator)
     images: list[str] = []
     others: list[str] = []
-    for path in walk.files(folder):
-        (images if is_image(os.path.basename(path)) else others).append(path[start:])  # noqa: PTH119 - for speed
+    for file in _below(folder, walk):
+        (images if is_image(file.rpartition("/")[2]) else others).append(file)
     for image in images:
         if not image.isascii():
             require_text(folder / image)
-    return sorted(file.replace(os.sep, "/") for file in images), others
+    return sorted(images), others
+
+
+def _below(folder: Path, walk: FolderWalk) -> list[str]:
+    """Paths of all files below a folder, relative to it, with forward slashes."""
+    start = len(os.path.join(folder, ""))  # noqa: PTH118 (with the closing separator)
+    return [path[start:].replace(os.sep, "/") for path in walk.files(folder)]
 
 
 def files_in(root: Path, folders: Iterable[str]) -> list[str]:
-    """The visible files directly in some folders of `root`, relative to it, sorted within each folder."""
-    files = [
-        f"{folder}/{name}"
-        for folder in folders
-        for name in sorted(os.listdir(root / folder))  # noqa: PTH208 - a path object for every file would be slow
-        if not (is_system_folder(name) or is_system_file(name))
-    ]
+    """All files below some folders of `root`, relative to it; what is left out there is noted."""
+    folders = list(folders)
+    walk = FolderWalk(apart=[root / folder for folder in folders])
+    files = [f"{folder}/{file}" for folder in folders for file in _below(root / folder, walk)]
     for file in files:
         if not file.isascii():
             require_text(root / file)
+    for line in walk.left_out():
+        log.warning("%s", line)
     return files
+
+
+def note_unlisted(root: Path, folder: str, listed: Iterable[str]) -> None:
+    """Warn of images below a folder of `root` that a table of labels does not name; `listed` is relative to `root`."""
+    unlisted = {f"{folder}/{file}" for file in images_below(root / folder)}.difference(listed)
+    if unlisted:
+        log.warning(
+            "%s holds %d images that the table of labels does not name; they are left out (first: %s).",
+            *(root / folder, len(unlisted), min(unlisted)),
+        )
 
 
 def any_image(folder: Path, fits: Callable[[str], object] = bool) -> bool:
@@ -144,15 +157,16 @@ def list_faces(
     classes = class_folders(root, split_folders)
     unknown = sorted({word for _, word, _ in classes if emotion_of(word) is None})
     if len(unknown) == len({word for _, word, _ in classes}):
-        received = f"found {_quoted(unknown)}" if unknown else "it holds no folder with images"
+        received = f"found {quoted(unknown)}" if unknown else "it holds no folder with images"
         raise UserError(f"{root}: no folder names an emotion ({received}); known: {known}")
     if unknown:
-        raise UserError(f"{root}: class folder {_quoted(unknown)} names no emotion; known: {known}")
+        raise UserError(f"{root}: class folder {quoted(unknown)} names no emotion; known: {known}")
     if len({bool(split) for split, _, _ in classes}) > 1:
         stray = sorted(word for split, word, _ in classes if not split)
-        raise UserError(f"{root}: class folder {_quoted(stray)} lies beside split folders; move it into one of them")
+        raise UserError(f"{root}: class folder {quoted(stray)} lies beside split folders; move it into one of them")
     unwanted = {folder for _, word, folder in classes if emotion_of(word) == ""}
     classes = [found for found in classes if found[2] not in unwanted]
+    _refuse_twins(root, [folder for *_, folder in classes])
     walk = FolderWalk(apart=[root / folder for *_, folder in classes])
     found = [_sorted_out(root / folder, walk) for *_, folder in classes]
     if not any(images for images, _ in found):
@@ -161,12 +175,12 @@ def list_faces(
         if not images:
             raise UserError(f"{root}: class folder {folder!r} holds no image{_none_of(others)}; fill it or remove it")
     if unwanted:
-        log.warning("%s: class folders left out by --classes: %s.", root, _quoted(sorted(unwanted)))
+        log.warning("%s: class folders left out by --classes: %s.", root, quoted(sorted(unwanted)))
     _note_left_out(
         root,
         unwanted.union(folder for *_, folder in classes),
         [other for _, others in found for other in others],
-        walk.links,
+        walk,
     )
     parts = [
         (split, emotion_of(word), folder, images)
@@ -181,6 +195,15 @@ def list_faces(
     )
 
 
+def _refuse_twins(root: Path, folders: Sequence[str]) -> None:
+    """Refuse two class folders that links make one: its images would have two labels, or stand in two splits."""
+    real: dict[Path, str] = {}
+    for folder in folders:
+        other = real.setdefault((root / folder).resolve(), folder)
+        if other != folder:
+            raise UserError(f"{root}: {other!r} and {folder!r} are one folder, by a link; remove one of them")
+
+
 def _none_of(others: Sequence[str]) -> str:
     """What there is instead of images, in brackets; "" where there is nothing."""
     if not others:
@@ -190,19 +213,21 @@ def _none_of(others: Sequence[str]) -> str:
     return f" ({listed}; images are {' '.join(IMAGE_SUFFIXES)})"
 
 
-def _note_left_out(root: Path, folders: Collection[str], others: Sequence[str], links: Sequence[str]) -> None:
-    """Warn of files that have no label or are no images, and of links that lead to what is read anyway."""
+def _note_left_out(root: Path, folders: Collection[str], others: Sequence[str], walk: FolderWalk) -> None:
+    """Warn of files that have no label or are no images, and of folders that the walk left out."""
     for place in [root, *(root / name for name in subfolders(root) if name not in folders)]:
         with os.scandir(place) as entries:
-            stray = sum(is_image(entry.name) and not entry.is_dir() for entry in entries)
+            listed = list(entries)
+        stray = sum(is_image(entry.name) and not entry.is_dir() for entry in listed)
+        walk.system += [entry.path for entry in listed if is_system_folder(entry.name) and entry.is_dir()]
         if stray:
             log.warning(
                 "%s holds %d images outside of class folders; they have no label and are left out.", place, stray
             )
     if others:
         log.warning("%s: files that are no images by their names were left out%s.", root, _none_of(others))
-    if links:
-        log.warning("%s: links to folders that are read anyway were left out (%d): %s.", root, len(links), links[0])
+    for line in walk.left_out():
+        log.warning("%s", line)
 
 
 def listed_manifest(root: Path, faces: pd.DataFrame, source: str, **columns: Any) -> pd.DataFrame:
@@ -251,6 +276,7 @@ def stems(files: pd.Series) -> list[str]:
     return [file.rpartition("/")[2].rpartition(".")[0] for file in files.tolist()]
 
 
-def _quoted(words: list[str]) -> str:
+def quoted(words: list[str]) -> str:
+    """The first five of some names, in quotes, and how many more there are."""
     more = f" and {len(words) - 5} more" if len(words) > 5 else ""
     return ", ".join(repr(word) for word in words[:5]) + more

@@ -94,7 +94,10 @@ def _read_lists(root: Path) -> pd.DataFrame:
         parts.append(pd.DataFrame({"file": files, "emotion": emotions, "split": split}))
     if not parts:
         raise UserError(f"{root / _LISTS}: neither {' nor '.join(_LIST_SPLITS)} is there")
-    return pd.concat(parts)
+    faces = pd.concat(parts)
+    if (root / _IMAGES).is_dir():
+        _listing.note_unlisted(root, _IMAGES, faces["file"])
+    return faces
 
 
 def _names(csv: Path) -> tuple[str, ...] | None:

@@ -62,14 +62,31 @@ def detect(path: Path) -> bool:
 
 def _folders(path: Path) -> list[tuple[str, str, str, str]]:
     """(folder relative to `path`, part or "", emotion's folder, "RGB" or "DEPTH") of all folders with images."""
-    parts = [(name, f"{name}/") for name in _listing.subfolders(path) if name.lower() in _PARTS]
     return [
         (f"{prefix}{emotion}/{kind}", _PARTS.get(name.lower(), ""), emotion, kind)
-        for name, prefix in parts or [(path.name, "")]
-        for emotion in _listing.subfolders(path / prefix)
+        for name, prefix, emotion in _emotions(path)
         for kind in _KINDS
         if (path / prefix / emotion / kind).is_dir()
     ]
+
+
+def _emotions(path: Path) -> list[tuple[str, str, str]]:
+    """(part's folder, that as the beginning of paths relative to `path`, name) of all folders in the parts."""
+    parts = [(name, f"{name}/") for name in _listing.subfolders(path) if name.lower() in _PARTS]
+    return [
+        (name, prefix, emotion)
+        for name, prefix in parts or [(path.name, "")]
+        for emotion in _listing.subfolders(path / prefix)
+    ]
+
+
+def _refuse_empty(path: Path, colours: list[_Face]) -> None:
+    """Refuse an emotion's folder without a colour picture; nobody would miss the emotion otherwise."""
+    for _, prefix, emotion in _emotions(path):
+        place = f"{prefix}{emotion}/RGB"
+        known = _listing.emotion_word(emotion) is not None
+        if known and not any(face.file.startswith(f"{place}/") for face in colours):
+            raise UserError(f"{path}: {place} holds no image; fill it, or remove the folder {prefix}{emotion}")
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -86,6 +103,7 @@ def read(path: Path) -> pd.DataFrame:
     if unknown:
         raise UserError(f"{path}: folder {unknown[0]!r} names no emotion; known: {_listing.EMOTION_WORDS}")
     colours, depths = (_faces(path, [folder for folder in folders if folder[-1] == kind]) for kind in _KINDS)
+    _refuse_empty(path, colours)
     partners = {(face.name, face.aligned): face.file for face in depths}
     _note_lonely(path, colours, depths)
     rows = [

@@ -12,6 +12,7 @@ from fer_hierarchy.hierarchy.data.sources._listing import (
     class_folders,
     list_faces,
     listed_manifest,
+    note_unlisted,
     subfolders,
 )
 from fer_hierarchy.hierarchy.errors import UserError
@@ -106,6 +107,7 @@ def _read_official(labels: Path) -> pd.DataFrame:
         raise UserError(f"{labels}: is empty; lines like 'train_00001.jpg 5' are needed")
     folder, ending = _image_folder(base)
     rows = [(f"Image/{folder}/{ending(name)}", emotion, name.partition("_")[0]) for name, emotion in found]
+    note_unlisted(base, f"Image/{folder}", [file for file, *_ in rows])
     return listed_manifest(base, pd.DataFrame(rows, columns=["file", "emotion", "split"]), _NAME)
 
 
@@ -140,4 +142,5 @@ def _read_listed(root: Path, tables: dict[str, Path]) -> pd.DataFrame:
         frame = _pixel_csv.read_columns(csv, ("image", "label"))
         emotions = _pixel_csv.names_by_id(csv, frame["label"], EMOTION_IDS)
         parts.append(pd.DataFrame({"file": f"{split}/" + frame["image"], "emotion": emotions, "split": split}))
+        note_unlisted(root, split, parts[-1]["file"])
     return listed_manifest(root, pd.concat(parts), _NAME)

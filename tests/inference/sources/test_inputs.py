@@ -144,7 +144,7 @@ def test_system_folders_and_what_links_lead_back_to_are_left_out(tmp_path, caugh
     assert found(tmp_path / "album") == [
         str(tmp_path / "album" / name) for name in ("1.jpg", "elsewhere/3.jpg", "sub/2.jpg")
     ]
-    assert "Links to folders that are searched anyway were left out (2)" in caught_logs.text
+    assert "Links to folders that are read anyway were left out (2)" in caught_logs.text
 
 
 @pytest.mark.parametrize("word", ["gone.jpg", "*.jpg", "."])

@@ -46,12 +46,14 @@ def test_the_lists_of_the_old_release(write, caplog):
     lists = "data/Manually_Annotated_file_lists"
     write(f"{lists}/training.csv", COLUMNS, face.format("689/a.jpg", 1), face.format("689/b.JPG", 10))
     csv = write(f"{lists}/validation.csv", face.format("12/c.jpg", 5))  # without a header line
+    write("data/Manually_Annotated_Images/12/d.jpg")
     manifest = read_source(csv.parents[1])
     assert manifest["id"].tolist() == ["Manually_Annotated_Images/689/a.jpg", "Manually_Annotated_Images/12/c.jpg"]
     assert manifest["emotion"].tolist() == ["happy", "disgust"]
     assert manifest["split"].tolist() == ["train", "validation"]
     assert manifest["path"][0] == str(csv.parents[1] / "Manually_Annotated_Images/689/a.jpg")
     assert "1 of 3 faces left out, they have no emotion (1 no-face)" in caplog.text
+    assert "holds 1 images that the table of labels does not name" in caplog.text
 
 
 def test_broken_lists(write):

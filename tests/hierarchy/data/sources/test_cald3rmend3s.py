@@ -65,9 +65,24 @@ def test_a_picture_without_depth_stays_a_face(place):
 
 
 def test_depth_without_picture_is_reported(place, caplog):
-    manifest = read_source(place(*BOTH, *pair("CalD3r", "Fear", "F_002_7_fear")[1:]))
+    manifest = read_source(place(*BOTH, *pair("CalD3r", "Anger", "F_002_7_anger")[1:]))
     assert len(manifest) == 2
-    assert "1 of 3 depth files have no colour picture and are ignored (first: CalD3r/Fear/DEPTH/F_002" in caplog.text
+    assert "1 of 3 depth files have no colour picture and are ignored (first: CalD3r/Anger/DEPTH/F_002" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "file", ["DEPTH/F_002_7_fear_Depth.png", "RGB/F_002_7_fear_Color.heic", "F_002_7_fear_Color.png"]
+)
+def test_an_emotion_without_a_colour_picture_is_refused(place, file):
+    with pytest.raises(UserError, match="CalD3r/Fear/RGB holds no image; fill it, or remove the folder CalD3r/Fear"):
+        read_source(place(*BOTH, f"CalD3r/Fear/{file}"))
+
+
+def test_a_picture_in_a_deeper_folder_is_one_bad_face_and_not_lost(place):
+    deeper = "CalD3r/Anger/RGB/more/F_002_7_anger_Color.png"
+    root = place(*BOTH, deeper)
+    assert str(root / deeper) in set(read_source(root)["path"])
+    assert cald3rmend3s.problem(str(root / deeper), "") == "file name has 'anger', the folder RGB"
 
 
 def test_depth_that_never_fits_a_picture_stops(place):

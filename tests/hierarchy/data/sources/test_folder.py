@@ -72,7 +72,20 @@ def test_what_is_left_out_is_counted(place, caplog):
     assert "test holds 2 images outside of class folders; they have no label and are left out" in caplog.text
     assert f"{root} holds 1 images outside of class folders" in caplog.text
     assert "no images by their names were left out (1 .txt;" in caplog.text
-    assert "links to folders that are read anyway were left out (1)" in caplog.text
+    assert "Links to folders that are read anyway were left out (1)" in caplog.text
+
+
+def test_system_folders_are_counted(place, caplog):
+    assert len(folder.read(place("happy/1.png", "happy/@eaDir/1.png", "sad/2.png", ".thumbnails/3.png"))) == 2
+    assert "Hidden folders and folders of the operating system were left out (2)" in caplog.text
+
+
+@pytest.mark.parametrize(("folders", "link", "to"), [("", "anger", "sad"), ("train/", "test", "train")])
+def test_links_that_make_two_class_folders_one_are_refused(place, folders, link, to):
+    root = place(f"{folders}sad/1.png", f"{folders}happy/2.png")
+    (root / link).symlink_to(root / to, target_is_directory=True)
+    with pytest.raises(UserError, match="are one folder, by a link; remove one"):
+        folder.read(root)
 
 
 def test_a_class_folder_without_an_image_is_an_error(place):

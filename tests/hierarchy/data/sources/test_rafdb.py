@@ -68,3 +68,10 @@ def test_labels_from_csv(place, write):
     write("data/test_labels.csv", "image,label", "test_0001_aligned.jpg,0")
     with pytest.raises(UserError, match="unknown label '0' in data row 0"):
         read_source(root)
+
+
+def test_images_that_no_list_names_are_counted(place, write, caplog):
+    root = place("basic/Image/aligned/train_00001_aligned.jpg", "basic/Image/aligned/train_00002_aligned.jpg")
+    write(LIST, "train_00001.jpg 5")
+    assert len(read_source(root)) == 1
+    assert "aligned holds 1 images that the table of labels does not name" in caplog.text

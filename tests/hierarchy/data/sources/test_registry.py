@@ -37,7 +37,7 @@ def test_expected_sizes():
         (["train_set/0/1.jpg", "val_set/7/2.jpg"], "affectnet"),
     ],
 )
-@pytest.mark.parametrize("wrapper", ["", "archive/", "a/b/c/"])
+@pytest.mark.parametrize("wrapper", ["", "archive/", "a/b/c/d/e/"])
 def test_the_kind_is_recognised_from_the_content(place, files, source, wrapper):
     root = place(*(wrapper + file for file in files))
     assert set(read_source(root)["source"]) == {source}
@@ -77,6 +77,27 @@ def test_a_forced_kind_that_does_not_fit_names_what_it_should_be(place, dataset)
     with pytest.raises(UserError, match=f"does not look like {dataset}, which is ") as caught:
         read_source(root, dataset=dataset)
     assert "\n" not in str(caught.value)
+
+
+def test_a_refusal_names_the_path_that_would_work(place, tmp_path):
+    root = place("archive/faces/train/happy/1.png")
+    with pytest.raises(UserError, match=f"does not look like ck48, .*; {root}/archive/faces looks like folder"):
+        read_source(root, dataset="ck48")
+    (tmp_path / "download").mkdir()
+    zipfile.ZipFile(tmp_path / "download" / "faces.zip", "w").close()
+    with pytest.raises(UserError, match=r"an archive; give that: .*/download/faces\.zip"):
+        read_source(tmp_path / "download")
+
+
+@pytest.mark.parametrize("dataset", [None, "folder"])
+def test_what_lies_beside_a_wrapped_data_set_is_told(place, caplog, dataset):
+    assert len(read_source(place("a/happy/1.png", "more/b/happy/2.png", "3.png", "LICENSE"), dataset=dataset)) == 1
+    assert "only a is read; left out beside it: 'more', '3.png'." in caplog.text
+
+
+def test_of_two_that_fit_the_users_word_none_is_guessed(place):
+    with pytest.raises(UserError, match=r"several data sets: a \(folder\), b \(folder\)"):
+        read_source(place("a/happy/1.png", "b/happy/2.png"), dataset="folder")
 
 
 def test_bad_places(place, tmp_path):
