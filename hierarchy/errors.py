@@ -1,6 +1,7 @@
 """The one exception for everything a user can mend; the command line prints it as one line and exits with code 2."""
 
 import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -8,6 +9,17 @@ import zlib
 BAD_ZIP = (
     *(OSError, EOFError, ValueError, LookupError, RuntimeError, NotImplementedError),
     *(struct.error, zlib.error, zipfile.BadZipFile),
+)
+# And NumPy where the header of an array is damaged, which it reads as Python.
+BAD_ARRAY = (
+    *BAD_ZIP,
+    AttributeError,
+    OverflowError,
+    SyntaxError,
+    SystemError,
+    TypeError,
+    MemoryError,
+    tokenize.TokenError,
 )
 
 

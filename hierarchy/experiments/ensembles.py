@@ -126,5 +126,11 @@ def _cost(runs: Sequence[Run]) -> dict[str, Any]:
     names = ("train_cpu_seconds", "train_wall_seconds", "parameters", "multiply_adds")
     if any(name not in cost for cost in costs for name in names):
         raise UserError("the cost of a run is not recorded; evaluate it again")
-    earlier = {name: seconds for run in runs for name, seconds in earlier_of(run).items()}
+    members = {run.name for run in runs}  # whose own cost counts already
+    earlier = {
+        name: seconds
+        for run in runs
+        for name, seconds in earlier_of(run).items()
+        if name.partition("/")[0] not in members
+    }
     return {**{name: sum(cost[name] for cost in costs) for name in names}, "earlier": earlier}

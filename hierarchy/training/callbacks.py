@@ -19,7 +19,7 @@ import numpy as np
 
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.sampling import class_weights
-from fer_hierarchy.hierarchy.errors import BAD_ZIP, UserError
+from fer_hierarchy.hierarchy.errors import BAD_ARRAY, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import MODEL, atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
@@ -338,7 +338,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
                 for key in ("m", "o")
             }
             return Checkpoint(history=parse_json(str(stored["history"])), model=parts["m"], optimizer=parts["o"])
-    except BAD_ZIP as error:
+    except BAD_ARRAY as error:
         raise _damaged(path) from error  # numpy's own words would advise to trust the file
 
 

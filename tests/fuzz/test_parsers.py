@@ -16,6 +16,7 @@ from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
 from fer_hierarchy.hierarchy.data.depth.bnt import read_bnt
 from fer_hierarchy.hierarchy.data.depth.wrl import read_mesh
+from fer_hierarchy.hierarchy.data.sources.affectnet import _annotation
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.grid import parse_axes
 from fer_hierarchy.hierarchy.json_text import read_written
@@ -38,9 +39,16 @@ def checkpoint() -> bytes:
     return file.getvalue()
 
 
+def annotation() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array("3"))
+    return file.getvalue()
+
+
 READERS: dict[str, tuple[str, bytes, Callable]] = {
     "bnt": ("face.bnt", content(with_holes(face())), read_bnt),
     "wrl": ("face.wrl", ("#VRML V2.0 utf8\n" + shape(extra="texCoord TextureCoordinate { }")).encode(), read_mesh),
+    "npy": ("1_exp.npy", annotation(), _annotation),
     "npz": (CHECKPOINT, checkpoint(), lambda path: read_checkpoint(path.parent)),
     "json": ("a.json", json.dumps(RunConfig().to_dict()).encode(), lambda path: read_written(path, "a.json")),
 }

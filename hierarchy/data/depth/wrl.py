@@ -138,7 +138,7 @@ def _numbers(text: str, name: str, kind: type) -> np.ndarray:
 def _is_number(word: str, kind: type) -> bool:
     try:
         kind(word)
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     return True
 

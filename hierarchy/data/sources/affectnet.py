@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.data.sources import _listing, _pixel_csv
-from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import BAD_ARRAY, UserError
 
 LOG = logging.getLogger("fer_hierarchy")
 
@@ -136,5 +136,5 @@ def _annotation(path: Path) -> str | None:
         return EXPRESSIONS[number]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, AttributeError, KeyError) as error:
+    except BAD_ARRAY as error:
         raise UserError(f"{path}: holds no expression from 0 to 10 ({' '.join(str(error).split())[:120]})") from error

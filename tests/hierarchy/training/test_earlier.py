@@ -1,10 +1,12 @@
 """What a run builds on, by first weights and teachers, and what that took."""
 
+import dataclasses
 import json
 
 import pytest
 
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.training.earlier import earlier_of, earlier_trainings, whole_cost
 
@@ -65,3 +67,24 @@ def test_runs_that_name_each_other_end(make, tmp_path):
     one = make("one", weights=str(tmp_path / "two" / "stages" / "flat" / "model.keras"))
     two = make("two", weights=weights_of(one))
     assert found(two) == {"one/flat": 100, "two/flat": 100}
+
+
+def test_a_teacher_that_gave_first_weights_too_counts_once(make):
+    teacher = make("teacher", seconds=50)
+    run = make("run", seconds=5, weights=weights_of(teacher), teacher=str(teacher))
+    assert found(run) == {"teacher": 50}
+
+
+def test_trainings_of_one_name_stay_apart(make):
+    one, two = make("a/first", seconds=50), make("b/first", seconds=70)
+    run = make("run", weights=weights_of(one))
+    config = Run(str(run)).config
+    stages = {"valence": {"weights": weights_of(two)}}
+    both = earlier_trainings(dataclasses.replace(config, mode="hierarchical", stages=stages), ["valence", "positive"])
+    assert {name: both[name] for name in ("first/flat", "a/first/flat")} == {"first/flat": 70, "a/first/flat": 50}
+
+
+@pytest.mark.parametrize("recorded", [5, "x", ["a"], {"a": "x"}, {"a": -3}, {"a": True}])
+def test_a_damaged_record_is_one_line(make, recorded):
+    with pytest.raises(UserError, match=r"metrics.json is damaged: its cost has 'earlier'"):
+        earlier_of(Run(str(make("run", earlier=recorded))))

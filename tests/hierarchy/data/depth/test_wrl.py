@@ -116,6 +116,10 @@ def test_reasons(reason, text, expected):
     assert expected in reason(text)
 
 
+def test_a_number_of_many_digits_is_one_line(reason):
+    assert "is not a number that fits there" in reason(shape(faces=f"0, 1, {'9' * 30}, -1, x"))
+
+
 @pytest.mark.parametrize("header", ["ply\nformat ascii 1.0\n", "#VRML V1.0 ascii\n", "\x00\x01\x02", "<X3D>"])
 def test_other_formats_are_no_vrml(reason, header):
     assert reason(shape(), header=header).startswith("not a VRML 2 file: it starts with ")
