@@ -196,6 +196,11 @@ def _last(path: str) -> str:
     return PureWindowsPath(path).name
 
 
+_START = r"(?:~?/|\\\\|[A-Za-z]:[\\/])"  # how absolute paths begin
+# Folders of a path, whose names may hold blanks and brackets: up to the end of a clause or to the next path.
+_BELOW = rf"(?:(?:(?![\s,=(]{_START}|[,=:;)]+(?:\s|$))[^\n])*[\\/])?"
+
+
 def known_places(run: Run, *others: str | Path) -> list[str]:
     """The paths that texts of a run may name, longest first: those of its settings and commands, and others."""
     data, config = run.config.data, run.config
@@ -212,11 +217,14 @@ def known_places(run: Run, *others: str | Path) -> list[str]:
 
 
 def placeless(text: str, places: Sequence[str]) -> str:
-    """A text with the last part of every path among `places`, and of what else is an absolute path without blanks."""
+    """A text with the last part of every path among `places`, and of what else begins as an absolute path.
+
+    What follows a path is taken for its folders up to the last separator: rather a word too few than a place.
+    """
     for place in places:
-        within = rf"{re.escape(place)}(?![\w.-])([\\/][^\s,=:;)]*)?"
+        within = rf"{re.escape(place)}(?![\w.-])([\\/]{_BELOW}[^\s,=:;)]*)?"
         text = re.sub(within, lambda found: _last(found[0]), text)
-    return re.sub(r"(?<![\w.])(/|[A-Za-z]:[\\/])[^\s,=:]*[\\/]", "", text)
+    return re.sub(rf"(?<![\w.]){_START}{_BELOW}", "", text)
 
 
 def _published(folder: Path, source: Run) -> dict[str, Any]:

@@ -256,6 +256,9 @@ def test_a_command_is_told_without_the_places_of_a_machine(command, portable):
         ("1 bad image: x (/home/a b/faces/sad/x.png): empty", "1 bad image: x (x.png): empty"),
         ("taught by /home/a b/teacher/, begun at D:\\other\\m.keras", "taught by teacher, begun at m.keras"),
         ("no place: 3/4 and first/negative", "no place: 3/4 and first/negative"),
+        ("/home/a b/faces/of me/x.png is damaged", "x.png is damaged"),
+        ("/mnt/my disk/c (d)/x.png, 3/4 of E:\\f g\\y.png; '/h i/z.csv'", "x.png, 3/4 of y.png; 'z.csv'"),
+        ("positive=/m n/a.keras,negative=/o p/b.keras", "positive=a.keras,negative=b.keras"),
     ],
 )
 def test_a_note_is_told_without_the_places_of_a_machine(tmp_path, note, portable):
