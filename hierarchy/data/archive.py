@@ -49,6 +49,8 @@ def extract(zip_path: Path) -> Path:
             entries = [entry for entry in archive.infolist() if not entry.filename.startswith("__MACOSX/")]
             total = _check(zip_path, entries)
             _unpack(archive, entries, target, total)
+    except UserError:
+        raise  # its words are right already; it is a ValueError too
     except _DAMAGE as error:
         raise UserError(f"{zip_path}: not a complete zip archive ({error}); download it again") from error
     except NotImplementedError as error:
