@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.json_text import parse_json, read_written
+from fer_hierarchy.hierarchy.json_text import parse_file, read_written
 from fer_hierarchy.hierarchy.own_classes import OwnClasses, read_own_classes
 from fer_hierarchy.hierarchy.taxonomy import (
     EMOTIONS,
@@ -640,7 +640,7 @@ def load_config(path: Path) -> RunConfig:
         UserError: The file is missing, no JSON, or holds a bad setting.
     """
     try:
-        record = parse_json(path.read_text(encoding="utf-8"))
+        record = parse_file(path)
     except (OSError, ValueError) as error:
         raise UserError(
             f"config {path}: not readable as JSON ({error}); expected what a run's config.json holds"

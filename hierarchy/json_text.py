@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import require_file
 
 
 def parse_json(text: str | bytes, **options: Any) -> Any:
@@ -27,6 +28,17 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def parse_file(path: Path, **options: Any) -> Any:
+    """What `parse_json` gives of a file's content, which is never waited for.
+
+    Raises:
+        OSError: It is missing, not readable, or a folder, a pipe or a device.
+        ValueError: It is no JSON in UTF-8.
+    """
+    require_file(path)
+    return parse_json(path.read_text(encoding="utf-8"), **options)
+
+
 def read_written(path: Path, where: str) -> Any:
     """Parse a JSON file that a person wrote, in which a key that stands twice is a mistake.
 
@@ -38,7 +50,7 @@ def read_written(path: Path, where: str) -> Any:
         UserError: It is not readable, no JSON, or holds a key twice in one object.
     """
     try:
-        return parse_json(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        return parse_file(path, object_pairs_hook=_unique_keys)
     except (OSError, ValueError) as error:
         raise UserError(f"{where}: not readable as JSON ({error})") from error
 

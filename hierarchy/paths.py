@@ -61,6 +61,16 @@ def _users_caches() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
 
 
+def require_file(path: Path) -> None:
+    """Refuse what is there and no file, before it is opened: a pipe would be waited for, a device read without end.
+
+    Raises:
+        OSError: It is a folder, a pipe, a socket or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file but a folder, a pipe or a device")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` only when the block ends without an error.

@@ -26,7 +26,7 @@ from fer_hierarchy.hierarchy.evaluation.calibration import (
     prior_shift,
     probabilities,
 )
-from fer_hierarchy.hierarchy.json_text import parse_json
+from fer_hierarchy.hierarchy.json_text import parse_file
 from fer_hierarchy.hierarchy.paths import STAGE_RECORD, atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.taxonomy import TRUNK, Taxonomy
@@ -248,7 +248,7 @@ class Stage(ABC):
         """
         path, networks = folder / STAGE_RECORD, {} if networks is None else networks
         try:
-            facts = parse_json(path.read_text(encoding="utf-8"))
+            facts = parse_file(path)
             shift, columns = facts["log_prior_shift"], facts.get("columns")  # runs of older versions have no columns
             home = folder if columns is None else folder.parent / TRUNK
             if home not in networks:

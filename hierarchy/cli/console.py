@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from fer_hierarchy.hierarchy.config import StageConfig, fields_of, kinds_of
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
-from fer_hierarchy.hierarchy.json_text import parse_json
+from fer_hierarchy.hierarchy.json_text import parse_file
 from fer_hierarchy.hierarchy.native_output import keep_stderr_for_python
 from fer_hierarchy.hierarchy.printing import PrintableFormatter, prepare_streams, printable
 from fer_hierarchy.hierarchy.progress import ANNOUNCED
@@ -124,7 +124,7 @@ def _check_keras_json() -> None:
     """
     place = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
     try:
-        settings = parse_json(place.read_text(encoding="utf-8"))
+        settings = parse_file(place)
     except (OSError, ValueError):
         return  # as Keras does
     if not isinstance(settings, dict):

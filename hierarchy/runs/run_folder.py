@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from fer_hierarchy.hierarchy.config import SYNTHETIC, RunConfig
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.json_text import parse_json
-from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write, is_temporary
+from fer_hierarchy.hierarchy.json_text import parse_file
+from fer_hierarchy.hierarchy.paths import CHECKOUT, atomic_write, is_temporary, require_file
 from fer_hierarchy.hierarchy.printing import PrintableFormatter
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
@@ -263,7 +263,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: Missing or damaged.
     """
     try:
-        record = parse_json(path.read_text(encoding="utf-8"))
+        record = parse_file(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged ({error})") from error
     if not isinstance(record, dict):
@@ -285,6 +285,7 @@ def read_table(path: Path, *, text: Sequence[str] = (), remedy: str) -> "pd.Data
     import pandas as pd  # here: the command line imports this module before the arguments are valid
 
     try:
+        require_file(path)
         return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=not text)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged ({str(error).splitlines()[0]}); {remedy}") from error

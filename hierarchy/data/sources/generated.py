@@ -9,7 +9,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.data.sources._listing import list_faces, listed_manifest
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.json_text import parse_json
+from fer_hierarchy.hierarchy.json_text import parse_file
 
 IMAGE_SIZE = None
 LAYOUT = "what pt_files.gan writes: <emotion>/generated_<number>.png, generated.json and seen.csv"
@@ -63,7 +63,7 @@ def seen_fingerprint(hashes: Iterable[str]) -> str:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = parse_json((path / RECORD).read_text(encoding="utf-8"))
+        record = parse_file(path / RECORD)
         if record["format"] != FORMAT:
             raise UserError(f"{path / RECORD}: format {record['format']!r} is not the {FORMAT} that this version reads")
         return {"emotion": record["emotion"], "seen": record["seen"]["fingerprint"]}

@@ -3,16 +3,20 @@
 import json
 import logging
 import math
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from fer_hierarchy.hierarchy import paths
-from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
+from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig, load_config
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.json_text import read_written
 from fer_hierarchy.hierarchy.paths import ROOT, atomic_write
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
@@ -314,3 +318,23 @@ def test_the_next_call_removes_what_a_killed_one_left_of_a_folder_and_no_other(t
         assert alive.exists()
         other.stdin.close()
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: run_folder.read_json(path),
+        lambda path: run_folder.read_table(path, remedy="start a new run"),
+        lambda path: load_config(path),
+        lambda path: read_written(path, "the taxonomy"),
+        lambda path: Stage.load(path.parent),
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_refused_and_never_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "stage.json")
+    writer = threading.Timer(5, lambda: (tmp_path / "stage.json").write_text(""))  # ends the waiting, so that it fails
+    writer.daemon = True
+    writer.start()
+    with pytest.raises(UserError, match="is no file but a folder, a pipe or a device"):
+        read(tmp_path / "stage.json")
+    writer.cancel()
