@@ -63,16 +63,19 @@ def class_order(name: str) -> tuple[int, str]:
 
 
 def check_class_name(name: str, where: str) -> None:
-    """Refuse a class whose name can be no folder on every system, or that tables call something else.
+    """Refuse a name that can be no folder on every system, or that tables use for something else.
 
     Raises:
         UserError: With what is right.
     """
-    plain = all(letter.isalnum() or letter in "-_" for letter in name)
-    if not name or not plain or len(name.encode()) > _LONGEST_NAME or name.startswith("-"):
-        raise UserError(f"{where}: {name[:30]!r} is no usable name; use up to {_LONGEST_NAME} letters, digits, - and _")
+    plain = name.replace("_", "").replace("-", "").isalnum()
+    if not plain or len(name.encode()) > _LONGEST_NAME or name.startswith("-"):
+        raise UserError(
+            f"{where}: {name[:30]!r} is no usable name; use up to {_LONGEST_NAME} letters, digits, - and _, "
+            "no - in front"
+        )
     if name.lower() in _RESERVED.split():
-        raise UserError(f"{where}: {name!r} means something else in tables or as a file; choose another name")
+        raise UserError(f"{where}: {name!r} means something else in tables or as a file; rename it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,7 @@ class Taxonomy:
                 f"from {FLAT!r} and from {self.gate!r}"
             )
         for word in (self.gate, *names):
-            self._check_name(word)
+            check_class_name(word, f"taxonomy {self.name!r}")
         if twice := [
             word for word in names if [other.lower() for other in (self.gate, *names)].count(word.lower()) > 1
         ]:
@@ -127,17 +130,6 @@ class Taxonomy:
                         f"taxonomy {self.name!r}: {emotion!r} stands in {seen[emotion]!r} and in {group!r}; keep one"
                     )
                 seen[emotion] = group
-
-    def _check_name(self, word: str) -> None:
-        """Refuse what can be no folder on every system, and what tables of predictions call something else."""
-        plain = word.replace("_", "").replace("-", "").isalnum()
-        if not plain or len(word.encode()) > _LONGEST_NAME or word.startswith("-"):
-            raise UserError(
-                f"taxonomy {self.name!r}: {word[:30]!r} is no usable name; use up to {_LONGEST_NAME} letters, digits, "
-                "- and _, no - in front"
-            )
-        if word.lower() in _RESERVED.split():
-            raise UserError(f"taxonomy {self.name!r}: {word!r} means something else in tables or as a file; rename it")
 
     @property
     def group_names(self) -> tuple[str, ...]:

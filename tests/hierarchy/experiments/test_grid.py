@@ -335,7 +335,6 @@ def test_a_damaged_record_is_one_clear_line(train):
         read_grid(folder)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunk", "epochs", "stages", "flat"),
     [
@@ -370,6 +369,7 @@ def test_a_hierarchy_and_its_baseline_have_the_report_of_a_comparison(fer_folder
     assert (resume(folder) / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_program_trains_a_grid_goes_on_with_it_and_refuses_another(tmp_path, fer_folder):
     results = tmp_path / "results"
     at = ("--results", results, "--logs", tmp_path / "logs")
