@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -134,12 +133,22 @@ from matplotlib.figure import Figure
 from PIL import Image
 from fer_hierarchy.hierarchy.cli import main
 
-def run(commands, drawn, setup, limits, home, answers):
+def stop_at(file, number):  # sends this process the signal once it has put the file in its place
+    replace = os.replace
+    def replacing(source, target):
+        replace(source, target)
+        if str(target) == file:
+            os.kill(os.getpid(), number)
+    os.replace = replacing
+
+def run(commands, drawn, setup, limits, home, stop, answers):
     if not drawn:
         Figure.savefig = lambda figure, path, **options: Image.new("L", (1, 1), 255).save(path, "PNG")
     if home:
         os.environ["TMPDIR"], os.environ["FER_CACHE"], tempfile.tempdir = f"{home}/tmp", f"{home}/cache", None
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    if stop:
+        stop_at(*stop)
     exec(setup, {})
     with open(answers, "w") as file:
         for argv, limit in zip(commands, limits):
@@ -162,7 +171,6 @@ for line in sys.stdin:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-    print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
 """
 _forking: list[subprocess.Popen] = []  # of this worker
@@ -194,7 +202,7 @@ def run_program(
         setup: Code that the process runs first.
         limits: For each command the longest file in bytes that it can write: to it, a longer one is a full disk.
         home: Folder of the process's own cache and temporary files.
-        stop: File and signal; the process gets the signal the moment the file appears.
+        stop: File and signal; the process gets the signal as soon as it has put the file in its place.
 
     Returns:
         For each command, None where it raised; of commands that the signal kept from their end nothing.
@@ -207,14 +215,12 @@ def run_program(
             "setup": setup,
             "limits": [*limits] or [None] * len(commands),
             "home": home and str(home),
+            "stop": stop and (str(stop[0]), int(stop[1])),
             "answers": str(answers),
         }
         process = _fork()
         process.stdin.write(json.dumps(requested) + "\n")
         process.stdin.flush()
-        child = _next_number(process)
-        if stop:
-            _signal_when(child, *stop, ended=answers)
         status = _next_number(process)
         found = [json.loads(line) for line in answers.read_text().splitlines()]
     assert stop or len(found) == len(commands), f"the program died with {status} in command {len(found)}"
@@ -227,18 +233,8 @@ def _next_number(process: subprocess.Popen) -> int:
     return int(line)
 
 
-def _signal_when(child: int, file: Path, number: int, *, ended: Path) -> None:
-    """Send a process a signal the moment `file` appears."""
-    deadline = time.monotonic() + 300
-    while not file.exists():
-        assert not (ended.exists() and ended.read_text()), "the program ended before it could be stopped"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(child, number)
-
-
 def kill_when(command: Sequence[str], file: Path) -> None:
-    """Start the program and kill it (SIGKILL) the moment `file` appears."""
+    """Start the program and kill it (SIGKILL) as soon as it has put `file` in its place."""
     run_program(command, stop=(file, signal.SIGKILL))
 
 
