@@ -121,7 +121,8 @@ def drawing(
             if not ax.has_data():
                 ax.axis("off")
         if synthetic:  # the title stands in the caption, this in the picture: a file may be seen alone
-            figure.text(0.99, 0.99, "synthetic faces", ha="right", va="top", color=SECOND, fontweight="bold")
+            mark = {"color": SECOND, "fontweight": "bold", "fontsize": "medium"}
+            figure.suptitle("synthetic faces", x=0.99, ha="right", **mark)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=DPI, metadata={"Title": printable(title)})
