@@ -43,6 +43,7 @@ _PUBLIC = {
     "export": "actions",
     "resume": "actions",
     "train": "actions",
+    "train_with_baseline": "actions",
     "tune": "actions",
 }
 __all__ = [*_PUBLIC]

@@ -73,6 +73,55 @@ def train(
     return Run(folder)
 
 
+def train_with_baseline(
+    config: RunConfig,
+    *,
+    results: Place = RESULTS,
+    logs: Place = LOGS,
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    progress: bool = True,
+) -> Comparison:
+    """Train a hierarchy and a flat network of the same budget on the same faces, and compare them.
+
+    As `--mode hierarchical --baseline` does, which also resumes what was interrupted here.
+
+    Args:
+        config: Of the hierarchy; its name is that of the folder, which gets a folder for each of both runs.
+        results: As for `train`.
+        logs: As for `train`.
+        callbacks: As for `train`.
+        progress: As for `train`.
+
+    Raises:
+        UserError: Bad data or settings, such as those of a flat run, or a place that cannot be written.
+
+    Examples:
+        >>> import dataclasses
+        >>> from fer_hierarchy import Run, train_with_baseline
+        >>> tree = dataclasses.replace(Run("synthetic-first").config, mode="hierarchical", name="synthetic-question")
+        >>> train_with_baseline(tree, progress=False).pairs[["a", "b"]].values.tolist()
+        [['synthetic-flat', 'synthetic-hierarchical']]
+    """
+    from fer_hierarchy.hierarchy.experiments import grid_training
+
+    stage_type, home = _stage_with(callbacks), Path(results)
+
+    def check(own: RunConfig) -> RunConfig:
+        return checked(own, home)
+
+    with progress_shown(progress):
+        planned = grid_training.plan_baseline(
+            check(dataclasses.replace(config, name=None)),
+            stage_type,
+            check=check,
+            command="fer_hierarchy.train_with_baseline(config), with the settings in grid.json of this folder",
+        )
+        folder = grid_training.train_grid(
+            planned, stage_type, name=config.name, results=home, logs=Path(logs), job=grid_training.BASELINE
+        )
+    return Comparison(folder)
+
+
 def resume(
     run: Run | Place,
     *,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from fer_hierarchy.hierarchy.config import SHARED
 
@@ -131,6 +131,12 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def training_time(run: Mapping[str, Any]) -> str:
+    """Processor time of a compared run, with what it was trained from, as far as that is recorded."""
+    text = duration(run.get("whole_cpu_seconds"))
+    return f"at least {text}" if run.get("cost_unknown") else text
 
 
 def chance(p: float | None) -> str:

@@ -36,17 +36,36 @@ def train(given: Given, command: str) -> Path:
 
 def _train_with_baseline(given: Given, command: str) -> Path:
     """Train a hierarchy and a flat network of the same budget as a grid of two runs, or resume them."""
-    if "resume" in given:
-        return _train_cells({name: value for name, value in given.items() if name != "trunk"}, command, kind=grid.KIND)
     results, logs = given.pop("results"), given.pop("logs")
+    if "resume" in given:
+        return _resume_with_baseline(given, results, logs)
     name = new_name({**given, "results": results})
     start = _training_config({**given, "name": None}, results, logs)
     from fer_hierarchy.hierarchy.experiments import grid_training
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
-    planned = grid_training.plan_baseline(start, check=lambda config: checked(config, results), command=command)
+    planned = grid_training.plan_baseline(start, KerasStage, check=lambda own: checked(own, results), command=command)
     job = grid_training.BASELINE
     return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs, job=job)
+
+
+def _resume_with_baseline(given: Given, results: Path, logs: Path) -> Path:
+    folder = _resumed(given, results, "comparison", kind=grid.KIND)
+    mode = given.pop("mode", RunConfig().mode)
+    grid.refuse_changes(folder, given, mode=mode)
+    from fer_hierarchy.hierarchy.experiments import grid_training
+    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+
+    return grid_training.resume_grid(folder, KerasStage, logs=logs, job=grid_training.BASELINE)
+
+
+def _resumed(given: Given, results: Path, noun: str, *, kind: str) -> Path:
+    """The folder of the grid that goes on."""
+    refuse_start(given, noun)
+    folder = grid.find_grid(given.pop("resume"), results, kind=kind)
+    if given.pop("name", folder.name) != folder.name:
+        raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
+    return folder
 
 
 def _training_config(given: Given, results: Path, logs: Path) -> RunConfig:
@@ -92,10 +111,7 @@ def _train_cells(given: Given, command: str, *, kind: str) -> Path:
     if "train" in given:
         given["mode"] = check_value(RunConfig, "mode", given.pop("train"), "--train")
     if "resume" in given:
-        refuse_start(given, "cross-validation" if folded else "grid")
-        folder = grid.find_grid(given.pop("resume"), results, kind=kind)
-        if given.pop("name", folder.name) != folder.name:
-            raise UserError(f"--resume {folder.name} keeps its name; leave out --name")
+        folder = _resumed(given, results, "cross-validation" if folded else "grid", kind=kind)
         (crossval if folded else grid).refuse_changes(folder, given, axes)
         from fer_hierarchy.hierarchy.experiments import grid_training
         from fer_hierarchy.hierarchy.training.keras_stage import KerasStage

@@ -31,7 +31,6 @@ from fer_hierarchy.hierarchy.reports.page import (
 )
 from fer_hierarchy.hierarchy.wording import (
     decimals,
-    duration,
     known,
     millions,
     mode_words,
@@ -39,6 +38,7 @@ from fer_hierarchy.hierarchy.wording import (
     plain,
     points,
     signed,
+    training_time,
     whole,
     with_span,
 )
@@ -119,6 +119,8 @@ def _verdict(comparison: Mapping, runs: Sequence[Mapping], labels: Mapping[str, 
         ),
         Items([_pair_verdicts(pair, labels)[0] for pair in pairs]),
     ]
+    if len(runs) == 2:
+        blocks.append(Text(" ".join(f"Cost of {run['label']}: {_cost_words(run)}." for run in runs)))
     if len(pairs) > 1:
         blocks.append(Text(f"The p values are not corrected for making {len(pairs)} comparisons."))
     if people := comparison["test"].get("subjects"):
@@ -303,7 +305,7 @@ def _cost(drawings: Drawings, runs: Sequence[Mapping]) -> Section:
         "Top-1": ("top1", percent),
         "Own CPU-seconds": ("train_cpu_seconds", whole),
         "Whole CPU-seconds": _whole_seconds,
-        "Whole CPU time": ("whole_cpu_seconds", duration),
+        "Whole CPU time": training_time,
         "Parameters": ("parameters", millions),
         "Multiply-adds": ("multiply_adds", millions),
         "Latency ms": ("latency_ms", _latency),
@@ -330,6 +332,11 @@ def _cost(drawings: Drawings, runs: Sequence[Mapping]) -> Section:
         "logarithmic; soft composition runs all stages of a hierarchy.",
         [Table.of(runs, columns), *([Images(images)] if images else [])],
     )
+
+
+def _cost_words(run: Mapping) -> str:
+    work = millions(run.get("multiply_adds"))
+    return f"{training_time(run)} of processor time in training, {work} multiply-adds for each face"
 
 
 def _whole_seconds(run: Mapping) -> str:

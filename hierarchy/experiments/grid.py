@@ -296,25 +296,30 @@ def write_grid(folder: Path, grid: Grid) -> None:
     run_folder.write_json(folder / GRID, record)
 
 
-def refuse_changes(folder: Path, flags: Mapping[str, Any], axes: Sequence[str]) -> None:
+def refuse_changes(
+    folder: Path, flags: Mapping[str, Any], axes: Sequence[str] = (), *, mode: str | None = None
+) -> None:
     """Refuse to resume a grid with other axes or settings than its own.
 
     Args:
         folder: The grid's folder.
         flags: Field name -> what the user gave besides `--resume`.
         axes: What the user gave as `--axis`.
+        mode: Of the only cell that the flags are about, in a grid over the mode alone.
 
     Raises:
-        UserError: Something differs.
+        UserError: Something differs, or it is no such grid.
     """
     grid, start = read_grid(folder), f"--resume {folder.name} keeps its own settings; leave out what differs:"
     if axes and parse_axes(axes) != grid.axes:
         own = " ".join(f"--axis {axis}={','.join(values)}" for axis, values in grid.axes.items())
         raise UserError(f"{start} it was started with {own}")
+    if mode and set(grid.axes) != {"mode"}:
+        raise UserError(f"--resume {folder.name}: it has no baseline; go on with --mode {grid.kind} --resume")
     for flag in flags:
         if flag in grid.axes:
             raise UserError(f"{start} {flag} is an axis of it ({', '.join(grid.axes[flag])})")
-    for cell in grid.cells:
+    for cell in (cell for cell in grid.cells if mode in (None, cell.config.mode)):
         requested = resolve_weights(apply_flags(cell.config, flags), folder.parent)
         if changed := differences(cell.config, requested):
             raise UserError(f"{start} {'; '.join(changed)}")

@@ -14,9 +14,8 @@ from pathlib import Path
 from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import SEPARATE, SYNTHETIC, RunConfig
-from fer_hierarchy.hierarchy.data.faces import read_faces, resolve_data
+from fer_hierarchy.hierarchy.data.faces import read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
-from fer_hierarchy.hierarchy.data.sources import EMBEDDED
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.experiments.crossval_table import FOLDS, CellFaces, check_folds, fold_table, read_folds
@@ -30,6 +29,7 @@ from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import resume_hint
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training import pipeline
+from fer_hierarchy.hierarchy.training.stages import planned_work
 from fer_hierarchy.hierarchy.training.transfer import origins
 
 TABLE = "table.csv"
@@ -45,6 +45,7 @@ class ExperimentKind:
 
     Attributes:
         noun: What all runs together are called.
+        way: The flags that go on with it.
         cell: What one run of it is called.
         size: How large it is, in words.
         stem: The name of its folder, made of the grid and the data set.
@@ -54,6 +55,7 @@ class ExperimentKind:
     """
 
     noun: str
+    way: tuple[str, ...]
     cell: str
     size: Callable[[Grid], str]
     stem: Callable[[Grid, str], str]
@@ -76,6 +78,7 @@ def _crossval_stem(planned: Grid, dataset: str) -> str:
 
 PLAIN = ExperimentKind(
     noun="grid",
+    way=("--mode", KIND),
     cell="cell",
     size=lambda grid: grid.product,
     stem=lambda grid, dataset: f"{dataset}-grid-{'-'.join(grid.axes)[:_LONGEST_AXES]}",
@@ -83,6 +86,7 @@ PLAIN = ExperimentKind(
 )
 CROSSVAL = ExperimentKind(
     noun="cross-validation",
+    way=("--mode", crossval.KIND),
     cell="run",
     size=crossval.size,
     stem=_crossval_stem,
@@ -91,32 +95,45 @@ CROSSVAL = ExperimentKind(
     report=lambda folder, grid, cells: write_crossval_report(folder, grid, cells, read_folds(folder)),
 )
 BASELINE = dataclasses.replace(
-    PLAIN, noun="comparison", cell="run", stem=lambda _, dataset: f"{dataset}-hierarchical-against-flat"
+    PLAIN,
+    noun="comparison",
+    way=("--mode", "hierarchical", "--baseline"),
+    cell="run",
+    size=lambda _: "of a flat network and a hierarchy",
+    stem=lambda _, dataset: f"{dataset}-hierarchical-against-flat",
 )
 _KINDS = {KIND: PLAIN, crossval.KIND: CROSSVAL}
 
 
-def plan_baseline(config: RunConfig, *, check: Callable[[RunConfig], RunConfig], command: str) -> Grid:
+def plan_baseline(
+    config: RunConfig, stage_type: type[Stage], *, check: Callable[[RunConfig], RunConfig], command: str
+) -> Grid:
     """A hierarchy and a flat network of the same budget on the same faces, as a grid of two cells.
 
-    A face passes a hierarchy of separate networks twice an epoch, the gate and the specialist of its group. The flat
-    network trains for as many epochs as both together; beside a shared trunk, which is one network, for as many as it.
+    The flat network trains for the epochs whose multiply-adds come nearest to those of all networks of the hierarchy:
+    as many as a shared trunk, twice as many as three separate networks of one kind. It takes the settings of all
+    stages; those of single stages are the hierarchy's alone.
 
     Args:
         config: Of the hierarchy.
+        stage_type: What trains the stages.
         check: Checks the settings of the flat run, and returns what it is to be given.
         command: The command line.
+
+    Raises:
+        UserError: The settings are those of a flat run, or bad, or the data is.
     """
-    data = resolve_data(config.data)
-    epochs = config.stage.epochs or (pipeline.SYNTHETIC_EPOCHS if data.dataset in EMBEDDED else pipeline.EPOCHS)
-    config = dataclasses.replace(config, data=data, stage=dataclasses.replace(config.stage, epochs=epochs))
-    flat = dataclasses.replace(config, mode=FLAT, trunk=SEPARATE, stages={})
-    if not config.shares_trunk:
-        gate, *specialists = (config.for_stage(name).epochs or epochs for name in config.grouping().stages(config.mode))
-        both = gate + round(sum(specialists) / max(len(specialists), 1))
-        flat = dataclasses.replace(flat, stage=dataclasses.replace(flat.stage, epochs=both))
-        announce(f"the flat network trains for {both} epochs: each face passes the gate's and its specialist's")
-    runs = {FLAT: check(flat), config.mode: config}
+    if config.mode == FLAT:
+        raise UserError("--baseline trains a flat network beside a hierarchy; these settings are of --mode flat")
+    config = pipeline.settle_before_data(config, stage_type)
+    faces = read_faces(config)
+    config = pipeline.with_epochs(config, faces)
+    flat = check(dataclasses.replace(config, mode=FLAT, trunk=SEPARATE, stages={}, searched={}))
+    stage = flat.stage
+    one_epoch = planned_work(dataclasses.replace(flat, stage=dataclasses.replace(stage, epochs=1)), stage_type, faces)
+    epochs = max(1, round(planned_work(config, stage_type, faces) / one_epoch))
+    announce(f"the flat network ({stage.model}) trains for {epochs} epochs: as many multiply-adds as the hierarchy's")
+    runs = {FLAT: dataclasses.replace(flat, stage=dataclasses.replace(stage, epochs=epochs)), config.mode: config}
     cells = tuple(Cell(name=mode, point={"mode": mode}, config=own) for mode, own in runs.items())
     return Grid(axes={"mode": tuple(runs)}, cells=cells, command=command)
 
@@ -181,7 +198,7 @@ def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Exper
     """
     grid = read_grid(folder)
     job = job or _KINDS[grid.kind]
-    with run_folder.resumable(folder, _resume_hint(folder, grid.kind, logs)):
+    with run_folder.resumable(folder, _resume_hint(folder, job, logs)):
         faces = _check_cells(grid, stage_type)
     for cell, own in zip(grid.cells, faces, strict=True):
         if cell.fingerprint != own.fingerprint:
@@ -223,23 +240,23 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Pat
     announce(f"{job.noun} {folder.name}, {job.size(grid)}")
     cells, table = list(grid.cells), []
     began, trained, total = time.monotonic(), 0, len(cells)
-    with run_folder.resumable(folder, _resume_hint(folder, grid.kind, logs)):
+    with run_folder.resumable(folder, _resume_hint(folder, job, logs)):
         for number, cell in enumerate(grid.cells, 1):
             line = f"{job.cell} {number} of {total}: {cell.text}"
             if is_complete(folder / cell.name):
                 announce(f"{line}, finished already")
             else:
                 announce(line + _pace(time.monotonic() - began, trained, total - number + 1))
-                cells[number - 1] = _train_and_note(folder, cell, stage_type, logs=logs, kind=grid.kind)
+                cells[number - 1] = _train_and_note(folder, cell, stage_type, logs=logs, job=job)
                 write_grid(folder, dataclasses.replace(grid, cells=tuple(cells)))
                 trained += 1
                 gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
             table.append(outcome(folder, cells[number - 1]))
             run_folder.write_table(folder / TABLE, grid_table(table))
         job.report(folder, grid, table)
-    if set(grid.axes) != {"mode"}:  # whose report has announced more than scores
-        announce_cells(table, job.cell)
     failed = [cell.name for cell in table if cell.run is None]
+    if failed or set(grid.axes) != {"mode"}:  # whose report has announced more than scores
+        announce_cells(table, job.cell)
     if failed:
         raise UserError(
             f"{len(failed)} of {total} {job.cell}s failed: {', '.join(failed)}; "
@@ -253,14 +270,14 @@ def _pace(spent: float, trained: int, left: int) -> str:
     return f" [{clock(spent)} spent, about {clock(spent / trained * left)} left]" if trained else ""
 
 
-def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], *, logs: Path, kind: str) -> Cell:
+def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], *, logs: Path, job: ExperimentKind) -> Cell:
     """Train one cell and return it with its error, where it failed; that does not end the grid."""
     try:
         _train(folder / cell.name, cell, stage_type, logs=logs / folder.name)
     except UserError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in run_folder.FULL_OR_LOCKED:
-            raise run_folder.unwritable(cause, folder, _resume_hint(folder, kind, logs)) from cause
+            raise run_folder.unwritable(cause, folder, _resume_hint(folder, job, logs)) from cause
         if not (folder / cell.name / paths.CONFIG).is_file():  # nothing was trained: bad data or settings
             raise
         log.warning("cell %s failed: %s", cell.name, error)
@@ -280,6 +297,6 @@ def _train(place: Path, cell: Cell, stage_type: type[Stage], *, logs: Path) -> N
     pipeline.train_run(config, stage_type, results=place.parent, logs=logs, command=command)
 
 
-def _resume_hint(folder: Path, kind: str, logs: Path) -> str:
+def _resume_hint(folder: Path, job: ExperimentKind, logs: Path) -> str:
     """The command that goes on with a grid, as it can be pasted."""
-    return resume_hint(folder, "--mode", kind, *([] if logs == LOGS else ["--logs", str(logs)]))
+    return resume_hint(folder, *job.way, *([] if logs == LOGS else ["--logs", str(logs)]))

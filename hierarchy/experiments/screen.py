@@ -5,7 +5,7 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.experiments.table import GridCell
 from fer_hierarchy.hierarchy.progress import announce, announce_table
-from fer_hierarchy.hierarchy.wording import difference, duration, known, points, span
+from fer_hierarchy.hierarchy.wording import difference, known, points, span, training_time
 
 _MEASURES = {"top-1 %": "top1", "balanced %": "balanced_accuracy", "macro F1 %": "macro_f1"}
 
@@ -13,7 +13,7 @@ _MEASURES = {"top-1 %": "top1", "balanced %": "balanced_accuracy", "macro F1 %":
 def announce_comparison(comparison: Mapping[str, Any]) -> None:
     """Announce the scores of compared runs, and the differences of the pairs."""
     rows = [
-        (run["name"], *(points(run[key]) for key in _MEASURES.values()), span(run, "top1"), _whole(run))
+        (run["name"], *(points(run[key]) for key in _MEASURES.values()), span(run, "top1"), training_time(run))
         for run in comparison["runs"]
     ]
     announce_table([("run", *_MEASURES, "95 % interval", "training, whole"), *rows])
@@ -22,11 +22,6 @@ def announce_comparison(comparison: Mapping[str, Any]) -> None:
         words = f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'} (McNemar)" if known(p) else "p unknown"
         figure = difference(pair["differences"]["top1"])
         announce(f"{pair['b']} minus {pair['a']}: {figure} points of top-1, {words}, n = {pair['n']}")
-
-
-def _whole(run: Mapping[str, Any]) -> str:
-    text = duration(run["whole_cpu_seconds"])
-    return f"at least {text}" if run["cost_unknown"] else text
 
 
 def announce_cells(cells: Sequence[GridCell], noun: str) -> None:

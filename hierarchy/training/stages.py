@@ -39,10 +39,7 @@ def _one_by_one(
     home: Path, config: RunConfig, stage_type: type[Stage], faces: Faces, soft_targets: SoftTargets | None, logs: Path
 ) -> dict[str, Stage]:
     """Each stage in a folder of its own below `home`, with a network of its own."""
-    blank = {
-        name: stage_type(name=name, classes=faces.taxonomy.stage_classes(name))
-        for name in faces.taxonomy.stages(config.mode)
-    }
+    blank = _blank_stages(config, stage_type, faces)
     work = {name: _work(stage, name, config, faces) for name, stage in blank.items()}
     complete = [name for name in blank if (home / name / STAGE_RECORD).is_file()]
     progress = Progress(sum(work.values()), done=sum(work[name] for name in complete))
@@ -81,6 +78,25 @@ def _on_one_trunk(
             calibrate_stage(stage, config, faces)
             stage.save(home / name)
     return stages
+
+
+def planned_work(config: RunConfig, stage_type: type[Stage], faces: Faces) -> float:
+    """Work that training all networks of a run takes: multiply-adds of the forward passes.
+
+    Args:
+        config: Settings of the run, complete.
+        stage_type: What trains the stages.
+        faces: What they are trained on.
+    """
+    if config.shares_trunk:
+        return _work(trunk_stage(stage_type, faces.taxonomy), FLAT, config, faces)
+    return sum(_work(stage, name, config, faces) for name, stage in _blank_stages(config, stage_type, faces).items())
+
+
+def _blank_stages(config: RunConfig, stage_type: type[Stage], faces: Faces) -> dict[str, Stage]:
+    """The stages of a run whose networks are their own, not trained yet."""
+    names = faces.taxonomy.stages(config.mode)
+    return {name: stage_type(name=name, classes=faces.taxonomy.stage_classes(name)) for name in names}
 
 
 def stage_seed(config: RunConfig, stage: str) -> int:

@@ -17,7 +17,19 @@ from fer_hierarchy import DataConfig, EvaluationConfig, Run, RunConfig, StageCon
 
 # In an order in which later examples may open what earlier ones wrote.
 SETTINGS = ("DataConfig", "StageConfig", "EvaluationConfig", "RunConfig", "SearchConfig", "Taxonomy", "UserError")
-ACTIONS = ("train", "Run", "resume", "evaluate", "compare", "Comparison", "ensemble", "audit", "Audit", "export")
+ACTIONS = (
+    "train",
+    "Run",
+    "train_with_baseline",
+    "resume",
+    "evaluate",
+    "compare",
+    "Comparison",
+    "ensemble",
+    "audit",
+    "Audit",
+    "export",
+)
 SEARCH = ("tune", "Study")
 TINY = "compact_resnet:stem_width=8:widths=16:blocks=1:strides=2:squeeze_from=none"
 

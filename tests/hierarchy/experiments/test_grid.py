@@ -335,38 +335,95 @@ def test_a_damaged_record_is_one_clear_line(train):
         read_grid(folder)
 
 
+class Counted(Centroids):
+    """A stage whose training is as much work as the faces that pass it."""
+
+    can_share_trunk = True
+
+    @classmethod
+    def planned_work(cls, config, shape, num_classes, labels) -> float:
+        return len(labels) * config.epochs
+
+
+def with_baseline(fer_folder, *, epochs=5, stages=None, **settings):
+    """The grid of a hierarchy and its flat baseline."""
+    data = replace(RunConfig().data, data=str(fer_folder), taxonomy=settings.pop("taxonomy", "valence"))
+    config = RunConfig(data=data, stage=StageConfig(epochs=epochs), stages=stages or {}, **settings)
+    return grid_training.plan_baseline(config, Counted, check=lambda own: own, command="tf_model.py --baseline")
+
+
 @pytest.mark.parametrize(
-    ("trunk", "epochs", "stages", "flat"),
+    ("settings", "epochs"),
     [
-        ("separate", 5, {}, 10),
-        ("separate", 5, {"valence": {"epochs": 3}, "positive": {"epochs": 4}}, 3 + 4),
-        ("separate", None, {}, 2 * pipeline.EPOCHS),
-        ("shared", 5, {}, 5),
+        ({}, 10),  # every face passes the gate and one specialist
+        ({"epochs": 7, "stages": {"valence": {"epochs": 3}, "positive": {"epochs": 14}}}, 3 + 10),
+        ({"epochs": None}, 2 * pipeline.EPOCHS),
+        ({"trunk": "shared"}, 5),
+        ({"epochs": 7, "taxonomy": "valence-neutral-apart"}, 13),  # but for neutral ones, which have no specialist
     ],
 )
-def test_a_baseline_has_the_budget_of_the_hierarchy(fer_folder, trunk, epochs, stages, flat):
-    """Every face passes the gate and one specialist, or the trunk once."""
-    config = RunConfig(trunk=trunk, stage=StageConfig(epochs=epochs), stages=stages)
-    config = replace(config, data=replace(config.data, data=str(fer_folder)))
-    grid = grid_training.plan_baseline(config, check=lambda own: own, command="")
-    own, hierarchy = (cell.config for cell in grid.cells)
-    assert (own.mode, own.stage.epochs, own.stages) == ("flat", flat, {})
-    assert hierarchy == replace(config, stage=replace(config.stage, epochs=epochs or pipeline.EPOCHS))
-    assert replace(own, mode="hierarchical", trunk=trunk, stage=hierarchy.stage, stages=hierarchy.stages) == hierarchy
+def test_a_baseline_has_the_budget_of_the_hierarchy(fer_folder, settings, epochs):
+    own, tree = (cell.config for cell in with_baseline(fer_folder, **settings).cells)
+    assert (own.mode, own.trunk, own.stages, own.stage.epochs) == ("flat", "separate", {}, epochs)
+    assert tree.stages == settings.get("stages", {})
+    assert tree.stage.epochs == settings.get("epochs", 5) or pipeline.EPOCHS
+    same = {"mode": tree.mode, "trunk": tree.trunk, "stage": tree.stage, "stages": tree.stages}
+    assert replace(own, **same) == tree, "the same faces, seed and settings"
 
 
-def test_a_hierarchy_and_its_baseline_have_the_report_of_a_comparison(fer_folder, tmp_path, monkeypatch, caught_logs):
+def test_a_baseline_is_for_a_hierarchy(fer_folder):
+    with pytest.raises(UserError, match="--baseline trains a flat network beside a hierarchy"):
+        with_baseline(fer_folder, mode="flat")
+
+
+@pytest.fixture
+def beside_baseline(fer_folder, tmp_path, monkeypatch):
+    """Trains a hierarchy and its baseline at no cost; gives the folder."""
     monkeypatch.setattr(pipeline, "write_run_report", _short_report)
-    config = RunConfig(name=None, data=replace(RunConfig().data, data=str(fer_folder), image_size=16))
-    grid = grid_training.plan_baseline(config, check=lambda own: own, command="tf_model.py --baseline")
     places = {"results": tmp_path / "results", "logs": tmp_path / "logs"}
-    folder = grid_training.train_grid(grid, Centroids, name=None, job=grid_training.BASELINE, **places)
+
+    def call(**settings):
+        grid = with_baseline(fer_folder, **settings)
+        return grid_training.train_grid(grid, Counted, name=None, job=grid_training.BASELINE, **places)
+
+    return call
+
+
+def test_a_hierarchy_and_its_baseline_have_the_report_of_a_comparison(beside_baseline, caught_logs):
+    folder = beside_baseline()
     assert folder.name == "fer2013-hierarchical-against-flat"
     text = (folder / "report.md").read_text()
-    assert text.index("hierarchical minus flat is") < text.index("## Runs") < text.index("## Cost")
+    assert text.index("hierarchical minus flat is") < text.index("Cost of flat: ") < text.index("## Runs")
     assert any(re.match(r"hierarchical minus flat: .* points of top-1, p", line) for line in caught_logs.messages)
     (folder / "report.html").unlink()
     assert (resume(folder) / "report.html").is_file()
+
+
+@pytest.mark.parametrize("half", ["flat", "hierarchical"])
+def test_an_interrupted_baseline_goes_on(beside_baseline, monkeypatch, capsys, half):
+    train = pipeline.train_run
+
+    def interrupted(config, *given, **places):
+        if config.mode == half:
+            raise KeyboardInterrupt
+        return train(config, *given, **places)
+
+    monkeypatch.setattr(pipeline, "train_run", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"--mode hierarchical --baseline .*--resume") as raised:
+        beside_baseline()
+    monkeypatch.setattr(pipeline, "train_run", train)
+    monkeypatch.setattr("fer_hierarchy.hierarchy.training.keras_stage.KerasStage", Counted)
+    words = str(raised.value).partition("--mode")[2].split()
+    assert main(["--mode", *words, "--trunk", "shared"]) == 2
+    assert "leave out what differs: trunk: 'separate' -> 'shared'" in capsys.readouterr().err
+    assert main([*words[1:], "--epochs", "5"]) == 0, "its own settings, and the mode that is the default"
+    assert "hierarchical minus flat: " in capsys.readouterr().out
+
+
+def test_a_grid_without_baseline_is_no_comparison_to_go_on_with(train, capsys):
+    folder = train("model=plain")
+    assert main(["--baseline", "--resume", str(folder)]) == 2
+    assert "it has no baseline; go on with --mode grid --resume" in capsys.readouterr().err
 
 
 @pytest.mark.slow
