@@ -25,6 +25,7 @@ from fer_hierarchy.hierarchy.taxonomy import (
     TRUNK,
     Taxonomy,
     canonical_emotion,
+    is_emotion,
     load_taxonomy,
 )
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
@@ -137,6 +138,30 @@ class DataConfig(Checked):
     )
     fold: int | None = option(None, "which of the --folds is the test split, from 1", low=1, high=100)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("exclude", "emotions"):
+            classes = dict.fromkeys(self._class_of(word, f"--{name}") for word in getattr(self, name))
+            object.__setattr__(self, name, tuple(classes))
+
+    def _class_of(self, word: str, where: str) -> str:
+        own = OwnClasses() if is_emotion(word) else self.own_classes
+        found = canonical_emotion(word) if is_emotion(word) else own.of(word)
+        if not found:
+            raise UserError(f"{where}: unknown emotion {word!r}; known: {', '.join((*EMOTIONS, *own.groups))}")
+        return found
+
+    @property
+    def named_taxonomy(self) -> Taxonomy:
+        """What `taxonomy` names, without the classes of `classes`."""
+        value = self.taxonomy
+        return Taxonomy.from_dict(value, name="custom") if isinstance(value, dict) else load_taxonomy(value)
+
+    @property
+    def own_classes(self) -> OwnClasses:
+        """The user's own words and classes, those of the taxonomy among them."""
+        return read_own_classes(self.classes).with_names(self.named_taxonomy.own)
+
     @property
     def paths(self) -> tuple[str, ...]:
         """Every place that is read, none where the faces are embedded or not yet settled."""
@@ -150,7 +175,7 @@ class DataConfig(Checked):
     @property
     def left_out(self) -> tuple[str, ...]:
         """Every emotion that the run leaves out, by exclusion or because others were requested."""
-        others = [e for e in EMOTIONS if self.emotions and e not in self.emotions]
+        others = [e for e in (*EMOTIONS, *self.own_classes.groups) if self.emotions and e not in self.emotions]
         return tuple(dict.fromkeys([*self.exclude, *others]))
 
 
@@ -340,9 +365,7 @@ class RunConfig(Checked):
 
     def grouping(self) -> Taxonomy:
         """The taxonomy with the exclusions taken out."""
-        value = self.data.taxonomy
-        taxonomy = Taxonomy.from_dict(value, name="custom") if isinstance(value, dict) else load_taxonomy(value)
-        taxonomy = read_own_classes(self.data.classes).added_to(taxonomy)
+        taxonomy = self.data.own_classes.added_to(self.data.named_taxonomy)
         dropped = [e for e in self.data.left_out if e in self.data.exclude or e in taxonomy.emotions]
         return taxonomy.exclude(dropped) if dropped else taxonomy
 
@@ -535,10 +558,7 @@ def _emotion_list(value: Any, where: str) -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, Iterable):
         raise UserError(f"{where}: expected emotions, got {value!r}")
-    try:
-        emotions = tuple(dict.fromkeys(canonical_emotion(str(w)) for w in words if str(w).strip()))
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+    emotions = tuple(str(word).strip() for word in words if str(word).strip())
     if isinstance(value, str) and value and not emotions:
         raise UserError(f"{where}: expected emotions, got {value!r}")
     return emotions

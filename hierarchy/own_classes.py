@@ -1,7 +1,7 @@
 """Classes in a user's own words: a JSON file that maps the names of class folders to emotions, or to new classes."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -42,33 +42,36 @@ class OwnClasses:
                 name = cls._new_class(word, meaning, where)
                 if groups.setdefault(name, meaning.get("group")) != meaning.get("group"):
                     raise UserError(f"{where}: class {name!r} stands in two groups; keep one")
+        names = {_key(name): name for name in groups}
+        if twin := next((name for name in groups if names[_key(name)] != name), None):
+            raise UserError(f"{where}: the classes {twin!r} and {names[_key(twin)]!r} differ in capitals alone; keep one")
         words: dict[str, str | None] = {}
         for word, meaning in record.items():
             if _key(word) in words:
                 raise UserError(f"{where}: {word!r} stands twice; capitals make no difference")
-            words[_key(word)] = cls._meaning(word, meaning, groups, where)
+            words[_key(word)] = cls._meaning(word, meaning, names, where)
         if not any(words.values()):
             raise UserError(f"{where}: every word is left out; keep some")
-        return cls(words=words, groups=groups)
+        return cls(words={**names, **words}, groups=groups)
 
     @staticmethod
     def _new_class(word: str, meaning: Mapping[str, Any], where: str) -> str:
-        name, unknown = meaning.get("class", word), set(meaning) - {"group", "class"}
-        if unknown or not all(isinstance(value, str) for value in meaning.values()) or not isinstance(name, str):
+        if set(meaning) - {"group", "class"} or not all(isinstance(value, str) for value in meaning.values()):
             raise UserError(f"{where}: {word!r}: a new class has a group, and perhaps a name (class); {_SHAPE}")
+        name = unicodedata.normalize("NFC", meaning.get("class", word)).strip()
         if is_emotion(name):
             raise UserError(f'{where}: {word!r}: {name!r} is an emotion already; write "{canonical_emotion(name)}"')
         check_class_name(name, where)
         return name
 
     @staticmethod
-    def _meaning(word: str, meaning: Any, groups: Mapping[str, str | None], where: str) -> str | None:
+    def _meaning(word: str, meaning: Any, names: Mapping[str, str], where: str) -> str | None:
         if meaning is None:
             return None
         if isinstance(meaning, Mapping):
-            return str(meaning.get("class", word))
-        if isinstance(meaning, str) and meaning in groups:
-            return meaning
+            return names[_key(meaning.get("class", word))]
+        if isinstance(meaning, str) and _key(meaning) in names:
+            return names[_key(meaning)]
         if isinstance(meaning, str) and is_emotion(meaning):
             return canonical_emotion(meaning)
         raise UserError(f"{where}: {word!r} means {meaning!r}, which is neither an emotion nor a new class; {_SHAPE}")
@@ -76,6 +79,11 @@ class OwnClasses:
     def of(self, word: str) -> str | None:
         """The class of a word, "" where it is left out, None where it is not listed."""
         return (self.words[_key(word)] or "") if _key(word) in self.words else None
+
+    def with_names(self, names: Iterable[str]) -> "OwnClasses":
+        """The same, with classes that a taxonomy has in its groups already."""
+        words = {_key(name): name for name in names}
+        return OwnClasses(words={**words, **self.words}, groups={**dict.fromkeys(words.values()), **self.groups})
 
     def added_to(self, taxonomy: Taxonomy) -> Taxonomy:
         """The taxonomy with the new classes in their groups.
@@ -87,9 +95,9 @@ class OwnClasses:
         for name, group in self.groups.items():
             if name in taxonomy.own:
                 continue
-            if group not in groups:
-                known = f"taxonomy {taxonomy.name!r} has {', '.join(groups)}"
-                raise UserError(f"--classes: {name!r} stands in group {group!r}; {known}")
+            if group is None or group not in groups:
+                found = f"stands in group {group!r}" if group else "has no group"
+                raise UserError(f"--classes: {name!r} {found}; taxonomy {taxonomy.name!r} has {', '.join(groups)}")
             groups[group].append(name)
         own = tuple(dict.fromkeys((*taxonomy.own, *self.groups)))
         pairs = tuple((name, tuple(members)) for name, members in groups.items())
@@ -128,6 +136,12 @@ def understood(classes: OwnClasses) -> Iterator[None]:
 def current() -> OwnClasses:
     """The words that are understood now."""
     return _current.get()
+
+
+def meaning(word: str, usual: str | None) -> str | None:
+    """What a word of a data set means to the user, "" if it is left out; else what it usually means."""
+    own = current().of(word)
+    return usual if own is None else own
 
 
 def _key(word: str) -> str:

@@ -24,8 +24,9 @@ from fer_hierarchy.tuning.command import composition_file
 def evaluate(given: Given, command: str) -> Path:
     """Evaluate a finished run on other data."""
     (run,), results = given["runs"], given["results"]
-    Run(run, results=results)
-    data = section(DataConfig, given)
+    own = Run(run, results=results).config.data
+    # The classes of the run are known, so that --exclude may name them.
+    data = section(DataConfig, {"taxonomy": own.taxonomy, "classes": own.classes, **given})
     evaluation = section(EvaluationConfig, given)
     name = new_name(given)
     composition = composition_file(given.get("composition"), given["logs"])

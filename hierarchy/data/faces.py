@@ -26,7 +26,7 @@ from fer_hierarchy.hierarchy.data.train_only import (
     refuse_as_data,
 )
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.own_classes import read_own_classes, understood
+from fer_hierarchy.hierarchy.own_classes import understood
 from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
@@ -160,7 +160,7 @@ def read_manifest(config: DataConfig, *, undecided: bool = False) -> pd.DataFram
         UserError: It cannot be read, or nothing in it is real.
     """
     ferplus = None if config.ferplus is None else Path(config.ferplus)
-    with understood(read_own_classes(config.classes)):
+    with understood(config.own_classes):
         parts = [
             read_source(None if path is None else Path(path), dataset=config.dataset, ferplus=ferplus)
             for path in config.paths or (None,)
@@ -257,7 +257,8 @@ def read_faces(config: RunConfig) -> Faces:
     grouping = config.grouping()
     grouping.restrict(manifest["emotion"])  # data that does not fit is refused before the long decoding
     if data.generated:
-        manifest = append_generated(manifest, Path(data.generated))
+        with understood(data.own_classes):
+            manifest = append_generated(manifest, Path(data.generated))
     images = decode(manifest, data, with_depth=config.reads_depth)
     _refuse_emptied(manifest, images.manifest, "--skip-bad")
     real, undecided, made = _kinds(images.manifest)

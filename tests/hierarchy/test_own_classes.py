@@ -51,6 +51,14 @@ def test_new_classes_join_their_groups_behind_the_emotions():
     assert only.exclude(["bored"]).emotions == ("happy", "engaged", "verwirrt")
 
 
+def test_new_classes_can_be_left_out_by_name_and_by_word():
+    assert not {"bored", "verwirrt"} & set(config(classes=MINE, exclude=("Bored", "verwirrt")).grouping().emotions)
+    kept = config(classes=MINE, emotions="gelangweilt,engaged,joy").grouping()
+    assert kept.emotions == ("happy", "bored", "engaged")
+    with pytest.raises(UserError, match="--exclude: unknown emotion 'board'; known: angry.*, contempt, bored"):
+        config(classes=MINE, exclude=("board",))
+
+
 def test_a_taxonomy_with_own_classes_stands_alone_as_json():
     taxonomy = config(classes=MINE).grouping()
     assert Taxonomy.from_dict(json.loads(json.dumps(taxonomy.to_dict())), name="again") == taxonomy
@@ -65,6 +73,8 @@ def test_a_taxonomy_file_may_place_the_new_classes(tmp_path):
     record = {"gate": "attention", "groups": {name.replace(" ", "_"): words for name, words in groups.items()}}
     place.write_text(json.dumps({**record, "own": ["engaged", "bored", "verwirrt"]}))
     assert config(classes=MINE, taxonomy=str(place)).grouping().members("with_us") == ("happy", "engaged")
+    data = DataConfig(data=folders(tmp_path / "faces", "Bored", "engaged"), taxonomy=str(place), exclude=("bored",))
+    assert list(read_manifest(data)["emotion"]) == ["bored", "engaged"]
 
 
 def test_a_record_of_settings_holds_the_file(tmp_path):
@@ -87,6 +97,7 @@ def test_a_record_of_settings_holds_the_file(tmp_path):
         ({"a": {"group": "negative", "class": "Sadness"}}, "'Sadness' is an emotion already; write \"sad\""),
         ({"Wut": "angry", "wut": "sad"}, "'wut' stands twice"),
         ({"a": {"group": "x", "class": "b"}, "c": {"group": "y", "class": "b"}}, "class 'b' stands in two groups"),
+        ({"a": {"group": "x", "class": "B"}, "b": {"group": "x"}}, "'B' and 'b' differ in capitals alone"),
         ({"a/b": {"group": "negative"}}, "'a/b' is no usable name"),
         ({"score": {"group": "negative"}}, "'score' means something else in tables"),
         ({"a": None}, "every word is left out"),
@@ -99,6 +110,8 @@ def test_what_makes_no_sense_is_one_line(record, message):
 
 
 def test_a_group_that_the_taxonomy_has_not_is_one_line():
+    with pytest.raises(UserError, match="'bored' has no group; taxonomy 'valence' has positive, negative"):
+        config(classes={"bored": {}}).grouping()
     with pytest.raises(UserError, match="'bored' stands in group 'boring'; taxonomy 'valence' has positive, negative"):
         config(classes={"bored": {"group": "boring"}}).grouping()
 

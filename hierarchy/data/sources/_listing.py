@@ -19,7 +19,7 @@ from fer_hierarchy.hierarchy.data.folders import (
 )
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.own_classes import current
+from fer_hierarchy.hierarchy.own_classes import meaning
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, canonical_emotion, is_emotion
 
 SPLIT_FOLDERS: Mapping[str, str] = {
@@ -105,10 +105,7 @@ def any_image(folder: Path, fits: Callable[[str], object] = bool) -> bool:
 
 def emotion_word(word: str) -> str | None:
     """The class that a class folder's name stands for, "" if the user leaves it out, None if it names none."""
-    own = current().of(word)
-    if own is not None:
-        return own
-    return canonical_emotion(word) if is_emotion(word) else None
+    return meaning(word, canonical_emotion(word) if is_emotion(word) else None)
 
 
 def class_folders(root: Path, split_folders: Mapping[str, str] = SPLIT_FOLDERS) -> list[tuple[str, str, str]]:

@@ -144,13 +144,15 @@ def known_values(path: Path, words: pd.Series, values: pd.Series, known: str) ->
 
 
 def names_by_id(path: Path, ids: pd.Series, known: Mapping[int, str]) -> pd.Series:
-    """Names for a text column of whole numbers.
+    """Names for a text column of whole numbers, or of the user's own words.
 
     Raises:
         UserError: An id is not among the `known`.
     """
+    own = ids.map({word: current().of(word) for word in ids.unique()})
     listed = ", ".join(f"{number} {name}" for number, name in known.items())
-    return known_values(path, ids, pd.to_numeric(ids, errors="coerce").map(known), listed)
+    usual = pd.to_numeric(ids, errors="coerce").map(known)
+    return known_values(path, ids, own.where(own.notna(), usual), listed)
 
 
 def splits_by_usage(path: Path, usage: pd.Series) -> pd.Series:

@@ -48,7 +48,7 @@ def fits(path: Path) -> bool:
 
 def _expression(word: str) -> str | None:
     """A class folder's expression: by name, or by AffectNet's number."""
-    return EXPRESSIONS.get(int(word)) if word.isdecimal() else _listing.emotion_word(word)
+    return meaning(word, EXPRESSIONS.get(int(word))) if word.isdecimal() else _listing.emotion_word(word)
 
 
 def read(path: Path) -> pd.DataFrame:

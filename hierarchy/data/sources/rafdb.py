@@ -67,7 +67,7 @@ def _kaggle_root(path: Path) -> Path | None:
 
 
 def _emotion(word: str) -> str | None:
-    return EMOTION_IDS.get(int(word)) if word.isdecimal() else None
+    return meaning(word, EMOTION_IDS.get(int(word)) if word.isdecimal() else None)
 
 
 def _label_csvs(root: Path) -> dict[str, Path]:
