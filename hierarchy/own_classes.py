@@ -44,7 +44,9 @@ class OwnClasses:
                     raise UserError(f"{where}: class {name!r} stands in two groups; keep one")
         names = {_key(name): name for name in groups}
         if twin := next((name for name in groups if names[_key(name)] != name), None):
-            raise UserError(f"{where}: the classes {twin!r} and {names[_key(twin)]!r} differ in capitals alone; keep one")
+            raise UserError(
+                f"{where}: the classes {twin!r} and {names[_key(twin)]!r} differ in capitals alone; keep one"
+            )
         words: dict[str, str | None] = {}
         for word, meaning in record.items():
             if _key(word) in words:
@@ -59,8 +61,6 @@ class OwnClasses:
         if set(meaning) - {"group", "class"} or not all(isinstance(value, str) for value in meaning.values()):
             raise UserError(f"{where}: {word!r}: a new class has a group, and perhaps a name (class); {_SHAPE}")
         name = unicodedata.normalize("NFC", meaning.get("class", word)).strip()
-        if is_emotion(name):
-            raise UserError(f'{where}: {word!r}: {name!r} is an emotion already; write "{canonical_emotion(name)}"')
         check_class_name(name, where)
         return name
 

@@ -1,5 +1,6 @@
 """Taxonomy: emotions, groups and exclusions; every label <-> index mapping of the whole program."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,20 +63,33 @@ def class_order(name: str) -> tuple[int, str]:
     return (EMOTIONS.index(name) if name in EMOTIONS else len(EMOTIONS)), name
 
 
-def check_class_name(name: str, where: str) -> None:
-    """Refuse a name that can be no folder on every system, or that tables use for something else.
+def check_name(name: str, where: str, *, reserved: str = _RESERVED) -> None:
+    """Refuse a name that can be no folder on every system, or that tables of predictions call something else.
 
     Raises:
         UserError: With what is right.
     """
-    plain = name.replace("_", "").replace("-", "").isalnum()
+    plain = any(map(str.isalnum, name)) and all(
+        letter.isalnum() or letter in "-_" or unicodedata.category(letter).startswith("M") for letter in name
+    )
     if not plain or len(name.encode()) > _LONGEST_NAME or name.startswith("-"):
         raise UserError(
             f"{where}: {name[:30]!r} is no usable name; use up to {_LONGEST_NAME} letters, digits, - and _, "
             "no - in front"
         )
-    if name.lower() in _RESERVED.split():
+    if name.lower() in reserved.split():
         raise UserError(f"{where}: {name!r} means something else in tables or as a file; rename it")
+
+
+def check_class_name(name: str, where: str) -> None:
+    """Refuse a new class whose name cannot be used, or is an emotion's.
+
+    Raises:
+        UserError: With what is right.
+    """
+    if is_emotion(name):
+        raise UserError(f'{where}: {name!r} is an emotion already; write "{canonical_emotion(name)}"')
+    check_name(name, where, reserved=f"{_RESERVED} uncertain all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +125,7 @@ class Taxonomy:
                 f"from {FLAT!r} and from {self.gate!r}"
             )
         for word in (self.gate, *names):
-            check_class_name(word, f"taxonomy {self.name!r}")
+            check_name(word, f"taxonomy {self.name!r}")
         if twice := [
             word for word in names if [other.lower() for other in (self.gate, *names)].count(word.lower()) > 1
         ]:
@@ -121,15 +135,17 @@ class Taxonomy:
             if not emotions:
                 raise UserError(f"taxonomy {self.name!r}: group {group!r} has no emotion; each needs one at least")
             for emotion in emotions:
-                if emotion in self.own:
-                    check_class_name(emotion, f"taxonomy {self.name!r}")
-                elif canonical_emotion(emotion) != emotion:
+                if emotion not in self.own and canonical_emotion(emotion) != emotion:
                     raise UserError(f"taxonomy {self.name!r}: write {emotion!r} as {canonical_emotion(emotion)!r}")
                 if emotion in seen:
                     raise UserError(
                         f"taxonomy {self.name!r}: {emotion!r} stands in {seen[emotion]!r} and in {group!r}; keep one"
                     )
                 seen[emotion] = group
+        for name in self.own:
+            check_class_name(name, f"taxonomy {self.name!r}")
+            if name not in seen:
+                raise UserError(f"taxonomy {self.name!r}: {name!r} stands in no group; add it to one")
 
     @property
     def group_names(self) -> tuple[str, ...]:

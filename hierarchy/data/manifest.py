@@ -1,5 +1,6 @@
 """The manifest: one row an image, the only thing that passes between reading a data set and making batches."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from fer_hierarchy.hierarchy.config import SPLITS
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.own_classes import current
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
+
+log = logging.getLogger("fer_hierarchy")
 
 MANIFEST_COLUMNS = (
     "id",
@@ -86,6 +89,10 @@ def make_manifest(
     if soft is not None:
         manifest = pd.concat([manifest, soft.reset_index(drop=True).astype("float32")], axis=1)
         manifest[UNDECIDED] = np.asarray(undecided, dtype=bool)  # bare values: no index takes part
+    left_out = (manifest["emotion"] == "") & (None in current().words.values())
+    if left_out.any():
+        log.warning("%s: %d faces left out by --classes.", source, left_out.sum())
+        manifest = manifest[~left_out].reset_index(drop=True)
     check_manifest(manifest)
     return manifest
 

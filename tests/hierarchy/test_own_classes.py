@@ -41,6 +41,25 @@ def test_words_become_emotions_and_new_classes_whatever_their_capitals_and_accen
     assert "class folders left out by --classes: 'unklar'" in caplog.text
 
 
+def test_numbered_folders_mean_what_the_user_writes(tmp_path):
+    mine = {"1": "angry", "2": {"group": "positive", "class": "engaged"}, "3": None}
+    place = folders(tmp_path / "numbered", "train_set/1", "train_set/2", "train_set/3")
+    assert sorted(read_manifest(DataConfig(data=place, classes=mine))["emotion"]) == ["angry", "engaged"]
+    place = folders(tmp_path / "rafdb", "train/1", "test/2")
+    data = DataConfig(data=place, dataset="rafdb", classes=mine)
+    assert sorted(read_manifest(data)["emotion"]) == ["angry", "engaged"]
+
+
+def test_labels_of_a_csv_mean_what_the_user_writes(tmp_path, caplog):
+    place = tmp_path / "mine.csv"
+    place.write_text("emotion,pixels,Usage\n0,1,Training\nWut,1,Training\nunklar,1,Training\n3,1,PrivateTest\n")
+    mine = {"0": {"group": "negative", "class": "bored"}, "wut": "angry", "unklar": None}
+    manifest = read_manifest(DataConfig(data=str(place), classes=mine))
+    assert list(manifest["emotion"]) == ["bored", "angry", "happy"]
+    assert list(manifest["row"]) == [0, 1, 3]
+    assert "1 faces left out by --classes" in caplog.text
+
+
 def test_new_classes_join_their_groups_behind_the_emotions():
     taxonomy = config(classes=MINE).grouping()
     assert taxonomy.members("positive") == ("happy", "surprise", "neutral", "engaged")
@@ -55,8 +74,23 @@ def test_new_classes_can_be_left_out_by_name_and_by_word():
     assert not {"bored", "verwirrt"} & set(config(classes=MINE, exclude=("Bored", "verwirrt")).grouping().emotions)
     kept = config(classes=MINE, emotions="gelangweilt,engaged,joy").grouping()
     assert kept.emotions == ("happy", "bored", "engaged")
-    with pytest.raises(UserError, match="--exclude: unknown emotion 'board'; known: angry.*, contempt, bored"):
+    with pytest.raises(UserError, match=r"--exclude: unknown emotion 'board'; known: angry.*, contempt, bored"):
         config(classes=MINE, exclude=("board",))
+
+
+@pytest.mark.parametrize("word", ["\u00c4rger", "\u0916\u093c\u0941\u0936\u0940", "\u6012\u308a"])
+def test_names_of_new_classes_may_be_of_any_script(word):
+    written = unicodedata.normalize("NFD", word)
+    (name,) = config(classes={written: {"group": "negative"}}).grouping().own
+    assert name == unicodedata.normalize("NFC", word)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"), [(["sad"], "'sad' is an emotion already"), (["bored"], "'bored' stands in no group")]
+)
+def test_own_classes_of_a_taxonomy_are_new_and_placed(own, message):
+    with pytest.raises(UserError, match=message):
+        Taxonomy.from_dict({"groups": {"a": ["happy", "sad"], "b": ["angry"]}, "own": own}, name="mine")
 
 
 def test_a_taxonomy_with_own_classes_stands_alone_as_json():
@@ -99,6 +133,7 @@ def test_a_record_of_settings_holds_the_file(tmp_path):
         ({"a": {"group": "x", "class": "b"}, "c": {"group": "y", "class": "b"}}, "class 'b' stands in two groups"),
         ({"a": {"group": "x", "class": "B"}, "b": {"group": "x"}}, "'B' and 'b' differ in capitals alone"),
         ({"a/b": {"group": "negative"}}, "'a/b' is no usable name"),
+        ({"uncertain": {"group": "negative"}}, "'uncertain' means something else in tables"),
         ({"score": {"group": "negative"}}, "'score' means something else in tables"),
         ({"a": None}, "every word is left out"),
     ],

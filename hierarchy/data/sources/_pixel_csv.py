@@ -10,6 +10,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.own_classes import current
 
 COLUMNS = ("emotion", "pixels", "Usage")
 USAGE_SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}

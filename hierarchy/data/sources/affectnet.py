@@ -9,6 +9,7 @@ import pandas as pd
 
 from fer_hierarchy.hierarchy.data.sources import _listing, _pixel_csv
 from fer_hierarchy.hierarchy.errors import BAD_ARRAY, UserError
+from fer_hierarchy.hierarchy.own_classes import meaning
 
 LOG = logging.getLogger("fer_hierarchy")
 

@@ -16,6 +16,7 @@ from fer_hierarchy.hierarchy.data.sources._listing import (
     subfolders,
 )
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.own_classes import meaning
 
 IMAGE_SIZE = None  # aligned faces are 100x100, originals of any size
 LAYOUT = (
