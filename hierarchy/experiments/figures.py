@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
+from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.reports.figures import (
     ACCENT,
     HAIRLINE,
@@ -18,7 +19,6 @@ from fer_hierarchy.hierarchy.reports.figures import (
     MUTED,
     SECOND,
     THIRD,
-    emotion_colour,
     learning_curve,
 )
 
@@ -120,11 +120,11 @@ def probability_bars(
         share = dict(zip(classes, run["probabilities"], strict=True))
         left = 0.0
         for emotion in order:
-            ax.barh(position, share[emotion], left=left, height=0.72, color=emotion_colour(emotion), linewidth=0)
+            ax.barh(position, share[emotion], left=left, height=0.72, color=class_colour(emotion), linewidth=0)
             left += share[emotion]
         ax.barh(position, share[true], height=0.72, fill=False, edgecolor=INK, linewidth=1.3, zorder=3)
         if share[true] >= _LEAST_WRITTEN:
-            ink = "white" if sum(to_rgb(emotion_colour(true))) < _DARK else INK
+            ink = "white" if sum(to_rgb(class_colour(true))) < _DARK else INK
             text = f"{100 * share[true]:.0f} %"
             ax.text(share[true] / 2, position, text, ha="center", va="center", color=ink)
         right = run["answer"] == true
@@ -144,7 +144,7 @@ def probability_bars(
 def emotion_keys(classes: Sequence[str]) -> list[Patch]:
     """The legend of `probability_bars`: the colours of the emotions, and the outline."""
     outline = Patch(fill=False, edgecolor=INK, linewidth=1.3, label="the true emotion")
-    return [*(Patch(color=emotion_colour(name), linewidth=0, label=name) for name in classes), outline]
+    return [*(Patch(color=class_colour(name), linewidth=0, label=name) for name in classes), outline]
 
 
 def fold_scores(ax: Axes, measures: Mapping[str, Sequence[float]]) -> None:

@@ -22,17 +22,15 @@ from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, N
 from PIL import Image as Picture
 from sklearn.preprocessing import normalize
 
-from fer_hierarchy.hierarchy.palette import EMOTION_COLOURS, class_colour
+from fer_hierarchy.hierarchy.palette import class_colour, class_place
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.hierarchy.reports import paper
 from fer_hierarchy.hierarchy.reports.page import Face, Gallery, Image
-from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
 
 DPI = 150
 
 _MARKERS = "osD^vPX*"
-_GROUPS = {group for taxonomy in TAXONOMIES.values() for group in taxonomy.group_names if group not in EMOTION_COLOURS}
 _SHEET = 8.4  # inches, width of a sheet of pictures
 _SHEET_ROW = {4: 0.98, 6: 1.32}  # inches of its rows by the number of columns, without captions
 
@@ -171,11 +169,6 @@ class Drawings:
         return Image(self.figure(name), alt or title, width)
 
 
-def emotion_colour(name: str) -> str:
-    """The colour that `name` has in every figure; the groups of the built-in taxonomies share the accent."""
-    return ACCENT if name in _GROUPS else class_colour(name)
-
-
 def confusion_matrix(ax: Axes, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
     """Shares of each true class by predicted class, with the counts below.
 
@@ -257,7 +250,7 @@ def learning_curve(ax: Axes, history: pd.DataFrame, *, measure: str, best_epoch:
 def class_counts(ax: Axes, counts: Mapping[str, int], *, split: str) -> None:
     """Faces of each emotion in one split, a bar each, with the count and the share written beside it."""
     values = np.array(list(counts.values()), dtype=float)
-    bars = ax.barh(list(counts), values, color=[emotion_colour(name) for name in counts], height=0.72)
+    bars = ax.barh(list(counts), values, color=[class_colour(name) for name in counts], height=0.72)
     texts = [f" {value:,.0f}  ({100 * value / max(values.sum(), 1):.1f} %)" for value in values]
     ax.bar_label(bars, texts, color=INK)
     ax.invert_yaxis()
@@ -271,7 +264,7 @@ def class_counts(ax: Axes, counts: Mapping[str, int], *, split: str) -> None:
 def class_scores(ax: Axes, per_class: Sequence[Mapping[str, Any]]) -> None:
     """Precision (hollow) and recall (filled) of each class, joined by a line, in the class's colour."""
     for position, row in enumerate(per_class):
-        colour = emotion_colour(row["class"])
+        colour = class_colour(row["class"])
         precision, recall = _number(row["precision"]), _number(row["recall"])
         ax.plot([precision, recall], [position, position], color=colour, linewidth=2, alpha=0.55, zorder=2)
         ax.plot(precision, position, "o", color=colour, mfc="white", mew=1.6, ms=7, zorder=3)
@@ -312,7 +305,7 @@ def intervals(ax: Axes, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
 def recall_deltas(ax: Axes, per_class: Sequence[Mapping[str, Any]], *, a: str, b: str) -> None:
     """Recall of run `b` minus recall of run `a` for each class, in percentage points, as bars around zero."""
     deltas = np.array([100 * _number(row["recall_delta"]) for row in per_class])
-    ax.barh(range(len(deltas)), deltas, color=[emotion_colour(row["class"]) for row in per_class], height=0.68)
+    ax.barh(range(len(deltas)), deltas, color=[class_colour(row["class"]) for row in per_class], height=0.68)
     ax.axvline(0, color=INK, linewidth=0.9)
     reach = max(np.nanmax(np.abs(deltas), initial=0), 1) * 1.35
     for position, delta in enumerate(deltas):
@@ -381,7 +374,7 @@ def feature_map(ax: Axes, points: pd.DataFrame, *, note: str) -> None:
     """
     counts = points["emotion"].value_counts()
     size = float(np.clip(9000 / max(len(points), 1), 9, 40))  # square points; smaller where there are many
-    for name in sorted(counts.index, key=_place):
+    for name in sorted(counts.index, key=class_place):
         order = 2 + counts.index.get_loc(name)
         _scatter(ax, points, name, s=size, linewidth=0.25, zorder=order, label=f"{name}  (n = {counts[name]:,})")
     ax.set_xlabel(note, color=MUTED, loc="left", labelpad=5)
@@ -399,7 +392,7 @@ def feature_maps(ax: Axes, maps: Mapping[str, pd.DataFrame]) -> None:
     """
     ax.set_axis_off()
     rows = -(-len(maps) // 3)
-    shown = sorted({name for points in maps.values() for name in points["emotion"]}, key=_place)
+    shown = sorted({name for points in maps.values() for name in points["emotion"]}, key=class_place)
     for number, (title, points) in enumerate(maps.items()):
         row, column = divmod(number, 3)
         inner = ax.inset_axes((column / 3 + 0.005, 1 - (row + 1) / rows + 0.06, 0.31, 1 / rows - 0.12))
@@ -413,8 +406,8 @@ def feature_maps(ax: Axes, maps: Mapping[str, pd.DataFrame]) -> None:
 def _scatter(ax: Axes, points: pd.DataFrame, name: str, **style: Any) -> None:
     """The faces of one emotion in its colour and with its marker; the axes become a frame without numbers."""
     own = points[points["emotion"] == name]
-    marker = _MARKERS[_place(name) % len(_MARKERS)]
-    ax.scatter(own["x"], own["y"], color=emotion_colour(name), marker=marker, alpha=0.8, edgecolor="white", **style)
+    marker = _MARKERS[class_place(name) % len(_MARKERS)]
+    ax.scatter(own["x"], own["y"], color=class_colour(name), marker=marker, alpha=0.8, edgecolor="white", **style)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set(visible=True, color=HAIRLINE)
@@ -482,11 +475,6 @@ def png(pixels: np.ndarray, side: int = 144) -> bytes:
     buffer = BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
-
-
-def _place(emotion: str) -> int:
-    """Where an emotion stands in legends: in the order of the colours, others last."""
-    return [*EMOTION_COLOURS, emotion].index(emotion)
 
 
 def _number(value: float | None) -> float:

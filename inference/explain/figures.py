@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.data.depth.depth_planes import colours, has_depth, relief
+from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import Image
@@ -77,7 +78,7 @@ def _draw_bars(ax: Axes, probabilities: np.ndarray, taxonomy: Taxonomy) -> None:
         for emotion in taxonomy.members(group):
             place += 1
             share = probabilities[taxonomy.emotions.index(emotion)]
-            ax.barh(place, share, height=0.72, color=figures.emotion_colour(emotion))
+            ax.barh(place, share, height=0.72, color=class_colour(emotion))
             ax.text(share + 0.02, place, f"{100 * share:.0f} %", va="center")
             ticks[emotion] = place
         place += 1.25

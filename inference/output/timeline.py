@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.progress import clock
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
@@ -69,7 +70,7 @@ def draw_timeline(
 def _draw_face(ax: Axes, own: pd.DataFrame, taxonomy: Taxonomy, *, interval: float, seconds: float) -> None:
     """Stacked shares of the emotions, group by group, and below them which group the gate prefers."""
     emotions = _stacked(taxonomy)
-    colours = [figures.emotion_colour(emotion) for emotion in emotions]
+    colours = [class_colour(emotion) for emotion in emotions]
     columns = [f"p_{emotion}" for emotion in emotions] + [f"gate_{group}" for group in taxonomy.group_names]
     for times, values in _stretches(own["time"].to_numpy(float), own[columns].to_numpy(float), interval, seconds):
         shares, gate = values[:, : len(emotions)], values[:, len(emotions) :]
@@ -146,7 +147,7 @@ def _finish(axes: np.ndarray, taxonomy: Taxonomy, seconds: float, *, note: str) 
     axes[-1].xaxis.set_major_locator(MultipleLocator(step))
     axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value, tenths=step < 1)))
     axes[-1].set_xlabel("time (m:ss)" + (f"\n{note}" if note else ""))
-    handles = [Patch(color=figures.emotion_colour(emotion), label=emotion) for emotion in reversed(_stacked(taxonomy))]
+    handles = [Patch(color=class_colour(emotion), label=emotion) for emotion in reversed(_stacked(taxonomy))]
     handles += [Patch(alpha=0, label=" ")]
     handles += [
         Patch(color=_GROUPS[place % len(_GROUPS)], label=group) for place, group in enumerate(taxonomy.group_names)

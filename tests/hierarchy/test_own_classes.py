@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 
+from fer_hierarchy.hierarchy import palette
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import read_manifest
 from fer_hierarchy.hierarchy.errors import UserError
@@ -164,6 +165,9 @@ def test_without_classes_unknown_words_point_to_them(tmp_path):
         read_manifest(DataConfig(data=folders(tmp_path / "faces", "Wut", "Freude")))
 
 
-def test_new_classes_have_colours_of_their_own():
+def test_new_classes_have_colours_of_their_own(monkeypatch):
+    monkeypatch.setattr(palette, "_taken", {})
     assert class_colour("happy") == EMOTION_COLOURS["happy"]
-    assert class_colour("bored") == class_colour("bored") not in EMOTION_COLOURS.values()
+    own = [class_colour(name) for name in ("bored", "engaged", "verwirrt", "Wut", "Freude", "Trauer", "Ekel", "stolz")]
+    assert len({*own, *EMOTION_COLOURS.values()}) == 16
+    assert own[0] == class_colour("bored")

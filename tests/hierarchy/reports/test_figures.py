@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS
 
@@ -52,7 +53,7 @@ def test_figures_need_no_pyplot():
 
 
 def test_emotions_have_colours_of_their_own():
-    assert len({figures.emotion_colour(name) for name in EMOTIONS}) == len(EMOTIONS)
+    assert len({class_colour(name) for name in EMOTIONS}) == len(EMOTIONS)
 
 
 def test_confusion_shows_shares_of_the_true_class_and_counts(ax):
