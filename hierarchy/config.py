@@ -366,7 +366,7 @@ class RunConfig(Checked):
     def grouping(self) -> Taxonomy:
         """The taxonomy with the exclusions taken out."""
         taxonomy = self.data.own_classes.added_to(self.data.named_taxonomy)
-        dropped = [e for e in self.data.left_out if e in self.data.exclude or e in taxonomy.emotions]
+        dropped = [e for e in self.data.left_out if e in taxonomy.emotions]
         return taxonomy.exclude(dropped) if dropped else taxonomy
 
     def to_dict(self) -> dict[str, Any]:

@@ -88,6 +88,8 @@ class OwnClasses:
     def added_to(self, taxonomy: Taxonomy) -> Taxonomy:
         """The taxonomy with the new classes in their groups.
 
+        One that has own classes places them itself: what it has not is for the data to hold or not.
+
         Raises:
             UserError: A class names no group of the taxonomy.
         """
@@ -96,11 +98,14 @@ class OwnClasses:
             if name in taxonomy.own:
                 continue
             if group is None or group not in groups:
+                if taxonomy.own:
+                    continue
                 found = f"stands in group {group!r}" if group else "has no group"
                 raise UserError(f"--classes: {name!r} {found}; taxonomy {taxonomy.name!r} has {', '.join(groups)}")
             groups[group].append(name)
-        own = tuple(dict.fromkeys((*taxonomy.own, *self.groups)))
         pairs = tuple((name, tuple(members)) for name, members in groups.items())
+        placed = {name for _, members in pairs for name in members}
+        own = tuple(name for name in dict.fromkeys((*taxonomy.own, *self.groups)) if name in placed)
         return Taxonomy(name=taxonomy.name, gate=taxonomy.gate, groups=pairs, own=own)
 
 

@@ -59,7 +59,7 @@ def is_emotion(word: str) -> bool:
 
 
 def class_order(name: str) -> tuple[int, str]:
-    """A key that sorts emotions in their order, and a user's own classes behind them."""
+    """A key that sorts classes: emotions in their order, and behind them a user's own by name."""
     return (EMOTIONS.index(name) if name in EMOTIONS else len(EMOTIONS)), name
 
 
@@ -100,7 +100,7 @@ class Taxonomy:
         name: What reports call the grouping.
         gate: Name of the first stage, what the groups are about (`valence`, `arousal`).
         groups: (group, emotions) pairs in class order; at least two groups of at least one emotion.
-        own: Classes among the emotions that are a user's own, in class order, behind the emotions that all know.
+        own: Classes among the emotions that are a user's own; their place is behind the emotions that all know.
 
     Examples:
         >>> from fer_hierarchy import Taxonomy
@@ -156,11 +156,11 @@ class Taxonomy:
     def emotions(self) -> tuple[str, ...]:
         """All emotions in canonical order: the class order of flat models and of every composed answer."""
         grouped = {emotion for _, members in self.groups for emotion in members}
-        return tuple(e for e in (*EMOTIONS, *self.own) if e in grouped)
+        return tuple(sorted(grouped, key=class_order))
 
     def members(self, group: str) -> tuple[str, ...]:
         """Emotions of one group in canonical order: the class order of its specialist."""
-        return tuple(e for e in (*EMOTIONS, *self.own) if e in dict(self.groups)[group])
+        return tuple(sorted(dict(self.groups)[group], key=class_order))
 
     def group_of(self, emotion: str) -> str:
         """The group that holds `emotion`."""

@@ -15,7 +15,7 @@ CLASSES = {
     "Freude": "happy",
     "dabei": {"group": "positive", "class": "engaged"},
 }
-NAMES = ["happy", "bored", "verwirrt", "engaged"]
+NAMES = ["happy", "bored", "engaged", "verwirrt"]
 
 
 @pytest.mark.slow

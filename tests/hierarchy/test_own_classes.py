@@ -67,6 +67,8 @@ def test_new_classes_join_their_groups_behind_the_emotions():
     assert taxonomy.emotions[-3:] == ("bored", "engaged", "verwirrt")
     only = taxonomy.restrict(["bored", "engaged", "verwirrt", "happy"])
     assert only.emotions == ("happy", "bored", "engaged", "verwirrt")
+    backwards = config(classes=dict(reversed(MINE.items()))).grouping()
+    assert backwards.emotions == taxonomy.emotions
     assert only.stages("hierarchical") == ("valence", "positive", "negative")
     assert only.exclude(["bored"]).emotions == ("happy", "engaged", "verwirrt")
 
@@ -77,6 +79,14 @@ def test_new_classes_can_be_left_out_by_name_and_by_word():
     assert kept.emotions == ("happy", "bored", "engaged")
     with pytest.raises(UserError, match=r"--exclude: unknown emotion 'board'; known: angry.*, contempt, bored"):
         config(classes=MINE, exclude=("board",))
+
+
+def test_what_a_taxonomy_has_not_can_be_left_out_as_its_message_says():
+    groups = {"groups": {"a": ["happy", "engaged"], "b": ["sad"]}, "own": ["engaged"]}
+    with pytest.raises(UserError, match="use --exclude contempt,bored"):
+        config(classes=MINE, taxonomy=groups).grouping().restrict(["happy", "sad", "contempt", "bored"])
+    kept = config(classes=MINE, taxonomy=groups, exclude=("contempt", "bored")).grouping()
+    assert kept.emotions == ("happy", "sad", "engaged")
 
 
 @pytest.mark.parametrize("word", ["\u00c4rger", "\u0916\u093c\u0941\u0936\u0940", "\u6012\u308a"])
