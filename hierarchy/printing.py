@@ -37,8 +37,16 @@ def without_password(text: str) -> str:
     return _SECRET.sub(r"\1***", _USER.sub(r"\1:***@", text)) if "://" in text else text
 
 
+def erase_line() -> None:
+    """Erase the line of progress that may stand unfinished on a terminal, before something else is printed."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+        sys.stderr.flush()
+
+
 def show(*lines: str) -> None:
     """Print lines on stdout, each made printable."""
+    erase_line()
     print("\n".join(map(printable, lines)), flush=True)
 
 

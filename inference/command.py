@@ -10,6 +10,7 @@ from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.printing import show, table_lines
+from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.output.rows import KINDS
@@ -81,6 +82,9 @@ def webcam(given: Given, _command: str) -> None:
     run_webcam(predictor, settings, record=record, csv=rows)
 
 
+_VERIFYING = "comparing with the run"
+
+
 def export(given: Given, _command: str) -> None:
     """Write a run as one file of another runtime, and check what was written.
 
@@ -99,14 +103,17 @@ def export(given: Given, _command: str) -> None:
         Run(run, results=results)
     from fer_hierarchy.inference.export import writer as exporting
 
-    made = exporting.export_run(run, formats, data=data, out=out, results=results)
-    sizes = [(name, f"{_bytes(path) / 1e6:.2f} MB", str(path)) for name, path in made.items()]
-    show(*table_lines([("format", "size", "path"), *sizes]))
-    if verified:
-        from fer_hierarchy.inference.export.verify import verify
+    with Progress(steps=dict.fromkeys(formats, 20.0) | ({_VERIFYING: 60.0} if verified else {})) as progress:
+        made = exporting.export_run(run, formats, data=data, out=out, results=results)
+        sizes = [(name, f"{_bytes(path) / 1e6:.2f} MB", str(path)) for name, path in made.items()]
+        show(*table_lines([("format", "size", "path"), *sizes]))
+        if verified:
+            from fer_hierarchy.inference.export.verify import verify
 
-        if wrong := verify(run, made, data=DataConfig(data=verified), results=results):
-            raise IncompleteError("; ".join(wrong))
+            with progress.step(_VERIFYING):
+                wrong = verify(run, made, data=DataConfig(data=verified), results=results)
+            if wrong:
+                raise IncompleteError("; ".join(wrong))
 
 
 def _bytes(path: Path) -> int:

@@ -1,6 +1,5 @@
 """`--mode predict`: every face of pictures and videos through every model, to the screen and to files."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ class _Job:
         self.left = [item for item in items if item.name not in done]
         self.skipped = len(items) - len(self.left)
         self.summary = console.Summary(failed=self.out.failed if self.out else 0)
-        self.progress = Progress(max(len(self.left), 1)) if self.out else None
+        self.progress = stack.enter_context(Progress(len(self.left)))
         self.explained = None
         if outputs.explain:
             from fer_hierarchy.inference.explain.pictures import ExplanationFigures
@@ -100,11 +99,17 @@ class _Job:
         for chunk in searched_pictures(pictures, self.predictors, keep=keep):
             tables = predict_together(self.predictors, [searched.crops for searched in chunk])
             yield [self._picture(searched, own) for searched, own in zip(chunk, tables, strict=True)]
+            if self.out:  # the screen shows the rows themselves
+                self.progress.advance(len(chunk), "files")
+            else:
+                self.progress.done += len(chunk)
         for item in self.left:
             if item.is_video:
                 from fer_hierarchy.inference.predict_video import video_rows
 
-                yield [video_rows(item, self.predictors, self.settings, self.outputs)]
+                with self.progress.part(1):
+                    rows = video_rows(item, self.predictors, self.settings, self.outputs)
+                yield [rows]
 
     def _picture(self, searched: SearchedPicture, tables: Sequence[np.ndarray]) -> list[Row]:
         """Rows of one picture, of which the copy and the heat maps are drawn as well."""
@@ -128,8 +133,6 @@ class _Job:
             self.summary.count(rows)
             if not self.out:
                 show(*console.lines(rows, self.predictors))
-        if self.progress:
-            self.progress.advance(len(files), "files")
 
     def resume_command(self) -> str:
         """What to do after an interruption."""
@@ -143,8 +146,6 @@ class _Job:
         Raises:
             IncompleteError: Some files could not be read.
         """
-        if self.progress and sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr)
         show(self.summary.line(self.skipped))
         if self.out:
             show(f"predictions: {self.out.path}")

@@ -1,6 +1,5 @@
 """One video of `--mode predict`: rows of its frames, an annotated copy, and its emotions over time."""
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,7 +52,7 @@ def _read(
 ) -> tuple[list[Row], int]:
     """Rows of all frames, which are copied as well, and how many frames were predicted."""
     rate = min(settings.video_fps or reader.fps, reader.fps)
-    progress = Progress(reader.frames) if reader.frames and sys.stderr.isatty() else None
+    progress = Progress(reader.frames) if reader.frames else None
     first, frames = predictors[0], 0
     rows: list[Row] = []
     with ExitStack() as stack:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -46,7 +45,8 @@ class _Session:
         log: Takes a row a face.
         progress: Of a file without a window.
         frames: How many were predicted.
-        faces: Numbers of all faces that were seen.
+        samples: Faces in all frames.
+        tracks: Their numbers; a face keeps its number from frame to frame.
         interval: Smoothed seconds from frame to frame.
         shown: When the last frame was.
         began: When the video began, by what it has reached and by the pauses.
@@ -59,7 +59,8 @@ class _Session:
     log: RowLog | None = None
     progress: Progress | None = None
     frames: int = 0
-    faces: set[int] = field(default_factory=set)
+    samples: int = 0
+    tracks: set[int] = field(default_factory=set)
     interval: float | None = None
     shown: float = math.nan
     began: float = -math.inf
@@ -67,13 +68,14 @@ class _Session:
     def take(self, result: FrameRows) -> bool:
         """Deliver one frame everywhere; gives whether to go on."""
         self.frames += 1
-        self.faces |= {row["track"] for row in result.rows}
+        self.samples += len(result.rows)
+        self.tracks |= {row["track"] for row in result.rows}
         if self.log:
             self.log.write(result.rows)
         if self.writer:
             self.writer.write(self._drawn(result), result.frame.time)
         if self.progress:
-            self.progress.advance(1, f"frames, {counted(len(self.faces), 'face')}")
+            self.progress.advance(1, f"frames, {counted(len(self.tracks), 'track')}")
         return self._show(self.window, result) if self.window else True
 
     def _drawn(self, result: FrameRows, headline: str | None = None) -> np.ndarray:
@@ -137,7 +139,8 @@ class _Session:
         """What was done, in a line."""
         video = f"; video: {self.writer.path}" if self.writer and self.writer.written else ""
         rows = f"; rows: {self.log.path}" if self.log else ""
-        return f"{counted(self.frames, 'frame')}, {counted(len(self.faces), 'face')}{video}{rows}"
+        samples = f"{counted(self.samples, 'sample')} of {counted(len(self.tracks), 'track')}"
+        return f"{counted(self.frames, 'frame')}, {samples}{video}{rows}"
 
 
 def run_webcam(
@@ -202,8 +205,6 @@ def _watch(session: _Session, results: Iterator[FrameRows]) -> bool:
 def _conclude(session: _Session, *, interrupted: bool) -> None:
     """Print how it ended."""
     reader, outcome = session.reader, session.outcome()
-    if session.progress and sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
     if interrupted:
         raise KeyboardInterrupt(outcome)
     if reader.vanished:

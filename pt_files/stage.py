@@ -16,7 +16,7 @@ from fer_hierarchy.hierarchy.data.depth.depth_planes import depth_statistics
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
-from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.progress import Progress, count_predictions
 from fer_hierarchy.hierarchy.training.schedule import (
     best_epoch,
     epoch_line,
@@ -168,7 +168,10 @@ class TorchStage(Stage):
 
     def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """All outputs of the network for `rows` of `pixels` (uint8), float32 (m, outputs)."""
-        return _predicted(self.network, self.network, pixels, rows)
+        outputs = _predicted(self.network, self.network, pixels, rows)
+        work = self.record.get("multiply_adds", 0) * (1 + self.mirror) * len(rows)
+        count_predictions(work, f"{self.name}, predicting")
+        return outputs
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What goes into the layer `predictions`, float32 (m, features)."""

@@ -15,7 +15,7 @@ from fer_hierarchy.hierarchy.config import StageConfig, fields_of, kinds_of
 from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_file
 from fer_hierarchy.hierarchy.native_output import keep_stderr_for_python
-from fer_hierarchy.hierarchy.printing import PrintableFormatter, prepare_streams, printable
+from fer_hierarchy.hierarchy.printing import PrintableFormatter, erase_line, prepare_streams, printable
 from fer_hierarchy.hierarchy.progress import ANNOUNCED
 
 # What Keras asserts of its settings when it is imported.
@@ -141,17 +141,18 @@ def _fail(name: str, message: str) -> int:
 
 def _say(line: str) -> None:
     """Write the last line, over a line of progress that may stand there unfinished."""
-    print("\r\033[K" * sys.stderr.isatty() + printable(line), file=sys.stderr)
+    erase_line()
+    print(printable(line), file=sys.stderr)
 
 
 @contextmanager
 def notes_on_screen() -> Iterator[None]:
     """Show every warning of ours on stderr, once, and what is announced on stdout; run.log gets the rest as well."""
-    log, screen = logging.getLogger("fer_hierarchy"), logging.StreamHandler()
+    log, screen = logging.getLogger("fer_hierarchy"), _OverProgress()
     screen.setLevel(logging.WARNING)
     screen.setFormatter(PrintableFormatter("note: %(message)s"))
     screen.addFilter(_Once())
-    results = logging.StreamHandler(sys.stdout)
+    results = _OverProgress(sys.stdout)
     results.setFormatter(PrintableFormatter("%(message)s"))
     results.addFilter(lambda record: getattr(record, ANNOUNCED, False))
     before = log.level, log.propagate
@@ -166,6 +167,14 @@ def notes_on_screen() -> Iterator[None]:
         log.removeHandler(results)
         log.setLevel(before[0])
         log.propagate = before[1]
+
+
+class _OverProgress(logging.StreamHandler):
+    """Writes over the line of progress that may stand there unfinished."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        erase_line()
+        super().emit(record)
 
 
 class _Once(logging.Filter):

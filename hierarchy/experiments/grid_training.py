@@ -6,7 +6,6 @@ import logging
 import re
 import shlex
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from fer_hierarchy.hierarchy.experiments.report import write_crossval_report, wr
 from fer_hierarchy.hierarchy.experiments.screen import announce_cells
 from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, grid_table, is_complete, outcome
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, ROOT
-from fer_hierarchy.hierarchy.progress import announce, clock
+from fer_hierarchy.hierarchy.progress import Progress, announce
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import resume_hint
 from fer_hierarchy.hierarchy.taxonomy import FLAT
@@ -33,6 +32,7 @@ from fer_hierarchy.hierarchy.training.stages import planned_work
 from fer_hierarchy.hierarchy.training.transfer import origins
 
 TABLE = "table.csv"
+_REPORTING = "writing the report of all"
 _LONGEST_AXES = 80  # letters of a grid's own name
 _LONGEST_MODEL = 60  # letters of a cross-validation's
 
@@ -238,22 +238,24 @@ def _read_cell_faces(config: RunConfig) -> CellFaces:
 def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Path, job: ExperimentKind) -> Path:
     """Train the cells that are not finished, write the table after each and the report after all."""
     announce(f"{job.noun} {folder.name}, {job.size(grid)}")
-    cells, table = list(grid.cells), []
-    began, trained, total = time.monotonic(), 0, len(cells)
-    with run_folder.resumable(folder, _resume_hint(folder, job, logs)):
+    cells, table, total = list(grid.cells), [], len(grid.cells)
+    finished = sum(is_complete(folder / cell.name) for cell in cells)
+    progress = Progress(total, done=finished, steps={_REPORTING: 10.0})
+    with progress, run_folder.resumable(folder, _resume_hint(folder, job, logs)):
         for number, cell in enumerate(grid.cells, 1):
-            line = f"{job.cell} {number} of {total}: {cell.text}"
+            line = f"{job.cell} {number} of {total}"
             if is_complete(folder / cell.name):
-                announce(f"{line}, finished already")
+                announce(f"{line}: {cell.text}, finished already")
             else:
-                announce(line + _pace(time.monotonic() - began, trained, total - number + 1))
-                cells[number - 1] = _train_and_note(folder, cell, stage_type, logs=logs, job=job)
+                announce(f"{line}: {cell.text} [{progress.clocks}]")
+                with progress.part(1, f"{line}: "):
+                    cells[number - 1] = _train_and_note(folder, cell, stage_type, logs=logs, job=job)
                 write_grid(folder, dataclasses.replace(grid, cells=tuple(cells)))
-                trained += 1
                 gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
             table.append(outcome(folder, cells[number - 1]))
             run_folder.write_table(folder / TABLE, grid_table(table))
-        job.report(folder, grid, table)
+        with progress.step(_REPORTING):
+            job.report(folder, grid, table)
     failed = [cell.name for cell in table if cell.run is None]
     if failed or set(grid.axes) != {"mode"}:  # whose report has announced more than scores
         announce_cells(table, job.cell)
@@ -263,11 +265,6 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Pat
             f"{folder / REPORT} says why and has the others"
         )
     return folder
-
-
-def _pace(spent: float, trained: int, left: int) -> str:
-    """How long the cells from this one on take, given those before."""
-    return f" [{clock(spent)} spent, about {clock(spent / trained * left)} left]" if trained else ""
 
 
 def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], *, logs: Path, job: ExperimentKind) -> Cell:

@@ -19,6 +19,7 @@ from fer_hierarchy.hierarchy.experiments.screen import announce_comparison
 from fer_hierarchy.hierarchy.experiments.side_by_side import FacesOf
 from fer_hierarchy.hierarchy.experiments.table import Block, GridCell, blocks, outcome
 from fer_hierarchy.hierarchy.paths import CALL
+from fer_hierarchy.hierarchy.progress import Progress, step
 from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.reports.page import write_page
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -27,6 +28,8 @@ from fer_hierarchy.hierarchy.runs.run_folder import write_json, write_table
 
 COMPARISON = "comparison.json"
 CROSSVAL = "crossval.json"
+_COMPARING, _REPORTING = "comparing on the test faces", "writing the report"
+_STEPS = {_COMPARING: 5.0, _REPORTING: 10.0}
 _LONGEST_NAMES = 120  # letters
 
 
@@ -50,10 +53,12 @@ def compare_runs(
         UserError: A run is not finished, or the runs were evaluated on other rows or classes.
     """
     runs = [Run(run, results=results) for run in names]
-    table = several.compare(runs, resamples=resamples, seed=seed)
-    shown = [row["name"] for row in table["runs"]]
-    write = partial(write_comparison, runs=runs, faces=runs[0].pictures)
-    folder = _write_new(name, shown, {**table, "command": command}, results, write)
+    with Progress(steps=_STEPS):
+        with step(_COMPARING):
+            table = several.compare(runs, resamples=resamples, seed=seed)
+        shown = [row["name"] for row in table["runs"]]
+        write = partial(write_comparison, runs=runs, faces=runs[0].pictures)
+        folder = _write_new(name, shown, {**table, "command": command}, results, write)
     announce_comparison(table)
     return folder
 
@@ -70,9 +75,11 @@ def compare_crossvals(
     if len(set(folders)) < len(folders):
         raise UserError("a cross-validation is named twice; compare needs different ones")
     crossvals = [_read_crossval(folder) for folder in folders]
-    table = several.compare_crossvals(crossvals, resamples=resamples, seed=seed)
-    shown = [one.name for one in crossvals]
-    return _write_new(name, shown, {**table, "command": command}, results, write_crossval_comparison)
+    with Progress(steps=_STEPS):
+        with step(_COMPARING):
+            table = several.compare_crossvals(crossvals, resamples=resamples, seed=seed)
+        shown = [one.name for one in crossvals]
+        return _write_new(name, shown, {**table, "command": command}, results, write_crossval_comparison)
 
 
 def _write_new(
@@ -83,7 +90,7 @@ def _write_new(
     run_folder.check_name(name, results)
     stem = name or "compare-" + "-vs-".join(shown).replace("/", "-")[:_LONGEST_NAMES]
     stem = run_folder.marked(stem, synthetic=table["synthetic"])
-    with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
+    with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder, step(_REPORTING):
         write(folder, table)
     return folder
 

@@ -1,6 +1,7 @@
 """Publishing: a finished run in a form that can be given away: small weights, no pictures, no places of a machine."""
 
 import dataclasses
+import math
 import re
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.progress import announce
+from fer_hierarchy.hierarchy.progress import Progress, announce
 from fer_hierarchy.hierarchy.publishing.model_card import CARD, model_card
 from fer_hierarchy.hierarchy.reports.page import to_markdown
 from fer_hierarchy.hierarchy.reports.run import write_run_report
@@ -23,7 +24,7 @@ from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, split_table
 from fer_hierarchy.hierarchy.training.callbacks import save_small_model
 from fer_hierarchy.hierarchy.training.earlier import earlier_of
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-from fer_hierarchy.hierarchy.training.pipeline import predict_and_score
+from fer_hierarchy.hierarchy.training.pipeline import REPORTING, STEPS, predict_and_score, prediction_work
 from fer_hierarchy.hierarchy.training.stages import calibrate_stage
 from fer_hierarchy.hierarchy.training.transfer import weights_name
 from fer_hierarchy.hierarchy.wording import headline
@@ -67,13 +68,14 @@ def publish_run(
     if mirror is not None:
         config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, mirror=mirror))
     moved = {name: place for name in ("data", "ferplus") if (place := getattr(data, name))}
-    with run_folder.collect_notes() as notes:
+    with run_folder.collect_notes() as notes, Progress(math.inf, steps=STEPS) as progress:
         faces = read_faces(dataclasses.replace(config, data=dataclasses.replace(config.data, **moved)))
         check_same_faces(source.folder, faces)
         config = _portable(dataclasses.replace(config, name=out.name), _home(config, trained))
         with run_folder.new_folder(out.parent, out.name) as folder:
             _write_facts(folder, source, config, faces, _home(config, trained), command)
             stages = _small_stages(folder, source, config, faces)
+            progress.plan(prediction_work(stages, len(faces.split("validation")) + len(faces.split("test"))))
             commands = run_folder.read_json(folder / paths.ENVIRONMENT)["command"]
             record = predict_and_score(folder, config, faces, stages, command=commands)
             places = known_places(source, *(data.paths or ()), data.ferplus or "", results, out)
@@ -81,7 +83,8 @@ def publish_run(
             record = {**record, "published": _published(folder, source), "notes": every}
             record["cost"]["earlier"] = earlier_of(source)
             run_folder.write_json(folder / paths.METRICS, record)
-            write_run_report(folder, faces=None)
+            with progress.step(REPORTING):
+                write_run_report(folder, faces=None)
             with atomic_write(folder / CARD) as temporary:
                 temporary.write_text(to_markdown(model_card(record, config.to_dict()), folder), encoding="utf-8")
     announce(headline(record))

@@ -28,7 +28,7 @@ from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import BAD_ZIP, NoRoomError, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import MODEL
-from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.progress import Progress, count_predictions
 from fer_hierarchy.hierarchy.taxonomy import TRUNK
 from fer_hierarchy.hierarchy.training import callbacks, schedule
 from fer_hierarchy.hierarchy.training.transfer import NAMED, with_fresh_head
@@ -155,7 +155,12 @@ class KerasStage(Stage):
 
     def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The network's outputs for `rows` of `pixels` (uint8), float32 (m, outputs)."""
-        return _predicted(self.network, pixels, rows)
+        work = self.record.get("multiply_adds", 0) * (1 + self.mirror) * EVALUATED
+        counted = keras.callbacks.LambdaCallback(
+            # Keras names its arguments.
+            on_predict_batch_end=lambda batch, logs: count_predictions(work, f"{self.name}, predicting")  # noqa: ARG005
+        )
+        return _predicted(self.network, pixels, rows, [counted])
 
     def features(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What goes into the layer `predictions`, float32 (m, features)."""
@@ -210,14 +215,16 @@ class KerasStage(Stage):
         return load_model(folder / MODEL)
 
 
-def _predicted(network: keras.Model, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _predicted(
+    network: keras.Model, pixels: np.ndarray, rows: np.ndarray, watching: Sequence[keras.callbacks.Callback] = ()
+) -> np.ndarray:
     """A network's outputs for `rows` of `pixels`, float32 (m, outputs).
 
     All batches are of one size, the last filled up: kernels round by the size of a batch, and a face is to get the same
     prediction whatever faces are predicted with it.
     """
     filled = np.resize(rows, -(-len(rows) // EVALUATED) * EVALUATED)
-    return network.predict(evaluation_batches(pixels, filled), verbose=0)[: len(rows)]
+    return network.predict(evaluation_batches(pixels, filled), verbose=0, callbacks=list(watching))[: len(rows)]
 
 
 def _no_retracing(record: logging.LogRecord) -> bool:

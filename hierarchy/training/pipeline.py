@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -40,7 +41,7 @@ from fer_hierarchy.hierarchy.evaluation.features import feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.significance import Draw
 from fer_hierarchy.hierarchy.paths import CALL, LOGS
-from fer_hierarchy.hierarchy.progress import announce, announce_table
+from fer_hierarchy.hierarchy.progress import FORWARD, Progress, announce, announce_table, current, step
 from fer_hierarchy.hierarchy.reports.audit import advice, audit_rows, write_audit
 from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
@@ -56,6 +57,10 @@ from fer_hierarchy.hierarchy.wording import headline, majority_line, score_words
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
+READING, COMPARING, REPORTING = "reading the faces", "comparing the faces", "writing the report"
+# Seconds of what is done beside training and predicting, for FER-2013 on two cores.
+STEPS = {READING: 5.0, REPORTING: 5.0}
+_AUDIT_STEPS = {READING: 5.0, COMPARING: 20.0, REPORTING: 10.0}
 AUDIT_SIZE = 48  # pixels of the pictures that an audit shows
 
 log = logging.getLogger("fer_hierarchy")
@@ -80,9 +85,10 @@ def train_run(config: RunConfig, stage_type: type[Stage], *, results: Path, logs
     """
     run_folder.check_writable(results)
     run_folder.check_name(config.name, results)
-    with run_folder.collect_notes() as notes:
+    with run_folder.collect_notes() as notes, Progress(math.inf, steps=STEPS):
         config = settle_before_data(config, stage_type)
-        faces = read_faces(config)
+        with step(READING):
+            faces = read_faces(config)
         config = _settle(config, faces, results)
         with run_folder.new_folder(results, str(config.name)) as folder:
             _write_start(folder, config, faces, command)
@@ -115,8 +121,9 @@ def resume_run(
     changed = differences(config, apply_flags(config, flags))
     if changed:
         raise UserError(f"--resume {run}: it was started with other settings ({'; '.join(changed)}); leave them out")
-    with run_folder.collect_notes() as notes, _resumable(config, folder, logs):
-        faces = read_faces(config)
+    with run_folder.collect_notes() as notes, _resumable(config, folder, logs), Progress(math.inf, steps=STEPS):
+        with step(READING):
+            faces = read_faces(config)
         check_same_faces(folder, faces)
         command = started.environment.get("command", command)
         return _train_and_evaluate(folder, config, stage_type, faces, notes, logs=logs, command=command)
@@ -211,7 +218,9 @@ def _train_and_evaluate(
         stages = train_stages(folder, config, stage_type, faces, logs / folder.name)
         record = predict_and_score(folder, config, faces, stages, command=command)
         run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
-        write_run_report(folder, faces=faces.pixels_of)
+        current().done = current().total
+        with step(REPORTING):
+            write_run_report(folder, faces=faces.pixels_of)
         announce(headline(record))
         _announce_baseline(record)
     return folder
@@ -304,6 +313,12 @@ def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]
     }
 
 
+def prediction_work(stages: Mapping[str, Stage], faces: int) -> float:
+    """Work of predicting once by all stages, as it is counted."""
+    networks = {id(stage.network): stage for stage in stages.values()}.values()
+    return FORWARD * faces * sum(stage.record.get("multiply_adds", 0) * (1 + stage.mirror) for stage in networks)
+
+
 def _announce_baseline(record: Mapping[str, Any]) -> None:
     if line := majority_line(record["answers"][record["headline"]]):
         announce(line)
@@ -342,14 +357,16 @@ def evaluate_run(
     source.require_networks()
     trained, config, taxonomy = source.metrics, source.config, source.taxonomy
     tuned = None if composition is None else read_tuned(composition, source.folder, results)
-    with run_folder.collect_notes() as notes:
+    with run_folder.collect_notes() as notes, Progress(math.inf, steps=STEPS):
         data = as_trained(data, source)
-        faces = evaluated_faces(data, source, splits=splits)
+        with step(READING):
+            faces = evaluated_faces(data, source, splits=splits)
         faces = tuned.unseen(faces) if tuned else faces
         stem = name or f"{source.name}-on-{'+'.join(sorted(set(faces.manifest['source'])))}"
         stem = run_folder.marked(stem, synthetic=faces.synthetic)
         config = dataclasses.replace(config, name=run_folder.free_name(stem, results), data=data, evaluation=evaluation)
         stages = source.load_stages(stage_type)
+        current().plan(prediction_work(stages, len(faces.split("test"))))
         predicted = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
         counts = source.train_counts
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
@@ -367,7 +384,8 @@ def evaluate_run(
             _write_start(folder, config, faces, command)
             run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(predicted))
             run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
-            write_run_report(folder, faces=faces.pixels_of)
+            with step(REPORTING):
+                write_run_report(folder, faces=faces.pixels_of)
     announce(headline(record))
     _announce_baseline(record)
     for split, own in record.get("splits", {}).items():
@@ -412,13 +430,15 @@ def audit_data(data: DataConfig, *, name: str | None, results: Path, command: st
     """
     run_folder.check_writable(results)
     run_folder.check_name(name, results)
-    with run_folder.collect_notes() as notes:
+    with run_folder.collect_notes() as notes, Progress(steps=_AUDIT_STEPS):
         data = resolve_data(data)
-        manifest = read_manifest(data)
-        images = load_images(manifest, size=AUDIT_SIZE, channels=1, skip_bad=True)
-        table = {**audit(images), "depth": _audited_depth(manifest), "command": command, "notes": notes}
+        with step(READING):
+            manifest = read_manifest(data)
+            images = load_images(manifest, size=AUDIT_SIZE, channels=1, skip_bad=True)
+        with step(COMPARING):
+            table = {**audit(images), "depth": _audited_depth(manifest), "command": command, "notes": notes}
         stem = name or f"audit-{'+'.join(sorted(set(manifest['source'])))}"
-        with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
+        with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder, step(REPORTING):
             write_audit(folder, table, images)
     announce_table(audit_rows(table))
     for line in (*table["pixels"]["known"], *advice(table)):

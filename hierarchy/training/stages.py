@@ -1,6 +1,7 @@
 """Trains the stages of a run, each with a network of its own or all on one trunk; what is complete is only loaded."""
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, check_classes
@@ -8,7 +9,7 @@ from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, 
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.paths import STAGE_RECORD, STAGES
-from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.progress import FORWARD, Progress, current
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.training.distillation import SoftTargets, teacher_targets
 
@@ -42,13 +43,16 @@ def _one_by_one(
     blank = _blank_stages(config, stage_type, faces)
     work = {name: _work(stage, name, config, faces) for name, stage in blank.items()}
     complete = [name for name in blank if (home / name / STAGE_RECORD).is_file()]
-    progress = Progress(sum(work.values()), done=sum(work[name] for name in complete))
+    progress = current()
+    progress.plan(sum(work.values()), done=sum(work[name] for name in complete))
+    progress.plan(sum(_evaluation_work(work[name], name, [name], config, faces) for name in blank))
     stages = {}
     for name, stage in blank.items():
         if name in complete:
             stages[name] = stage_type.load(home / name)
             continue
-        _fit(stage, name, home / name, config, faces, soft_targets, progress, logs)
+        with progress.part(work[name]):
+            _fit(stage, name, home / name, config, faces, soft_targets, progress, logs)
         calibrate_stage(stage, config, faces)
         _finish(stage, home / name)
         stages[name] = stage
@@ -66,8 +70,11 @@ def _on_one_trunk(
         for name in names:  # of a trunk that is gone
             (home / name / STAGE_RECORD).unlink(missing_ok=True)
         trunk = trunk_stage(stage_type, faces.taxonomy)
-        progress = Progress(_work(trunk, FLAT, config, faces))
-        _fit(trunk, FLAT, place, config, faces, soft_targets, progress, logs)
+        work, progress = _work(trunk, FLAT, config, faces), current()
+        progress.plan(work)
+        progress.plan(_evaluation_work(work, FLAT, names, config, faces))
+        with progress.part(work):
+            _fit(trunk, FLAT, place, config, faces, soft_targets, progress, logs)
         _finish(trunk, place)
     stages = head_stages(trunk, faces.taxonomy)
     for name, stage in stages.items():
@@ -108,6 +115,14 @@ def _work(stage: Stage, view: str, config: RunConfig, faces: Faces) -> float:
     settings, shape = config.for_stage(stage.name), faces.images.pixels.shape[1:]
     labels = faces.stage_view(view, "train", soft_labels=settings.soft_labels).labels
     return stage.planned_work(settings, shape, len(stage.classes), labels)
+
+
+def _evaluation_work(work: float, view: str, names: Sequence[str], config: RunConfig, faces: Faces) -> float:
+    """Work of calibrating the stages `names` of a network and predicting validation and test, given its training's."""
+    epochs, trained = config.for_stage(view).epochs or 1, len(faces.stage_view(view, "train").rows)
+    own = sum(len(faces.stage_view(name, "validation").rows) for name in names)  # before and after the temperature
+    predicted = 2 * own + len(faces.split("validation")) + len(faces.split("test"))
+    return work / (epochs * max(trained, 1)) * FORWARD * (1 + config.evaluation.mirror) * predicted
 
 
 def _fit(

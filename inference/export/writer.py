@@ -17,6 +17,7 @@ from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.native_output import hushed
 from fer_hierarchy.hierarchy.paths import atomic_write, is_temporary
+from fer_hierarchy.hierarchy.progress import step
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export import metadata
@@ -74,7 +75,7 @@ def export_run(
     written = {}
     for name in formats:
         path = place / f"{model.facts.run}{_ENDINGS[name]}"
-        with _as_user_error(name, model):
+        with step(name), _as_user_error(name, model):
             _write(name, function, model.facts, path, faces)
         written[name] = path
     for path in place.glob(f".{model.facts.run}*"):

@@ -88,7 +88,7 @@ def test_a_film_without_a_window_gives_rows_and_a_marked_film(tmp_path, walk, ca
     marked = frames_in(tmp_path / "a.avi")
     assert len(marked) == FRAMES
     assert np.abs(marked[5].picture.astype(int) - scene(5).repeat(2, 0).repeat(2, 1)).max() > 100
-    assert "24 frames, 1 face; video:" in capsys.readouterr().out
+    assert "24 frames, 24 samples of 1 track; video:" in capsys.readouterr().out
 
 
 def test_a_film_is_answered_in_batches_and_a_window_frame_by_frame(walk):
@@ -214,7 +214,9 @@ class Vanishing(VideoReader):
 
 
 def test_a_camera_that_vanishes_leaves_finished_files_and_one_line(tmp_path, capsys):
-    with pytest.raises(UserError, match="camera 0 sends no more pictures; until then: 10 frames, 1 face") as raised:
+    with pytest.raises(
+        UserError, match="camera 0 sends no more pictures; until then: 10 frames, 10 samples of 1 track"
+    ) as raised:
         run(0, record=tmp_path / "a.avi", csv=tmp_path / "a.csv", open_reader=Vanishing)
     assert "a.avi" in str(raised.value)
     assert capsys.readouterr().out == "watching camera 0; Ctrl-C ends it\n"
@@ -223,7 +225,7 @@ def test_a_camera_that_vanishes_leaves_finished_files_and_one_line(tmp_path, cap
 
 def test_an_interruption_leaves_finished_files(tmp_path, walk):
     window = ScriptedWindow({5: KeyboardInterrupt})
-    with pytest.raises(KeyboardInterrupt, match="5 frames, 1 face; video:"):
+    with pytest.raises(KeyboardInterrupt, match="5 frames, 5 samples of 1 track; video:"):
         run(walk, window=window, record=tmp_path / "a.avi", csv=tmp_path / "a.csv")
     assert len(frames_in(tmp_path / "a.avi")) == len(read(tmp_path / "a.csv")) == 5
     assert window.left

@@ -6,7 +6,7 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.progress import announce
+from fer_hierarchy.hierarchy.progress import Progress, announce
 from fer_hierarchy.hierarchy.runs.run_folder import check_name, collect_notes, new_folder, write_json, write_table
 from fer_hierarchy.tuning.composition.fit import search_factors
 from fer_hierarchy.tuning.composition.report import write_composition_report
@@ -16,6 +16,7 @@ from fer_hierarchy.tuning.search.study import BEST, STUDY, TRIALS
 from fer_hierarchy.tuning.settings import OBJECTIVES
 from fer_hierarchy.tuning.validation_faces import MEASURES, study_name
 
+_FITTING = "searching the composition"
 FOLDS_TABLE = "folds.csv"
 
 
@@ -41,7 +42,7 @@ def search_composition(
     if objective not in OBJECTIVES:
         raise UserError(f"--objective: expected one of {', '.join(OBJECTIVES)}, got {objective!r}")
     check_name(name, studies)
-    with collect_notes() as notes:
+    with Progress(steps={_FITTING: 20.0}) as progress, collect_notes() as notes, progress.step(_FITTING):
         tree, flat = read_runs(folders)
         faces = faces_of(tree, flat, seed=seed)
         fitted = search_factors(faces, objective=objective, seed=seed)

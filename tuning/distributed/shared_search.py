@@ -33,14 +33,14 @@ def serve_trials(tuner: StageTuner, *, address: Address) -> None:
         for trial_id in [trial_id for trial_id in oracle.end_order if trial_id not in reported]:
             reported.add(trial_id)
             score = oracle.trials[trial_id].score
-            tuner.progress.advance(1, "")
+            tuner.progress.advance(study.search.executions, "")
             text = "failed" if score is None else f"{study.objective} {score:.4f} on validation"
             tuner.progress.settle(f"trial {trial_id}: {text}")
             run_folder.write_table(tuner.folder / TRIALS, trial_table(oracle, study, tuner.folder))
 
     print(f"study {study.name}: the chief listens at {address}", flush=True)
     serve(oracle, address, study=study.name, idle=watch, until=tuner.budget.end)
-    if len(oracle.end_order) < tuner.progress.total:
+    if len(oracle.end_order) < tuner.trials:
         tuner.budget.check()
 
 

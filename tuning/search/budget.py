@@ -32,40 +32,22 @@ class Budget:
 
 
 class TrialProgress(Progress):
-    """A training's progress as a share of the whole search's, which also checks the budget.
+    """A training's progress as a part of the whole search's, which also checks the budget.
 
     Args:
-        search: The search's progress, in trials.
-        share: What this training is of a trial.
         work: The training's own work, in the unit that it counts.
-        label: What lines call the trial.
         budget: Checked after every step.
     """
 
-    def __init__(self, search: Progress, *, share: float, work: float, label: str, budget: Budget) -> None:
-        self.search = search
-        self.total = work
-        self.trials = share / work if work else 0.0  # a unit of work in trials
-        self.label = label
+    def __init__(self, work: float, *, budget: Budget) -> None:
+        super().__init__(work)
         self.budget = budget
-        self._done = 0.0
-
-    @property
-    def done(self) -> float:
-        """Work done, that of earlier parts included."""
-        return self._done
-
-    @done.setter
-    def done(self, work: float) -> None:
-        self.search.done += (work - self._done) * self.trials
-        self._done = work
 
     def advance(self, work: float, text: str) -> None:
         """Count `work`, and end the search when its time is over."""
-        self._done += work
-        self.search.advance(work * self.trials, f"{self.label}: {text}")
+        super().advance(work, text)
         self.budget.check()
 
     def settle(self, text: str) -> None:
         """An epoch's line renews the line of progress: hundreds of them would hide the trials."""
-        self.search.advance(0.0, f"{self.label}: {text}")
+        self.advance(0.0, text)

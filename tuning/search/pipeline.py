@@ -19,13 +19,13 @@ from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND
-from fer_hierarchy.hierarchy.progress import Progress, announce
+from fer_hierarchy.hierarchy.progress import Progress, announce, step
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import split_table
-from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
+from fer_hierarchy.hierarchy.training.pipeline import READING, settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.transfer import origins
 from fer_hierarchy.tuning.report.study_report import write_study_report
-from fer_hierarchy.tuning.search.budget import BudgetSpentError
+from fer_hierarchy.tuning.search.budget import Budget, BudgetSpentError, TrialProgress
 from fer_hierarchy.tuning.search.oracles import open_oracle, planned_trials
 from fer_hierarchy.tuning.search.study import (
     BEST,
@@ -41,7 +41,7 @@ from fer_hierarchy.tuning.search.study import (
 from fer_hierarchy.tuning.search.study_faces import StudyFaces, data_facts, split_fingerprint
 from fer_hierarchy.tuning.search.trial_table import read_trials, trial_table
 from fer_hierarchy.tuning.search.trial_training import TrialPlan, epochs_done, plan_of
-from fer_hierarchy.tuning.search.tuner import RESULT, StageTuner, timed
+from fer_hierarchy.tuning.search.tuner import REPORTING, RESULT, StageTuner, timed
 from fer_hierarchy.tuning.settings import SearchConfig
 from fer_hierarchy.tuning.space.default_spaces import default_space
 from fer_hierarchy.tuning.space.dimension import IMAGE_SIZE, Dimension
@@ -86,23 +86,26 @@ def start_search(
     run_folder.check_writable(studies)
     stages = stages_named(search.stage, config)
     sized = config.data.image_size is not None  # by the user, before it is settled
-    with run_folder.collect_notes() as notes:
+    with Progress(len(stages), steps={READING: 5.0}) as whole, run_folder.collect_notes() as notes:
         for stage in stages:  # what is wrong with one of them is reported before any face is read
             settled = settle_before_data(stage_config(config, stage), stage_type)
             config = dataclasses.replace(config, data=settled.data, framework=settled.framework)
         spaces = {stage: _space(stage_config(config, stage), stage, search, sized=sized) for stage in stages}
         # The flat stage and those of the hierarchy need other train faces where only some are trained on votes.
         settings = {own.learns_votes: own for own in (stage_config(config, stage) for stage in stages)}
-        faces = {votes: read_faces(own) for votes, own in settings.items()}
+        with step(READING):
+            faces = {votes: read_faces(own) for votes, own in settings.items()}
         config = with_epochs(config, next(iter(faces.values())))
         planned = [_plan(stage_config(config, s), search, s, spaces[s], faces, command, notes) for s in stages]
-    planned = _named(planned, name, studies)
-    for study in planned:
-        with run_folder.new_folder(studies, study.name) as folder:
-            write_start(folder, study.to_dict(), faces[study.config.learns_votes])
-    with resumable(studies / _common_name(planned)):
+        planned = _named(planned, name, studies)
         for study in planned:
-            continue_search(studies / study.name, study, stage_type, faces=faces[study.config.learns_votes], way=way)
+            with run_folder.new_folder(studies, study.name) as folder:
+                write_start(folder, study.to_dict(), faces[study.config.learns_votes])
+        with resumable(studies / _common_name(planned)):
+            for study in planned:
+                own = faces[study.config.learns_votes]
+                with whole.part(1, f"{study.stage}, "):
+                    continue_search(studies / study.name, study, stage_type, faces=own, way=way)
     return studies / planned[-1].name
 
 
@@ -119,9 +122,13 @@ def resume_search(
     Raises:
         UserError: Other data, damaged files, or no trial that could be trained.
     """
-    with resumable(next(iter(planned)).parent / _common_name(list(planned.values()))):
+    hint = resumable(next(iter(planned)).parent / _common_name(list(planned.values())))
+    with hint, Progress(len(planned), steps={READING: 5.0}) as whole:
         for folder, study in planned.items():
-            continue_search(folder, study, stage_type, faces=same_faces(study), way=way)
+            with step(READING):
+                faces = same_faces(study)
+            with whole.part(1, f"{study.stage}, "):
+                continue_search(folder, study, stage_type, faces=faces, way=way)
     return folder
 
 
@@ -266,13 +273,14 @@ def continue_search(
         run_folder.write_json(folder / STUDY, study.to_dict())
         stage_type.prepare(study.config)
         tuner = StageTuner(study, folder, stage_type, faces=faces, oracle=open_oracle(study, folder))
-        _conclude(tuner, spent=_search(tuner, way))
+        with tuner.progress:
+            _conclude(tuner, spent=_search(tuner, way))
 
 
 def _search(tuner: StageTuner, way: TrialRunner) -> bool:
     """Run the trials; the table is written whatever ends them. Returns whether the time was over before they were."""
-    study, total = tuner.study, tuner.progress.total
-    announce(f"study {study.name}: {total:.0f} trials, {study.search.tuner}, {study.objective}")
+    study = tuner.study
+    announce(f"study {study.name}: {tuner.trials} trials, {study.search.tuner}, {study.objective}")
     try:
         way(tuner)
     except BudgetSpentError as spent:
@@ -296,7 +304,8 @@ def _conclude(tuner: StageTuner, *, spent: bool) -> None:
     tuner.training.prune(folder / "trials", best=best.trial_id, finished=not spent)
     run_folder.write_json(folder / BEST, best_record(best, tuner.study))
     _remeasure(best, tuner)
-    write_study_report(folder)
+    with step(REPORTING):
+        write_study_report(folder)
     announce(_headline(best, tuner))
 
 
@@ -343,11 +352,14 @@ def best_record(best: Trial, study: Study) -> dict[str, Any]:
 def _remeasure(best: Trial, tuner: StageTuner) -> None:
     """Train the best trial again with seeds that the search has not used; a search's own best figure is optimistic."""
     study, path = tuner.study, tuner.folder / REMEASURED
-    first, rows = study.config.seed + study.search.executions, []
+    first, rows, progress = study.config.seed + study.search.executions, [], tuner.progress
+    progress.done = progress.total - study.search.remeasure  # also where the time was over before all trials were done
     for seed in range(first, first + study.search.remeasure):
         place = tuner.folder / "remeasured" / f"{best.trial_id}-seed{seed}"
-        rows.append({"seed": seed, **_measured(place, plan_of(best.hyperparameters.values, study), seed, tuner)})
+        with progress.part(1, f"re-measuring with seed {seed}: "):
+            rows.append({"seed": seed, **_measured(place, plan_of(best.hyperparameters.values, study), seed, tuner)})
         run_folder.write_table(path, pd.DataFrame(rows))
+        progress.settle(f"re-measured with seed {seed}: {study.objective} {rows[-1]['score']:.4f}")
     if not rows:
         path.unlink(missing_ok=True)
 
@@ -357,8 +369,8 @@ def _measured(place: Path, plan: TrialPlan, seed: int, tuner: StageTuner) -> dic
     path = place / RESULT
     if path.is_file():
         return run_folder.read_json(path)
-    with timed() as spent:
-        result = tuner.training.train(plan, place, seed=seed, progress=Progress(tuner.training.work(plan)))
+    with timed() as spent, TrialProgress(tuner.training.work(plan), budget=Budget()) as progress:
+        result = tuner.training.train(plan, place, seed=seed, progress=progress)
     metrics = result["metrics"]
     row = {"score": metrics[tuner.study.objective], **metrics, "best_epoch": result["best_epoch"], **spent}
     run_folder.write_json(path, row)

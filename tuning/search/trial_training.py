@@ -119,7 +119,6 @@ class TrialTraining:
         earlier: Sequence[Path],
         progress: Progress,
         budget: Budget,
-        label: str,
     ) -> dict[str, Any]:
         """Train a trial, as often as the study wants, and score each training.
 
@@ -127,9 +126,8 @@ class TrialTraining:
             plan: How.
             place: Folder of this attempt.
             earlier: Folders of trials whose attempts a training may continue.
-            progress: The whole search's, in trials.
+            progress: The whole search's, in trainings.
             budget: May end the search in mid-trial; the same call then continues.
-            label: What progress calls the trial.
 
         Returns:
             {"metrics", "executions", "best_epoch", "epochs", "epochs_asked", "rung", "bracket", "from_trial",
@@ -139,8 +137,11 @@ class TrialTraining:
         for number in range(count):
             own = place / str(number)
             adopt([found for path in earlier for found in path.glob(f"*/{number}") if found != own], own, plan)
-            share = TrialProgress(progress, share=1 / count, work=self.work(plan), label=label, budget=budget)
-            records.append(self.train(plan, own, seed=self.study.config.seed + number, progress=share))
+            with (
+                progress.part(1, f"trial {place.parent.name}: "),
+                TrialProgress(self.work(plan), budget=budget) as share,
+            ):
+                records.append(self.train(plan, own, seed=self.study.config.seed + number, progress=share))
         metrics = [record.pop("metrics") for record in records]
         return {
             "metrics": {name: float(np.mean([scores[name] for scores in metrics])) for name in metrics[0]},

@@ -28,6 +28,7 @@ from fer_hierarchy.tuning.search.trial_training import TrialPlan, TrialTraining,
 
 RESULT = "result.json"
 ATTEMPTS = "attempts.json"
+REPORTING = "writing the report"
 LOCAL = "tuner0"
 _MOST_ATTEMPTS = 3
 _LEAST_ROOM = 64 << 20  # bytes free on the disk, below which a lack of room is the disk's
@@ -48,7 +49,8 @@ class StageTuner(BaseTuner):
 
     Attributes:
         training: Trains and scores trials.
-        progress: In trials.
+        trials: How many are planned.
+        progress: In trainings, of which the best trial's re-measurement takes some more.
         budget: Of this call; ends the search.
     """
 
@@ -70,7 +72,12 @@ class StageTuner(BaseTuner):
         self.folder = folder
         view = StudyFaces(faces, study.config, stage=study.stage, fraction=study.search.fraction)
         self.training = TrialTraining(study, stage_type, view)
-        self.progress = Progress(planned_trials(study), done=len(oracle.end_order))
+        self.trials, trainings = planned_trials(study), study.search.executions
+        self.progress = Progress(
+            self.trials * trainings + study.search.remeasure,
+            done=len(oracle.end_order) * trainings,
+            steps={REPORTING: 10.0},
+        )
         self.budget = Budget(study.search.budget)
 
     def search(self) -> None:
@@ -88,11 +95,12 @@ class StageTuner(BaseTuner):
 
     def _try_run_and_update_trial(self, trial: Trial, *_args: Any, **_kwargs: Any) -> None:
         """As KerasTuner's, but an error that the trial did not cause, such as a full disk, ends the search."""
-        try:
-            self._run_and_update_trial(trial)
-            trial.status = TrialStatus.COMPLETED
-        except FailedTrialError as error:
-            trial.status, trial.message = TrialStatus.FAILED, str(error)
+        with self.progress.part(self.study.search.executions):  # all of them, also where the trial fails
+            try:
+                self._run_and_update_trial(trial)
+                trial.status = TrialStatus.COMPLETED
+            except FailedTrialError as error:
+                trial.status, trial.message = TrialStatus.FAILED, str(error)
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Train and score one trial, or read what an earlier process found and could not report any more.
@@ -119,7 +127,7 @@ class StageTuner(BaseTuner):
             try:
                 plan = plan_of(trial.hyperparameters.values, self.study)
                 _count_attempt(place, epochs_done(place))
-                outcome = {"status": "completed", **self._trained(trial.trial_id, place, plan)}
+                outcome = {"status": "completed", **self._trained(place, plan)}
             except (UserError, NoRoomError, MemoryError, ValueError) as error:
                 if isinstance(error, NoRoomError) and shutil.disk_usage(place).free < _LEAST_ROOM:
                     raise
@@ -129,7 +137,7 @@ class StageTuner(BaseTuner):
         who = {"trial": trial.trial_id, "worker": self.tuner_id}
         return {**who, "started": started, "ended": _now(), **spent, **outcome}
 
-    def _trained(self, trial_id: str, place: Path, plan: TrialPlan) -> dict[str, Any]:
+    def _trained(self, place: Path, plan: TrialPlan) -> dict[str, Any]:
         places = [place]
         if plan.continues:
             places.append(self.folder / "trials" / plan.continues)
@@ -141,17 +149,11 @@ class StageTuner(BaseTuner):
             earlier=places,
             progress=self.progress,
             budget=self.budget,
-            label=f"trial {trial_id}",
         )
-
-    def on_trial_begin(self, trial: Trial) -> None:  # noqa: ARG002 - KerasTuner's signature
-        """Note how much is done, since a failed trial counts as a whole one."""
-        self._done_before = self.progress.done
 
     def on_trial_end(self, trial: Trial) -> None:
         """Report the trial and its score, and keep no more of it than is needed."""
         super().on_trial_end(trial)
-        self.progress.done = self._done_before + 1
         best = self.best_trial()
         best_id = best.trial_id if best else None
         result = run_folder.read_json(self.folder / "trials" / trial.trial_id / RESULT)

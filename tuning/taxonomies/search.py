@@ -7,7 +7,7 @@ trained on the same share of the same train faces as all others and never sees a
 import dataclasses
 import gc
 import logging
-import time
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
-from fer_hierarchy.hierarchy.progress import announce, clock
+from fer_hierarchy.hierarchy.progress import Progress, announce, current
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
@@ -46,6 +46,7 @@ from fer_hierarchy.tuning.taxonomies.table import CANDIDATES, FAILED, SCORES, is
 from fer_hierarchy.tuning.validation_faces import FIGURES, study_name
 
 TAXONOMIES = "taxonomies"
+_REPORTING = "writing the report"
 
 log = logging.getLogger("fer_hierarchy")
 
@@ -221,7 +222,8 @@ def _train_and_report(folder: Path, study: TaxonomyStudy, stage_type: type[Stage
     Raises:
         UserError: No candidate could be trained.
     """
-    with locked(folder), run_folder.log_to(folder), resumable(folder):
+    progress = Progress(math.inf if faces else 0, steps={_REPORTING: 10.0})
+    with locked(folder), run_folder.log_to(folder), resumable(folder), progress:
         log.info("%s in %s", study.command, folder)
         if faces:
             stage_type.prepare(study.config)
@@ -232,7 +234,8 @@ def _train_and_report(folder: Path, study: TaxonomyStudy, stage_type: type[Stage
             message = next(iter(found.table["message"]), "")
             raise UserError(f"study {study.name}: no grouping could be trained; the first says: {message}")
         run_folder.write_json(folder / BEST, found.best)
-        write_taxonomy_report(found)
+        with progress.step(_REPORTING):
+            write_taxonomy_report(found)
         announce(found.line)
     return folder
 
@@ -243,17 +246,18 @@ def _train_all(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], face
     places = {one: folder / CANDIDATES / one.name for one in (flat, *trees)}
     works = {one: _planned_work(one, study.config, stage_type, faces) for one in places}
     announce(f"study {folder.name}: {len(trees)} groupings and a flat network, {study.objective}")
-    began, done = time.monotonic(), 0.0
+    progress = current()
+    progress.total = sum(works.values())
+    progress.done = sum(works[one] for one, place in places.items() if is_complete(place))
     for number, (candidate, place) in enumerate(places.items()):
         line = f"candidate {number} of {len(trees)}: {candidate.name}, {candidate.text}"
         line = line if number else "flat network, the yardstick"
         if is_complete(place):
             announce(f"{line}, finished already")
             continue
-        left, spent = sum(works[one] for one in places if not is_complete(places[one])), time.monotonic() - began
-        announce(line + (f" [{clock(spent)} spent, about {clock(spent / done * left)} left]" if done else ""))
-        _train(place, candidate, study.config, stage_type, faces, logs=logs / candidate.name)
-        done += works[candidate]
+        announce(f"{line} [{progress.clocks}]")
+        with progress.part(works[candidate], f"{candidate.name}: "), Progress(math.inf):
+            _train(place, candidate, study.config, stage_type, faces, logs=logs / candidate.name)
         gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
 
 

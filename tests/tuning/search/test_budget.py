@@ -24,7 +24,7 @@ def test_no_time_is_one_line(text):
 
 def test_a_budget_ends_a_training_at_the_next_step(monkeypatch):
     budget, unlimited = Budget("60s"), Budget()
-    progress = TrialProgress(Progress(4), share=1, work=10, label="trial 1", budget=budget)
+    progress = TrialProgress(10, budget=budget)
     progress.advance(1, "epoch 1")
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 61)
@@ -36,8 +36,8 @@ def test_a_budget_ends_a_training_at_the_next_step(monkeypatch):
 def test_a_trial_moves_the_whole_by_its_share(monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     whole = Progress(4)
-    halves = TrialProgress(whole, share=0.5, work=10, label="trial 1", budget=Budget())
-    halves.done += 4  # what a checkpoint holds
-    halves.advance(6, "epoch 2")
-    halves.settle("epoch 2: loss 1")
+    with whole.part(0.5, "trial 1: "), TrialProgress(10, budget=Budget()) as half:
+        half.done += 4  # what a checkpoint holds
+        half.advance(6, "epoch 2")
+        half.settle("epoch 2: loss 1")
     assert whole.done == pytest.approx(0.5)
