@@ -1,6 +1,7 @@
 """The whole program on tiny generated data: train, compose, compare, evaluate, audit, kill and resume."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def test_every_step_ends_well_and_names_its_report(outcomes: list) -> None:
     for code, text in (outcomes[i] for i in (0, 1, 2, 3, 4, 6, 7, 9, 10, 11)):
         assert code == 0, text
         assert text.rstrip().splitlines()[-1].endswith("report.html"), text
+
+
+def test_a_run_is_at_its_end_when_it_is_evaluated_and_reported(outcomes: list) -> None:
+    shares = [int(share) for share in re.findall(r"^ *(\d+)%  .* spent", outcomes[0][1], re.MULTILINE)]
+    assert len(shares) > 3
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
+    assert shares.count(100) == 1
+    assert max(shares[:-1]) < 99
 
 
 def test_the_splits_to_judge_on_must_be_there(outcomes: list) -> None:

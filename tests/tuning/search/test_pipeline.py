@@ -152,6 +152,18 @@ def test_each_execution_and_each_remeasuring_has_a_seed_of_its_own(quick, config
     assert len(SEEN) == epochs + 2
 
 
+def test_a_search_is_at_its_end_once_the_best_trial_is_measured_again(quick, config, tmp_path, capsys):
+    start(config, quick, tmp_path, stage="all", max_trials=2, remeasure=1)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "spent" in line]
+    shares = [int(line.split("%")[0]) for line in lines]
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
+    assert shares.count(100) == 1
+    again = [line for line in lines if "re-measured with seed" in line]
+    assert len(again) == len(lines[:-1]) // 3
+    assert "valence, re-measured" in again[0]
+
+
 def test_a_search_can_be_made_longer(quick, config, tmp_path):
     folder = start(config, quick, tmp_path)
     resume(folder, quick, max_trials=6)
