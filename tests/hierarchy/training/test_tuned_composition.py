@@ -27,6 +27,8 @@ class BarStage:
 
     framework = "keras"
     seen: ClassVar[dict] = {}  # stage -> shape of the pictures that it saw
+    record: ClassVar[dict] = {}
+    mirror = False
 
     def __init__(self, classes, sharpness):
         self.classes, self.sharpness, self.network = classes, sharpness, object()
