@@ -16,8 +16,8 @@ CHECKOUT = _ABOVE if (_ABOVE / "tf_model.py").is_file() else None  # None: this 
 ROOT = CHECKOUT or Path.cwd()
 RESULTS = ROOT / "results"
 LOGS = ROOT / "logs"
-# The weights that answer where no run is named; a wheel brings them along.
-PUBLISHED = RESULTS / "fer2013" / "flat" if CHECKOUT else _ABOVE / "weights" / "flat"
+# The hierarchy that predicts where no run is named; a wheel brings it along.
+PUBLISHED = RESULTS / "fer2013" / "shared" if CHECKOUT else _ABOVE / "weights" / "shared"
 DEFAULT_DATA = ROOT / "data" / "fer2013"
 _UMASK = os.umask(0o077)  # what new files are closed to; there is no way to read it but to set it
 os.umask(_UMASK)

@@ -1,4 +1,4 @@
-"""Which model predicts where the user names none: the published weights, else the newest run."""
+"""Which model predicts where the user names none: the published hierarchy, else the newest run."""
 
 import logging
 from pathlib import Path

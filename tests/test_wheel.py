@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"
 def test_every_package_is_listed():
     folders = {path.parent for name in PACKAGES for path in (CHECKOUT / name).rglob("*.py")}
     ours = {"fer_hierarchy", *(f"fer_hierarchy.{'.'.join(path.relative_to(CHECKOUT).parts)}" for path in folders)}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == ours | {"fer_hierarchy.weights.flat"}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == ours | {"fer_hierarchy.weights.shared"}
 
 
 def test_torch_is_pinned_alike_in_the_extra_and_in_its_requirements():
@@ -55,7 +55,7 @@ def test_the_wheel_holds_every_module_and_file_of_the_packages_and_nothing_else(
     files |= {
         "tuning/cluster/slurm.sh",
         "py.typed",
-        *(f"weights/flat/{name}" for name in ("config.json", "export/flat.tflite", "splits.csv")),
+        *(f"weights/shared/{name}" for name in ("config.json", "export/shared.tflite", "splits.csv")),
     }
     assert held >= modules | {f"fer_hierarchy/{name}" for name in files}
     assert {name.partition("/")[0].partition("-")[0] for name in held} == {"fer_hierarchy"}

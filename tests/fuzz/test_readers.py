@@ -29,6 +29,7 @@ SECONDS = float(os.environ.get("FER_FUZZ_SECONDS", "0"))  # of all kinds togethe
 SEED = int(os.environ.get("FER_FUZZ_SEED", "0"))
 BATCH = 8  # files of one process
 PUBLISHED = CHECKOUT / "results" / "fer2013" / "flat"
+EXPORTED = CHECKOUT / "results" / "fer2013" / "shared" / "export" / "shared.tflite"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def in_graph(path: Path) -> list[str]:
     folder = path.with_name(f"model-{path.stem}")
     folder.mkdir(exist_ok=True)
     shutil.copy(path, folder / "saved_model.pb")
-    metadata.add_to_saved_model(folder, metadata.read_from_tflite(PUBLISHED / "export" / "flat.tflite"))
+    metadata.add_to_saved_model(folder, metadata.read_from_tflite(EXPORTED))
     return with_model(folder)
 
 
@@ -156,7 +157,7 @@ KINDS = {
     "mp4": Kind(".mp4", video, predict),
     "csv": Kind(".csv", lambda path: path.write_text(fer_csv()), audit),
     "zip": Kind(".zip", archive, audit),
-    "tflite": Kind(".tflite", published("export/flat.tflite"), with_model),
+    "tflite": Kind(".tflite", lambda path: shutil.copy(EXPORTED, path), with_model),
     "onnx": Kind(".onnx", exported("onnx"), with_model),
     "saved_model": Kind(".pb", exported("saved_model"), in_graph),
     "keras": Kind(".keras", published("stages/flat/model.keras"), in_run("stages/flat/model.keras")),
