@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Sequence
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # A path may hold an @ as well as a password: what stands before the last one is hidden.
 _USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^:@/\s]*):\S*@", re.IGNORECASE)
+_GAP = "  "  # between the columns of a table
+_NARROWEST = 12  # letters that a column keeps
 _SECRET = re.compile(r"([?&;][^=&;\s]*(?:pass|pwd|token|secret|auth|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
 
 
@@ -51,10 +54,41 @@ def show(*lines: str) -> None:
 
 
 def table_lines(rows: Iterable[Sequence[str]]) -> list[str]:
-    """The rows of a table, the headings first, as lines in columns, each cell made printable."""
-    cells = [list(map(printable, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    """The rows of a table, the headings first, as lines in columns, each cell made printable.
+
+    On a terminal that is narrower than the lines, long cells lose their middle; what differs stays different.
+    """
+    columns = list(zip(*(map(printable, row) for row in rows), strict=True))
+    if sys.stdout.isatty():
+        columns = _fitted(columns, shutil.get_terminal_size().columns)
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _fitted(columns: Sequence[Sequence[str]], room: int) -> list[Sequence[str]]:
+    """Columns of lines of `room` letters, if need be without the middle of the cells of the widest ones."""
+    widths = [max(map(len, column)) for column in columns]
+    least = [max(_NARROWEST, len(column[0])) for column in columns]
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > room:
+        spare = [width if width > least[place] else 0 for place, width in enumerate(widths)]
+        if not any(spare):
+            break
+        widths[spare.index(max(spare))] -= 1
+    return [_shortened(column, width) for column, width in zip(columns, widths, strict=True)]
+
+
+def _shortened(cells: Sequence[str], width: int) -> Sequence[str]:
+    """Cells of at most `width` letters, of more where different ones would become the same."""
+    for letters in range(width, max(map(len, cells))):
+        for head in sorted(range(letters), key=lambda place: abs(place - letters // 2)):
+            tail = letters - head - 1
+            short = [cell if len(cell) <= letters else f"{cell[:head]}…{cell[len(cell) - tail :]}" for cell in cells]
+            if len(set(short)) == len(set(cells)):
+                return short
+    return cells
 
 
 class PrintableFormatter(logging.Formatter):

@@ -24,6 +24,7 @@ from fer_hierarchy.hierarchy.experiments.comparison import aligned
 from fer_hierarchy.hierarchy.paths import CONFIG, ENVIRONMENT, METRICS, PREDICTIONS, VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.progress import announce
 from fer_hierarchy.hierarchy.reports.run import write_run_report
+from fer_hierarchy.hierarchy.reports.screen import announce_scores
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED
@@ -60,7 +61,8 @@ def pool_runs(
     for run in runs:
         run.require_networks()
     lead = next((run for run in runs if run.metrics["mode"] != FLAT), runs[0])
-    test = _pooled([cell.rows for cell in aligned(runs)], lead)
+    members = aligned(runs)
+    test = _pooled([cell.rows for cell in members], lead)
     validation = _pooled_validation(runs, lead)
     stem = name or "ensemble-" + "-and-".join(run.name for run in runs)[:120]
     with run_folder.new_folder(results, run_folder.free_name(stem, results)) as folder:
@@ -74,6 +76,7 @@ def pool_runs(
         run_folder.write_json(folder / METRICS, record)
         run_folder.write_json(folder / CONFIG, {**lead.config.to_dict(), "name": folder.name})
         write_run_report(folder, faces=None)
+    announce_scores([*((cell.name, cell.scores) for cell in members), (folder.name, record["answers"][POOLED])], "run")
     announce(headline(record))
     return folder
 

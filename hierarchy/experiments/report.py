@@ -15,7 +15,7 @@ from fer_hierarchy.hierarchy.experiments.crossval_sections import crossval_page,
 from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table, pooled, read_folds
 from fer_hierarchy.hierarchy.experiments.grid import Grid, find_grid, read_grid
 from fer_hierarchy.hierarchy.experiments.grid_sections import grid_page
-from fer_hierarchy.hierarchy.experiments.screen import announce_comparison
+from fer_hierarchy.hierarchy.experiments.screen import announce_comparison, announce_crossvals
 from fer_hierarchy.hierarchy.experiments.side_by_side import FacesOf
 from fer_hierarchy.hierarchy.experiments.table import Block, GridCell, blocks, outcome
 from fer_hierarchy.hierarchy.paths import CALL
@@ -79,7 +79,9 @@ def compare_crossvals(
         with step(_COMPARING):
             table = several.compare_crossvals(crossvals, resamples=resamples, seed=seed)
         shown = [one.name for one in crossvals]
-        return _write_new(name, shown, {**table, "command": command}, results, write_crossval_comparison)
+        folder = _write_new(name, shown, {**table, "command": command}, results, write_crossval_comparison)
+    announce_crossvals(table)
+    return folder
 
 
 def _write_new(

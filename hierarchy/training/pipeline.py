@@ -44,6 +44,7 @@ from fer_hierarchy.hierarchy.paths import CALL, LOGS
 from fer_hierarchy.hierarchy.progress import FORWARD, Progress, announce, announce_table, current, step
 from fer_hierarchy.hierarchy.reports.audit import advice, audit_rows, write_audit
 from fer_hierarchy.hierarchy.reports.run import write_run_report
+from fer_hierarchy.hierarchy.reports.screen import announce_run_scores
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_faces
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, resume_hint, split_table
@@ -53,7 +54,7 @@ from fer_hierarchy.hierarchy.training.earlier import earlier_trainings
 from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import note_first_weights, origins
 from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
-from fer_hierarchy.hierarchy.wording import headline, majority_line, score_words
+from fer_hierarchy.hierarchy.wording import headline, majority_line
 
 EPOCHS = 24
 SYNTHETIC_EPOCHS = 4
@@ -386,10 +387,9 @@ def evaluate_run(
             run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
             with step(REPORTING):
                 write_run_report(folder, faces=faces.pixels_of)
+    announce_run_scores(record)
     announce(headline(record))
     _announce_baseline(record)
-    for split, own in record.get("splits", {}).items():
-        announce(f"{split}: {score_words(own)}, n = {own['n']}")
     if tuned:
         announce(tuned_line(record))
     return folder

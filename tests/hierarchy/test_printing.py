@@ -8,7 +8,7 @@ import pytest
 
 from fer_hierarchy.hierarchy.cli.console import notes_on_screen, run_program
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.printing import printable, show, without_password
+from fer_hierarchy.hierarchy.printing import printable, show, table_lines, without_password
 from fer_hierarchy.hierarchy.progress import Progress, announce
 from fer_hierarchy.hierarchy.reports.page import Section, Table, Text, report, to_markdown, write_page
 from fer_hierarchy.hierarchy.runs.run_folder import log_to
@@ -75,6 +75,23 @@ def test_reports_are_printable(tmp_path):
     write_page(page, tmp_path)
     for text in (to_markdown(page, tmp_path), (tmp_path / "report.html").read_text(encoding="utf-8")):
         assert not {"\x1b", "\x9b", "\u202e", "\x07", "\r", "\udcff"} & set(text)
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_tables_fit_the_terminal_and_their_rows_stay_apart(width, monkeypatch):
+    names = [f"fer2013-{'wide_' * 18}resnet-augment_{way}-seed{seed}" for way in ("on", "off") for seed in (0, 1)]
+    rows = [("run", "top-1 %", "kind"), *((name, "63.4", f"evaluation of {name}") for name in names)]
+    monkeypatch.setenv("COLUMNS", str(width))
+    full = table_lines(rows)
+    assert all(name in line for name, line in zip(names, full[1:], strict=True))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = table_lines(rows)
+    assert max(map(len, lines)) <= width
+    assert len({line.split("  ")[0] for line in lines}) == len(rows)
+    assert all("63.4" in line for line in lines[1:])
+    alike = [("run",), ("a" * 70 + "b" + "a" * 70,), ("a" * 70 + "c" + "a" * 70,)]
+    assert len(set(table_lines(alike))) == 3  # wider than the terminal rather than the same
+    assert table_lines([("run", "top-1 %"), ("short", "63.4")]) == ["run    top-1 %", "short  63.4"]
 
 
 def test_output_of_another_encoding_shows_escapes(monkeypatch):

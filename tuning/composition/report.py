@@ -1,6 +1,6 @@
 """The report of a search over the composition: what it is worth, which values carry it, what changes by emotion."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from fer_hierarchy.tuning.composition.table import FLAT_ALONE, NONE, Composition
 from fer_hierarchy.tuning.settings import OBJECTIVES
 from fer_hierarchy.tuning.validation_faces import HEADINGS, MEASURES
 
+_FACTOR, _DIFFERENCE = "Searched", "Difference (95 %)"
 _FACTOR_WORDS = {
     NONE: "soft composition (neutral)",
     FLAT_ALONE: "the flat run alone",
@@ -80,7 +81,9 @@ class _Shown(Drawings):
         return f"{change} ({low} to {high})"
 
 
-def write_composition_report(folder: Path, found: Composition, best: Mapping[str, Any], factors: pd.DataFrame) -> None:
+def write_composition_report(
+    folder: Path, found: Composition, best: Mapping[str, Any], factors: pd.DataFrame
+) -> list[Sequence[str]]:
     """Write figures/factors.png, report.md and report.html.
 
     Args:
@@ -88,6 +91,9 @@ def write_composition_report(folder: Path, found: Composition, best: Mapping[str
         found: The search.
         best: What best.json holds.
         factors: trials.csv.
+
+    Returns:
+        What each factor is worth, as rows of a table, the headings first.
     """
     shown = _Shown(folder, found.synthetic, found, best, factors)
     sections = [part(shown) for part in (_summary, _factors, _tuned, _emotions, _protocol)]
@@ -96,6 +102,9 @@ def write_composition_report(folder: Path, found: Composition, best: Mapping[str
     sections.append(how_to_repeat(found.command, use, hint=hint))
     subtitle = "A search over how the stages of a finished run are composed. Evaluated on validation faces."
     write_page(report(found.name, subtitle, sections, synthetic=found.synthetic), folder)
+    columns, rows = _factor_columns(shown), factors.to_dict("records")
+    table = Table.of(rows, {name: columns[name] for name in (_FACTOR, HEADINGS[found.objective], _DIFFERENCE)})
+    return [table.columns, *table.rows]
 
 
 def _summary(shown: _Shown) -> Section:
@@ -143,14 +152,6 @@ def _capital(words: str) -> str:
 def _factors(shown: _Shown) -> Section:
     rows = shown.factors.to_dict("records")
     compared = [(_FACTOR_WORDS[row["factor"]], row) for row in rows if row["factor"] != NONE]
-    fitted = decimals if shown.is_loss else points
-    columns = {
-        "Searched": lambda row: _FACTOR_WORDS[row["factor"]],
-        "Values": lambda row: str(row["searched"] or ""),
-        "Fitted faces": lambda row: fitted(row["score"]) if row["searched"] else "",
-        "Difference (95 %)": lambda row: "" if row["factor"] == NONE else shown.span(row),
-        **{HEADINGS[name]: (name, decimals if name == "nll" else points) for name in OBJECTIVES},
-    }
     caption = (
         f"{_capital(shown.measure)}: score on the fitted faces, cross-validated difference from the soft composition "
         f"({'NLL in nats' if shown.is_loss else 'points'}), and all four scores, n = {shown.worth['n']:,}"
@@ -169,8 +170,19 @@ def _factors(shown: _Shown) -> Section:
         "Each factor searched alone with all else neutral, then all together. But for the column of fitted faces, "
         "every figure is cross-validated: a face is evaluated with values chosen without its fold. Grey lines hold "
         "zero.",
-        [Table.of(rows, columns, caption=caption, strong=(len(rows) - 1,)), image],
+        [Table.of(rows, _factor_columns(shown), caption=caption, strong=(len(rows) - 1,)), image],
     )
+
+
+def _factor_columns(shown: _Shown) -> dict[str, Any]:
+    fitted = decimals if shown.is_loss else points
+    return {
+        _FACTOR: lambda row: _FACTOR_WORDS[row["factor"]],
+        "Values": lambda row: str(row["searched"] or ""),
+        "Fitted faces": lambda row: fitted(row["score"]) if row["searched"] else "",
+        _DIFFERENCE: lambda row: "" if row["factor"] == NONE else shown.span(row),
+        **{HEADINGS[name]: (name, decimals if name == "nll" else points) for name in OBJECTIVES},
+    }
 
 
 def _tuned(shown: _Shown) -> Section:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.classifiers.combiner import Combiner
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.progress import Progress, announce
+from fer_hierarchy.hierarchy.progress import Progress, announce, announce_table
 from fer_hierarchy.hierarchy.runs.run_folder import check_name, collect_notes, new_folder, write_json, write_table
 from fer_hierarchy.tuning.composition.fit import search_factors
 from fer_hierarchy.tuning.composition.report import write_composition_report
@@ -67,7 +67,7 @@ def search_composition(
         write_table(folder / TRIALS, factors)
         write_table(folder / FOLDS_TABLE, fold_table(found))
         write_json(folder / BEST, best)
-        write_composition_report(folder, found, best, factors)
+        announce_table(write_composition_report(folder, found, best, factors))
         announce(result_line(found, best["cross_validated"]))
     return folder
 

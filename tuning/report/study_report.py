@@ -38,11 +38,14 @@ _MOST_BARS = 20
 _WIDE = 4.9  # inches; two such figures are side by side
 
 
-def write_study_report(folder: Path) -> None:
+def write_study_report(folder: Path) -> StudyRecord:
     """Write figures/*.png, report.md and report.html of a study, finished or not.
 
     Args:
         folder: Its folder, with study.json; trials.csv, best.json and remeasured.csv may be absent.
+
+    Returns:
+        What the report is of.
 
     Raises:
         UserError: A file is damaged.
@@ -58,6 +61,7 @@ def write_study_report(folder: Path) -> None:
         f"in telling {_listed(study['classes'])}."
     )
     write_page(report(title, subtitle, sections, synthetic=record.synthetic), folder)
+    return record
 
 
 def _summary(record: StudyRecord) -> Section:

@@ -54,14 +54,20 @@ def _standard_error(record: StudyRecord) -> list[Block]:
     ]
 
 
-def _top_table(record: StudyRecord) -> list[Block]:
+def top_rows(record: StudyRecord, most: int = _TOP) -> list[tuple[str, ...]]:
+    """A column for each of the best trials, the best one first, and a row for what they took, had and reached."""
     order = ranked(record.trials, record.objective)
     # A trial that continued another has its settings; the better one is shown for both.
-    top = order[~pd.Series(settings_numbers(order), index=order.index).duplicated()][:_TOP]
+    top = order[~pd.Series(settings_numbers(order), index=order.index).duplicated()][:most]
     columns = [_trial_cells(trial, record) for _, trial in top.iterrows()]
-    rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
-    shared = [row for row in rows if row[0] in record.keys and len(row) > 2 and len(set(row[1:])) == 1]
-    caption = f"The {len(top)} best trials, the best one first" if len(top) > 1 else "The best trial"
+    return [(name, *(column[name] for column in columns)) for name in columns[0]]
+
+
+def _top_table(record: StudyRecord) -> list[Block]:
+    rows = top_rows(record)
+    trials = len(rows[0]) - 1
+    shared = [row for row in rows if row[0] in record.keys and trials > 1 and len(set(row[1:])) == 1]
+    caption = f"The {trials} best trials, the best one first" if trials > 1 else "The best trial"
     caption += "; CPU minutes without those of the trials that they continued" * record.rungs
     heading, *rest = (row for row in rows if row not in shared)
     blocks: list[Block] = [Table(heading, rest, caption=caption, strong=(0,), words=(0,))]

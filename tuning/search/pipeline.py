@@ -19,12 +19,13 @@ from fer_hierarchy.hierarchy.data.faces import Faces, read_faces
 from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import COMMAND
-from fer_hierarchy.hierarchy.progress import Progress, announce, step
+from fer_hierarchy.hierarchy.progress import Progress, announce, announce_table, step
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import split_table
 from fer_hierarchy.hierarchy.training.pipeline import READING, settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.transfer import origins
 from fer_hierarchy.tuning.report.study_report import write_study_report
+from fer_hierarchy.tuning.report.tables import top_rows
 from fer_hierarchy.tuning.search.budget import Budget, BudgetSpentError, TrialProgress
 from fer_hierarchy.tuning.search.oracles import open_oracle, planned_trials
 from fer_hierarchy.tuning.search.study import (
@@ -48,6 +49,7 @@ from fer_hierarchy.tuning.space.dimension import IMAGE_SIZE, Dimension
 from fer_hierarchy.tuning.space.spaces import check_models, read_space
 
 LOCK = ".lock"
+_ON_SCREEN = 5  # of the best trials
 _NOT_FOUND = ("epochs", "patience")  # how long trials were trained is no advice on how long a run should be
 
 TrialRunner = Callable[[StageTuner], None]  # runs the trials of a study
@@ -305,7 +307,9 @@ def _conclude(tuner: StageTuner, *, spent: bool) -> None:
     run_folder.write_json(folder / BEST, best_record(best, tuner.study))
     _remeasure(best, tuner)
     with step(REPORTING):
-        write_study_report(folder)
+        record = write_study_report(folder)
+    if len(record.done):
+        announce_table(top_rows(record, _ON_SCREEN))
     announce(_headline(best, tuner))
 
 

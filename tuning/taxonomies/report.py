@@ -110,6 +110,21 @@ def write_taxonomy_report(found: Outcome) -> None:
     write_page(report(study.name, subtitle, sections, synthetic=study.synthetic), found.folder)
 
 
+def score_rows(found: Outcome) -> list[Sequence[str]]:
+    """Groupings, scores and differences as rows of a table, the headings first and the best before others."""
+    study, table = found.study, found.table
+    columns = {
+        "candidate": _name,
+        "groups": ("groups", str),
+        f"{'' if study.trained else 'implied '}{HEADINGS[study.objective]}": ("score", points),
+    }
+    if study.trained:
+        columns[f"from {study.reference.name}"] = lambda row: _span(row, "difference")
+    scored = table[table["score"].notna()].sort_values("score", ascending=False, kind="stable")
+    made = Table.of(scored.to_dict("records"), columns)
+    return [made.columns, *made.rows]
+
+
 def _name(row: Row) -> str:
     return "flat network" if row["candidate"] == FLAT else row["candidate"]
 

@@ -21,7 +21,7 @@ from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
-from fer_hierarchy.hierarchy.progress import Progress, announce, current
+from fer_hierarchy.hierarchy.progress import Progress, announce, announce_table, current
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
@@ -33,7 +33,7 @@ from fer_hierarchy.tuning.search.study import BEST, TRIALS
 from fer_hierarchy.tuning.search.study_faces import data_facts, stratified_share
 from fer_hierarchy.tuning.settings import SearchConfig
 from fer_hierarchy.tuning.taxonomies.groupings import Candidate
-from fer_hierarchy.tuning.taxonomies.report import write_taxonomy_report
+from fer_hierarchy.tuning.taxonomies.report import score_rows, write_taxonomy_report
 from fer_hierarchy.tuning.taxonomies.study import (
     TaxonomyStudy,
     flat_facts,
@@ -236,6 +236,7 @@ def _train_and_report(folder: Path, study: TaxonomyStudy, stage_type: type[Stage
         run_folder.write_json(folder / BEST, found.best)
         with progress.step(_REPORTING):
             write_taxonomy_report(found)
+        announce_table(score_rows(found))
         announce(found.line)
     return folder
 

@@ -1,6 +1,7 @@
 """The table and the report of a cross-validation, and two compared: what is averaged, pooled, paired and reported."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table
 from fer_hierarchy.hierarchy.experiments.grid import write_grid
 from fer_hierarchy.hierarchy.experiments.report import compare_crossvals, write_crossval_report
 from fer_hierarchy.hierarchy.experiments.table import GridCell
+from fer_hierarchy.hierarchy.progress import ANNOUNCED
 from fer_hierarchy.hierarchy.runs.run import Run
 from tests.hierarchy.experiments.test_comparison import VALENCE, write_run
 
@@ -177,7 +179,7 @@ def compare(results, *names):
     )
 
 
-def test_two_cross_validations_are_paired_fold_by_fold(drawn, tmp_path):
+def test_two_cross_validations_are_paired_fold_by_fold(drawn, tmp_path, caught_logs):
     a, b = saved(tmp_path / "a", repeats=2), saved(tmp_path / "b", repeats=2, skill=0.6, seed=50)
     place = compare(tmp_path, a, b)
     assert place.name == "compare-a-vs-b"
@@ -201,6 +203,11 @@ def test_two_cross_validations_are_paired_fold_by_fold(drawn, tmp_path):
     text = (place / "report.md").read_text()
     assert "b is better than a on these faces" in text
     assert "compare them" in text
+    _, first, second, line = (record.getMessage() for record in caught_logs.records if hasattr(record, ANNOUNCED))
+    assert re.split(" {2,}", first)[:2] == ["a", f"{100 * np.mean(top1[0]):.1f} ± {100 * np.std(top1[0], ddof=1):.1f}"]
+    assert second.startswith("b ")
+    assert line.startswith(f"b minus a: {100 * pair['pooled']['top1']['difference']:+.1f} (")
+    assert "(t test over folds), n = 72" in line
 
 
 def test_cross_validations_over_other_folds_are_not_compared(tmp_path):

@@ -1,6 +1,7 @@
 """What a finished run is good for: it teaches another one, is pooled with others, listed and published."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,9 @@ def results(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
     )
     for code, text in (*done[:4], *done[6:10]):
         assert code == 0, text
+    lines = [[re.split(" {2,}", line)[0] for line in done[number][1].splitlines()] for number in (6, 8)]
+    assert lines[0][:4] == ["run", "teacher", "taught", "both"]
+    assert lines[1][lines[1].index("prediction") :][1:4] == ["soft composition", "hard routing", "oracle (upper bound)"]
     assert done[4][0] == 2
     assert "--teacher: no run 'nobody'" in done[4][1]
     assert done[5][0] == 2

@@ -4,6 +4,7 @@ The stages here know faces by their bright bar, so that no network is trained.
 """
 
 import json
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -133,7 +134,13 @@ def test_the_tuned_composition_stands_beside_the_soft_one(tree, flat, fer_folder
     made = Combiner(temperatures={"valence": 1.2}, blend=0.8, flat="flat")
     record, report = evaluate(tree, fer_folder, best_json(tree, made, flat))
     assert record["headline"] == "soft"
-    first, second = (record.getMessage() for record in caught_logs.records if hasattr(record, "announced"))
+    *table, first, second = (record.getMessage() for record in caught_logs.records if hasattr(record, "announced"))
+    assert [re.split(" {2,}", row)[0] for row in table[1:]] == [
+        "soft composition",
+        "hard routing",
+        "oracle (upper bound)",
+        "tuned composition",
+    ]
     assert first.startswith("evaluated (soft): top-1")
     assert second.startswith("tuned by composition-tree, against soft: top-1")
     assert set(record["answers"]) == {"soft", "hard", "oracle", "tuned"}

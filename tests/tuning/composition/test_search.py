@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -79,8 +80,14 @@ def test_a_leaning_gate_is_found_and_its_gain_holds_on_faces_that_were_not_fitte
     assert worth["tuned"] - worth["neutral"] == pytest.approx(worth["difference"])
     assert best["score"] > worth["neutral"]
     assert (worth["n"], worth["folds"]) == (FACES, 5)
-    line = announced(caught_logs)
-    assert "\n" not in line
+    *table, line = announced(caught_logs).splitlines()
+    assert [row.split("  ")[0] for row in table[1:]] == [
+        "soft composition (neutral)",
+        "temperatures only",
+        "prior strengths only",
+        "all together (chosen)",
+    ]
+    assert f"{100 * worth['tuned']:.1f}  {100 * worth['difference']:+.1f} (" in re.sub(" {2,}", "  ", table[-1])
     assert f"n = {FACES} validation faces" in line
     assert "more than noise" in line
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from types import SimpleNamespace
 
 import pandas as pd
@@ -8,6 +9,8 @@ import pytest
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import apply_flags
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.progress import ANNOUNCED
+from fer_hierarchy.tuning.report.record import StudyRecord
 from fer_hierarchy.tuning.search import pipeline as searching
 from fer_hierarchy.tuning.search.pipeline import locked, resume_search, start_search
 from fer_hierarchy.tuning.search.study import extended, find_studies, read_study
@@ -21,7 +24,7 @@ RATES = {"*": None, "learning_rate": {"low": 0.001, "high": 0.1, "scale": "log"}
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
     """Reports have tests of their own."""
-    monkeypatch.setattr(searching, "write_study_report", lambda folder: None)
+    monkeypatch.setattr(searching, "write_study_report", StudyRecord.read)
 
 
 def start(config, stage_type, tmp_path, *, space=RATES, **settings):
@@ -162,6 +165,17 @@ def test_a_search_is_at_its_end_once_the_best_trial_is_measured_again(quick, con
     again = [line for line in lines if "re-measured with seed" in line]
     assert len(again) == len(lines[:-1]) // 3
     assert "valence, re-measured" in again[0]
+
+
+def test_a_search_ends_with_a_table_of_its_best_trials(quick, config, tmp_path, caught_logs):
+    folder = start(config, quick, tmp_path, max_trials=3)
+    best = table(folder).sort_values("score", ascending=False, kind="stable")
+    lines = [record.getMessage() for record in caught_logs.records if hasattr(record, ANNOUNCED)]
+    *rows, _ = lines[lines.index(f"study {folder.name}: 3 trials, random, balanced_accuracy") + 1 :]
+    made = {row[0]: row[1:] for row in (re.split(" {2,}", line) for line in rows)}
+    assert made["Trial"] == list(best["trial"])
+    assert made["Balanced accuracy %"] == [f"{100 * score:.1f}" for score in best["score"]]
+    assert len(made["learning_rate"]) == 3
 
 
 def test_a_search_can_be_made_longer(quick, config, tmp_path):

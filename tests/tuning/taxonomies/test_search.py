@@ -187,6 +187,9 @@ def test_every_grouping_is_trained_on_equal_terms_and_beside_a_flat_network(sear
     assert "candidate 2 of" in log
     assert "left]" in log
     assert "random groupings do better" in log
+    ranking = table.sort_values("score", ascending=False, kind="stable").index.str.replace("flat", "flat network")
+    rows = [line for line in log.split(" candidate  ")[1].splitlines() if "  " in line][1:]
+    assert [name in row for name, row in zip(ranking, rows, strict=True)] == [True] * len(table)
 
 
 def test_scores_are_those_of_the_validation_faces_and_test_is_not_read(searched):
