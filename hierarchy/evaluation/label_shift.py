@@ -1,0 +1,201 @@
+"""Label shift: probabilities for other shares of the classes than those of training, and estimates of these shares.
+
+Where only the shares of the classes differ, and faces of one class are drawn as in training, P(class|face) changes by
+the ratio of the shares alone: Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori
+probabilities", Neural Computation 14, 2002. The shares are estimated without labels by their EM, or from a confusion
+matrix as in Lipton, Wang and Smola, "Detecting and correcting for label shift with black box predictors", ICML 2018.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.taxonomy import Taxonomy
+
+FEWEST_FACES = 50  # below them an estimate of seven shares is noise
+
+_TOLERANCE, _ROUNDS = 1e-6, 2000  # largest change of a share that ends the EM, and its rounds at most
+_SINGULAR = 1e8  # condition of a confusion matrix from which its inverse is noise
+
+
+def reweigh(probabilities: ArrayLike, prior: ArrayLike, target: ArrayLike) -> np.ndarray:
+    """Probabilities for other shares of the classes: each is multiplied by target / prior, then rows sum to 1 again.
+
+    For a hierarchy give the composed probabilities of soft routing; `reweigh_stages` gives gate and specialists whose
+    product is the same.
+
+    Args:
+        probabilities: (n, classes).
+        prior: (classes,) shares that the probabilities were made for, each above 0.
+        target: (classes,) shares to predict for; 0 rules a class out.
+
+    Returns:
+        (n, classes) float64, rows sum to 1. A row that leaves only classes without a share is `target` itself.
+
+    Raises:
+        UserError: Lengths differ, or shares that are negative, not finite or all 0.
+
+    Examples:
+        >>> from fer_hierarchy.hierarchy.evaluation.label_shift import reweigh
+        >>> reweigh([[0.5, 0.5]], prior=[0.5, 0.5], target=[0.8, 0.2]).round(2).tolist()
+        [[0.8, 0.2]]
+    """
+    table = np.asarray(probabilities, dtype=np.float64)
+    before, after = _both(prior, target, table.shape[-1])
+    return _weighed(table, after / before, after)[0]
+
+
+def reweigh_stages(
+    gate: ArrayLike, specialists: Mapping[str, ArrayLike], taxonomy: Taxonomy, prior: ArrayLike, target: ArrayLike
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The same for the stages of a hierarchy, whose product is then what `reweigh` makes of the product before.
+
+    A specialist's classes are multiplied by target / prior as those of a flat classifier. The gate's groups are
+    multiplied by what that makes of their specialist's sum for each face: the ratio of the groups' shares alone would
+    leave aside that the mixture within a group has shifted, too.
+
+    Hard routing has thrown away the other groups' probabilities, so its result cannot be re-weighed: a face stays in
+    the group that the training prior chose. Re-weigh the stages, then route by the new gate.
+
+    Args:
+        gate: (n, groups) P(group|x).
+        specialists: Group -> (n, members) P(emotion|group, x); a group of one emotion needs none.
+        taxonomy: The grouping, which gives every column order.
+        prior: (emotions,) shares that the stages were made for, each above 0.
+        target: (emotions,) shares to predict for.
+
+    Returns:
+        Gate and specialists of the same shapes, float64, rows sum to 1.
+
+    Raises:
+        UserError: As for `reweigh`.
+    """
+    emotions = taxonomy.emotions
+    before, after = _both(prior, target, len(emotions))
+    ratio, shifted, masses = after / before, {}, []
+    for group in taxonomy.group_names:
+        members = [emotions.index(emotion) for emotion in taxonomy.members(group)]
+        table = specialists[group] if group in taxonomy.specialists else np.ones((len(np.asarray(gate)), 1))
+        own, mass = _weighed(np.asarray(table, dtype=np.float64), ratio[members], after[members])
+        masses.append(mass)
+        if group in taxonomy.specialists:
+            shifted[group] = own
+    groups = _sums_of_groups(after, taxonomy.group_index)
+    return _weighed(np.asarray(gate, dtype=np.float64), np.concatenate(masses, axis=1), groups)[0], shifted
+
+
+def estimate_em(probabilities: ArrayLike, prior: ArrayLike, *, pseudo_faces: float = 0.0) -> np.ndarray:
+    """The likeliest shares of the classes among faces without labels, by the EM of Saerens et al. (2002).
+
+    It needs probabilities that are calibrated for `prior`: fit a temperature before (Alexandari, Kundaje and Shrikumar,
+    "Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift adaptation", ICML 2020).
+
+    Args:
+        probabilities: (n, classes) for `prior`, n at least 1.
+        prior: (classes,) shares that the probabilities were made for, each above 0.
+        pseudo_faces: Faces of the prior's shares that are counted besides, which keeps few faces near the prior.
+
+    Returns:
+        (classes,) float64 that sums to 1; a class that no face needs has 0.
+
+    Raises:
+        UserError: No faces, or shares that are no shares.
+
+    Examples:
+        >>> from fer_hierarchy.hierarchy.evaluation.label_shift import estimate_em
+        >>> estimate_em([[1, 0], [1, 0], [1, 0], [0, 1]], prior=[0.5, 0.5]).tolist()
+        [0.75, 0.25]
+    """
+    table = np.asarray(probabilities, dtype=np.float64)
+    before = _shares(prior, "prior", table.shape[-1], above=True)
+    if not len(table):
+        raise UserError("shares of classes: got no faces; needed at least one")
+    likelihoods, shares = table / before, before
+    for _ in range(_ROUNDS):
+        given = likelihoods * shares
+        counts = (given / given.sum(axis=1, keepdims=True)).sum(axis=0) + pseudo_faces * before
+        last, shares = shares, counts / counts.sum()
+        if np.abs(shares - last).max() < _TOLERANCE:
+            break
+    return shares
+
+
+def estimate_groups_em(
+    probabilities: ArrayLike, prior: ArrayLike, taxonomy: Taxonomy, *, pseudo_faces: float = 0.0
+) -> np.ndarray:
+    """Shares of the emotions where only those of the groups are estimated, from the gate; within a group as in `prior`.
+
+    Args:
+        probabilities: (n, emotions) for `prior`; their sums over a group are the gate's.
+        prior: (emotions,) as for `estimate_em`.
+        taxonomy: The grouping.
+        pseudo_faces: As for `estimate_em`.
+
+    Returns:
+        (emotions,) float64 that sums to 1.
+
+    Raises:
+        UserError: As for `estimate_em`.
+    """
+    before = _shares(prior, "prior", len(taxonomy.emotions), above=True)
+    members = list(taxonomy.group_index)
+    gate = np.asarray(probabilities, dtype=np.float64) @ np.eye(len(taxonomy.group_names))[members]
+    groups = _sums_of_groups(before, members)
+    return before * (estimate_em(gate, groups, pseudo_faces=pseudo_faces) / groups)[members]
+
+
+def estimate_bbse(predicted: ArrayLike, confusion: ArrayLike) -> np.ndarray:
+    """Shares of the classes by black box shift estimation (Lipton et al., 2018), for a classifier of any calibration.
+
+    The shares of the predictions are what the confusion matrix makes of the true shares, and that is solved for them.
+
+    Args:
+        predicted: (n,) class indices that the classifier predicts, n at least 1.
+        confusion: (classes, classes) counts on labelled validation faces, rows are the true classes.
+
+    Returns:
+        (classes,) float64 that sums to 1; shares that come out negative are 0.
+
+    Raises:
+        UserError: No faces, a class without validation faces, or a matrix that cannot be inverted, as where a class is
+            never predicted.
+    """
+    counts, labels = np.asarray(confusion, dtype=np.float64), np.asarray(predicted)
+    if not len(labels):
+        raise UserError("shares of classes: got no faces; needed at least one")
+    support = counts.sum(axis=1)
+    if not support.all():
+        raise UserError(f"confusion matrix: class {int(support.argmin())} has no validation face; needed one of each")
+    rates = (counts / support[:, None]).T  # (predicted, true) P(predicted|true)
+    if np.linalg.cond(rates) > _SINGULAR:
+        raise UserError("confusion matrix: it cannot be inverted; needed a classifier that tells all classes apart")
+    shares = np.linalg.solve(rates, np.bincount(labels, minlength=len(counts)) / len(labels)).clip(min=0)
+    return shares / shares.sum()
+
+
+def _weighed(table: np.ndarray, weights: np.ndarray, otherwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows times weights that sum to 1 again, and their sums (n, 1) before; a row of sum 0 becomes `otherwise`."""
+    weighed = table * weights
+    sums = weighed.sum(axis=1, keepdims=True)
+    spare = otherwise / otherwise.sum() if otherwise.any() else np.full(len(otherwise), 1 / len(otherwise))
+    return np.divide(weighed, sums, out=np.tile(spare, (len(table), 1)), where=sums > 0), sums
+
+
+def _sums_of_groups(shares: np.ndarray, members: Sequence[int]) -> np.ndarray:
+    """(groups,) sums of (emotions,) shares, by the index of each emotion's group."""
+    return np.bincount(members, weights=shares)
+
+
+def _both(prior: ArrayLike, target: ArrayLike, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    return _shares(prior, "prior", classes, above=True), _shares(target, "target", classes)
+
+
+def _shares(values: ArrayLike, what: str, classes: int, *, above: bool = False) -> np.ndarray:
+    shares = np.asarray(values, dtype=np.float64)
+    if shares.shape != (classes,) or not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
+        raise UserError(f"{what}: got {shares.tolist()}; needed {classes} shares that are not negative, one above 0")
+    if above and not shares.all():
+        raise UserError(f"{what}: got {shares.tolist()}; needed a share above 0 for each class")
+    return shares / shares.sum()
