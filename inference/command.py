@@ -1,5 +1,6 @@
 """`--mode predict`, `webcam` and `export`: from the flags that a user gave to one call; light until they are valid."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.output.rows import KINDS
 from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
+
+log = logging.getLogger("fer_hierarchy")
 
 
 def predict(given: Given, _command: str) -> None:
@@ -32,6 +35,11 @@ def predict(given: Given, _command: str) -> None:
         raise UserError("--plot: there is no video among the inputs; a picture has no course over time")
     if explain and all(item.is_video for item in items):
         raise UserError("--explain: there is no picture among the inputs; frames of videos are not explained")
+    if annotate and any(item.is_video for item in items):
+        from fer_hierarchy.inference.output.film import NO_H264, has_h264
+
+        if not has_h264():
+            log.warning(NO_H264)
     from fer_hierarchy.inference import predict as predicting
 
     predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain)
@@ -68,8 +76,8 @@ def webcam(given: Given, _command: str) -> None:
         if name in given and Path(given[name]).exists():
             raise UserError(f"--{name}: {given[name]} exists already; name another file")
     record, rows = (Path(given[name]) if name in given else None for name in ("record", "csv"))
+    from fer_hierarchy.inference.output.film import check_folder, check_recording
     from fer_hierarchy.inference.output.window import check_screen
-    from fer_hierarchy.inference.sources.video import check_folder, check_recording
     from fer_hierarchy.inference.webcam import run_webcam
 
     if record:

@@ -1,22 +1,22 @@
 """One video of `--mode predict`: rows of its frames, an annotated copy, and its emotions over time."""
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.progress import Progress, current
+from fer_hierarchy.inference.film_copies import Sample, copy_film
 from fer_hierarchy.inference.frames import predicted_frames
-from fer_hierarchy.inference.output.drawing import annotated
 from fer_hierarchy.inference.output.records import Row, rows_of_file
 from fer_hierarchy.inference.predict import Outputs
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import PredictConfig
 from fer_hierarchy.inference.sources.inputs import Item, place_of_copy
-from fer_hierarchy.inference.sources.video import CODECS, VideoReader, VideoWriter
+from fer_hierarchy.inference.sources.video import VideoReader
 
 _BATCH = 8  # frames that are searched and predicted together
-_PAUSE = 60.0  # seconds between two frames that only a broken time stamp explains
 
 
 def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictConfig, outputs: Outputs) -> list[Row]:
@@ -38,9 +38,14 @@ def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictCon
             reader = stack.enter_context(VideoReader(item.path))
         except UserError as error:
             return rows_of_file(item.name, [], predictors, error=str(error))
-        rows, frames = _read(item, reader, predictors, settings, outputs)
+        passes = 1 + bool(outputs.annotate)
+        stack.enter_context(Progress(passes * reader.frames if reader.frames else math.inf))
+        rows, samples = _read(reader, predictors, settings)
+        if outputs.annotate:
+            place = place_of_copy(item, outputs.annotate, (".mp4",), otherwise=".mp4")
+            copy_film(item.path, samples, drawn=place, synthetic=predictors[0].facts.synthetic)
     if outputs.plots:
-        _plot(item, rows, predictors, outputs.plots, frames=frames, seconds=reader.seconds)
+        _plot(item, rows, predictors, outputs.plots, frames=len(samples), seconds=reader.seconds)
     error = None
     if reader.ended_early:
         error = "the video ends after {} of the {} frames that it promises".format(*reader.ended_early)
@@ -48,29 +53,20 @@ def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictCon
 
 
 def _read(
-    item: Item, reader: VideoReader, predictors: Sequence[Predictor], settings: PredictConfig, outputs: Outputs
-) -> tuple[list[Row], int]:
-    """Rows of all frames, which are copied as well, and how many frames were predicted."""
-    rate = min(settings.video_fps or reader.fps, reader.fps)
-    progress = Progress(reader.frames) if reader.frames else None
-    first, frames = predictors[0], 0
+    reader: VideoReader, predictors: Sequence[Predictor], settings: PredictConfig
+) -> tuple[list[Row], list[Sample]]:
+    """Rows of all frames that are predicted, and those of the first model by frame."""
     rows: list[Row] = []
-    with ExitStack() as stack:
-        writer = None
-        if outputs.annotate:
-            path = place_of_copy(item, outputs.annotate, CODECS, otherwise=".mp4")
-            writer = stack.enter_context(VideoWriter(path, fps=rate, pause=_PAUSE))
-        interval = 1 / settings.video_fps if settings.video_fps else 0.0
-        results = predicted_frames(reader, predictors, interval=interval, abstain=settings.abstain, batch_frames=_BATCH)
-        for result in results:
-            frames += 1
-            rows += result.rows
-            if writer:
-                drawn = [row for row in result.rows if row["run"] == first.name]
-                writer.write(annotated(result.frame.picture, drawn, synthetic=first.facts.synthetic), result.frame.time)
-            if progress:
-                progress.advance(result.frame.index + 1 - progress.done, f"frames of {item.path.name}")
-    return rows, frames
+    samples = []
+    interval = 1 / settings.video_fps if settings.video_fps else 0.0
+    results = predicted_frames(reader, predictors, interval=interval, abstain=settings.abstain, batch_frames=_BATCH)
+    for result in results:
+        rows += result.rows
+        first = [row for row in result.rows if row["run"] == predictors[0].name]
+        samples.append(Sample(time=result.frame.time, rows=first))
+        progress = current()
+        progress.advance(result.frame.index + 1 - progress.done, f"frames of {Path(reader.source).name}")
+    return rows, samples
 
 
 def _plot(

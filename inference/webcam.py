@@ -17,11 +17,12 @@ from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.inference.frames import FrameRows, frame_columns, predicted_frames
 from fer_hierarchy.inference.output.console import counted
 from fer_hierarchy.inference.output.drawing import annotated, save_picture
+from fer_hierarchy.inference.output.film import VideoWriter
 from fer_hierarchy.inference.output.row_log import RowLog
 from fer_hierarchy.inference.output.window import Window
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import WebcamConfig
-from fer_hierarchy.inference.sources.video import VideoReader, VideoWriter
+from fer_hierarchy.inference.sources.video import VideoReader
 
 QUIT, SAVE, PAUSE = ("q", "\x1b"), "s", "p"  # keys in the window; the second of QUIT is Esc
 

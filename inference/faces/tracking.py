@@ -48,6 +48,20 @@ class Track:
     box: Box
 
 
+class SceneCuts:
+    """Finds the frames that show another scene than the frame before."""
+
+    def __init__(self) -> None:
+        self._view: np.ndarray | None = None  # the frame before, tiny
+
+    def at(self, picture: np.ndarray) -> bool:
+        """Whether a scene begins with this frame, (h, w) or (h, w, 3) uint8; call it for every frame."""
+        grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        view = cv2.resize(grey, (_VIEW, _VIEW), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, self._view = self._view, view
+        return before is not None and not _same_scene(before, view)
+
+
 class Tracker:
     """Keeps faces apart: matches what is found by overlap, follows it in between by optical flow.
 
@@ -62,19 +76,21 @@ class Tracker:
         self.tracks: list[Track] = []
         self._given = 0
         self._previous: np.ndarray | None = None  # (h, w) uint8, the frame before, made smaller
-        self._view: np.ndarray | None = None  # the same, tiny
+        self._cuts = SceneCuts()
 
-    def end_scene(self, picture: np.ndarray) -> None:
+    def end_scene(self, picture: np.ndarray) -> bool:
         """Drop all faces where a frame shows another scene than the frame before: after a cut, nobody is who was there.
 
         Args:
             picture: (h, w) or (h, w, 3) uint8, this frame; call it for every frame.
+
+        Returns:
+            Whether it was so.
         """
-        grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        view = cv2.resize(grey, (_VIEW, _VIEW), interpolation=cv2.INTER_AREA).astype(np.float32)
-        before, self._view = self._view, view
-        if before is not None and not _same_scene(before, view):
+        cut = self._cuts.at(picture)
+        if cut:
             self.tracks, self._previous = [], None
+        return cut
 
     def update(self, faces: "Sequence[Face]", *, time: float = 0.0) -> list[Track]:
         """Match the faces of a frame that was searched.

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.paths import atomic_write
+from fer_hierarchy.inference.output.film import check_folder
 from fer_hierarchy.inference.output.records import BOX, UNCERTAIN
-from fer_hierarchy.inference.sources.video import check_folder, silence_opencv
+from fer_hierarchy.inference.sources.video import silence_opencv
 
 SYNTHETIC_BANNERS = ("synthetic: the model learned from drawn faces", "synthetic model", "synthetic")
 # How each kind of file is written; qualities where the difference to the original cannot be seen.

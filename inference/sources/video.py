@@ -1,30 +1,25 @@
-"""Video in and out: frames of a file, a camera or a stream as RGB pictures, and pictures into a video file."""
+"""Frames of a video file, a camera or a stream as RGB pictures."""
 
 import math
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Self
 
 import cv2
 import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.printing import printable, without_password
 from fer_hierarchy.inference.sources.kinds import TEXT, kind_of
 
 # FFmpeg reads once how loud it is, when a process opens its first video, be it to write one.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-# Codecs that every build of opencv-python can write; H.264 is in none of them.
-CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 
 _FILE_FPS, _LIVE_FPS = 25.0, 30.0  # where the container or the driver names none
 _MOST_FPS = 480.0  # more is the clock of a container that has no frame rate
@@ -83,7 +78,7 @@ class VideoReader:
         if not camera and not url:
             _check_file(Path(self.source))
         silence_opencv()
-        self._capture = _open(self.source)
+        self._capture = open_capture(self.source)
         # Only a frame proves that there is a video.
         self.live = True
         if self._capture.isOpened():
@@ -150,7 +145,9 @@ class VideoReader:
 
     def _end(self) -> None:
         """Note how it ended."""
-        if not self._over and self.frames and self.position < _WHOLE * self.frames:
+        promised = _WHOLE * (self.frames or 0)
+        # Frames are an estimate where a container knows only how long it is and the frame rate varies.
+        if not self._over and self.frames and self.position < promised and self.seconds < promised / self.fps:
             self.ended_early = self.position, self.frames
         self._over, self.vanished = True, self.live
 
@@ -162,118 +159,6 @@ class VideoReader:
         if self.position == 0 or stamp > self._time:
             return max(stamp, 0.0)
         return self._time + 1 / self.fps
-
-
-class VideoWriter:
-    """A video file that appears when the block ends without an error; a context manager.
-
-    Where nothing was written, there is no file.
-
-    Args:
-        path: .mp4 (MPEG-4) or .avi (Motion JPEG).
-        fps: Frames in a second.
-        pause: Seconds without a picture that are left out; shorter gaps repeat the last one.
-
-    Attributes:
-        path: The file.
-        written: Frames in it so far.
-
-    Raises:
-        UserError: Another kind of file, or its folder does not exist.
-    """
-
-    def __init__(self, path: Path, *, fps: float, pause: float = 1.0) -> None:
-        check_recording(path)
-        self.path = path
-        self.written = 0
-        self._fps, self._pause = fps, pause
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)  # width, height
-        self._ahead = 0.0  # seconds by which the times given run ahead of the video's own, because of pauses
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        silence_opencv()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._stack.__exit__(kind, error, trace)
-
-    def write(self, picture: np.ndarray, seconds: float | None = None) -> None:
-        """Add a picture.
-
-        Args:
-            picture: (height, width, 3) uint8 RGB; one of another size than the first is brought to that.
-            seconds: When it was seen. The video's frame rate is constant: by these it repeats or leaves out frames
-                that came late or early, so that it plays as fast as things went.
-
-        Raises:
-            UserError: The file cannot be written.
-        """
-        if self._writer is None:
-            self._writer = self._open(picture.shape[1], picture.shape[0])
-        if (picture.shape[1], picture.shape[0]) != self._size:
-            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-        pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        for _ in range(1 if seconds is None else self._due(seconds)):
-            self._writer.write(pixels)
-            self.written += 1
-
-    def _due(self, seconds: float) -> int:
-        """How many frames the video lacks up to a moment."""
-        if not self.written:
-            self._ahead = seconds
-        due = round((seconds - self._ahead) * self._fps) + 1 - self.written
-        if due > max(1.0, self._pause * self._fps):
-            self._ahead += (due - 1) / self._fps
-            return 1
-        return max(due, 0)
-
-    def _open(self, width: int, height: int) -> cv2.VideoWriter:
-        temporary = self._stack.enter_context(atomic_write(self.path))
-        code = CODECS[self.path.suffix.lower()]
-        self._size = width, height
-        with _text_name(str(temporary)) as name:
-            writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*code), self._fps, self._size)
-        # Left before the file takes its place: what this finds wrong keeps it from doing so.
-        self._stack.push(lambda kind, *_: self._finish(writer, temporary, checked=kind is None))
-        if not writer.isOpened():
-            raise UserError(
-                f"video {self.path}: this OpenCV cannot write {code} of {width}x{height} pixels and "
-                f"{self._fps:g} frames a second; try {' or '.join(CODECS)}"
-            )
-        return writer
-
-    def _finish(self, writer: cv2.VideoWriter, temporary: Path, *, checked: bool) -> None:
-        writer.release()
-        # OpenCV does not report a full disk: the file then has no end and cannot be read.
-        if checked and not (temporary.stat().st_size and _open(str(temporary)).isOpened()):
-            raise UserError(f"video {self.path} could not be finished; is the disk full?")
-
-
-def check_recording(path: Path) -> None:
-    """Refuse a video file that cannot be written, before any work.
-
-    Raises:
-        UserError: Another suffix than those of `CODECS`, or no such folder.
-    """
-    if path.suffix.lower() not in CODECS:
-        raise UserError(f"video {path}: its name ends in {path.suffix or 'nothing'}; right is {' or '.join(CODECS)}")
-    check_folder(path)
-
-
-def check_folder(path: Path) -> None:
-    """Refuse a file whose folder does not exist or cannot be written.
-
-    Raises:
-        UserError: So it is.
-    """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file in it")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path} cannot be written: {path.parent} is not a writable folder; make it or choose another")
 
 
 def silence_opencv() -> None:
@@ -289,21 +174,22 @@ def _check_file(path: Path) -> None:
         raise UserError(f"video {path} cannot be read: it is no video but text")
 
 
-def _open(source: str) -> cv2.VideoCapture:
+def open_capture(source: str) -> cv2.VideoCapture:
+    """OpenCV's reader of a file, of a camera by its number, or of an address; it may turn out not to be opened."""
     if source.isdecimal():
         capture = cv2.VideoCapture(min(int(source), _NO_CAMERA))
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # what waits in the driver is the past; not every driver obeys
         return capture
     if not _URL.match(source):
         # Absolute, because FFmpeg takes what stands before a colon for the name of a protocol.
-        with _text_name(os.path.abspath(source)) as name:  # noqa: PTH100 - a link keeps its name
+        with text_name(os.path.abspath(source)) as name:  # noqa: PTH100 - a link keeps its name
             return cv2.VideoCapture(name)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
     return cv2.VideoCapture(source.encode(errors="replace").decode(), cv2.CAP_FFMPEG, limits)
 
 
 @contextmanager
-def _text_name(path: str) -> Iterator[str]:
+def text_name(path: str) -> Iterator[str]:
     """The path, or a link to the file where its name is no text, with which OpenCV would end the process."""
     if path == path.encode(errors="replace").decode():
         yield path

@@ -7,9 +7,10 @@ from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.faces.detectors import Detector
 from fer_hierarchy.inference.frames import predicted_frames
 from fer_hierarchy.inference.model import gate_of
+from fer_hierarchy.inference.output.film import VideoWriter
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
-from fer_hierarchy.inference.sources.video import VideoReader, VideoWriter
+from fer_hierarchy.inference.sources.video import VideoReader
 from tests.conftest import draw_face
 from tests.inference.stand_ins import BarModel, facts
 from tests.inference.walking_face import ANGRY, FPS, FRAMES, HAPPY, SIDE, SIZE, BrightDetector, film, predictor

@@ -279,10 +279,10 @@ def test_a_video_is_looked_at_five_times_a_second(tmp_path):
 
 
 def test_a_marked_copy_that_cannot_be_written_ends_the_call_and_is_not_the_videos_fault(tmp_path):
-    item = film(tmp_path / "film.avi", [np.full((48, 48), 200, np.uint8)] * 4)
+    item = film(tmp_path / "film.mp4", [np.full((48, 48), 200, np.uint8)] * 4)
     whole = Predictor(BarModel(), faces=FaceConfig(), detector=FixedDetector((60, 40, 48, 48)))
     outputs = Outputs(out=tmp_path / "rows.csv", annotate=tmp_path)
-    with pytest.raises(UserError, match=r"film\.avi would replace it"):
+    with pytest.raises(UserError, match=r"film\.mp4 would replace it"):
         predict_files([item], [whole], settings=PredictConfig(), outputs=outputs)
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 0
     assert item.path.is_file()

@@ -9,10 +9,11 @@ import pytest
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference import webcam
 from fer_hierarchy.inference.frames import frame_columns
+from fer_hierarchy.inference.output.film import VideoWriter
 from fer_hierarchy.inference.output.row_log import RowLog
 from fer_hierarchy.inference.output.window import Window
 from fer_hierarchy.inference.settings import WebcamConfig
-from fer_hierarchy.inference.sources.video import Frame, VideoReader, VideoWriter
+from fer_hierarchy.inference.sources.video import Frame, VideoReader
 from fer_hierarchy.inference.webcam import run_webcam
 from tests.inference.stand_ins import BarModel, facts
 from tests.inference.walking_face import ANGRY, FPS, FRAMES, HAPPY, SIDE, SIZE, film, predictor, scene

@@ -5,9 +5,9 @@ import numpy as np
 
 from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.faces.detectors import Detector
+from fer_hierarchy.inference.output.film import VideoWriter
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
-from fer_hierarchy.inference.sources.video import VideoWriter
 from tests.conftest import draw_face
 from tests.inference.stand_ins import BarModel
 

@@ -1,6 +1,4 @@
 import os
-import resource
-import signal
 from typing import ClassVar
 
 import cv2
@@ -9,7 +7,9 @@ import pytest
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference.frames import _every
-from fer_hierarchy.inference.sources.video import VideoReader, VideoWriter
+from fer_hierarchy.inference.output.film import VideoWriter
+from fer_hierarchy.inference.sources.video import VideoReader
+from tests.inference.films import sounding_film
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 
@@ -256,78 +256,10 @@ def test_numbers_that_no_video_has_are_not_believed(monkeypatch, quick, tmp_path
     assert not reader.vanished
 
 
-def test_a_video_appears_when_it_is_whole(tmp_path):
-    path = tmp_path / "a.mp4"
-    with VideoWriter(path, fps=10) as writer:
-        for _ in range(5):
-            writer.write(plain(RED))
-        assert not path.exists()
-    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
-    assert writer.written == 5
-
-
-def test_an_error_leaves_what_was_there_before(tmp_path):
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"the old one")
-    with pytest.raises(cv2.error):
-        write_all(path, [plain(RED), np.zeros((48, 64, 3), complex)])
-    assert path.read_bytes() == b"the old one"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
-
-
-def test_no_frames_no_file(tmp_path):
-    with VideoWriter(tmp_path / "a.avi", fps=10):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["a.mkv", "a", "gone/a.mp4", "folder.mp4"])
-def test_a_video_that_cannot_be_written_is_one_line(tmp_path, name):
-    (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(UserError, match=name):
-        VideoWriter(tmp_path / name, fps=10)
-
-
-def test_a_writer_that_does_not_open_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("fer_hierarchy.inference.sources.video.CODECS", {".mp4": "zzzz"})
-    with pytest.raises(UserError, match="cannot write zzzz"), VideoWriter(tmp_path / "a.mp4", fps=10) as writer:
-        writer.write(plain(RED))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def small_disk():
-    """No file may grow beyond 20,000 bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, before)
-
-
-def test_a_full_disk_is_told(tmp_path, small_disk):
-    with pytest.raises(UserError, match="disk full"):
-        write_all(tmp_path / "a.mp4", np.random.default_rng(0).integers(0, 255, (20, 240, 320, 3)).astype(np.uint8))
-    assert not list(tmp_path.iterdir())
-
-
-def test_frames_that_come_slowly_are_repeated_and_pauses_left_out(tmp_path):
-    path = tmp_path / "a.avi"
-    with VideoWriter(path, fps=10) as writer:
-        for seconds in (7.0, 7.3, 7.31, 7.32, 7.9):  # a frame every 0.1 s is due
-            writer.write(plain(RED), seconds)
-        assert writer.written == 10
-        writer.write(plain(RED), 60.0)
-        writer.write(plain(RED), 60.2)
-    with VideoReader(path) as reader:
-        assert len(list(reader)) == 13
-
-
-def test_a_picture_of_another_size_is_brought_to_the_first_ones(tmp_path):
-    path = tmp_path / "a.avi"
-    with VideoWriter(path, fps=10) as writer:
-        writer.write(plain(RED))
-        writer.write(plain(BLUE, size=(100, 100)))
-    with VideoReader(path) as reader:
-        assert [frame.picture.shape for frame in reader] == [(48, 64, 3)] * 2
+def test_a_film_whose_frames_are_only_estimated_has_not_ended_early(tmp_path):
+    """Matroska knows how long a film is; at 15 frames a second, there would be more."""
+    times = [number / 15 for number in range(30)] + [2 + number / 5 for number in range(30)]
+    with VideoReader(sounding_film(tmp_path / "a.mkv", times=times)) as reader:
+        assert len(list(reader)) == 60
+        assert reader.frames > 60 / 0.95
+    assert reader.ended_early is None
