@@ -24,18 +24,20 @@ def predict(given: Given, _command: str) -> None:
     """Predict every face of the pictures and videos that are named."""
     faces, settings = section(FaceConfig, given), section(PredictConfig, given)
     out = _table(given.get("out"))
-    annotate, explain = (_folder(given, name) for name in ("annotate", "explain"))
+    annotate, blur, explain = (_folder(given, name) for name in ("annotate", "blur", "explain"))
+    if blur:
+        _check_blur(blur, annotate, explain, faces)
     from fer_hierarchy.inference.sources.inputs import find_items
 
     plots = (out.parent if out else annotate or Path()) if settings.plot else None
     figures = plots.glob("*-emotions.png") if plots else ()
-    made = [path for path in (annotate, explain, *figures) if path]
+    made = [path for path in (annotate, blur, explain, *figures) if path]
     items = find_items(given["inputs"], sys.stdin.buffer, made)
     if settings.plot and not any(item.is_video for item in items):
         raise UserError("--plot: there is no video among the inputs; a picture has no course over time")
     if explain and all(item.is_video for item in items):
         raise UserError("--explain: there is no picture among the inputs; frames of videos are not explained")
-    if annotate and any(item.is_video for item in items):
+    if (annotate or blur) and any(item.is_video for item in items):
         from fer_hierarchy.inference.output.film import NO_H264, has_h264
 
         if not has_h264():
@@ -43,8 +45,18 @@ def predict(given: Given, _command: str) -> None:
     from fer_hierarchy.inference import predict as predicting
 
     predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain)
-    outputs = predicting.Outputs(out=out, annotate=annotate, explain=explain, plots=plots)
+    outputs = predicting.Outputs(out=out, annotate=annotate, blur=blur, explain=explain, plots=plots)
     predicting.predict_files(items, predictors, settings=settings, outputs=outputs)
+
+
+def _check_blur(blur: Path, annotate: Path | None, explain: Path | None, faces: FaceConfig) -> None:
+    """Refuse what blurred copies do not go with."""
+    if explain:
+        raise UserError("--blur does not go with --explain, whose figures show the faces; leave one of them out")
+    if faces.cropped:
+        raise UserError("--blur does not go with --cropped: nothing of such a picture would be left")
+    if annotate and annotate.resolve() == blur.resolve():
+        raise UserError(f"--blur and --annotate both name {blur}; name two folders, one for each kind of copy")
 
 
 def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path, *, quick: bool) -> list:

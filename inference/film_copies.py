@@ -10,18 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from fer_hierarchy.hierarchy.progress import current
-from fer_hierarchy.inference.faces.detectors import Detector
+from fer_hierarchy.inference.blurring import Blurring
 from fer_hierarchy.inference.faces.tracking import Box, SceneCuts, Tracker
 from fer_hierarchy.inference.output.blur import blurred
 from fer_hierarchy.inference.output.drawing import annotated
 from fer_hierarchy.inference.output.film import VideoWriter
 from fer_hierarchy.inference.output.records import BOX, Row
+from fer_hierarchy.inference.sources.inputs import Item
 from fer_hierarchy.inference.sources.video import ROUNDING, Frame, VideoReader
 
 _BATCH = 8  # frames that are searched together
 _PAUSE = 60.0  # seconds between two frames that only a broken time stamp explains
 _LINGER = 0.5  # seconds for which a face that is not found any more is believed to be where it was
 _AROUND = 0.5  # seconds before a face is found and after, for which its place is blurred as well
+_OFTEN, _DENSE = 3, 0.25  # frames, and share of all from the first to the last, in which a face is found at least
 _WIDER = 0.25  # share of its sides by which a box is widened there and in between, at each side
 
 
@@ -34,49 +36,44 @@ class Sample:
 
 
 def copy_film(
-    path: Path,
+    item: Item,
     samples: Sequence[Sample],
     *,
     drawn: Path | None = None,
-    blur: Path | None = None,
-    finder: Detector | None = None,
+    blurring: Blurring | None = None,
     synthetic: bool = False,
-) -> int:
+) -> None:
     """Write the copies of a film.
 
     Args:
-        path: The film.
+        item: The film.
         samples: Its frames that were predicted, by time.
-        drawn: Where the copy with predictions goes; its faces are blurred where the other copy's are.
-        blur: Where the copy with blurred faces goes.
-        finder: Finds the faces to blur, in every frame.
+        drawn: Where the copy with predictions goes; its faces are blurred where there is a blurred copy.
+        blurring: Where the copy with blurred faces goes, and what finds those.
         synthetic: Whether the model was trained on faces that a program drew.
-
-    Returns:
-        How many frames have a blurred face.
 
     Raises:
         UserError: A copy cannot be written.
     """
-    hidden = boxes_of_every_frame(path, finder) if finder else []
+    hidden = boxes_of_every_frame(item.path, blurring) if blurring else []
     shown, cuts, scene = _Shown(samples), SceneCuts(), 0.0
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(path))
-        writers = [
-            place and stack.enter_context(VideoWriter(place, fps=reader.fps, pause=_PAUSE, original=path))
-            for place in (drawn, blur)
-        ]
+        reader = stack.enter_context(VideoReader(item.path))
+        drawing, hiding = (
+            place and stack.enter_context(VideoWriter(place, fps=reader.fps, pause=_PAUSE, original=item.path))
+            for place in (drawn, blurring and blurring.place(item))
+        )
         for frame in _counted(reader, "copied frames"):
             picture, scene = frame.picture, frame.time if cuts.at(frame.picture) else scene
             rows = shown.at(frame.time, scene)
-            if finder:
+            if hiding:
                 hidden[frame.index] += [_box(row) for row in rows]
                 picture = blurred(picture, hidden[frame.index])
-            if writers[0]:
-                writers[0].write(annotated(picture, rows, synthetic=synthetic), frame.time)
-            if writers[1]:
-                writers[1].write(picture, frame.time)
-    return sum(map(bool, hidden))
+                hiding.write(picture, frame.time)
+            if drawing:
+                drawing.write(annotated(picture, rows, synthetic=synthetic), frame.time)
+    if blurring:
+        blurring.count_film(frames=len(hidden), blurred=sum(map(bool, hidden)))
 
 
 def _counted(reader: VideoReader, what: str) -> Iterator[Frame]:
@@ -118,7 +115,7 @@ def _between(row: Row, end: Row | None, share: float) -> Row:
     return {**row, **box}
 
 
-def boxes_of_every_frame(path: Path, detector: Detector) -> list[list[Box]]:
+def boxes_of_every_frame(path: Path, blurring: Blurring) -> list[list[Box]]:
     """The boxes that hide all faces of each frame of a film.
 
     A face that is missed in between, or for a moment before and after, is hidden where it must have been, in a wider
@@ -126,7 +123,7 @@ def boxes_of_every_frame(path: Path, detector: Detector) -> list[list[Box]]:
 
     Args:
         path: The film.
-        detector: Searches all frames.
+        blurring: Finds the faces, in all frames.
     """
     found: dict[int, dict[int, Box]] = {}  # track -> frame -> box
     scenes, frames = [0], 0
@@ -135,20 +132,27 @@ def boxes_of_every_frame(path: Path, detector: Detector) -> list[list[Box]]:
         tracker = Tracker(lost_after=2 * around)
         source = _counted(reader, "searched frames")
         while batch := list(islice(source, _BATCH)):
-            for frame, faces in zip(batch, detector.find([frame.picture for frame in batch]), strict=True):
+            searched = blurring.finder.find([frame.picture for frame in batch])
+            for frame, faces in zip(batch, searched, strict=True):
                 frames = frame.index + 1
                 if tracker.end_scene(frame.picture):
                     scenes.append(frame.index)
-                for track in tracker.update(faces, time=frame.time):
-                    if not track.missed:
-                        found.setdefault(track.number, {})[frame.index] = track.box
+                sure = [face for face in faces if blurring.is_sure(face)]
+                for track in tracker.update(sure, time=frame.time)[: len(sure)]:
+                    found.setdefault(track.number, {})[frame.index] = track.box
     boxes: list[list[Box]] = [[] for _ in range(frames)]
     for seen in found.values():
         scene = bisect_right(scenes, next(iter(seen)))
         limits = scenes[scene - 1], scenes[scene] if scene < len(scenes) else frames
-        for index, box in _filled(seen, around, limits):
+        for index, box in _filled(seen, around, limits) if _is_steady(seen) else seen.items():
             boxes[index].append(box)
     return boxes
+
+
+def _is_steady(seen: dict[int, Box]) -> bool:
+    """Whether a track is a face all the time, and not now and then something that looks like one."""
+    first, *_, last = (*seen, *seen)
+    return len(seen) >= _OFTEN and len(seen) >= _DENSE * (last - first + 1)
 
 
 def _filled(seen: dict[int, Box], around: int, limits: tuple[int, int]) -> Iterator[tuple[int, Box]]:

@@ -15,7 +15,7 @@ from fer_hierarchy.inference.output.records import Row, columns_of, rows_of_face
 from fer_hierarchy.inference.output.rows import RowFile, only_writer
 from fer_hierarchy.inference.predictor import Predictor, predict_together
 from fer_hierarchy.inference.settings import PredictConfig
-from fer_hierarchy.inference.sources.inputs import Item, place_of_copy
+from fer_hierarchy.inference.sources.inputs import Item, check_copies, place_of_copy
 from fer_hierarchy.inference.sources.pictures import SearchedPicture, searched_pictures
 
 
@@ -25,13 +25,15 @@ class Outputs:
 
     Attributes:
         out: .csv, .json or .parquet; None for the screen alone.
-        annotate: Folder of annotated copies.
+        annotate: Folder of annotated copies; their faces are blurred as well, where there are blurred copies.
+        blur: Folder of copies with blurred faces.
         explain: Folder of heat maps, one figure a face.
         plots: Folder of figures of videos' emotions over time.
     """
 
     out: Path | None = None
     annotate: Path | None = None
+    blur: Path | None = None
     explain: Path | None = None
     plots: Path | None = None
 
@@ -74,6 +76,9 @@ class _Job:
         stack: ExitStack,
     ) -> None:
         self.predictors, self.settings, self.outputs = predictors, settings, outputs
+        for folder, flag in ((outputs.annotate, "--annotate"), (outputs.blur, "--blur")):
+            if folder:
+                check_copies(items, folder, flag)
         self.out: RowFile | None = None
         if outputs.out:
             stack.enter_context(only_writer(outputs.out))
@@ -84,6 +89,11 @@ class _Job:
         self.skipped = len(items) - len(self.left)
         self.summary = console.Summary(failed=self.out.failed if self.out else 0)
         self.progress = stack.enter_context(Progress(len(self.left)))
+        self.blurring = None
+        if outputs.blur:
+            from fer_hierarchy.inference.blurring import Blurring
+
+            self.blurring = Blurring(outputs.blur, predictors[0].faces)
         self.explained = None
         if outputs.explain:
             from fer_hierarchy.inference.explain.pictures import ExplanationFigures
@@ -95,7 +105,7 @@ class _Job:
     def predicted(self) -> Iterator[list[list[Row]]]:
         """Rows of some files after the other, each file's together."""
         pictures = [item for item in self.left if not item.is_video]
-        keep = bool(self.outputs.annotate or self.outputs.explain)
+        keep = bool(self.outputs.annotate or self.outputs.blur or self.outputs.explain)
         for chunk in searched_pictures(pictures, self.predictors, keep=keep):
             tables = predict_together(self.predictors, [searched.crops for searched in chunk])
             yield [self._picture(searched, own) for searched, own in zip(chunk, tables, strict=True)]
@@ -108,18 +118,21 @@ class _Job:
                 from fer_hierarchy.inference.predict_video import video_rows
 
                 with self.progress.part(1):
-                    rows = video_rows(item, self.predictors, self.settings, self.outputs)
+                    rows = video_rows(item, self.predictors, self.settings, self.outputs, self.blurring)
                 yield [rows]
 
     def _picture(self, searched: SearchedPicture, tables: Sequence[np.ndarray]) -> list[Row]:
-        """Rows of one picture, of which the copy and the heat maps are drawn as well."""
+        """Rows of one picture, of which the copies and the heat maps are drawn as well."""
         by_face = rows_of_faces(searched.faces, tables, self.predictors, abstain=self.settings.abstain)
-        if searched.picture is not None and self.outputs.annotate:
-            from fer_hierarchy.inference.output.drawing import PICTURES, annotated, save_picture
+        picture = searched.picture
+        if picture is not None and self.blurring:
+            picture = self.blurring.picture(searched.item, picture, searched.faces)
+        if picture is not None and self.outputs.annotate:
+            from fer_hierarchy.inference.output.drawing import annotated, save_picture
 
-            path = place_of_copy(searched.item, self.outputs.annotate, PICTURES, otherwise=".png")
+            path = place_of_copy(searched.item, self.outputs.annotate, "--annotate")
             firsts, synthetic = [models[0] for models in by_face], self.predictors[0].facts.synthetic
-            save_picture(path, annotated(searched.picture, firsts, synthetic=synthetic))
+            save_picture(path, annotated(picture, firsts, synthetic=synthetic))
         if searched.picture is not None and self.explained:
             self.explained.write(searched)
         rows = [row for models in by_face for row in models]
@@ -147,6 +160,8 @@ class _Job:
             IncompleteError: Some files could not be read.
         """
         show(self.summary.line(self.skipped))
+        if self.blurring:
+            show(*self.blurring.lines())
         if self.out:
             show(f"predictions: {self.out.path}")
         if failed := self.summary.failed:

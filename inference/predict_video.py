@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress, current
+from fer_hierarchy.inference.blurring import Blurring
 from fer_hierarchy.inference.film_copies import Sample, copy_film
 from fer_hierarchy.inference.frames import predicted_frames
 from fer_hierarchy.inference.output.records import Row, rows_of_file
@@ -19,7 +20,13 @@ from fer_hierarchy.inference.sources.video import VideoReader
 _BATCH = 8  # frames that are searched and predicted together
 
 
-def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictConfig, outputs: Outputs) -> list[Row]:
+def video_rows(
+    item: Item,
+    predictors: Sequence[Predictor],
+    settings: PredictConfig,
+    outputs: Outputs,
+    blurring: Blurring | None = None,
+) -> list[Row]:
     """All faces of all frames that were predicted; a row a model where there is none, or where something went wrong.
 
     A video that ends before its time keeps its rows; the last one has the error.
@@ -29,6 +36,7 @@ def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictCon
         predictors: One a model; the first one's predictions are drawn.
         settings: Which frames are predicted, how sure a prediction must be.
         outputs: Where the annotated copy and the figure of its emotions over time go.
+        blurring: Where its blurred copy goes.
 
     Raises:
         UserError: The copy cannot be written.
@@ -38,12 +46,13 @@ def video_rows(item: Item, predictors: Sequence[Predictor], settings: PredictCon
             reader = stack.enter_context(VideoReader(item.path))
         except UserError as error:
             return rows_of_file(item.name, [], predictors, error=str(error))
-        passes = 1 + bool(outputs.annotate)
+        # The frames that are predicted, those searched for faces to blur, and those copied.
+        passes = 1 + bool(blurring) + bool(blurring or outputs.annotate)
         stack.enter_context(Progress(passes * reader.frames if reader.frames else math.inf))
         rows, samples = _read(reader, predictors, settings)
-        if outputs.annotate:
-            place = place_of_copy(item, outputs.annotate, (".mp4",), otherwise=".mp4")
-            copy_film(item.path, samples, drawn=place, synthetic=predictors[0].facts.synthetic)
+        if blurring or outputs.annotate:
+            drawn = outputs.annotate and place_of_copy(item, outputs.annotate, "--annotate")
+            copy_film(item, samples, drawn=drawn, blurring=blurring, synthetic=predictors[0].facts.synthetic)
     if outputs.plots:
         _plot(item, rows, predictors, outputs.plots, frames=len(samples), seconds=reader.seconds)
     error = None

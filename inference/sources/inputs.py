@@ -16,6 +16,7 @@ from fer_hierarchy.inference.output.rows import FORMULA
 from fer_hierarchy.inference.sources.kinds import PICTURE, SOUNDS, VIDEO, kind_of
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts")
+COPIED = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # kinds of pictures that are copied as such; all others as .png
 STDIN = "-"
 _MARKS = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}  # what a list may begin with
 
@@ -151,25 +152,42 @@ def _free(below: str, targets: set[str]) -> str:
     return place
 
 
-def place_of_copy(item: Item, folder: Path, suffixes: Collection[str], *, otherwise: str) -> Path:
-    """Where the annotated copy of a file goes; its folder is made.
+def place_of_copy(item: Item, folder: Path, flag: str) -> Path:
+    """Where the copy of a file goes; its folder is made.
 
     Args:
         item: The file.
         folder: Of all copies, which lie in it as the originals do.
-        suffixes: Kinds that can be written.
-        otherwise: The kind that takes the place of all others.
+        flag: What messages call the folder.
 
     Raises:
-        UserError: It is the original's own place, or the folder cannot be made.
+        UserError: The folder cannot be made.
     """
-    path = folder / item.below
-    if path.suffix.lower() not in suffixes:
-        path = path.with_name(f"{path.name}{otherwise}")
-    if path.resolve() == item.path.resolve():
-        raise UserError(f"--annotate {folder}: the copy of {item.name} would replace it; name another folder")
+    path = _copy(item, folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--annotate: folder {path.parent} cannot be made ({error.strerror})") from error
+        raise UserError(f"{flag}: folder {path.parent} cannot be made ({error.strerror})") from error
     return path
+
+
+def check_copies(items: Sequence[Item], folder: Path, flag: str) -> None:
+    """Refuse a folder in which the copy of one file would replace one of the files.
+
+    Raises:
+        UserError: So it is.
+    """
+    taken = [(item, path) for item in items if (path := _copy(item, folder)).exists()]
+    originals = {os.path.realpath(item.name): item.name for item in items} if taken else {}
+    for item, path in taken:
+        if other := originals.get(os.path.realpath(path)):
+            replaced = "it" if other == item.name else other
+            raise UserError(f"{flag} {folder}: the copy of {item.name} would replace {replaced}; name another folder")
+
+
+def _copy(item: Item, folder: Path) -> Path:
+    path = folder / item.below
+    suffix = path.suffix.lower()
+    if item.is_video:
+        return path if suffix == ".mp4" else path.with_name(f"{path.name}.mp4")
+    return path if suffix in COPIED else path.with_name(f"{path.name}.png")
