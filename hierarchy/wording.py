@@ -53,6 +53,15 @@ def majority_line(scores: Mapping) -> str:
     return f"No better than {always} of the {scores['n']:,} faces; this model is right for {percent(scores['top1'])}."
 
 
+def split_faces(record: Mapping) -> str:
+    """`test faces`, `validation and test faces`, or `faces` where the data has no splits.
+
+    Args:
+        record: Its `split`; test where there is none.
+    """
+    return f"{record.get('split', 'test')} faces".strip()
+
+
 def score_words(scores: Mapping) -> str:
     """The three measures with their intervals."""
     names = {"top1": "top-1", "balanced_accuracy": "balanced", "macro_f1": "macro F1"}

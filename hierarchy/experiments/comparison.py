@@ -29,7 +29,7 @@ from fer_hierarchy.hierarchy.experiments.table import GridCell, by_configuration
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.hierarchy.training.earlier import earlier_of, whole_cost
-from fer_hierarchy.hierarchy.wording import mode_words, model_words
+from fer_hierarchy.hierarchy.wording import mode_words, model_words, split_faces
 
 FORMAT = 1
 PER_EMOTION = 2  # faces of each emotion in a sample
@@ -81,6 +81,7 @@ def compare(
         "synthetic": any(bool(cell.finished.metrics.get("synthetic")) for cell in cells),
         "test": {
             "n": len(cells[0].labels),
+            "split": first.metrics.get("split", "test"),
             "fingerprint": first.metrics.get("test_fingerprint"),
             "subjects": None if subjects is None else len(set(subjects) - {""}),
         },
@@ -336,8 +337,8 @@ def _data_warnings(cells: Sequence[GridCell]) -> list[str]:
         differ = int((first.notna() & other.notna() & (first != other)).sum())
         if differ:
             found.append(
-                f"{differ:,} of {len(first):,} test faces have other pixels in {cell.name} than in {cells[0].name}: "
-                "their figures are about different pictures."
+                f"{differ:,} of {len(first):,} {split_faces(cells[0].finished.metrics)} have other pixels in "
+                f"{cell.name} than in {cells[0].name}: their figures are about different pictures."
             )
     for text in found:
         log.warning("%s", text)

@@ -38,6 +38,7 @@ from fer_hierarchy.hierarchy.wording import (
     plain,
     points,
     signed,
+    split_faces,
     training_time,
     whole,
     with_span,
@@ -60,10 +61,10 @@ def comparison_page(drawings: Drawings, comparison: Mapping, faces: FacesOf | No
     """
     labels = short_names([run["name"] for run in comparison["runs"]])
     runs = [{**run, "label": labels[run["name"]]} for run in comparison["runs"]]
-    n, classes = comparison["test"]["n"], comparison["classes"]
+    test, classes = comparison["test"], ", ".join(comparison["classes"])
     sections = [
         _verdict(comparison, runs, labels),
-        _runs(drawings, runs, n),
+        _runs(drawings, runs, test),
         *(_pair(drawings, number, pair, labels) for number, pair in enumerate(comparison.get("pairs") or (), 1)),
         _seeds(comparison),
         _levels(comparison, labels),
@@ -71,7 +72,7 @@ def comparison_page(drawings: Drawings, comparison: Mapping, faces: FacesOf | No
         side_by_side_section(
             drawings,
             comparison.get("side_by_side") or (),
-            classes=classes,
+            classes=comparison["classes"],
             labels=labels,
             faces=faces,
             table=SIDE_BY_SIDE if (drawings.folder / SIDE_BY_SIDE).is_file() else "",
@@ -80,7 +81,7 @@ def comparison_page(drawings: Drawings, comparison: Mapping, faces: FacesOf | No
         _repeat(comparison),
     ]
     name = f"Comparison of {len(runs)} runs" if len(runs) > 2 else " against ".join(labels.values())
-    subtitle = f"{len(runs)} runs on the same {n:,} test faces of {len(classes)} emotions: {', '.join(classes)}."
+    subtitle = f"{len(runs)} runs on the same {test['n']:,} {split_faces(test)}, with the emotions {classes}."
     return report(name, subtitle, sections, synthetic=drawings.synthetic)
 
 
@@ -126,8 +127,8 @@ def _verdict(comparison: Mapping, runs: Sequence[Mapping], labels: Mapping[str, 
     if people := comparison["test"].get("subjects"):
         blocks.append(
             Warn(
-                f"The test faces show {people:,} people. Intervals draw whole people; McNemar's test takes the faces "
-                "for independent, so its p is too small."
+                f"The {split_faces(comparison['test'])} show {people:,} people. Intervals draw whole people; McNemar's "
+                "test takes the faces for independent, so its p is too small."
             )
         )
     if not comparison.get("repeats"):
@@ -141,7 +142,7 @@ def _verdict(comparison: Mapping, runs: Sequence[Mapping], labels: Mapping[str, 
     return Section("Verdict", "", blocks)
 
 
-def _runs(drawings: Drawings, runs: Sequence[Mapping], n: int) -> Section:
+def _runs(drawings: Drawings, runs: Sequence[Mapping], test: Mapping) -> Section:
     name = {"Run": ("label", str)}
     further = {
         "Top-2 %": ("top2", points),
@@ -170,7 +171,7 @@ def _runs(drawings: Drawings, runs: Sequence[Mapping], n: int) -> Section:
         width=5.6,
         height=1.2 + 0.56 * len(runs),
     )
-    caption = f"n = {n:,} test faces; 95 % bootstrap intervals in brackets"
+    caption = f"n = {test['n']:,} {split_faces(test)}; 95 % bootstrap intervals in brackets"
     return Section(
         "Runs",
         "Overlapping intervals do not prove a tie, nor do separate ones alone prove a difference: all runs predicted "
@@ -328,8 +329,9 @@ def _cost(drawings: Drawings, runs: Sequence[Mapping]) -> Section:
             images.append(image)
     return Section(
         "Cost",
-        "The whole counts the trainings of first weights and teachers. Up and to the left is better. Cost axes are "
-        "logarithmic; soft composition runs all stages of a hierarchy.",
+        "The whole counts the trainings of first weights (of the stage that was taken, not of others beside it), of "
+        "teachers (whole runs) and of what these build on. Up and to the left is better. Cost axes are logarithmic; "
+        "soft composition runs all stages of a hierarchy.",
         [Table.of(runs, columns), *([Images(images)] if images else [])],
     )
 

@@ -28,7 +28,7 @@ from fer_hierarchy.hierarchy.reports.screen import announce_scores
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED
-from fer_hierarchy.hierarchy.training.earlier import earlier_of
+from fer_hierarchy.hierarchy.training.earlier import Training, distinct, earlier_of, earlier_record, networks_of
 from fer_hierarchy.hierarchy.wording import headline
 
 MODE = "ensemble"
@@ -129,11 +129,7 @@ def _cost(runs: Sequence[Run]) -> dict[str, Any]:
     names = ("train_cpu_seconds", "train_wall_seconds", "parameters", "multiply_adds")
     if any(name not in cost for cost in costs for name in names):
         raise UserError("the cost of a run is not recorded; evaluate it again")
-    members = {run.name for run in runs}  # whose own cost counts already
-    earlier = {
-        name: seconds
-        for run in runs
-        for name, seconds in earlier_of(run).items()
-        if name.partition("/")[0] not in members
-    }
-    return {**{name: sum(cost[name] for cost in costs) for name in names}, "earlier": earlier}
+    members = [Training(run.name, None, networks_of(run.folder)) for run in runs]  # whose own cost counts already
+    earlier = distinct(one for run in runs for one in earlier_of(run))
+    others = [one for one in earlier if not any(map(one.within, members))]
+    return {**{name: sum(cost[name] for cost in costs) for name in names}, **earlier_record(others)}

@@ -49,11 +49,11 @@ def side_by_side_section(
         shown = [face for face in sample if face["true"] == emotion]
         image = _draw(drawings, f"side_by_side{stem}_{emotion}", shown, classes, labels, pictures)
         blocks += [image, _table(shown, classes, labels)]
-    more = f" {table} has all test faces." if table else ""
+    more = f" {table} has all faces." if table else ""
     more += "" if pictures else " The faces themselves are not at hand, so only their ids are shown."
     return Section(
         "Side by side",
-        "Test faces drawn at random, two of each emotion where there are two. A bar shows the probabilities of one "
+        "Faces drawn at random, two of each emotion where there are two. A bar shows the probabilities of one "
         f"run: the outlined part is that of the true emotion, the word behind it is the prediction.{more}",
         blocks,
     )

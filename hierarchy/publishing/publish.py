@@ -22,7 +22,7 @@ from fer_hierarchy.hierarchy.reports.run import write_run_report
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, split_table
 from fer_hierarchy.hierarchy.training.callbacks import save_small_model
-from fer_hierarchy.hierarchy.training.earlier import earlier_of
+from fer_hierarchy.hierarchy.training.earlier import earlier_of, earlier_record
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 from fer_hierarchy.hierarchy.training.pipeline import REPORTING, STEPS, predict_and_score, prediction_work
 from fer_hierarchy.hierarchy.training.stages import calibrate_stage
@@ -81,7 +81,7 @@ def publish_run(
             places = known_places(source, *(data.paths or ()), data.ferplus or "", results, out)
             every = [placeless(note, places) for note in dict.fromkeys([*source.notes, *notes])]
             record = {**record, "published": _published(folder, source), "notes": every}
-            record["cost"]["earlier"] = earlier_of(source)
+            record["cost"] |= earlier_record(earlier_of(source))
             run_folder.write_json(folder / paths.METRICS, record)
             with progress.step(REPORTING):
                 write_run_report(folder, faces=None)

@@ -50,6 +50,7 @@ from fer_hierarchy.hierarchy.wording import (
     plain,
     points,
     span,
+    split_faces,
     whole,
     with_span,
 )
@@ -67,6 +68,11 @@ _SPANS = {
     "Balanced %": partial(with_span, measure="balanced_accuracy"),
     "Macro F1 %": partial(with_span, measure="macro_f1"),
 }
+
+_EARLIER_WORDS = (
+    " Before it were the trainings of first weights (the stage that was taken, not others beside it), of teachers "
+    "(whole runs) and of what these build on."
+)
 
 FacesOf = Callable[[Sequence[str]], np.ndarray]
 """Ids of n faces -> (n, height, width, channels) uint8."""
@@ -104,6 +110,11 @@ class RunRecord(figures.Drawings):
     def metrics(self) -> dict[str, Any]:
         """metrics.json."""
         return self.run.metrics
+
+    @property
+    def faces_words(self) -> str:
+        """What the scores are scores on."""
+        return split_faces(self.metrics)
 
     @property
     def headline_words(self) -> str:
@@ -159,8 +170,9 @@ def _page(record: RunRecord) -> Page:
         _repeat(record),
     ]
     kind = _KINDS.get(metrics["mode"], metrics["mode"])
-    split = record.metrics.get("split", "test")
-    subtitle = f"{kind}. Evaluated on the {split} split{'s' * (' and ' in split)}."
+    split = metrics.get("split", "test")
+    words = f"the {split} split{'s' * (' and ' in split)}" if split else "all faces: the data has no splits"
+    subtitle = f"{kind}. Evaluated on {words}."
     return report(str(metrics["run"]), subtitle, sections, synthetic=record.synthetic)
 
 
@@ -190,7 +202,7 @@ def _interval_words(scores: Mapping, measure: str) -> str:
 
 def _summary_words(record: RunRecord) -> str:
     metrics, scores = record.metrics, record.run.scores
-    faces = f"{metrics.get('split', 'test')} faces"
+    faces = record.faces_words
     faces = f"synthetic {faces}" if record.synthetic else f"{faces} of {metrics['data']['dataset']}"
     bounds = _interval_words(scores, "top1")
     common = max(scores["per_class"], key=lambda row: row["support"])
@@ -203,7 +215,8 @@ def _summary_words(record: RunRecord) -> str:
         f"{percent(common['support'] / scores['n'])}. "
         f"Balanced accuracy, where every emotion counts alike, is {percent(scores['balanced_accuracy'])} "
         f"(chance: {percent(1 / len(scores['classes']))}); macro F1 is {percent(scores['macro_f1'])}. "
-        f"{excluded}{once}: the interval covers the choice of test faces, not how much another seed would differ."
+        f"{excluded}{once}: the interval covers the choice of {record.faces_words}, not how much another seed would "
+        "differ."
     )
 
 
@@ -223,8 +236,7 @@ def _predictions(record: RunRecord) -> Section:
     strong = ([row["key"] for row in rows].index(record.metrics["headline"]),)
     further = {"Top-2 %": ("top2", points), "Top-3 %": ("top3", points), "Weighted F1 %": ("weighted_f1", points)}
     further |= {"ECE": ("ece", decimals), "NLL": ("nll", decimals)}
-    split = record.metrics.get("split", "test")
-    caption = f"n = {record.run.scores['n']:,} {split} faces; 95 % bootstrap intervals in brackets"
+    caption = f"n = {record.run.scores['n']:,} {record.faces_words}; 95 % bootstrap intervals in brackets"
     image = record.draw(
         "answers",
         lambda ax: figures.intervals(ax, [(row["name"], row) for row in rows]),
@@ -374,7 +386,7 @@ def _mistakes(record: RunRecord) -> Section:
     title, predictions = "Most confident mistakes", record.run.predictions
     worst = confident_mistakes(predictions, GALLERY_FACES)
     if record.faces is None or worst.empty:
-        none = Text("There is none: every test face was predicted correctly.")
+        none = Text("There is none: every face was predicted correctly.")
         return Section(title, "", [] if record.faces is None else [none])
     pixels = list(record.faces(worst["row"].tolist()))
     captions = []
@@ -422,7 +434,7 @@ def _training(record: RunRecord) -> Section:
     return Section(
         "Training",
         "Training figures are taken on augmented faces while the weights still change, so they may lie below "
-        "validation. The kept epoch was chosen on validation faces; the test faces had no part in it.",
+        f"validation. The kept epoch was chosen on validation faces; the {record.faces_words} had no part in it.",
         blocks,
     )
 
@@ -461,22 +473,21 @@ def _note(record: RunRecord, table: pd.DataFrame) -> str:
     total = int(record.run.predictions["true"].isin(table["emotion"].unique()).sum())
     several = len(table) < total
     choice, how = (f" of {total:,}", ", chosen in proportion to the emotions") if several else ("", "")
-    shown = (
-        f"n = {len(table):,}{choice} {record.metrics.get('split', 'test')} faces{how}; seed {record.metrics['seed']}."
-    )
+    shown = f"n = {len(table):,}{choice} {record.faces_words}{how}; seed {record.metrics['seed']}."
     return f"{shown}\nt-SNE keeps neighbours, not distances."
 
 
 def _data(record: RunRecord) -> Section:
     data, taxonomy = record.metrics["data"], record.metrics["taxonomy"]
     groups = "; ".join(f"{name}: {', '.join(emotions)}" for name, emotions in taxonomy["groups"].items())
+    named = {"test": record.metrics.get("split", "test") or "all"}  # an evaluation may be of other faces
     pixels = data.get("pixels")  # None where the run was made before pixels were compared
     values = {
         "Data set": data["dataset"],
         "Path": data.get("path"),
         "Fingerprint of the faces": data.get("fingerprint"),
         "Fingerprint of the test rows": record.metrics.get("test_fingerprint"),
-        "Rows": ", ".join(f"{split} {count:,}" for split, count in data.get("rows", {}).items()),
+        "Rows": ", ".join(f"{named.get(split, split)} {n:,}" for split, n in data.get("rows", {}).items() if n),
         "Origin of the splits": data.get("split_origin") or data.get("splits"),
         "Images left out as bad": data.get("bad"),
         "Counts and pixels": pixels and ("; ".join(pixels["known"]) or "no published figures to compare with"),
@@ -484,7 +495,7 @@ def _data(record: RunRecord) -> Section:
         "Taxonomy": f"{taxonomy.get('name', '')} ({groups})",
         "Emotions left out": record.metrics.get("excluded") or "none",
     }
-    counts = {split: data["counts"][split] for split in _SPLITS if data.get("counts", {}).get(split)}
+    counts = {named.get(split, split): data["counts"][split] for split in _SPLITS if data.get("counts", {}).get(split)}
     blocks: list[Block] = [facts({name: value for name, value in values.items() if known(value)})]
     if counts:
         table = pd.DataFrame(counts).reindex(record.metrics["emotions"], fill_value=0).fillna(0)
@@ -543,7 +554,7 @@ def _cost(record: RunRecord) -> Section:
     return Section(
         "Cost",
         "CPU-seconds add up all cores and compare runs better than wall time. Multiply-adds are those of one face "
-        "through the network.",
+        f"through the network.{_EARLIER_WORDS if cost.get('earlier') else ''}",
         blocks,
     )
 

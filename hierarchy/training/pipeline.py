@@ -50,7 +50,7 @@ from fer_hierarchy.hierarchy.runs.evaluated_faces import as_trained, evaluated_f
 from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, resume_hint, split_table
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.distillation import check_teachers, note_teachers
-from fer_hierarchy.hierarchy.training.earlier import earlier_trainings
+from fer_hierarchy.hierarchy.training.earlier import earlier_record, earlier_trainings
 from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import note_first_weights, origins
 from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
@@ -250,7 +250,7 @@ def predict_and_score(
         },
         "cost": {
             **_cost(stages, faces.images.pixels.shape[1:]),
-            "earlier": earlier_trainings(config, stages),
+            **earlier_record(earlier_trainings(config, stages)),
         },
     }
 
@@ -399,8 +399,6 @@ def _split_facts(predictions: Predictions, evaluation: EvaluationConfig, *, seed
     """The official splits of the evaluated faces, and where there are several the scores in each of them."""
     official = predictions.rows["official"].to_numpy(str)
     names = [split for split in SPLITS if split in official]
-    if not names:
-        return {}
     found = {}
     for split in names if len(names) > 1 else ():
         rows = predictions.rows[official == split]

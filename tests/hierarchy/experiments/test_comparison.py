@@ -97,7 +97,7 @@ def composed(tmp_path):
 def test_flat_and_hierarchical_stand_side_by_side(flat, composed):
     table = compare_folders(flat, composed)
     assert json.loads(json.dumps(table, allow_nan=False)) == table
-    assert table["test"] == {"n": 84, "fingerprint": "abc", "subjects": None}
+    assert table["test"] == {"n": 84, "split": "test", "fingerprint": "abc", "subjects": None}
     assert [(row["name"], row["headline"]) for row in table["runs"]] == [("flat", "flat"), ("composed", "soft")]
     for row, folder in zip(table["runs"], (flat, composed), strict=True):
         record = json.loads((folder / "metrics.json").read_text())

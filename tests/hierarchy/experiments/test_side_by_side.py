@@ -74,7 +74,7 @@ def test_the_report_marks_predictions_and_has_a_table_of_all_faces(drawn, runs, 
     text = (tmp_path / "pair" / "report.md").read_text()
     assert len(pd.read_csv(tmp_path / "pair" / "side_by_side.csv")) == len(TRUTH)
     part = text[text.index("## Side by side") : text.index("## How to repeat this")]
-    assert "side_by_side.csv has all test faces" in part
+    assert "side_by_side.csv has all faces" in part
     assert part.count("✓") + part.count("✗") - 7 * 2 == 14 * 2, "one mark a face and run, and two in each caption"
     assert "not at hand" not in part
     for emotion in EMOTIONS:

@@ -265,7 +265,7 @@ def test_no_mistakes_no_gallery(tmp_path):
     table = pd.read_csv(tmp_path / "run/predictions.csv", dtype={"row": str})
     table.assign(predicted=table["true"]).to_csv(tmp_path / "run/predictions.csv", index=False)
     write_run_report(tmp_path / "run", faces=faces)
-    assert "every test face was predicted correctly" in (tmp_path / "run/report.md").read_text()
+    assert "every face was predicted correctly" in (tmp_path / "run/report.md").read_text()
 
 
 def test_gallery_requests_the_surest_mistakes_by_their_exact_ids(tmp_path):

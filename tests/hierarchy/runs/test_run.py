@@ -81,8 +81,24 @@ def test_several_splits_are_named_and_scored_each(flat, stored_runs, tmp_path, c
     assert sum(right.values()) == pytest.approx((predictions["true"] == predictions["predicted"]).sum())
     report = (folder / "report.md").read_text()
     assert "Evaluated on the validation and test splits." in report
+    assert "n = 42 validation and test faces" in report
+    assert "the choice of validation and test faces" in report
+    assert not re.search(r"(?<!and )test faces", report)
     assert "## Split by split" in report
     assert re.search(r"flat model, validation +28 ", caplog.text)
+
+
+def test_faces_without_official_splits_are_called_so(flat, tmp_path):
+    for file in write_fer_folder(tmp_path, per_split={"Training": 4}, seed=9).glob("train/*/*"):
+        (tmp_path / "plain" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        file.rename(tmp_path / "plain" / file.parent.name / file.name.removeprefix("Training_"))
+    settings = {"data": DataConfig(data=str(tmp_path / "plain")), "evaluation": EvaluationConfig(resamples=100)}
+    folder = evaluate_run(str(flat), KerasStage, **settings, name="again", results=tmp_path, command="evaluate")
+    report = (folder / "report.md").read_text()
+    assert "Evaluated on all faces: the data has no splits." in report
+    assert "n = 28 faces; 95 %" in report
+    assert "| Rows | all 28 |" in report
+    assert "test faces" not in report
 
 
 @pytest.mark.parametrize("name", TRAINED)
