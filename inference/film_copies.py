@@ -138,7 +138,7 @@ def boxes_of_every_frame(path: Path, blurring: Blurring) -> list[list[Box]]:
                 if tracker.end_scene(frame.picture):
                     scenes.append(frame.index)
                 sure = [face for face in faces if blurring.is_sure(face)]
-                for track in tracker.update(sure, time=frame.time)[: len(sure)]:
+                for track in tracker.update(sure, time=frame.time, picture=frame.picture)[: len(sure)]:
                     found.setdefault(track.number, {})[frame.index] = track.box
     boxes: list[list[Box]] = [[] for _ in range(frames)]
     for seen in found.values():

@@ -102,5 +102,5 @@ class _Follower:
         if self._detect_every > 1:
             self._tracker.follow(frame.picture)
         if found is not None:
-            self._tracker.update(found, time=frame.time)
+            self._tracker.update(found, time=frame.time, picture=frame.picture)
         return [t for t in self._tracker.tracks if not t.missed or frame.time - t.seen <= _LINGER]

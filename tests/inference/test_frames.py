@@ -105,6 +105,14 @@ def test_a_cut_to_another_person_at_the_same_place_ends_a_track(tmp_path):
     assert tracks_of(tmp_path / "cuts.mp4") == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4
 
 
+def test_who_walks_by_more_than_his_width_between_two_samples_keeps_his_track(walk):
+    with VideoReader(walk) as reader:
+        results = list(predicted_frames(reader, [predictor()], interval=22 / FPS))
+    first, second = (result.rows[0] for result in results)
+    assert second["left"] - first["left"] > SIDE
+    assert first["track"] == second["track"] == 1
+
+
 def test_a_camera_that_turns_ends_no_track(tmp_path):
     """And neither does the light."""
     wide = np.concatenate([*portraits(2)], axis=1)

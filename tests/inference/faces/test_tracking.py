@@ -59,6 +59,40 @@ def test_who_appears_elsewhere_is_someone_else():
     assert [track.missed for track in tracks] == [0, 1]
 
 
+def textured(*places, size=(240, 640), side=40):
+    """A plain ground with faces (left, top, seed of its texture)."""
+    picture = np.full(size, 90, np.uint8)
+    for left, top, seed in places:
+        texture = np.random.default_rng(seed).integers(0, 255, (6, 6)).astype(np.uint8)
+        picture[top : top + side, left : left + side] = cv2.resize(texture, (side, side))
+    return picture
+
+
+def test_who_moves_by_more_than_his_width_is_known_again():
+    """Two people run towards each other, pass, and run on."""
+    tracker, found = Tracker(), []
+    for step in range(6):
+        there, back = 10 + 90 * step, 560 - 90 * step
+        tracks = tracker.update([face(there, 50), face(back, 120)], picture=textured((there, 50, 1), (back, 120, 2)))
+        found.append(numbers(tracks))
+    assert found == [[1, 2]] * 6
+
+
+@pytest.mark.parametrize(
+    ("place", "seed", "side"),
+    [
+        ((100, 50), 2, 40),  # who comes where another one left
+        ((300, 50), 1, 40),  # too far for anybody
+        ((80, 50), 1, 90),  # far nearer at once
+    ],
+)
+def test_who_looks_otherwise_or_is_out_of_reach_is_someone_else(place, seed, side):
+    tracker = Tracker()
+    tracker.update([face(10, 50)], picture=textured((10, 50, 1)))
+    tracks = tracker.update([face(*place, side)], picture=textured((*place, seed), side=side))
+    assert numbers(tracks) == [2, 1]
+
+
 def test_a_number_goes_to_one_face_alone():
     tracker = Tracker()
     tracker.update([face(20, 0)])
