@@ -42,9 +42,11 @@ def predict(given: Given, _command: str) -> None:
 
         if not has_h264():
             log.warning(NO_H264)
+    if explain and settings.prior:
+        raise UserError("--prior does not go with --explain: its maps show networks, which know the shares of training")
     from fer_hierarchy.inference import predict as predicting
 
-    predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain)
+    predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain, prior=settings.prior)
     outputs = predicting.Outputs(out=out, annotate=annotate, blur=blur, explain=explain, plots=plots)
     predicting.predict_files(items, predictors, settings=settings, outputs=outputs)
 
@@ -59,18 +61,23 @@ def _check_blur(blur: Path, annotate: Path | None, explain: Path | None, faces: 
         raise UserError(f"--blur and --annotate both name {blur}; name two folders, one for each kind of copy")
 
 
-def _predictors(named: Sequence[str] | None, faces: FaceConfig, results: Path, *, quick: bool) -> list:
+def _predictors(
+    named: Sequence[str] | None, faces: FaceConfig, results: Path, *, quick: bool, prior: str | None
+) -> list:
     """One for each model that is named; they share a detector.
 
     With `quick`, the published weights, where none is named, may be their export.
     """
     from fer_hierarchy.inference.export.backends import open_model
     from fer_hierarchy.inference.faces.detectors import make_detector
-    from fer_hierarchy.inference.predictor import Predictor
+    from fer_hierarchy.inference.predictor import EstimatingPredictor, Predictor
+    from fer_hierarchy.inference.priors import AUTO, Prior
 
+    shares = Prior.of(prior) if prior else None
+    kind = EstimatingPredictor if prior == AUTO else Predictor
     detector = make_detector(faces)
     runs = named or [default_model(results, quick=quick)]
-    predictors = [Predictor(open_model(run, results), faces=faces, detector=detector) for run in runs]
+    predictors = [kind(open_model(run, results), faces=faces, detector=detector, prior=shares) for run in runs]
     names = [predictor.name for predictor in predictors]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--run {twice[0]} is named twice, or two models come from runs of that name; name each once")
@@ -84,6 +91,10 @@ def webcam(given: Given, _command: str) -> None:
         raise UserError("--cropped does not go with --mode webcam: faces are searched for in every frame")
     if len(given.get("run", [])) > 1:
         raise UserError("--run is given twice; the live window shows one model, --mode predict takes several")
+    if settings.prior == "auto":
+        raise UserError(
+            "--prior auto needs all faces before it shows the first; use --mode predict, or name a file of shares"
+        )
     for name in ("record", "csv"):
         if name in given and Path(given[name]).exists():
             raise UserError(f"--{name}: {given[name]} exists already; name another file")
@@ -98,7 +109,7 @@ def webcam(given: Given, _command: str) -> None:
         check_folder(rows)
     if settings.window:
         check_screen()
-    (predictor,) = _predictors(given.get("run"), faces, given["results"], quick=True)
+    (predictor,) = _predictors(given.get("run"), faces, given["results"], quick=True, prior=settings.prior)
     run_webcam(predictor, settings, record=record, csv=rows)
 
 

@@ -7,7 +7,6 @@ from itertools import islice
 
 from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker
-from fer_hierarchy.inference.model import Metadata
 from fer_hierarchy.inference.output.records import BOX, Row, prediction_columns, rows_of_faces
 from fer_hierarchy.inference.predictor import Predictor, predict_together
 from fer_hierarchy.inference.sources.video import ROUNDING, Frame, VideoReader
@@ -28,9 +27,9 @@ class FrameRows:
     rows: Sequence[Row]
 
 
-def frame_columns(facts: Metadata) -> list[str]:
+def frame_columns(predictor: Predictor) -> list[str]:
     """Columns of a frame's rows in the csv file of the live window."""
-    return ["frame", "time", "track", *BOX, "score", *prediction_columns(facts)]
+    return ["frame", "time", "track", *BOX, "score", *predictor.marks, *prediction_columns(predictor.facts)]
 
 
 def predicted_frames(

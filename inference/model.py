@@ -1,8 +1,9 @@
 """What a saved model is, whatever file it is in: its metadata, its predictions, the crops that it takes."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.config import DataConfig, check_value
 from fer_hierarchy.hierarchy.data.decoding import with_channels
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.label_shift import ValidationFacts
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 FORMAT = 1
@@ -27,6 +29,8 @@ class Metadata:
         channels: 1 (grey) or 3 (RGB).
         align: Whether the faces that it was trained on were turned until their eyes were level.
         synthetic: Whether it was trained on faces that a program drew.
+        prior: Share of each emotion that its probabilities are made for; None in exports of older versions.
+        validation: What its validation faces tell; None in those, and where a run has not kept their predictions.
     """
 
     run: str
@@ -36,6 +40,8 @@ class Metadata:
     channels: int
     align: bool
     synthetic: bool
+    prior: tuple[float, ...] | None = None
+    validation: ValidationFacts | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -44,7 +50,7 @@ class Metadata:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that an exported file carries."""
-        return {"format": FORMAT, **vars(self), "taxonomy": self.taxonomy.to_dict()}
+        return {"format": FORMAT, **asdict(self), "taxonomy": self.taxonomy.to_dict()}
 
     @classmethod
     def from_dict(cls, record: Any, *, source: str) -> Self:
@@ -69,7 +75,8 @@ class Metadata:
             "synthetic": bool,
         }
         try:
-            facts = cls(**{name: kind(record[name]) for name, kind in kinds.items()})
+            given = {name: kind(record[name]) for name, kind in kinds.items()}
+            facts = cls(**given, **_shares(record, len(given["taxonomy"].emotions)))
             for name in ("image_size", "channels"):
                 check_value(DataConfig, name, getattr(facts, name), name)
         except UserError as error:
@@ -77,6 +84,24 @@ class Metadata:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{source}: the metadata inside are incomplete ({error}); export the run again") from error
         return facts
+
+
+def _shares(record: Mapping, emotions: int) -> dict[str, Any]:
+    """What the metadata of this version hold besides: the prior and what validation faces tell."""
+    given: dict[str, Any] = {}
+    if (prior := record.get("prior")) is not None:
+        given["prior"] = _numbers(prior, emotions, above=0)
+    if (facts := record.get("validation")) is not None:
+        counts, biases = _numbers(facts["counts"], emotions, above=0), _numbers(facts["biases"], emotions)
+        given["validation"] = ValidationFacts(counts=counts, slope=float(facts["slope"]), biases=biases)
+    return given
+
+
+def _numbers(values: Sequence[float], count: int, *, above: float = -math.inf) -> tuple[float, ...]:
+    numbers = tuple(map(float, values))
+    if len(numbers) != count or not all(above < number < math.inf for number in numbers):
+        raise ValueError(f"expected {count} numbers, got {values}")
+    return numbers
 
 
 class Model(ABC):

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from fer_hierarchy.hierarchy.errors import IncompleteError
-from fer_hierarchy.hierarchy.printing import show
+from fer_hierarchy.hierarchy.printing import show, table_lines
 from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.wording import percent
 from fer_hierarchy.inference.output import console
 from fer_hierarchy.inference.output.records import Row, columns_of, rows_of_faces, rows_of_file
 from fer_hierarchy.inference.output.rows import RowFile, only_writer
-from fer_hierarchy.inference.predictor import Predictor, predict_together
+from fer_hierarchy.inference.predictor import EstimatingPredictor, Predictor, predict_together
 from fer_hierarchy.inference.settings import PredictConfig
 from fer_hierarchy.inference.sources.inputs import Item, check_copies, place_of_copy
 from fer_hierarchy.inference.sources.pictures import SearchedPicture, searched_pictures
@@ -55,13 +56,39 @@ def predict_files(
         KeyboardInterrupt: With how to go on.
     """
     with ExitStack() as stack:
+        if estimating := [predictor for predictor in predictors if isinstance(predictor, EstimatingPredictor)]:
+            whole = stack.enter_context(Progress(2))
+            with whole.part(1, "shares of the emotions: "):
+                _estimate(items, predictors, estimating, settings)
+            stack.enter_context(whole.part(1))
         job = _Job(items, predictors, settings, outputs, stack)
+        job.begin()
         try:
             for rows in job.predicted():
                 job.deliver(rows)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(job.resume_command()) from None
     job.conclude()
+
+
+def _estimate(
+    items: Sequence[Item],
+    predictors: Sequence[Predictor],
+    estimating: Sequence[EstimatingPredictor],
+    settings: PredictConfig,
+) -> None:
+    """See all faces once, then let the predictors predict for the shares that these have, and print those."""
+    with ExitStack() as stack:
+        for _ in _Job(items, predictors, settings, Outputs(), stack).predicted():
+            pass
+    for predictor in estimating:
+        estimate = predictor.settle()
+        before = predictor.facts.prior or ()
+        rows = zip(predictor.facts.taxonomy.emotions, before, estimate.shares, strict=True)
+        shares = [(emotion, *(percent(share) for share in both)) for emotion, *both in rows]
+        kept = "" if estimate.shifted else "; they do not contradict the shares of training, which stay"
+        show(*table_lines([("emotion", "trained", "estimated"), *shares]))
+        show(f"shares estimated from {estimate.faces} faces by {predictor.name}{kept}", "")
 
 
 class _Job:
@@ -83,7 +110,9 @@ class _Job:
         if outputs.out:
             stack.enter_context(only_writer(outputs.out))
             gates, runs = {p.facts.taxonomy.gate for p in predictors}, [p.name for p in predictors]
-            self.out = stack.enter_context(RowFile(outputs.out, columns_of(predictors), words=gates, runs=runs))
+            prior = predictors[0].marks.get("prior", "")
+            rows = RowFile(outputs.out, columns_of(predictors), words=gates, runs=runs, prior=prior)
+            self.out = stack.enter_context(rows)
         done = self.out.done if self.out else set()
         self.left = [item for item in items if item.name not in done]
         self.skipped = len(items) - len(self.left)
@@ -99,7 +128,10 @@ class _Job:
             from fer_hierarchy.inference.explain.pictures import ExplanationFigures
 
             self.explained = ExplanationFigures(predictors, outputs.explain)
-        if not self.out and len(predictors) == 1:
+
+    def begin(self) -> None:
+        """Print the heading, where rows go to the screen."""
+        if not self.out and len(self.predictors) == 1:
             show(console.header())
 
     def predicted(self) -> Iterator[list[list[Row]]]:

@@ -1,5 +1,6 @@
 """Predictor: a saved model and a face detector, loaded once, that predict pictures from any thread."""
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from fer_hierarchy.hierarchy.evaluation.label_shift import Estimate, reweigh
 from fer_hierarchy.hierarchy.paths import RESULTS
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
@@ -14,6 +16,7 @@ from fer_hierarchy.inference.faces.crop import Face, crop
 from fer_hierarchy.inference.faces.detectors import Detector, make_detector
 from fer_hierarchy.inference.model import Metadata, Model, prepared
 from fer_hierarchy.inference.output.records import face_rows
+from fer_hierarchy.inference.priors import AUTO, Prior, estimated, prior_name, trained_prior
 from fer_hierarchy.inference.settings import FaceConfig
 
 if TYPE_CHECKING:  # the light path does without it
@@ -39,24 +42,41 @@ class Predictor:
         facts: What the model is: its emotions, groups, image size.
         faces: How faces are found.
         detector: What finds them; None where every picture is a face already.
+        marks: What rows say of the predictions besides: `prior`, where it is not that of training.
     """
 
-    def __init__(self, model: Model, *, faces: FaceConfig, detector: Detector | None) -> None:
+    def __init__(
+        self, model: Model, *, faces: FaceConfig, detector: Detector | None, prior: Prior | None = None
+    ) -> None:
         self.name = Path(model.source).name
         self.facts: Metadata = model.facts
         self.faces = faces
         self.detector = detector
         self._model = model
         self._busy = threading.Lock()
+        self.marks: dict[str, str] = {"prior": prior.name} if prior else {}
+        self._estimates = prior is not None and prior.name == AUTO
+        self._trained = trained_prior(self.facts) if prior else np.zeros(0)
+        self._target = prior.target(self.facts) if prior and not self._estimates else None
 
     @classmethod
-    def load(cls, run: str | Path | None = None, *, results: Path = RESULTS, **faces: Any) -> Self:
+    def load(
+        cls,
+        run: str | Path | None = None,
+        *,
+        results: Path = RESULTS,
+        prior: str | Path | Mapping[str, float] | None = None,
+        **faces: Any,
+    ) -> Self:
         """Open a model and a detector.
 
         Args:
             run: Name or folder of a run, or a file that `--mode export` wrote; None takes the published weights, or the
                 newest run where there are none.
             results: Folder of all runs.
+            prior: Shares of the emotions where the pictures are from: a dictionary, a JSON or csv file of emotion and
+                share, "uniform", or "auto" to estimate them from the faces of each call of `predict`, of which it then
+                needs 50. None predicts for the shares of training.
             **faces: Fields of `inference.settings.FaceConfig`: cropped, detector, min_face, margin, align, ...
 
         Raises:
@@ -64,7 +84,8 @@ class Predictor:
         """
         settings = FaceConfig(**faces)
         model = open_model(default_model(results) if run is None else str(run), results)
-        return cls(model, faces=settings, detector=make_detector(settings))
+        shares = None if prior is None else Prior.of(prior)
+        return cls(model, faces=settings, detector=make_detector(settings), prior=shares)
 
     @property
     def stages(self) -> "Mapping[str, Stage] | None":
@@ -78,12 +99,18 @@ class Predictor:
             crops: For each picture its faces, uint8 (height, width) grey or (height, width, 3) RGB at any size.
 
         Returns:
-            For each picture (faces, emotions) float64 probabilities.
+            For each picture (faces, emotions) float64 probabilities, for the prior that was given; for that of training
+            where it is to be estimated.
         """
-        ready = prepared([face for own in crops for face in own], self.facts)
-        with self._busy:
-            probabilities = self._model.predict(ready)
+        probabilities = self._predicted(prepared([face for own in crops for face in own], self.facts))
+        if self._target is not None:
+            probabilities = reweigh(probabilities, self._trained, self._target)
         return np.split(probabilities, np.cumsum([len(own) for own in crops])[:-1]) if crops else []
+
+    def _predicted(self, faces: np.ndarray) -> np.ndarray:
+        """(n, emotions) of (n, size, size, channels) uint8, as the model gives them."""
+        with self._busy:
+            return self._model.predict(faces)
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces in each picture, largest first; the whole picture where every picture is a face already."""
@@ -123,19 +150,25 @@ class Predictor:
             records: Give dictionaries instead of a frame.
 
         Returns:
-            A row a face: image (position), face (number in its image, from 1), left, top, width, height (pixels),
-            score (of the detector, or None), emotion, probability, the gate's group of that emotion under the gate's
-            name, route (the group that the gate prefers), entropy (bits), p_<emotion>, gate_<group>. An image without a
-            face has no row.
+            A row a face: image (position), face (number in its image, from 1), prior where one was given, left, top,
+            width, height (pixels), score (of the detector, or None), emotion, probability, the gate's group of that
+            emotion under the gate's name, route (the group that the gate prefers), entropy (bits), p_<emotion>,
+            gate_<group>. An image without a face has no row.
 
         Raises:
             ValueError: An image of another shape or type.
+            UserError: The prior is "auto" and there are fewer than 50 faces.
         """
         pictures = _as_pictures(images)
         found = self.find(pictures)
         tables = self.predict_each([self.crops(p, faces) for p, faces in zip(pictures, found, strict=True)])
+        marks = self.marks
+        if self._estimates:
+            estimate = estimated(tables, self.facts)
+            tables = [reweigh(table, self._trained, self._shares(estimate)) for table in tables]
+            marks = marks | {"prior": prior_name(estimate)}
         rows = [
-            {"image": at, "face": number, **row}
+            {"image": at, "face": number, **marks, **row}
             for at, (faces, own) in enumerate(zip(found, tables, strict=True))
             for number, row in enumerate(face_rows(faces, own, self.facts), start=1)
         ]
@@ -144,6 +177,57 @@ class Predictor:
         import pandas as pd
 
         return pd.DataFrame(rows)
+
+    def _shares(self, estimate: Estimate) -> np.ndarray:
+        """The shares to predict for: those of training where the faces do not contradict them."""
+        return estimate.shares if estimate.shifted else self._trained
+
+
+class EstimatingPredictor(Predictor):
+    """Predicts for shares that are estimated from all faces of a call, which it sees twice and computes once.
+
+    What it has found and predicted is remembered by the pixels, so that the second time costs little.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._found: dict[bytes, list[Face]] = {}
+        self._seen: dict[bytes, np.ndarray] = {}
+        self._tables: list[np.ndarray] = []
+
+    def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
+        """See `Predictor`."""
+        keys = [_digest(picture) for picture in pictures]
+        new = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in self._found}
+        self._found |= zip(new, super().find(list(new.values())), strict=True) if new else ()
+        return [self._found[key] for key in keys]
+
+    def _predicted(self, faces: np.ndarray) -> np.ndarray:
+        keys = [_digest(face) for face in faces]
+        new = {key: at for at, key in enumerate(keys) if key not in self._seen}
+        if new:
+            self._seen |= zip(new, super()._predicted(faces[list(new.values())]), strict=True)
+        table = np.array([self._seen[key] for key in keys]).reshape(len(faces), len(self.facts.taxonomy.emotions))
+        if self._target is None:
+            self._tables.append(table)
+        return table
+
+    def settle(self) -> Estimate:
+        """Estimate the shares of what was predicted so far, and predict for them from now on.
+
+        Raises:
+            UserError: There were fewer than 50 faces, or the model does not hold what an estimate needs.
+        """
+        estimate = estimated(self._tables, self.facts)
+        self._tables, self._target = [], self._shares(estimate)
+        self.marks = {"prior": prior_name(estimate)}
+        return estimate
+
+
+def _digest(pixels: np.ndarray) -> bytes:
+    content = hashlib.blake2b(pixels.tobytes(), digest_size=16)
+    content.update(str(pixels.shape).encode())
+    return content.digest()
 
 
 def predict_together(

@@ -175,7 +175,7 @@ def run_webcam(
         if record:
             session.writer = stack.enter_context(VideoWriter(record, fps=reader.fps))
         if csv:
-            session.log = stack.enter_context(RowLog(csv, frame_columns(predictor.facts)))
+            session.log = stack.enter_context(RowLog(csv, frame_columns(predictor)))
         if not window and reader.frames:
             session.progress = Progress(reader.frames)
         results = predicted_frames(

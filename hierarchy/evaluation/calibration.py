@@ -5,13 +5,14 @@ Temperature scaling and the binned error follow Guo et al., "On calibration of m
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from fer_hierarchy.hierarchy.errors import UserError
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
 BINS = 15
+LEAST = 5e-7  # half of the last digit of the prediction tables: what a smaller probability is taken for
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike, log_prior_shift: ArrayLike | None = None) -> float:
@@ -44,6 +45,42 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, log_prior_shift: Array
     # The loss is convex in 1/T, so it has one valley in log T as well; log T searches both ends evenly.
     found = minimize_scalar(loss, bounds=np.log(TEMPERATURE_BOUNDS), method="bounded", options={"xatol": 1e-5})
     return float(np.clip(np.exp(found.x), *TEMPERATURE_BOUNDS))
+
+
+def fit_biases(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, np.ndarray]:
+    """A temperature with a bias for each class, fitted on validation faces.
+
+    Bias-corrected temperature scaling of Alexandari, Kundaje and Shrikumar, "Maximum likelihood with bias-corrected
+    calibration is hard-to-beat at label shift adaptation", ICML 2020:
+    softmax(slope * log p + biases) makes the labels likeliest, and then every class is predicted as often, in the
+    mean, as it occurs. An estimate of other shares (`label_shift.estimate_em`) needs that; a temperature alone leaves
+    what label smoothing does to rare classes.
+
+    Args:
+        probabilities: (n, classes) of validation faces.
+        labels: (n,) class indices, each class at least once.
+
+    Returns:
+        The slope, and (classes,) biases whose mean is 0.
+
+    Raises:
+        UserError: A class without a face, or shapes that do not fit.
+    """
+    logs, labels = np.log(np.maximum(probabilities, LEAST)), np.asarray(labels)
+    rows, classes = logs.shape
+    if labels.shape != (rows,) or set(labels.tolist()) != set(range(classes)):
+        raise UserError(
+            f"biases: got {labels.shape} labels for {rows} faces; needed one each, of all {classes} classes"
+        )
+    targets = np.eye(classes)[labels]
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = log_softmax(values[0] * logs + values[1:], axis=1)
+        gradient = (np.exp(scaled) - targets) / rows
+        return -(scaled * targets).sum() / rows, np.array([(gradient * logs).sum(), *gradient.sum(axis=0)])
+
+    slope, *biases = minimize(loss, np.eye(1, classes + 1)[0], jac=True, method="L-BFGS-B").x
+    return float(slope), np.array(biases) - np.mean(biases)
 
 
 def probabilities(logits: ArrayLike, temperature: float = 1.0, log_prior_shift: ArrayLike | None = None) -> np.ndarray:

@@ -160,6 +160,16 @@ class Run(ResultFolder):
         """Emotion -> train faces."""
         return self.metrics["data"]["counts"]["train"]
 
+    @property
+    def real_train_counts(self) -> dict[str, int]:
+        """Emotion -> train faces that no network made."""
+        if not self.config.data.generated or self.faces_by_id.empty:
+            return self.train_counts
+        from fer_hierarchy.hierarchy.data.train_only import GENERATED  # here: as in `faces_by_id`
+
+        rows = self.splits[(self.splits["split"] == "train") & (self.splits["source"] != GENERATED)]
+        return rows["emotion"].value_counts().to_dict()
+
     @cached_property
     def predictions(self) -> "pd.DataFrame":
         """A row a test face: row (its id), true, predicted, route, p_<emotion>, gate_<group>, given_<emotion>."""

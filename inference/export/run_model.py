@@ -1,11 +1,19 @@
 """A run of the results folder, opened with Keras: every stage predicts, and the predictions are composed."""
 
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
+from fer_hierarchy.hierarchy.classifiers.priors import prior_of, validation_facts
+from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.data.batches import EVALUATED
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
@@ -14,6 +22,8 @@ from fer_hierarchy.inference.model import Metadata, Model
 _FEW = 32  # faces
 # Tracing three networks costs as much processor time as about six direct calls for a face.
 _DIRECT_CALLS = 5
+
+log = logging.getLogger("fer_hierarchy")
 
 
 class RunModel(Model):
@@ -31,9 +41,10 @@ class RunModel(Model):
 
     def __init__(self, run: Run) -> None:
         run.require_networks()
-        self.facts = _metadata(run)
+        facts = _metadata(run)
         self.source = str(run.folder)
         self.stages = run.load_stages(KerasStage)
+        self.facts = dataclasses.replace(facts, **_shares(run, self.stages))
         self._networks = {id(stage.network): stage.network for stage in self.stages.values()}  # stages may share one
         self._calls = 0
         self._many = False
@@ -94,3 +105,15 @@ def _metadata(run: Run) -> Metadata:
         align=data.align,
         synthetic=bool(metrics["synthetic"]),
     )
+
+
+def _shares(run: Run, stages: Mapping[str, Stage]) -> dict[str, Any]:
+    """The prior of a run's probabilities and what its validation faces tell, as far as its files hold them."""
+    shares: dict[str, Any] = {}
+    try:
+        shares["prior"] = tuple(prior_of(stages, run.taxonomy, run.real_train_counts).tolist())
+        if (run.folder / VALIDATION_PREDICTIONS).is_file():
+            shares["validation"] = validation_facts(run.validation_predictions, run.taxonomy)
+    except UserError as error:  # no reason to refuse predictions for the prior of training
+        log.info("%s: %s", run.name, error)
+    return shares

@@ -1,6 +1,6 @@
 """Predictions as rows: one a face and model, whose columns a table, a csv file and a program read alike."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +26,11 @@ def prediction_columns(facts: Metadata) -> list[str]:
     return ["emotion", "probability", taxonomy.gate, "route", "entropy", *emotions, *groups]
 
 
-def columns_of(predictors: "Iterable[Predictor]") -> list[str]:
+def columns_of(predictors: "Sequence[Predictor]") -> list[str]:
     """Columns of a file: where a face is, what each model predicts, and what went wrong."""
     predicted = dict.fromkeys(name for predictor in predictors for name in prediction_columns(predictor.facts))
-    return ["file", "frame", "time", "track", "faces", "face", *BOX, "score", "run", *predicted, "error"]
+    marks = dict.fromkeys(name for predictor in predictors for name in predictor.marks)
+    return ["file", "frame", "time", "track", "faces", "face", *BOX, "score", "run", *marks, *predicted, "error"]
 
 
 def face_rows(faces: Sequence[Face], table: np.ndarray, facts: Metadata, *, abstain: float = 0.0) -> Iterator[Row]:
@@ -58,7 +59,7 @@ def face_rows(faces: Sequence[Face], table: np.ndarray, facts: Metadata, *, abst
 def rows_of_faces(
     faces: Sequence[Face], tables: Sequence[np.ndarray], predictors: "Sequence[Predictor]", *, abstain: float
 ) -> list[tuple[Row, ...]]:
-    """For each face of a picture a row a model, with `face` (its number in the picture, from 1) and `run`.
+    """For each face of a picture a row a model, with `face` (its number in the picture, from 1), `run` and `marks`.
 
     Args:
         faces: Those of the picture.
@@ -68,7 +69,7 @@ def rows_of_faces(
     """
     by_model = [
         [
-            {"face": number, "run": predictor.name, **row}
+            {"face": number, "run": predictor.name, **predictor.marks, **row}
             for number, row in enumerate(face_rows(faces, own, predictor.facts, abstain=abstain), start=1)
         ]
         for predictor, own in zip(predictors, tables, strict=True)

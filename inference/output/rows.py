@@ -21,7 +21,7 @@ from fer_hierarchy.hierarchy.paths import atomic_write, is_temporary
 
 KINDS = (".csv", ".json", ".parquet")
 FORMULA = tuple("=+-@")  # a spreadsheet computes a cell that begins so
-_WORDS = {"file", "run", "emotion", "route", "error"}  # the gate's own column is one of words as well
+_WORDS = {"file", "run", "prior", "emotion", "route", "error"}  # the gate's own column is one of words as well
 _WHOLE = {"frame", "faces", "face", "track", "left", "top", "width", "height"}
 _CHUNK = 50_000  # rows that are converted together
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be text
@@ -61,6 +61,7 @@ class RowFile:
         columns: Names in order.
         words: Those of the columns that hold words.
         runs: The models that predict; a file of other models' predictions is refused.
+        prior: The shares that they predict for, as rows name them; "" for those of training.
 
     Attributes:
         done: Names of the files whose rows are complete.
@@ -71,10 +72,13 @@ class RowFile:
         UserError: Another kind of file, one that holds something else, or that cannot be written.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], *, words: Iterable[str], runs: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, columns: Sequence[str], *, words: Iterable[str], runs: Sequence[str], prior: str = ""
+    ) -> None:
         if formula := next((run for run in runs if run.startswith(FORMULA)), None):
             raise UserError(f"--out: a spreadsheet would compute the model's name {formula}; rename the model")
         self.path = path
+        self.prior = prior
         self.columns = list(columns)
         words = _WORDS | set(words)
         self._kinds = {name: str if name in words else int if name in _WHOLE else float for name in columns}
@@ -103,6 +107,11 @@ class RowFile:
             if row["run"] not in runs:
                 raise UserError(
                     f"--out {self.path} holds predictions of {row['run']}, not of {', '.join(runs)}; name another file"
+                )
+            if row["faces"] != "0" and (other := row.get("prior", "")) != self.prior:
+                raise UserError(
+                    f"--out {self.path} holds predictions for the prior {other!r}, not {self.prior!r}; "
+                    "name another file"
                 )
             if file and file[0]["file"] != row["file"]:
                 file = []  # one that was cut off, where its rows could not be taken away

@@ -10,7 +10,7 @@ from fer_hierarchy.inference.model import Metadata, Model
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 
 
-def facts(*, run="bars", size=48, channels=1, align=False, synthetic=False, taxonomy=SEVEN):
+def facts(*, run="bars", size=48, channels=1, align=False, synthetic=False, taxonomy=SEVEN, **shares):
     return Metadata(
         run=run,
         mode="hierarchical",
@@ -19,6 +19,7 @@ def facts(*, run="bars", size=48, channels=1, align=False, synthetic=False, taxo
         channels=channels,
         align=align,
         synthetic=synthetic,
+        **shares,
     )
 
 

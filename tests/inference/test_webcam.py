@@ -15,7 +15,7 @@ from fer_hierarchy.inference.output.window import Window
 from fer_hierarchy.inference.settings import WebcamConfig
 from fer_hierarchy.inference.sources.video import Frame, VideoReader
 from fer_hierarchy.inference.webcam import run_webcam
-from tests.inference.stand_ins import BarModel, facts
+from tests.inference.stand_ins import BarModel
 from tests.inference.walking_face import ANGRY, FPS, FRAMES, HAPPY, SIDE, SIZE, film, predictor, scene
 
 
@@ -74,7 +74,7 @@ def frames_in(path):
 def test_a_film_without_a_window_gives_rows_and_a_marked_film(tmp_path, walk, capsys):
     run(walk, record=tmp_path / "a.avi", csv=tmp_path / "a.csv", every=4, half_life=0)
     rows = read(tmp_path / "a.csv")
-    assert list(rows[0]) == frame_columns(facts())
+    assert list(rows[0]) == frame_columns(predictor())
     assert [int(row["frame"]) for row in rows] == list(range(FRAMES))
     assert [float(row["time"]) for row in rows] == pytest.approx([n / FPS for n in range(FRAMES)], abs=1e-3)
     assert {row["track"] for row in rows} == {"1"}
@@ -276,7 +276,7 @@ def test_a_film_without_faces_has_no_rows(tmp_path):
             writer.write(np.zeros((*SIZE, 3), np.uint8))
     run(path, csv=tmp_path / "a.csv", record=tmp_path / "a.avi", every=2)
     assert read(tmp_path / "a.csv") == []
-    assert (tmp_path / "a.csv").read_text() == ",".join(frame_columns(facts())) + "\n"
+    assert (tmp_path / "a.csv").read_text() == ",".join(frame_columns(predictor())) + "\n"
     assert len(frames_in(tmp_path / "a.avi")) == 5
 
 

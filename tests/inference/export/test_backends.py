@@ -282,7 +282,7 @@ def test_an_onnx_with_weights_in_another_file_is_one_line(results, tmp_path):
     ("change", "words"),
     [
         ({"image_size": 48}, "takes no faces of (48, 48, 1)"),
-        ({"taxonomy": TAXONOMIES["valence"]}, "its metadata promise float32 (8,)"),
+        ({"taxonomy": TAXONOMIES["valence"], "prior": None}, "its metadata promise float32 (8,)"),
     ],
 )
 def test_facts_that_do_not_fit_a_graph_are_one_line(results, tmp_path, change, words):
