@@ -83,7 +83,10 @@ def _dispatch(argv: list[str]) -> None:
     figures = given.pop("figures", None)
     if figures is not None:
         run_folder.check_writable(Path(figures), "figures")
-    with notes_on_screen(), figures_to(None if figures is None else Path(figures)):
+    # Cells of two grids have the same names, and so may a run and a study.
+    below = [given["results"]] if "results" in given else []
+    below += [given["study_dir"].parent] if "study_dir" in given else []
+    with notes_on_screen(), figures_to(None if figures is None else Path(figures), below=below):
         folder = mode.call(given, shlex.join([*COMMAND, *argv]))
     if folder is not None:
         show(f"data: {folder}" if mode.call is fetch else f"report: {folder / 'report.html'}")

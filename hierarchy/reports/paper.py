@@ -17,25 +17,32 @@ CAPTIONS = "captions.md"
 # Without the day of their making, so that the same figure is the same file.
 _METADATA: dict[str, dict[str, None] | None] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": None}
 
-_folder: ContextVar[Path | None] = ContextVar("paper_folder", default=None)
+_folders: ContextVar[tuple[Path, Sequence[Path]] | None] = ContextVar("paper_folders", default=None)
 
 
 @contextmanager
-def figures_to(folder: Path | None) -> Iterator[None]:
-    """Write the figures and tables of every report that the block writes to `folder`/<name of the report>, too."""
-    token = _folder.set(folder)
+def figures_to(folder: Path | None, *, below: Sequence[Path] = ()) -> Iterator[None]:
+    """Write the figures and tables of every report that the block writes to a folder of its own in `folder`, too.
+
+    Args:
+        folder: None for nowhere.
+        below: Folders of reports: one that lies in them, however deep, keeps its path below them; others their name.
+    """
+    token = _folders.set(None if folder is None else (folder, [place.resolve() for place in below]))
     try:
         yield
     finally:
-        _folder.reset(token)
+        _folders.reset(token)
 
 
 def place_of(report: Path) -> Path | None:
     """The folder for what the report in a folder shows, made; None where nothing is wanted."""
-    folder = _folder.get()
-    if folder is None:
+    folders = _folders.get()
+    if folders is None:
         return None
-    place = folder / report.resolve().name
+    folder, below = folders
+    report = report.resolve()
+    place = folder / report.relative_to(next(filter(report.is_relative_to, below), report.parent))
     place.mkdir(parents=True, exist_ok=True)
     return place
 

@@ -36,6 +36,16 @@ def test_captions_are_numbered_and_stand_outside_of_the_pictures(places):
     assert "A line" not in (places[1] / "line.svg").read_text().partition("</metadata>")[2]
 
 
+def test_reports_of_one_name_have_folders_of_their_own(tmp_path):
+    results, studies = tmp_path / "results", tmp_path / "logs" / "tuning"
+    runs = ("grid1/seed0", "grid2/seed0", "seed0")
+    with figures_to(tmp_path / "out", below=[results, studies.parent]):
+        for place in (*(results / run for run in runs), studies / "seed0", tmp_path / "elsewhere" / "other"):
+            write(place)
+    found = {str(file.parent.relative_to(tmp_path / "out")) for file in tmp_path.glob("out/**/captions.md")}
+    assert found == {*runs, "tuning/seed0", "other"}
+
+
 def test_figures_come_as_pdf_svg_and_png(places):
     assert {path.name for path in places[1].glob("line.*")} == {"line.pdf", "line.png", "line.svg"}
     from PIL import Image
