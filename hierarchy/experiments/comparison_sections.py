@@ -60,7 +60,7 @@ def comparison_page(drawings: Drawings, comparison: Mapping, faces: FacesOf | No
         faces: Gives test faces by id, or None; without it only ids are shown.
     """
     labels = short_names([run["name"] for run in comparison["runs"]])
-    runs = [{**run, "label": labels[run["name"]]} for run in comparison["runs"]]
+    runs = [{**run, "label": labels[run["name"]], "place": at} for at, run in enumerate(comparison["runs"])]
     test, classes = comparison["test"], ", ".join(comparison["classes"])
     sections = [
         _verdict(comparison, runs, labels),
@@ -167,22 +167,35 @@ def _runs(drawings: Drawings, runs: Sequence[Mapping], test: Mapping) -> Section
         "runs",
         partial(figures.intervals, rows=[(run["label"], run) for run in runs]),
         title="Runs with 95 % intervals",
-        alt="Top-1, balanced accuracy and macro F1 with intervals",
+        alt="Top-1 accuracy, balanced accuracy and macro F1 of each run with 95 % bootstrap intervals",
         width=5.6,
         height=1.2 + 0.56 * len(runs),
     )
-    caption = f"n = {test['n']:,} {split_faces(test)}; 95 % bootstrap intervals in brackets"
+    caption = (
+        f"Scores of each run in percent, n = {test['n']:,} {split_faces(test)}; 95 % bootstrap intervals in brackets"
+    )
     return Section(
         "Runs",
         "Overlapping intervals do not prove a tie, nor do separate ones alone prove a difference: all runs predicted "
         "the same faces, so the paired sections below are sharper. Lower is better for ECE alone.",
         [
             Table.of(runs, {**name, **measured(with_span)}, caption=caption),
-            Table.of(runs, {**name, **further}),
+            Table.of(runs, {**name, **further}, caption="Further scores of the same runs on the same faces"),
             image,
-            Table.of(runs, {**name, **settings}, caption="What was trained", words=range(len(settings) + 1)),
+            *_trained(Table.of(runs, {**name, **settings})),
         ],
     )
+
+
+def _trained(settings: Table) -> list[Block]:
+    """What differs between runs as a table, and what is the same in all as a line."""
+    names, *columns = zip(settings.columns, *settings.rows, strict=True)
+    columns = [column for column in columns if column[1:] != names[1:]]  # folders that are called like their runs
+    shown = [column for column in columns if len(set(column[1:])) > 1]
+    heading, *rows = zip(names, *shown, strict=True)
+    table = Table(heading, rows, "What was trained, as far as it differs", words=range(len(heading)))
+    common = "; ".join(f"{column[0].lower()}: {column[1]}" for column in columns if column not in shown)
+    return [*([table] if shown else []), *([Text(f"The same in all runs: {common}.")] if common else [])]
 
 
 def _data_words(pixels: Mapping | None) -> str:
@@ -217,7 +230,7 @@ def _pair(drawings: Drawings, number: int, pair: Mapping, labels: Mapping[str, s
             f"recall_deltas_{number}",
             partial(figures.recall_deltas, per_class=classes, a=a, b=b),
             title="Difference in recall",
-            alt=f"Recall of {b} minus recall of {a} by emotion",
+            alt=f"Recall of {b} minus recall of {a} in percentage points; n is the number of faces of an emotion",
             width=4.8,
             height=1.2 + 0.32 * len(classes),
         )
@@ -238,7 +251,7 @@ def _class_table(classes: Sequence[Mapping], *, a: str, b: str) -> Table:
             f"{name} B": (f"{key}_b", points),
             f"{name} B - A": (f"{key}_delta", signed),
         }
-    return Table.of(classes, columns, caption=f"In percent and points; A = {a}, B = {b}")
+    return Table.of(classes, columns, caption=f"Recall and F1 in percent, differences in points; A = {a}, B = {b}")
 
 
 def _seeds(comparison: Mapping) -> Section:
@@ -276,7 +289,10 @@ def configuration_names(repeats: Sequence[Mapping]) -> dict[tuple[str, ...], str
 
 
 def _levels(comparison: Mapping, labels: Mapping[str, str]) -> Section:
-    captions = {"stage": "Stages, each on all faces of its group", "routing": "Predictions"}
+    captions = {
+        "stage": "Scores of each stage in percent, on all faces of its group; 95 % bootstrap intervals in brackets",
+        "routing": "Scores of each way to predict in percent; 95 % bootstrap intervals in brackets",
+    }
     blocks = [
         Table.of(
             rows,
@@ -317,12 +333,14 @@ def _cost(drawings: Drawings, runs: Sequence[Mapping]) -> Section:
     for cost, (name, title, axis) in _COSTS.items():
         runs_shown = [run for run in runs if cost != "whole_cpu_seconds" or not run.get("cost_unknown")]
         rows = [{**run, "name": run["label"]} for run in runs_shown if known(run.get(cost)) and run[cost] > 0]
+        missing = [run["label"] for run in runs if run["label"] not in [row["name"] for row in rows]]
+        without = f"; without {' and '.join(missing)}, whose cost is not recorded" if missing else ""
         if len(rows) > 1:
             image = drawings.draw(
                 name,
                 partial(figures.accuracy_against_cost, rows=rows, cost=cost, xlabel=axis),
                 title=title,
-                alt=f"Top-1 accuracy by {axis}",
+                alt=f"Top-1 accuracy with its 95 % interval by {axis}{without}",
                 width=4.7,
                 height=3.5 + 0.17 * len(rows),
             )
@@ -332,7 +350,10 @@ def _cost(drawings: Drawings, runs: Sequence[Mapping]) -> Section:
         "The whole counts the trainings of first weights (of the stage that was taken, not of others beside it), of "
         "teachers (whole runs) and of what these build on. Up and to the left is better. Cost axes are logarithmic; "
         "soft composition runs all stages of a hierarchy.",
-        [Table.of(runs, columns), *([Images(images)] if images else [])],
+        [
+            Table.of(runs, columns, caption="What the training of each run took, and what a prediction takes"),
+            *([Images(images)] if images else []),
+        ],
     )
 
 

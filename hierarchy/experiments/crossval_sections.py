@@ -189,7 +189,7 @@ def _folds(drawings: Drawings, table: Mapping) -> Section:
         "folds",
         partial(figures.fold_scores, measures=shares),
         title="Scores of the folds",
-        alt="Scores of every fold as dots, with their mean and standard deviation",
+        alt="Scores of every fold as dots, their mean as a line and one standard deviation as a band",
         width=6.2,
         height=0.85 + (0.42 + 0.006 * len(rows)) * len(shares),
     )
@@ -206,7 +206,8 @@ def _repeats(table: Mapping) -> Section:
     total = {"repeat": "means of repeats", "runs": len(table["rows"]), **table["means"]["over_repeats"]}
     columns = {"Repeat": ("repeat", plain), "Runs": ("runs", plain)}
     scores = measured(lambda row, measure: spread(row[measure]), measures)
-    made = Table.of([*repeats, total], {**columns, **scores}, strong=(len(repeats),))
+    caption = "Scores of each repeat in percent, mean ± standard deviation over its folds"
+    made = Table.of([*repeats, total], {**columns, **scores}, caption=caption, strong=(len(repeats),))
     return Section(
         "Repeats",
         "A row is one repeat: mean and standard deviation over its folds. The last row is mean and standard deviation "
@@ -274,7 +275,7 @@ def _emotions(drawings: Drawings, table: Mapping) -> Section:
         "per_class",
         partial(class_scores, per_class=emotions),
         title="Precision and recall by emotion",
-        alt="Precision and recall of each emotion, pooled",
+        alt="Precision (hollow) and recall (filled) of each emotion, all predictions together",
         width=5.2,
         height=1.1 + 0.36 * len(emotions),
     )
@@ -282,7 +283,7 @@ def _emotions(drawings: Drawings, table: Mapping) -> Section:
         "Emotion by emotion",
         "Pooled over all folds; beside it mean and standard deviation of the folds' recalls. A rare emotion has few "
         "test faces in a fold, so its recall swings.",
-        [Beside((Table.of(emotions, columns, caption="All predictions together"), image))],
+        [Beside((Table.of(emotions, columns, caption="Scores of all predictions together"), image))],
     )
 
 
@@ -302,7 +303,7 @@ def _curves(drawings: Drawings, table: Mapping, histories: Histories) -> Section
             shown,
             curve,
             title="Accuracy by epoch" + f": {stage}" * (stage != FLAT),
-            alt=f"Accuracy of {stage} by epoch in each fold",
+            alt=f"Accuracy of {stage} by epoch in each fold, on validation (dark) and train faces (pale)",
             across=table["folds"],
             width=1.3,
             height=1.15,
@@ -399,13 +400,14 @@ def _crossvals(table: Mapping, labels: Mapping[str, str]) -> Section:
     crossvals = table["crossvals"]
     name = {"Name": lambda one: labels[one["name"]]}
     scores = measured(lambda one, measure: spread(one["means"]["runs"].get(measure)), _PAIRED)
+    caption = "Scores in percent, mean ± standard deviation over all folds"
     models = {"Models": lambda one: ", ".join(dict.fromkeys(map(str, one["models"].values())))}
     return Section(
         "Cross-validations",
         "Mean and standard deviation over all folds. The gate of a flat model is implied by its predictions.",
         [
-            Table.of(crossvals, {**name, "Mode": ("mode", str), **scores}, words=(0, 1)),
-            Table.of(crossvals, {**name, "Folder": ("name", str), **models}, words=(0, 1, 2)),
+            Table.of(crossvals, {**name, "Mode": ("mode", str), **scores}, caption=caption, words=(0, 1)),
+            Table.of(crossvals, {**name, "Folder": ("name", str), **models}, caption="Where they are", words=(0, 1, 2)),
         ],
     )
 
@@ -423,6 +425,7 @@ def _pair(drawings: Drawings, table: Mapping, number: int, labels: Mapping[str, 
         f"differences_{number + 1}",
         partial(figures.fold_differences, measures=deltas, xlabel=f"percentage points, {b} minus {a}"),
         title=f"{b} minus {a}, fold by fold",
+        alt=f"{b} minus {a} in each fold as dots, their mean as a line and one standard deviation as a band",
         width=6.2,
         height=1.0 + 0.5 * len(rows),
     )

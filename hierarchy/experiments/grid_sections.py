@@ -225,7 +225,7 @@ def _differences(drawings: Drawings, block: Block, comparison: Mapping) -> Secti
         f"differences{block.stem}",
         partial(figures.differences, rows=named, xlabel="percentage points against the chosen cell"),
         title="Difference in top-1 accuracy",
-        alt="Differences in top-1 accuracy with intervals",
+        alt="Top-1 accuracy of each cell minus that of the chosen one, with 95 % intervals",
         width=min(_LETTER * max(len(name) for name, *_ in rows) + 4.6, 10.0),
         height=1.1 + 0.27 * len(rows),
     )

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
 
+from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.experiments.grid import Grid
 from fer_hierarchy.hierarchy.experiments.table import CHOOSING
 from fer_hierarchy.hierarchy.reports import figures
@@ -152,6 +153,7 @@ def seeds_section(title: str, repeats: Sequence[Mapping], more: Sequence[Block] 
     }
     if any(CHOOSING in row for row in repeats):
         columns["Validation F1 %"] = (CHOOSING, spread)
+    caption = "Scores in percent, mean ± standard deviation over seeds"
     cut = all(row.get("one_test", True) for row in repeats)
     return Section(
         title,
@@ -159,24 +161,27 @@ def seeds_section(title: str, repeats: Sequence[Mapping], more: Sequence[Block] 
         "configurations that is not clearly larger is noise."
         + " Seeds cut test faces of their own, which adds to it."
         * (not cut),
-        [Table.of(repeats, columns, words=(0, 1)), *more] if repeats else [],
+        [Table.of(repeats, columns, caption=caption, words=(0, 1)), *more] if repeats else [],
     )
 
 
 def settings_section(grid: Grid) -> Section:
     """What an experiment varies, and what all its runs share."""
     settings = [dict(flatten(cell.config.to_dict())) for cell in grid.cells]
+    usual = flatten(RunConfig().to_dict())
     common = [
         (name, value)
         for name, value in settings[0].items()
-        if name not in ("format", "name", "stages") and all(other.get(name) == value for other in settings)
+        if name not in ("format", "name", "stages")
+        and (name, value) not in usual
+        and all(other.get(name) == value for other in settings)
     ]
     axes = [(axis.replace("_", " "), ", ".join(values)) for axis, values in grid.axes.items()]
     return Section(
         "Settings",
         "What was varied, and what all runs share. What is open here was settled by each run; its report says how.",
         [
-            Table(("Axis", "Values"), axes, words=(0, 1)),
-            facts(common, "Setting", "Settings of all runs"),
+            Table(("Axis", "Values"), axes, "What was varied", words=(0, 1)),
+            facts(common, "Setting", "Settings of all runs that are not the default's"),
         ],
     )

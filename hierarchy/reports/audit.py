@@ -155,7 +155,7 @@ def _counts(drawings: figures.Drawings, audit: dict) -> Section:
         "Above about 3, accuracy alone misleads: balanced accuracy and macro F1 show more.",
         [
             Images([Image(drawings.figure("counts"), "Bar chart of the images of each emotion by split", width)]),
-            Table(("split", *emotions, "all", "largest : smallest"), rows),
+            Table(("split", *emotions, "all", "largest : smallest"), rows, "Images of each emotion in each split"),
         ],
     )
 
@@ -252,7 +252,7 @@ def _depth(tables: list[dict]) -> Section:
         "bad depth": ("bad", lambda bad: f"{len(bad):,}"),
         "not measured": ("holes", lambda share: "-" if share is None else f"{100 * share:.0f} %"),
     }
-    blocks: list[Block] = [Table.of(tables, columns, words=(0, 1))] if tables else []
+    blocks: list[Block] = [Table.of(tables, columns, caption="Depth of each source", words=(0, 1))] if tables else []
     if bad := [row for found in tables for row in found["bad"]]:
         caption = f"{{}} of {len(bad):,} faces whose depth cannot be used"
         blocks.append(_listed(bad, {"id": ("id", str), "reason": ("reason", str)}, caption))

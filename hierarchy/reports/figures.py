@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import cycle
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image as Picture
 from sklearn.preprocessing import normalize
 
@@ -41,6 +41,7 @@ ACCENT = "#0072b2"
 SECOND = "#d55e00"
 THIRD = "#009e73"
 PALE = "#9fb3c4"
+_RUN_COLOURS = (ACCENT, SECOND, THIRD, "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#4a4f55")
 
 MEASURES = {
     "top1": ("Top-1 accuracy", ACCENT, "o"),
@@ -330,18 +331,22 @@ def _name_rows(ax: Axes, names: Sequence[str]) -> None:
 
 
 def accuracy_against_cost(ax: Axes, rows: Sequence[Mapping[str, Any]], *, cost: str, xlabel: str) -> None:
-    """Top-1 accuracy with its interval against a cost on a logarithmic axis; each run has a marker of its own.
+    """Top-1 accuracy with its interval against a cost on a logarithmic axis; each run has a colour and a marker.
+
+    Runs of nearly the same cost stand side by side.
 
     Args:
         ax: Where to draw.
-        rows: `name`, `top1`, `intervals` and the cost of each run.
+        rows: `name`, `top1`, `intervals` and the cost of each run, and its `place` among all runs of a report, which
+            decides how it is drawn; by default that among these.
         cost: Key of the cost in a row, a positive number.
         xlabel: What the cost is, with its unit.
     """
     values = np.array([float(row[cost]) for row in rows])
-    for row, value, style in zip(rows, values, cycle(_marker_styles()), strict=False):
+    for number, (row, value) in enumerate(zip(rows, _apart(values), strict=True)):
+        style = run_style(row.get("place", number))
         low, high = (row.get("intervals") or {}).get("top1", (row["top1"], row["top1"]))
-        ax.plot([value, value], [low, high], color=ACCENT, linewidth=2.4, alpha=0.4)
+        ax.plot([value, value], [low, high], color=style["color"], linewidth=2.4, alpha=0.4)
         ax.plot(value, row["top1"], linestyle="", label=str(row["name"]), zorder=3, **style)
     ax.set_xscale("log")
     ax.set_xlim(values.min() / 1.6, values.max() * 1.6)
@@ -354,14 +359,22 @@ def accuracy_against_cost(ax: Axes, rows: Sequence[Mapping[str, Any]], *, cost: 
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2 if len(rows) > 3 else 1, handletextpad=0.2)
 
 
-def _marker_styles() -> list[dict[str, Any]]:
-    """Every marker filled, then hollow, then in the accent's colour: as many runs can be told apart."""
-    fills = ((INK, "white", 0.8), ("white", INK, 1.2), (ACCENT, "white", 0.8))
-    return [
-        {"marker": marker, "ms": 11.0 if marker == "*" else 6.5, "mfc": inside, "mec": edge, "mew": width}
-        for inside, edge, width in fills
-        for marker in _MARKERS
-    ]
+def _apart(values: np.ndarray) -> np.ndarray:
+    """The values with those moved up, by a part of a logarithmic axis, that would hide another one."""
+    least = max(values.max() / values.min(), 2.0) ** (1 / 35)
+    order, moved = np.argsort(values, kind="stable"), values.copy()
+    for before, place in pairwise(order):
+        moved[place] = max(moved[place], moved[before] * least)
+    return moved
+
+
+def run_style(place: int) -> dict[str, Any]:
+    """The colour and the marker of a run by its place in a report; filled, then hollow, then in other pairs."""
+    lap, at = divmod(place, len(_MARKERS))
+    marker, colour = _MARKERS[at], _RUN_COLOURS[(at + max(lap - 1, 0)) % len(_RUN_COLOURS)]
+    inside, edge = ("white", colour) if lap == 1 else (colour, "white")
+    size = 11.0 if marker == "*" else 6.5
+    return {"marker": marker, "color": colour, "ms": size, "mfc": inside, "mec": edge, "mew": 1.2 if lap == 1 else 0.8}
 
 
 def feature_map(ax: Axes, points: pd.DataFrame, *, note: str) -> None:
@@ -482,8 +495,8 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _percent() -> PercentFormatter:
-    return PercentFormatter(1, decimals=0, symbol=" %")
+def _percent() -> FuncFormatter:
+    return FuncFormatter(lambda share, _: f"{100 * share:.4g} %")  # neighbours half a percent apart differ
 
 
 def _large(value: float, _: int) -> str:

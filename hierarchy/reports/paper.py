@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the command line imports this module before the arguments a
     from matplotlib.figure import Figure
 
 DPI = 300
+_LONGEST_LINE = 30  # letters of a cell that LaTeX sets in one line
 CAPTIONS = "captions.md"
 # Without the day of their making, so that the same figure is the same file.
 _METADATA: dict[str, dict[str, None] | None] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": None}
@@ -64,10 +65,18 @@ def save_table(
         csv.writer(file).writerows([columns, *rows])
     headed = pd.DataFrame(list(rows), columns=pd.Index(map(_latex, columns)), dtype=str)
     styled = headed.style.hide(axis="index").format(_latex)
-    aligned = "".join("l" if column in words else "r" for column in range(len(columns)))
+    aligned = "".join(_alignments(columns, rows, words))
     text = styled.to_latex(hrules=True, column_format=aligned, caption=_latex(caption) or None, label=f"tab:{name}")
     with atomic_write(place / f"{name}.tex") as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _alignments(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int]) -> list[str]:
+    """How LaTeX sets each column: words left, long ones in lines that share most of the page's width, numbers right."""
+    longest = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    long = [place for place, letters in enumerate(longest) if place in words and letters > _LONGEST_LINE]
+    lines = f"p{{{0.7 / max(len(long), 1):.2f}\\linewidth}}"
+    return [lines if place in long else "l" if place in words else "r" for place in range(len(columns))]
 
 
 def save_captions(place: Path, captions: Sequence[str]) -> None:
@@ -79,6 +88,6 @@ def save_captions(place: Path, captions: Sequence[str]) -> None:
 def _latex(text: str) -> str:
     """Text in which nothing is a command of LaTeX, and all that reports hold is in its own fonts."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {character: f"\\{character}" for character in "&%$#_{}"}
+    special |= {":": r":\allowbreak{}", **{character: f"\\{character}" for character in "&%$#_{}"}}
     special |= {"±": r"$\pm$", "→": r"$\to$", "✓": r"$\surd$", "✗": r"$\times$"}
     return "".join(special.get(character, character) for character in text)

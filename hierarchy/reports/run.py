@@ -235,12 +235,16 @@ def _predictions(record: RunRecord) -> Section:
     rows = record.predictions_by
     strong = ([row["key"] for row in rows].index(record.metrics["headline"]),)
     further = {"Top-2 %": ("top2", points), "Top-3 %": ("top3", points), "Weighted F1 %": ("weighted_f1", points)}
-    further |= {"ECE": ("ece", decimals), "NLL": ("nll", decimals)}
-    caption = f"n = {record.run.scores['n']:,} {record.faces_words}; 95 % bootstrap intervals in brackets"
+    further_columns = {"Prediction": ("name", str), **further, "ECE": ("ece", decimals), "NLL": ("nll", decimals)}
+    caption = (
+        f"Scores of each prediction in percent, n = {record.run.scores['n']:,} {record.faces_words}; 95 % bootstrap "
+        "intervals in brackets"
+    )
     image = record.draw(
         "answers",
         lambda ax: figures.intervals(ax, [(row["name"], row) for row in rows]),
         title="Predictions with 95 % intervals",
+        alt="Top-1 accuracy, balanced accuracy and macro F1 of each prediction with 95 % bootstrap intervals",
         width=5.4,
         height=1.2 + 0.56 * len(rows),
     )
@@ -250,7 +254,7 @@ def _predictions(record: RunRecord) -> Section:
         "the model found the true emotion). The bold row is the headline.",
         [
             Table.of(rows, {"Prediction": ("name", str), **_SPANS}, caption=caption, strong=strong),
-            Table.of(rows, {"Prediction": ("name", str), **further}, strong=strong),
+            Table.of(rows, further_columns, caption="Further scores of the same predictions", strong=strong),
             Items([PREDICTION_NOTES[row["key"]] for row in rows if row["key"] in PREDICTION_NOTES]),
             image,
         ],
@@ -265,14 +269,16 @@ def _emotions(record: RunRecord) -> Section:
         "per_class",
         lambda ax: figures.class_scores(ax, per_class),
         title="Precision and recall by emotion",
+        alt="Precision (hollow) and recall (filled) of each emotion; n is its number of faces",
         width=5.2,
         height=1.1 + 0.36 * len(per_class),
     )
+    caption = f"Precision, recall and F1 of each emotion by the headline predictions ({record.headline_words})"
     return Section(
         "Emotion by emotion",
         "Recall is the share of an emotion's faces that was found, precision the share of its predictions that was "
         "right. With few faces a single one moves the number a lot.",
-        [Beside((Table.of(per_class, columns, caption=f"Headline predictions ({record.headline_words})"), image))],
+        [Beside((Table.of(per_class, columns, caption=caption), image))],
     )
 
 
@@ -307,7 +313,7 @@ def _draw_confusion(record: RunRecord, name: str, title: str, scores: Mapping) -
         name,
         lambda ax: figures.confusion_matrix(ax, scores["confusion"], classes),
         title=title,
-        alt=f"Confusion matrix. {title}",
+        alt=f"{title}: share and number of the faces of each true class (rows) by predicted class (columns)",
         width=side,
         height=side - 0.15,
     )
@@ -320,8 +326,10 @@ def _stages(record: RunRecord) -> Section:
         _draw_confusion(record, f"confusion_{name}", record.stage_title(name), scores)
         for name, scores in stages.items()
     ]
-    implied = f"Implied by the {record.headline_words}: "
-    implied += "probabilities summed by group, and renormalised within the true group"
+    caption = "Scores of each stage in percent, on all faces of its classes; 95 % bootstrap intervals in brackets"
+    if record.flat:
+        caption = f"Implied by the {record.headline_words}: "
+        caption += "probabilities summed by group, and renormalised within the true group"
     rows = [{"name": name, **scores} for name, scores in stages.items()]
     trunk = " Gate and specialists are heads of one network, trained together on the composed probabilities."
     return Section(
@@ -330,7 +338,7 @@ def _stages(record: RunRecord) -> Section:
         "also those that the gate would have sent elsewhere, so no stage hides another's errors."
         f"{trunk if record.metrics.get('trunk') == SHARED else ''}",
         [
-            Table.of(rows, columns, caption=implied if record.flat else "", words=(0, 1)),
+            Table.of(rows, columns, caption=caption, words=(0, 1)),
             Images(images),
             _path_table(record),
             Text(
@@ -364,6 +372,7 @@ def _calibration(record: RunRecord) -> Section:
             name,
             partial(figures.reliability, bins=scores["reliability"], ece=scores["ece"]),
             title=f"Reliability. {title}",
+            alt=f"{title}: share of right predictions by stated confidence; larger dots hold more faces",
             width=3.9,
             height=3.8,
         )
@@ -447,7 +456,7 @@ def _draw_curves(record: RunRecord, stage: str, history: pd.DataFrame) -> Image:
             figures.learning_curve(ax, history, measure=measure, best_epoch=own.get("best_epoch"), ylabel=measure)
         axes[1, 0].set_xlabel("epoch")
         axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0, handlelength=1.4)
-    return Image(record.figure(name), f"Loss and accuracy of {stage} by epoch", 4.5)
+    return Image(record.figure(name), f"Loss and accuracy of {stage} by epoch, train and validation faces", 4.5)
 
 
 def _features(record: RunRecord) -> Section:
@@ -496,7 +505,8 @@ def _data(record: RunRecord) -> Section:
         "Emotions left out": record.metrics.get("excluded") or "none",
     }
     counts = {named.get(split, split): data["counts"][split] for split in _SPLITS if data.get("counts", {}).get(split)}
-    blocks: list[Block] = [facts({name: value for name, value in values.items() if known(value)})]
+    caption = "The faces, their splits and the taxonomy"
+    blocks: list[Block] = [facts({name: value for name, value in values.items() if known(value)}, caption=caption)]
     if counts:
         table = pd.DataFrame(counts).reindex(record.metrics["emotions"], fill_value=0).fillna(0)
         blocks.append(Beside((_draw_counts(record, table), _counts_table(table))))
@@ -519,7 +529,7 @@ def _draw_counts(record: RunRecord, counts: pd.DataFrame) -> Image:
 def _counts_table(counts: pd.DataFrame) -> Table:
     total = pd.concat([counts, counts.sum().to_frame("all").T])
     rows = [(str(emotion), *map(whole, row)) for emotion, row in zip(total.index, total.to_numpy(), strict=True)]
-    return Table(("Emotion", *counts), rows, strong=(len(counts),))
+    return Table(("Emotion", *counts), rows, "Number of faces of each emotion in each split", strong=(len(counts),))
 
 
 def _cost(record: RunRecord) -> Section:
@@ -539,7 +549,9 @@ def _cost(record: RunRecord) -> Section:
     }
     columns |= {"CPU-seconds": ("cpu_seconds", whole), "CPU time": ("cpu_seconds", duration)}
     columns |= {"Wall time": ("wall_seconds", duration)}
-    blocks: list[Block] = [Table.of(rows, columns, strong=(len(training),) if cost else ())] if rows else []
+    caption = "What training took, and the size of what was trained"
+    strong = (len(training),) if cost else ()
+    blocks: list[Block] = [Table.of(rows, columns, caption=caption, strong=strong)] if rows else []
     latency = cost.get("latency_ms") or {}
     if known(latency.get("median")):
         machine = record.run.environment.get("processor") or "the machine below"
@@ -573,7 +585,7 @@ def _configuration(record: RunRecord) -> Section:
         "Drawn": ("drawn_rows", whole),
     }
     rows = [{"name": name, **stage} for name, stage in record.training.items()]
-    blocks = [Table.of(rows, columns, words=(0, 1))] if rows else []
+    blocks = [Table.of(rows, columns, caption="What each stage was trained with", words=(0, 1))] if rows else []
     usual = dict(flatten(RunConfig().to_dict()))
     settings = [pair for pair in flatten(read_json(record.folder / CONFIG)) if pair not in usual.items()]
     blocks.append(facts(settings, "Setting", "Settings that are not the default's; config.json holds all"))
@@ -590,9 +602,10 @@ def _epochs(stage: Mapping) -> str:
 
 
 def _repeat(record: RunRecord) -> Section:
-    command = record.metrics.get("command")
+    command, caption = record.metrics.get("command"), "The machine and the versions of the training"
+    environment = flatten(record.run.environment)
     return how_to_repeat(
         *([str(command)] if command else []),
-        *([facts(flatten(record.run.environment), "Environment")] if record.run.environment else []),
+        *([facts(environment, "Environment", caption)] if environment else []),
         hint="The command below, in the project's folder, at the commit and with the versions below.",
     )

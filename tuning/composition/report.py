@@ -220,7 +220,7 @@ def _emotions(shown: _Shown) -> Section:
         columns[f"{name}, soft"] = partial(_class_score, 0, key)
         columns[f"{name}, tuned"] = partial(_class_score, 1, key)
     hint = "What some emotions win, others often lose. Cross-validated, in percent."
-    return Section("Emotion by emotion", hint, [Table.of(pairs, columns)])
+    return Section("Emotion by emotion", hint, [Table.of(pairs, columns, caption="Scores of each emotion in percent")])
 
 
 def _class_score(place: int, key: str, pair: tuple[Mapping[str, Any], ...]) -> str:
@@ -249,4 +249,8 @@ def _protocol(shown: _Shown) -> Section:
     roles = {"tree": "hierarchical", "flat": "flat"}
     runs = [(roles[role], *(str(run_facts(run)[key]) for key in keys)) for role, run in found.runs.items()]
     columns = ("Role", "Run", "Data", "Fingerprint of the faces", "Seed")
-    return Section("How it was evaluated", "", [Items(facts), Table(columns, runs, words=(0, 1, 2, 3))])
+    return Section(
+        "How it was evaluated",
+        "",
+        [Items(facts), Table(columns, runs, "The runs that were composed", words=(0, 1, 2, 3))],
+    )

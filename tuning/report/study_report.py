@@ -273,7 +273,7 @@ def _searched(record: StudyRecord) -> Section:
         "What was searched",
         "The values that trials were drawn from, and everything else that decides a score. The command repeats it.",
         [
-            Table(("Hyperparameter", "Values"), space, words=(0, 1)),
+            Table(("Hyperparameter", "Values"), space, "What was searched, and its values", words=(0, 1)),
             facts({name: value for name, value in settled.items() if known(value) and value != ""}),
             Code(study["command"]),
         ],

@@ -155,5 +155,6 @@ def trials_section(record: StudyRecord) -> Section:
         return Section("All trials", "", [Text(text)])
     rows = [_trial_cells(trial, record) for _, trial in trials.iterrows()]
     strong = (trials.index.get_loc(record.found.name),) if len(record.done) else ()
-    table = [Table(tuple(rows[0]), [tuple(row.values()) for row in rows], strong=strong, words=(0,))] if rows else []
+    cells, caption = [tuple(row.values()) for row in rows], "All trials in their order"
+    table = [Table(tuple(rows[0]), cells, caption, strong=strong, words=(0,))] if rows else []
     return Section("All trials", "", table if len(trials) > 1 else [])

@@ -207,7 +207,7 @@ def _candidates(shown: _Shown) -> Section:
         "Found by": lambda one: "; ".join(_origin(*origin) for origin in one.origins),
         "Groups": lambda one: one.text,
     }
-    blocks: list[Block] = [Table.of(shown.study.candidates, columns, words=(0, 1, 2))]
+    blocks: list[Block] = [Table.of(shown.study.candidates, columns, caption="The groupings", words=(0, 1, 2))]
     if shown.study.left_out:
         blocks += [Text("Left out:"), Items([f"{name}: {why}" for name, why in shown.study.left_out.items()])]
     return Section(

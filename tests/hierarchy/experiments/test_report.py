@@ -1,6 +1,7 @@
 """Reports of comparisons hold the figures, and call only a clear difference one."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -67,6 +68,10 @@ def test_comparison_writes_all_four(tmp_path):
     assert "41 were named rightly by flat alone" in markdown
     assert "the runs group the emotions differently" in markdown
     assert "Each configuration was trained once" in markdown
+    assert re.search(r"\*Table 3\. What was trained, as far as it differs\.\*\n\n\| Run \| .*Mode", markdown)
+    assert re.search(r"The same in all runs: .*seed: 0", markdown)
+    captions = re.findall(r"^\*(?:Table|Figure) \d+\. (.*)\*$", markdown, re.MULTILINE)
+    assert not set(re.findall("^## (.*)$", markdown, re.MULTILINE)) & {text.rstrip(".") for text in captions}
 
 
 def test_comparison_of_one_configuration_without_costs_shows_the_spread(tmp_path):

@@ -119,6 +119,22 @@ def test_cost_axis_has_ticks_at_any_range(tmp_path, values):
         assert any(low <= tick <= high for tick in axes[0, 0].get_xticks())
 
 
+def test_a_run_is_drawn_alike_whatever_runs_are_left_out_and_hides_no_other(ax):
+    rows = [{"name": f"run {i}", "place": i, "top1": 0.66, "cpu": 100.0} for i in range(3)]
+    figures.accuracy_against_cost(ax, rows, cost="cpu", xlabel="CPU-seconds")
+    figures.accuracy_against_cost(ax, rows[1:], cost="cpu", xlabel="CPU-seconds")
+    *all_runs, second, _ = [line for line in ax.lines if "run" in str(line.get_label())]
+    assert (second.get_color(), second.get_marker()) == (all_runs[1].get_color(), all_runs[1].get_marker())
+    assert len({line.get_color() for line in all_runs}) == len({line.get_xdata()[0] for line in all_runs}) == 3
+
+
+def test_ticks_half_a_percent_apart_have_different_labels(ax):
+    rows = [{"name": "run", "top1": 0.66, "intervals": {"top1": [0.6475, 0.6785]}, "cpu": 100.0}]
+    figures.accuracy_against_cost(ax, rows, cost="cpu", xlabel="CPU-seconds")
+    labels = [ax.yaxis.get_major_formatter()(tick, 0) for tick in (0.655, 0.66, 0.665, 1.0, 0.0)]
+    assert labels == ["65.5 %", "66 %", "66.5 %", "100 %", "0 %"]
+
+
 def test_feature_map_has_a_legend_in_the_emotions_order_and_rare_emotions_on_top(ax):
     points = pd.DataFrame({"emotion": ["happy"] * 3 + ["angry"] * 2 + ["odd"], "x": range(6), "y": range(6)})
     figures.feature_map(ax, points, note="n = 6")

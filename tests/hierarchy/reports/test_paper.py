@@ -85,6 +85,17 @@ def test_words_of_a_latex_table_stand_left_and_its_marks_are_latex(tmp_path):
     assert r"first & 63.4 $\pm$ 0.6 & $\surd$ sad $\to$ $\times$ fear \\" in text
 
 
+def test_long_words_of_a_latex_table_have_lines_of_their_own(tmp_path):
+    model = "compact_resnet:stem_width=16:widths=32+64+120"
+    table = Table(("Run", "Model", "Top-1 %"), [("first", model, "63.4")], words=(0, 1))
+    with figures_to(tmp_path / "out"):
+        (tmp_path / "run").mkdir()
+        write_page(report("Report", "", [Section("Results", "", [table])], synthetic=False), tmp_path / "run")
+    text = (tmp_path / "out" / "run" / "table-01.tex").read_text()
+    assert r"\begin{tabular}{lp{0.70\linewidth}r}" in text
+    assert r"compact\_resnet:\allowbreak{}stem\_width=16:" in text
+
+
 def test_a_gallery_is_a_numbered_figure(tmp_path):
     drawings = Drawings(tmp_path / "run", synthetic=False)
     with figures_to(tmp_path / "out"):
