@@ -73,11 +73,17 @@ class Blurring:
         self._frames += frames
         self._blurred_frames += blurred
 
-    def lines(self) -> list[str]:
-        """What was done; copies in which nothing is blurred are the user's to look at."""
+    def lines(self, skipped: int) -> list[str]:
+        """What was done; copies in which nothing is blurred are the user's to look at.
+
+        Args:
+            skipped: Files that an earlier call has done.
+        """
         films = f"; faces are blurred in {self._blurred_frames} of {counted(self._frames, 'frame')} of films"
         lines = [f"blurred copies: {self._copies} in {self.folder}{films if self._frames else ''}"]
         if self._empty:
             were = "them were copied as they are" if self._empty > 1 else "them was copied as it is"
             lines.append(f"{self._empty} of {were}: no face was found there; look before you pass them on")
+        if skipped:
+            lines.append(f"{counted(skipped, 'file')} done before: their copies, if any, are the earlier call's")
         return lines

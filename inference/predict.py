@@ -193,7 +193,7 @@ class _Job:
         """
         show(self.summary.line(self.skipped))
         if self.blurring:
-            show(*self.blurring.lines())
+            show(*self.blurring.lines(self.skipped))
         if self.out:
             show(f"predictions: {self.out.path}")
         if failed := self.summary.failed:

@@ -84,13 +84,13 @@ class VideoWriter:
             UserError: The file cannot be written.
         """
         seconds = self.written / self._fps if seconds is None else seconds
-        if self._encoder is None:
-            self._size = picture.shape[1], picture.shape[0]
-            self._last = self._ahead = seconds
-            self._encoder = self._begin(seconds)
-        if (picture.shape[1], picture.shape[0]) != self._size:
-            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
         try:
+            if self._encoder is None:
+                self._size = picture.shape[1], picture.shape[0]
+                self._last = self._ahead = seconds
+                self._encoder = self._begin(seconds)
+            if (picture.shape[1], picture.shape[0]) != self._size:
+                picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
             self.written += self._encoder.write(picture, self._moment(seconds))
         except OSError as error:
             raise UserError(f"video {self.path} cannot be written ({error.strerror})") from error

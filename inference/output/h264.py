@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from av.audio import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.video.stream import VideoStream
 
 from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.inference.sources.video import text_name
@@ -21,6 +22,8 @@ from fer_hierarchy.inference.sources.video import text_name
 # frame where the frame rate varies.
 _OPTIONS = {"crf": "20", "preset": "veryfast", "bf": "0"}
 _BT709, _LIMITED = 1, 1  # FFmpeg's numbers of the colours and the range of today's films
+# Sound that common players play in an MP4; FFmpeg writes more of it.
+_KEPT = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
 _TICKS = 90_000  # in a second, as in MPEG streams
 _BEFORE = 0.1  # seconds of sound before the first frame that are kept: decoders need them
 _LEAST_GAP = 1 / 1000  # seconds between two frames; many containers count in milliseconds
@@ -46,13 +49,17 @@ class H264Encoder:
         size: (width, height) of all pictures.
         original: A film whose sound and shape of pixels are taken along; None for none.
         start: Seconds of that film at which the video begins.
+
+    Raises:
+        OSError: The file cannot be written.
     """
 
+    @_failing_as_files_do()
     def __init__(self, name: str, fps: float, size: tuple[int, int], *, original: Path | None, start: float) -> None:
         av.logging.set_level(av.logging.PANIC)
         self._stack = ExitStack()
         self._container = self._stack.enter_context(av.open(name, "w", format="mp4", options={"movflags": "faststart"}))
-        rate = Fraction(fps).limit_denominator(1001)
+        rate = Fraction(fps).limit_denominator(1001) or Fraction(1, 1001)
         self._stream = self._container.add_stream("libx264", rate=rate, options=_OPTIONS)
         self._odd = size[1] % 2, size[0] % 2  # colours have half as many rows and columns
         self._stream.width, self._stream.height = size[0] + self._odd[1], size[1] + self._odd[0]
@@ -62,11 +69,23 @@ class H264Encoder:
         coder.colorspace = coder.color_primaries = coder.color_trc = _BT709
         coder.color_range = _LIMITED
         self._last = -math.inf
-        self._sound = None
+        self._sound: _Sound | None = None
         if original:
+            self._take_along(original, start, size)
+
+    def _take_along(self, original: Path, start: float, size: tuple[int, int]) -> None:
+        """Add a film's sound and shape of pixels."""
+        name = printable(original.name)
+        try:
             film = self._stack.enter_context(_opened(original))
-            coder.sample_aspect_ratio = _aspect(film, size) or Fraction(1)
-            self._sound = _Sound(film, self._container, start=start, name=printable(original.name))
+        except av.FFmpegError as error:
+            log.warning("The copy of %s has no sound: PyAV cannot read the film (%s).", name, error.strerror)
+            return
+        video = film.streams.best("video")
+        if isinstance(video, VideoStream):
+            self._stream.codec_context.sample_aspect_ratio = _aspect(video, size)
+            start += float((video.start_time or 0) * (video.time_base or 0))
+        self._sound = _Sound(film, self._container, start=start, name=name)
 
     @_failing_as_files_do()
     def write(self, picture: np.ndarray, moment: float) -> int:
@@ -107,12 +126,10 @@ def _opened(path: Path) -> InputContainer:
         return av.open(name, metadata_errors="replace")
 
 
-def _aspect(film: InputContainer, size: tuple[int, int]) -> Fraction | None:
-    """Width of the film's pixels by their height; None where they are square or unknown."""
-    stream = film.streams.video[0]
-    aspect = stream.codec_context.sample_aspect_ratio
-    turned = (stream.width > stream.height) != (size[0] > size[1])  # pictures are upright, whatever the file holds
-    return 1 / aspect if aspect and turned else aspect or None
+def _aspect(film: VideoStream, size: tuple[int, int]) -> Fraction:
+    """Width of the film's pixels by their height, in pictures of that size, which are upright."""
+    aspect = film.codec_context.sample_aspect_ratio or Fraction(1)
+    return 1 / aspect if (film.width > film.height) != (size[0] > size[1]) else aspect
 
 
 class _Sound:
@@ -121,18 +138,17 @@ class _Sound:
     Args:
         film: Where it comes from.
         output: Where it goes to.
-        start: Seconds after the film's first frame at which the other one begins.
+        start: Seconds by the film's clock at which the other one begins.
         name: What messages call the film.
     """
 
     def __init__(self, film: InputContainer, output: OutputContainer, *, start: float, name: str) -> None:
         self._film, self._output, self._name = film, output, name
         source = film.streams.best("audio")
-        video = film.streams.video[0]
-        self._start = start + float((video.start_time or 0) * (video.time_base or 0))
+        self._start = start
         self._packets: Iterator[av.Packet] = iter(())
         if isinstance(source, AudioStream):
-            if source.codec_context.name in output.supported_codecs:
+            if source.codec_context.codec.canonical_name in _KEPT:
                 self._packets = self._copied(source, output.add_stream_from_template(source))
             else:
                 layout = "mono" if source.codec_context.channels == 1 else "stereo"

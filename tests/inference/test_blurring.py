@@ -14,7 +14,9 @@ from fer_hierarchy.inference.blurring import Blurring
 from fer_hierarchy.inference.faces.detectors.blazeface import BlazeFace
 from fer_hierarchy.inference.settings import FaceConfig
 from fer_hierarchy.inference.sources.inputs import COPIED
+from fer_hierarchy.inference.sources.video import VideoReader
 from tests.conftest import run_program
+from tests.inference.films import sounding_film, tone_of
 
 PHOTO = Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
 ORIENTATION, GPS, MAKER = 274, 34853, 271
@@ -133,3 +135,21 @@ def test_kinds_of_copies_are_those_that_can_be_written():
     from fer_hierarchy.inference.output.drawing import PICTURES
 
     assert tuple(PICTURES) == COPIED
+
+
+def test_without_pyav_one_note_names_it(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        sounding_film(tmp_path / name)
+    films = ("--mode", "predict", tmp_path / "a.mp4", tmp_path / "b.mp4")
+    without = (*films, "--blur", tmp_path / "silent")
+    ((code, text),) = run_program(without, setup="import sys; sys.modules['av'] = None")
+    assert code == 0
+    assert text.count("pip install av") == 1
+    ((_, text),) = run_program((*films, "--blur", tmp_path / "sounding"))
+    assert "pip install av" not in text
+    for name in ("a.mp4", "b.mp4"):
+        with VideoReader(tmp_path / "silent" / name) as reader:
+            assert len(list(reader)) == 30
+        with pytest.raises(StopIteration):
+            tone_of(tmp_path / "silent" / name)
+        assert tone_of(tmp_path / "sounding" / name)[0] == pytest.approx(0.5, abs=0.06)

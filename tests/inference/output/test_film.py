@@ -29,6 +29,14 @@ def write_all(path, pictures):
             writer.write(picture)
 
 
+def copied(original, copy):
+    """A film frame by frame, with its sound."""
+    with VideoReader(original) as reader, VideoWriter(copy, fps=reader.fps, original=original) as writer:
+        for frame in reader:
+            writer.write(frame.picture, frame.time)
+    return copy
+
+
 @pytest.fixture(params=["h264", "opencv"])
 def codec(request, monkeypatch):
     """Each test with PyAV, and as if it was not installed."""
@@ -137,26 +145,41 @@ def test_h264_is_what_every_player_plays(tmp_path):
     assert np.abs(frame.picture[:47, :63].mean(axis=(0, 1)) - RED).max() < 6
 
 
-@pytest.mark.parametrize(("codec_name", "suffix", "kept"), [("aac", ".mp4", "aac"), ("pcm_u8", ".mkv", "aac")])
-def test_the_sound_is_taken_along(tmp_path, codec_name, suffix, kept):
-    original = sounding_film(tmp_path / f"film{suffix}", sound=codec_name)
-    copy = tmp_path / "copy.mp4"
-    with VideoReader(original) as reader, VideoWriter(copy, fps=reader.fps, original=original) as writer:
-        for frame in reader:
-            writer.write(frame.picture, frame.time)
+@pytest.mark.parametrize(
+    ("sound", "suffix", "kept"),
+    [
+        ("aac", ".mp4", "aac"),
+        ("aac", ".ts", "aac"),  # a stream, whose clock does not begin at 0
+        ("libopus", ".mkv", "opus"),
+        ("pcm_u8", ".mkv", "aac"),
+        ("pcm_f32le", ".mov", "aac"),
+    ],
+)
+def test_the_sound_is_taken_along(tmp_path, sound, suffix, kept):
+    original = sounding_film(tmp_path / f"film{suffix}", sound=sound)
+    copy = copied(original, tmp_path / "copy.mp4")
     with av.open(str(copy)) as container:
         assert [stream.codec_context.name for stream in container.streams] == ["h264", kept]
-    assert stamps(copy) == pytest.approx(stamps(original), abs=2e-3)
+    began = stamps(original)[0]
+    assert stamps(copy) == pytest.approx([time - began for time in stamps(original)], abs=2e-3)
     begins, lasts = tone_of(copy)
-    assert begins == pytest.approx(tone_of(original)[0], abs=0.06)  # of an encoder's delay
+    assert begins == pytest.approx(tone_of(original)[0] - began, abs=0.06)  # of an encoder's delay
     assert lasts == pytest.approx(SECONDS, abs=0.1)
+
+
+def test_a_film_that_pyav_cannot_read_is_copied_without_sound(tmp_path, monkeypatch, caplog):
+    def refuses(path):
+        raise av.error.InvalidDataError(1, "Invalid data")
+
+    monkeypatch.setattr("fer_hierarchy.inference.output.h264._opened", refuses)
+    copy = copied(sounding_film(tmp_path / "film.mp4"), tmp_path / "copy.mp4")
+    assert len(stamps(copy)) == 30
+    assert "The copy of film.mp4 has no sound" in caplog.text
 
 
 def test_sound_that_is_copied_is_the_same_to_the_bit(tmp_path):
     original, copy = sounding_film(tmp_path / "film.mp4"), tmp_path / "copy.mp4"
-    with VideoReader(original) as reader, VideoWriter(copy, fps=reader.fps, original=original) as writer:
-        for frame in reader:
-            writer.write(frame.picture, frame.time)
+    copied(original, copy)
     packets = []
     for path in (original, copy):
         with av.open(str(path)) as container:
@@ -168,9 +191,7 @@ def test_a_copy_tells_nothing_of_its_film(tmp_path):
     original, copy = sounding_film(tmp_path / "film.mp4"), tmp_path / "copy.mp4"
     with av.open(str(original)) as container:
         assert container.metadata["comment"] == "at home"
-    with VideoReader(original) as reader, VideoWriter(copy, fps=reader.fps, original=original) as writer:
-        for frame in reader:
-            writer.write(frame.picture, frame.time)
+    copied(original, copy)
     assert b"at home" not in copy.read_bytes()
 
 
@@ -181,10 +202,8 @@ def test_damaged_sound_ends_itself_and_not_the_copy(tmp_path, caplog, monkeypatc
         raise av.error.InvalidDataError(1, "Invalid data")
 
     monkeypatch.setattr("fer_hierarchy.inference.output.h264._Sound._copied", lambda *_: map(damaged, [0]))
-    with VideoReader(original) as reader, VideoWriter(copy, fps=reader.fps, original=original) as writer:
-        for frame in reader:
-            writer.write(frame.picture, frame.time)
-    assert len(stamps(copy)) == writer.written == len(stamps(original))
+    copied(original, copy)
+    assert len(stamps(copy)) == len(stamps(original))
     assert "The sound of film.mp4 is damaged" in caplog.text
 
 
