@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fer_hierarchy.hierarchy.cli.console import add_setting, flag
 from fer_hierarchy.hierarchy.cli.modes import MODES, OTHER_FLAGS
 from fer_hierarchy.hierarchy.config import DataConfig, EvaluationConfig, RunConfig, StageConfig
+from fer_hierarchy.hierarchy.training.workers import WorkerConfig
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 from fer_hierarchy.tuning.settings import SearchConfig
 
@@ -24,6 +25,7 @@ _TITLES = {
     EvaluationConfig: "Evaluation",
     RunConfig: "Run",
     SearchConfig: "Search",
+    WorkerConfig: "Trainings at once",
     FaceConfig: "Faces in pictures",
     PredictConfig: "Predictions",
     WebcamConfig: "Live",

@@ -31,6 +31,7 @@ _PUBLIC = {
     "SearchConfig": "tuning.settings",
     "Taxonomy": "hierarchy.taxonomy",
     "UserError": "hierarchy.errors",
+    "WorkerConfig": "hierarchy.training.workers",
     "Predictor": "inference.predictor",
     "Audit": "opened",
     "Comparison": "opened",

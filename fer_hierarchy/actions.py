@@ -14,6 +14,7 @@ from fer_hierarchy.hierarchy.cli.flags import check_data, checked
 from fer_hierarchy.hierarchy.config import DataConfig, EvaluationConfig, RunConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import progress_shown
+from fer_hierarchy.hierarchy.training.workers import WorkerConfig, open_workers
 from fer_hierarchy.opened import Audit, Comparison, Run, Study
 from fer_hierarchy.tuning.settings import SearchConfig
 
@@ -255,6 +256,7 @@ def tune(
     name: str | None = None,
     studies: Place = STUDIES,
     results: Place = RESULTS,
+    workers: WorkerConfig | None = None,
     progress: bool = True,
 ) -> Study:
     """Search the hyperparameters of a stage, or of all stages one after the other, with KerasTuner.
@@ -265,6 +267,7 @@ def tune(
         name: Folder below `studies`; by default made of data, model, tuner, stage and settings.
         studies: Folder of all studies.
         results: Folder of all runs, where first weights are looked for.
+        workers: How many trials run at once, and where; by default one after the other.
         progress: Whether to show progress on stderr.
 
     Returns:
@@ -287,7 +290,7 @@ def tune(
 
     if search.stage in (COMPOSITION, TAXONOMY):
         raise UserError(f"--stage {search.stage}: search for it with --mode tune; tune() searches stages")
-    with progress_shown(progress):
+    with progress_shown(progress), open_workers(workers or WorkerConfig()) as pool:
         folder = start_search(
             checked(dataclasses.replace(config, name=None), Path(results)),
             search,
@@ -295,6 +298,7 @@ def tune(
             name=name,
             studies=Path(studies),
             command="fer_hierarchy.tune(config, search)",
+            workers=pool,
         )
     return Study(folder)
 

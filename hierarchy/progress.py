@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Self
@@ -40,6 +40,19 @@ def progress_shown(shown: bool) -> Iterator[None]:
         yield
     finally:
         _shown.reset(token)
+
+
+_report: ContextVar[Callable[[float], None] | None] = ContextVar("progress_report", default=None)
+
+
+@contextmanager
+def progress_reported(report: Callable[[float], None]) -> Iterator[None]:
+    """Give the share done of everything that the block does to a function, whenever it has grown."""
+    token = _report.set(report)
+    try:
+        yield
+    finally:
+        _report.reset(token)
 
 
 def _renews_line() -> bool:
@@ -201,6 +214,8 @@ class Progress:
         if self._outer:
             self._outer._renew(self._lead + text, step=step)
             return
+        if report := _report.get():
+            report(self._estimate()[0])
         now = time.monotonic()
         if step and not _renews_line() and now - self._start >= _LONG:
             self.settle(text)

@@ -24,12 +24,12 @@ MAY_IMPORT = {
 # The program stands on top of everything; what all command lines share stands below the packages that have one.
 PROGRAM = {f"hierarchy.cli.{name}" for name in ("program", "modes", "training", "results")}
 SHARED_BY_PROGRAMS = {"hierarchy.cli", "hierarchy.cli.console", "hierarchy.cli.flags"}
-COMMANDS = {"inference.command", "tuning.command", "tuning.launch"}
+COMMANDS = {"inference.command", "tuning.command"}
 COMMANDS |= {f"pt_files.{name}" for name in ("train", "gan", "convert")}
 KERAS = {"keras", "tensorflow"}
 READS_KERAS_FILES = "pt_files/convert.py"
 # What each program loads before it knows whether its arguments are valid must be light.
-PROGRAMS = ("hierarchy.cli.program", "pt_files.train", "tuning.launch")
+PROGRAMS = ("hierarchy.cli.program", "pt_files.train")
 # Within hierarchy a package imports those of earlier lines only; "" are the modules that stand in no package.
 LAYERS = (
     {""},

@@ -53,7 +53,6 @@ def test_the_wheel_holds_every_module_and_file_of_the_packages_and_nothing_else(
     }
     files = {"hierarchy/data/audit/pixels/published.json", "hierarchy/reports/page.html", "hierarchy/reports/page.md"}
     files |= {
-        "tuning/cluster/slurm.sh",
         "py.typed",
         *(f"weights/shared/{name}" for name in ("config.json", "export/shared.tflite", "splits.csv")),
     }

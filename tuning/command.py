@@ -2,26 +2,24 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fer_hierarchy.hierarchy.cli import flags
 from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.cli.flags import Given
-from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, apply_flags, check_value, fields_of
+from fer_hierarchy.hierarchy.config import RunConfig, apply_flags, check_value, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
-from fer_hierarchy.tuning.distributed.address import Address
+from fer_hierarchy.hierarchy.training.workers import WorkerConfig, open_workers
 from fer_hierarchy.tuning.search import study
-from fer_hierarchy.tuning.settings import ALL, COMPOSITION, TAXONOMY, SearchConfig, seconds
+from fer_hierarchy.tuning.settings import COMPOSITION, TAXONOMY, SearchConfig, seconds
 
-DEFAULT_ORACLE = "127.0.0.1:8700"  # this machine alone, by default
 TRIAL_PATIENCE = "5"  # epochs; a trial that no longer improves takes time from the others
 
 
-def tune(given: Given, command: str) -> Path | None:
+def tune(given: Given, command: str) -> Path:
     """Search for a stage, or for what comes after the stages: their composition, their grouping.
 
     Args:
@@ -29,22 +27,22 @@ def tune(given: Given, command: str) -> Path | None:
         command: The command line.
 
     Returns:
-        The folder of the study; None for a worker.
+        The folder of the study.
     """
     del given["mode"]
-    words, searched = given.pop("runs"), _search_flags(given)
+    words, searched, at_once = given.pop("runs"), _search_flags(given), flags.workers(given)
     what = searched.get("stage")
     if words and what not in (COMPOSITION, TAXONOMY):
         raise UserError(f"unexpected argument {words[0]!r}; --stage composition and --stage taxonomy take runs")
-    if "distributed" in given or "oracle" in given or "wait" in given:
-        return _tune_distributed(given, searched, command)
     if "resume" in given:
-        return _resume_search(given, searched)
+        return _resume_search(given, searched, at_once)
     if what == COMPOSITION:
+        if at_once.used:
+            raise UserError("--workers and --ray do not go with --stage composition, which trains nothing")
         return _tune_composition(words, given, searched, command)
     if what == TAXONOMY:
-        return _tune_taxonomy(words, given, searched, command)
-    return _start_search(given, searched, command)
+        return _tune_taxonomy(words, given, searched, at_once, command)
+    return _start_search(given, searched, at_once, command)
 
 
 def _search_flags(given: Given) -> dict[str, Any]:
@@ -66,7 +64,7 @@ def _new_study(given: Given) -> tuple[Path, Path, str | None]:
     return studies, results, name
 
 
-def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way: Any) -> Path:
+def _start_search(given: Given, searched: Mapping[str, Any], at_once: WorkerConfig, command: str) -> Path:
     studies, results, name = _new_study(given)
     if "config" not in given:
         given.setdefault("patience", TRIAL_PATIENCE)
@@ -85,10 +83,13 @@ def _start_search(given: Given, searched: Mapping[str, Any], command: str, **way
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning.search import pipeline as searching
 
-    return searching.start_search(config, search, KerasStage, name=name, studies=studies, command=command, **way)
+    with open_workers(at_once) as pool:
+        return searching.start_search(
+            config, search, KerasStage, name=name, studies=studies, command=command, workers=pool
+        )
 
 
-def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Path:
+def _resume_search(given: Given, searched: Mapping[str, Any], at_once: WorkerConfig) -> Path:
     """Continue a study, or all of a search over several stages."""
     studies, _ = given.pop("study_dir"), given.pop("results")
     flags.refuse_start(given, "search")
@@ -98,12 +99,14 @@ def _resume_search(given: Given, searched: Mapping[str, Any], **way: Any) -> Pat
         from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
         from fer_hierarchy.tuning.taxonomies.search import resume_taxonomies
 
-        return resume_taxonomies(folders[0], KerasStage)
+        with open_workers(at_once) as pool:
+            return resume_taxonomies(folders[0], KerasStage, workers=pool)
     planned = {folder: study.extended(study.read_study(folder), given, searched) for folder in folders}
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
     from fer_hierarchy.tuning.search import pipeline as searching
 
-    return searching.resume_search(planned, KerasStage, **way)
+    with open_workers(at_once) as pool:
+        return searching.resume_search(planned, KerasStage, workers=pool)
 
 
 def _refuse_others(given: Iterable[str], known: Sequence[str], stage: str) -> None:
@@ -128,7 +131,9 @@ def _tune_composition(words: Sequence[str], given: Given, searched: Mapping[str,
     return search_composition(folders, objective=objective, seed=seed, name=name, studies=studies, command=command)
 
 
-def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, Any], command: str) -> Path:
+def _tune_taxonomy(
+    words: Sequence[str], given: Given, searched: Mapping[str, Any], at_once: WorkerConfig, command: str
+) -> Path:
     """Search for the grouping of the emotions, among those that a flat run's predictions suggest and others."""
     studies, results, name = _new_study(given)
     if len(words) != 1:
@@ -141,45 +146,17 @@ def _tune_taxonomy(words: Sequence[str], given: Given, searched: Mapping[str, An
     from fer_hierarchy.tuning.taxonomies.search import search_taxonomies
 
     search = SearchConfig(**searched)
-    return search_taxonomies(
-        run.folder, KerasStage, config=config, search=search, name=name, studies=studies, command=command
-    )
-
-
-def _tune_distributed(given: Given, searched: dict[str, Any], command: str) -> Path | None:
-    """The part of one process in a search on several machines."""
-    role, place = given.pop("distributed", None), given.pop("oracle", DEFAULT_ORACLE)
-    if role not in ("chief", "worker"):
-        raise UserError(f"--distributed: expected chief or worker, got {role!r}")
-    address = Address.parse(place, "--oracle")
-    if role == "worker":
-        _work(given, searched, address)
-        return None  # the report is the chief's to point at
-    if given.pop("wait", None):
-        raise UserError("--wait is for workers; the chief waits for them as long as it takes")
-    if "resume" not in given and searched.get("stage", ALL) in (ALL, COMPOSITION, TAXONOMY):
-        raise UserError("--distributed searches one stage at a time; name it, for example --stage valence")
-    from fer_hierarchy.tuning.distributed.shared_search import serve_trials
-
-    way = partial(serve_trials, address=address)
-    if "resume" in given:
-        return _resume_search(given, searched, way=way)
-    return _start_search(given, searched, command, way=way)
-
-
-def _work(given: Given, searched: Mapping[str, Any], address: Address) -> None:
-    studies, wait = given.pop("study_dir"), seconds(given.pop("wait", "5m"), "--wait")
-    name = given.pop("name", None)
-    others = [*searched, *(n for n in given if n not in ("data", "results"))]
-    if others:
-        raise UserError(f"{flag(others[0])} does not go with --distributed worker: the study has its settings")
-    data = flags.section(DataConfig, given) if "data" in given else None
-    if data is not None:
-        flags.check_data(data)
-    from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
-    from fer_hierarchy.tuning.distributed import shared_search
-
-    shared_search.work(studies, name, KerasStage, address=address, wait=wait, data=data)
+    with open_workers(at_once) as pool:
+        return search_taxonomies(
+            run.folder,
+            KerasStage,
+            config=config,
+            search=search,
+            name=name,
+            studies=studies,
+            command=command,
+            workers=pool,
+        )
 
 
 def composition_file(text: str | None, logs: Path) -> Path | None:

@@ -12,6 +12,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import DEFAULT_DATA
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.training.transfer import resolve_teachers, resolve_weights
+from fer_hierarchy.hierarchy.training.workers import WorkerConfig
 
 Given = dict[str, Any]  # field name or other flag -> what the user gave
 
@@ -61,6 +62,14 @@ def section(part: type, given: Given) -> Any:
     """A section of the configuration with what the user gave."""
     values = {n: check_value(part, n, given[n], flag(n)) for n in fields_of(part) if n in given}
     return part(**values)
+
+
+def workers(given: Given) -> WorkerConfig:
+    """Take out of `given` how many trainings are made at once, and where."""
+    own = section(WorkerConfig, given)
+    for name in fields_of(WorkerConfig):
+        given.pop(name, None)
+    return own
 
 
 def new_name(given: Given) -> str | None:

@@ -27,9 +27,10 @@ from fer_hierarchy.hierarchy.config import (
 )
 from fer_hierarchy.hierarchy.data.download import KAGGLE_SLUGS
 from fer_hierarchy.hierarchy.experiments import crossval
+from fer_hierarchy.hierarchy.training.workers import WorkerConfig
 from fer_hierarchy.inference.command import export, predict, webcam
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
-from fer_hierarchy.tuning.command import DEFAULT_ORACLE, TRIAL_PATIENCE, tune
+from fer_hierarchy.tuning.command import TRIAL_PATIENCE, tune
 from fer_hierarchy.tuning.settings import SearchConfig
 
 OTHER_FLAGS = {
@@ -53,13 +54,7 @@ OTHER_FLAGS = {
         "official splits of the data to evaluate: train, validation, test (default: test, else validation, else all)",
     ),
     "composition": ("STUDY|FILE", "also report predictions composed as a search for the composition found"),
-    "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a distributed search"),
-    "distributed": ("chief|worker", "this process hands out the trials of the search, or runs some of them"),
-    "oracle": (
-        "HOST:PORT",
-        f"where the chief listens; 0.0.0.0 for all machines (default: {DEFAULT_ORACLE}, this machine alone)",
-    ),
-    "wait": ("TIME", "how long a worker waits for its chief (default: 5m)"),
+    "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a cluster"),
     "to": ("DIR", "folder to put the data in (default: data/<dataset>)"),
     "run": (
         "RUN|FILE",
@@ -114,6 +109,7 @@ _TRAIN_FIELDS = {
     EvaluationConfig: tuple(fields_of(EvaluationConfig)),
     RunConfig: ("trunk", "name", "seed", "deterministic"),
 }
+_AT_ONCE: Mapping[type, tuple[str, ...]] = {WorkerConfig: tuple(fields_of(WorkerConfig))}
 _TRAIN_OTHERS = ("config", "hyperparameters", "resume", "figures", "results", "logs")
 
 MODES = {
@@ -135,7 +131,7 @@ MODES = {
         summary="train every combination of some settings, each as a run, and show them in one table",
         example="--mode grid --axis model=shallow_cnn,deep_cnn --axis augment=on,off --data data/fer2013",
         call=train_grid,
-        fields=_TRAIN_FIELDS,
+        fields={**_TRAIN_FIELDS, **_AT_ONCE},
         others=("axis", "train", *_TRAIN_OTHERS),
         texts={
             "name": "folder of the grid below results/ (default: made of data set and axes)",
@@ -148,6 +144,7 @@ MODES = {
         call=cross_validate,
         fields={
             **_TRAIN_FIELDS,
+            **_AT_ONCE,
             DataConfig: tuple(name for name in fields_of(DataConfig) if name not in ("fold", "test_fraction")),
         },
         others=("repeats", "train", *_TRAIN_OTHERS),
@@ -184,8 +181,9 @@ MODES = {
             DataConfig: tuple(fields_of(DataConfig)),
             StageConfig: _ALL_STAGE,
             RunConfig: ("name", "seed", "deterministic"),
+            **_AT_ONCE,
         },
-        others=("distributed", "oracle", "wait", "study_dir", "config", "resume", "figures", "results"),
+        others=("study_dir", "config", "resume", "figures", "results"),
         runs=(0, 2),
         texts={
             "name": "folder of the study below logs/tuning (default: made of data set, model, tuner, stage and key)",

@@ -29,6 +29,7 @@ from fer_hierarchy.hierarchy.paths import CALL, COMMAND, LOGS, RESULTS
 from fer_hierarchy.hierarchy.printing import show
 from fer_hierarchy.hierarchy.reports.paper import figures_to
 from fer_hierarchy.hierarchy.runs import run_folder
+from fer_hierarchy.hierarchy.training.workers import WorkerConfig
 from fer_hierarchy.inference.settings import ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 from fer_hierarchy.tuning.search.study import STUDIES
 from fer_hierarchy.tuning.settings import SearchConfig
@@ -39,6 +40,7 @@ _GROUPS = {
     WebcamConfig: "live",
     ExportConfig: "export",
     SearchConfig: "search",
+    WorkerConfig: "trainings at once",
     DataConfig: "data",
     StageConfig: "training",
     EvaluationConfig: "evaluation",

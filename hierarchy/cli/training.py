@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_hierarchy.hierarchy.cli.flags import Given, checked, new_name, refuse_start, start
+from fer_hierarchy.hierarchy.cli.flags import Given, checked, new_name, refuse_start, start, workers
 from fer_hierarchy.hierarchy.config import (
     RunConfig,
     apply_flags,
@@ -14,6 +14,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval, grid
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.training.workers import open_workers
 from fer_hierarchy.tuning.search.study import STUDIES, with_hyperparameters
 
 _SHAPE = ("mode", "taxonomy", "exclude", "emotions")  # what decides which stages a run has
@@ -106,6 +107,7 @@ def cross_validate(given: Given, command: str) -> Path:
 def _train_cells(given: Given, command: str, *, kind: str) -> Path:
     """Train the runs of a grid, which has axes, or of a cross-validation, which has repeats."""
     results, logs, folded = given.pop("results"), given.pop("logs"), kind == crossval.KIND
+    at_once = workers(given)
     axes = given.pop("repeats", None) if folded else given.pop("axis", [])
     del given["mode"]  # each run has one of its own
     if "train" in given:
@@ -116,13 +118,15 @@ def _train_cells(given: Given, command: str, *, kind: str) -> Path:
         from fer_hierarchy.hierarchy.experiments import grid_training
         from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
-        return grid_training.resume_grid(folder, KerasStage, logs=logs)
+        with open_workers(at_once) as pool:
+            return grid_training.resume_grid(folder, KerasStage, logs=logs, workers=pool)
     name = new_name({**given, "results": results})
     planned = (_planned_crossval if folded else _planned_grid)(given, axes, results, logs, command)
     from fer_hierarchy.hierarchy.experiments import grid_training
     from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
 
-    return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs)
+    with open_workers(at_once) as pool:
+        return grid_training.train_grid(planned, KerasStage, name=name, results=results, logs=logs, workers=pool)
 
 
 def _planned_grid(given: Given, texts: Sequence[str], results: Path, logs: Path, command: str) -> grid.Grid:

@@ -6,8 +6,10 @@ import logging
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fer_hierarchy.hierarchy import paths
@@ -18,7 +20,7 @@ from fer_hierarchy.hierarchy.data.leakage import check_unseen
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.experiments.crossval_table import FOLDS, CellFaces, check_folds, fold_table, read_folds
-from fer_hierarchy.hierarchy.experiments.grid import FOLD, KIND, SEED, Cell, Grid, read_grid, write_grid
+from fer_hierarchy.hierarchy.experiments.grid import FOLD, GRID, KIND, SEED, Cell, Grid, read_grid, write_grid
 from fer_hierarchy.hierarchy.experiments.report import write_crossval_report, write_grid_report
 from fer_hierarchy.hierarchy.experiments.screen import announce_cells
 from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, grid_table, is_complete, outcome
@@ -30,6 +32,7 @@ from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training import pipeline
 from fer_hierarchy.hierarchy.training.stages import planned_work
 from fer_hierarchy.hierarchy.training.transfer import origins
+from fer_hierarchy.hierarchy.training.workers import Task, WorkerDiedError, Workers
 
 TABLE = "table.csv"
 _REPORTING = "writing the report of all"
@@ -146,6 +149,7 @@ def train_grid(
     results: Path,
     logs: Path,
     job: ExperimentKind | None = None,
+    workers: Workers | None = None,
 ) -> Path:
     """Train every cell of a new grid and report on all of them.
 
@@ -156,6 +160,7 @@ def train_grid(
         results: Folder of all runs and grids.
         logs: Folder of all logs.
         job: What it is trained for; by default that of the grid's kind.
+        workers: Train several cells at once; without them one is trained after the other.
 
     Returns:
         The grid's folder.
@@ -180,10 +185,17 @@ def train_grid(
     with run_folder.new_folder(results, stem if name else run_folder.free_name(stem, results)) as folder:
         job.begin(folder, grid, faces)
         write_grid(folder, grid)
-    return _train_cells(folder, grid, stage_type, logs=logs, job=job)
+    return _train_cells(folder, grid, stage_type, logs=logs, job=job, workers=workers)
 
 
-def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: ExperimentKind | None = None) -> Path:
+def resume_grid(
+    folder: Path,
+    stage_type: type[Stage],
+    *,
+    logs: Path,
+    job: ExperimentKind | None = None,
+    workers: Workers | None = None,
+) -> Path:
     """Go on with a grid: finished cells are kept, the half-done one goes on, failed ones are tried again.
 
     Args:
@@ -191,6 +203,7 @@ def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Exper
         stage_type: What trains the stages.
         logs: Folder of all logs.
         job: What it is trained for; by default that of the grid's kind.
+        workers: Train several cells at once; without them one is trained after the other.
 
     Raises:
         UserError: The data has changed, a file is damaged, or, at the end, that cells failed.
@@ -204,7 +217,7 @@ def resume_grid(folder: Path, stage_type: type[Stage], *, logs: Path, job: Exper
         if cell.fingerprint != own.fingerprint:
             raise UserError(f"the data has changed since {job.noun} {folder.name} was started; start a new {job.noun}")
     job.check(folder, grid, faces)
-    return _train_cells(folder, grid, stage_type, logs=logs, job=job)
+    return _train_cells(folder, grid, stage_type, logs=logs, job=job, workers=workers)
 
 
 def _check_cells(grid: Grid, stage_type: type[Stage]) -> list[CellFaces]:
@@ -235,30 +248,31 @@ def _read_cell_faces(config: RunConfig) -> CellFaces:
     )
 
 
-def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Path, job: ExperimentKind) -> Path:
+def _train_cells(
+    folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Path, job: ExperimentKind, workers: Workers | None
+) -> Path:
     """Train the cells that are not finished, write the table after each and the report after all."""
     announce(f"{job.noun} {folder.name}, {job.size(grid)}")
-    cells, table, total = list(grid.cells), [], len(grid.cells)
-    finished = sum(is_complete(folder / cell.name) for cell in cells)
-    progress = Progress(total, done=finished, steps={_REPORTING: 10.0})
-    with progress, run_folder.resumable(folder, _resume_hint(folder, job, logs)):
-        for number, cell in enumerate(grid.cells, 1):
-            line = f"{job.cell} {number} of {total}"
-            if is_complete(folder / cell.name):
-                announce(f"{line}: {cell.text}, finished already")
-            else:
-                announce(f"{line}: {cell.text} [{progress.clocks}]")
-                with progress.part(1, f"{line}: "):
-                    cells[number - 1] = _train_and_note(folder, cell, stage_type, logs=logs, job=job)
-                write_grid(folder, dataclasses.replace(grid, cells=tuple(cells)))
-                gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
-            table.append(outcome(folder, cells[number - 1]))
-            run_folder.write_table(folder / TABLE, grid_table(table))
+    cells, total = list(grid.cells), len(grid.cells)
+    table = {n: outcome(folder, cell) for n, cell in enumerate(cells) if is_complete(folder / cell.name)}
+    for number in table:
+        announce(f"{job.cell} {number + 1} of {total}: {cells[number].text}, finished already")
+    left = {f"{job.cell} {n + 1} of {total}": cell for n, cell in enumerate(cells) if n not in table}
+    progress, hint = Progress(total, done=len(table), steps={_REPORTING: 10.0}), _resume_hint(folder, job, logs)
+    train = partial(_train_and_note, folder, stage_type, logs, hint)
+    with progress, run_folder.resumable(folder, hint):
+        training = _train_at_once(workers, left, train, progress) if workers else _train_in_turn(left, train, progress)
+        for cell in training:
+            number = next(n for n, own in enumerate(cells) if own.name == cell.name)
+            cells[number], table[number] = cell, outcome(folder, cell)
+            write_grid(folder, dataclasses.replace(grid, cells=tuple(cells)))
+            run_folder.write_table(folder / TABLE, grid_table([table[n] for n in sorted(table)]))
+        ordered = [table[n] for n in range(total)]
         with progress.step(_REPORTING):
-            job.report(folder, grid, table)
-    failed = [cell.name for cell in table if cell.run is None]
+            job.report(folder, grid, ordered)
+    failed = [cell.name for cell in ordered if cell.run is None]
     if failed or set(grid.axes) != {"mode"}:  # whose report has announced more than scores
-        announce_cells(table, job.cell)
+        announce_cells(ordered, job.cell)
     if failed:
         raise UserError(
             f"{len(failed)} of {total} {job.cell}s failed: {', '.join(failed)}; "
@@ -267,14 +281,54 @@ def _train_cells(folder: Path, grid: Grid, stage_type: type[Stage], *, logs: Pat
     return folder
 
 
-def _train_and_note(folder: Path, cell: Cell, stage_type: type[Stage], *, logs: Path, job: ExperimentKind) -> Cell:
+def _train_in_turn(left: Mapping[str, Cell], train: Callable[[Cell], Cell], progress: Progress) -> Iterator[Cell]:
+    """Train one cell after the other, and yield each with its error, where it failed."""
+    for line, cell in left.items():
+        announce(f"{line}: {cell.text} [{progress.clocks}]")
+        with progress.part(1, f"{line}: "):
+            ended = train(cell)
+        yield ended
+        gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
+
+
+def _train_at_once(
+    workers: Workers, left: Mapping[str, Cell], train: Callable[[Cell], Cell], progress: Progress
+) -> Iterator[Cell]:
+    """Train several cells at once, and yield each, the first to end first."""
+    here = socket.gethostname()
+    tasks = iter(
+        [Task(name=n, work=1, function=_train_there, arguments=(train, cell, here)) for n, cell in left.items()]
+    )
+    for task, ended in workers.results(lambda: next(tasks, None), progress):
+        cell = left[task.name]
+        if isinstance(ended, WorkerDiedError):
+            log.warning("cell %s failed: %s", cell.name, ended)
+            ended = dataclasses.replace(cell, error=str(ended))
+        if isinstance(ended, UserError):
+            raise ended
+        progress.settle(f"{task.name}: {cell.text}")
+        yield ended
+
+
+def _train_there(train: Callable[[Cell], Cell], cell: Cell, home: str) -> Cell:
+    """Train a cell in a worker's process, on faces that are those of the process on the host `home`."""
+    if socket.gethostname() != home and _read_cell_faces(cell.config).fingerprint != cell.fingerprint:
+        raise UserError(f"{socket.gethostname()} has other faces than {home} in {', '.join(cell.config.data.paths)}")
+    return train(cell)
+
+
+def _train_and_note(folder: Path, stage_type: type[Stage], logs: Path, hint: str, cell: Cell) -> Cell:
     """Train one cell and return it with its error, where it failed; that does not end the grid."""
+    if not (folder / GRID).is_file():
+        raise UserError(
+            f"{socket.gethostname()} does not see {folder}; all machines must see the folder of the results"
+        )
     try:
         _train(folder / cell.name, cell, stage_type, logs=logs / folder.name)
     except UserError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in run_folder.FULL_OR_LOCKED:
-            raise run_folder.unwritable(cause, folder, _resume_hint(folder, job, logs)) from cause
+            raise run_folder.unwritable(cause, folder, hint) from cause
         if not (folder / cell.name / paths.CONFIG).is_file():  # nothing was trained: bad data or settings
             raise
         log.warning("cell %s failed: %s", cell.name, error)

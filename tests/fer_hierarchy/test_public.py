@@ -16,7 +16,16 @@ import fer_hierarchy
 from fer_hierarchy import DataConfig, EvaluationConfig, Run, RunConfig, StageConfig, train
 
 # In an order in which later examples may open what earlier ones wrote.
-SETTINGS = ("DataConfig", "StageConfig", "EvaluationConfig", "RunConfig", "SearchConfig", "Taxonomy", "UserError")
+SETTINGS = (
+    "DataConfig",
+    "StageConfig",
+    "EvaluationConfig",
+    "RunConfig",
+    "SearchConfig",
+    "WorkerConfig",
+    "Taxonomy",
+    "UserError",
+)
 ACTIONS = (
     "train",
     "Run",

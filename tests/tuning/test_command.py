@@ -59,25 +59,20 @@ def refused(capsys, *words):
         (["--stage", "composition", "flat", "--tuner", "grid"], "--tuner does not go with --stage composition"),
         (["--stage", "taxonomy"], "needs one flat RUN, got 0"),
         (["--stage", "taxonomy", "flat", "--tuner", "grid"], "--tuner does not go with --stage taxonomy"),
-        (["--distributed", "boss", "--oracle", "h:1"], "--distributed: expected chief or worker, got 'boss'"),
-        (["--distributed", "chief"], "one stage at a time"),
-        (["--distributed", "chief", "--oracle", "here"], "--oracle: expected HOST:PORT"),
-        (["--distributed", "chief", "--oracle", "h:99999"], "port"),
-        (["--distributed", "chief", "--oracle", "h:1"], "one stage at a time"),
-        (["--distributed", "chief", "--oracle", "h:1", "--wait", "2s"], "--wait is for workers"),
-        (
-            ["--distributed", "worker", "--oracle", "h:1", "--tuner", "grid"],
-            "--tuner does not go with --distributed worker",
-        ),
-        (["--distributed", "worker", "--oracle", "h:1", "--wait", "soon"], "--wait: expected a time"),
-        (["--distributed", "worker", "--oracle", "h:1", "--data", "/no/such"], "--data: /no/such does not exist"),
-        (["--oracle", "127.0.0.1:80"], "--distributed: expected chief or worker, got None"),
+        (["--task-cpus", "2"], "--task-cpus and --task-gpus are of trainings at once; add --workers N or --ray"),
+        (["--workers", "0"], "--workers"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_usage_is_one_clear_line(words, message, places, capsys, tmp_path):
     assert message in refused(capsys, *words, *places)
     assert [path.name for path in (tmp_path / "studies").iterdir()] == ["first"]
+
+
+def test_a_search_that_trains_nothing_has_no_workers(places, capsys):
+    pytest.importorskip("ray", reason="ray is not installed")
+    line = refused(capsys, "--stage", "composition", "flat", "--workers", "2", *places)
+    assert "--workers and --ray do not go with --stage composition" in line
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,14 @@ MODEL = "compact_resnet:widths=8+8:blocks=1+1:strides=1+2:squeeze_from=none"
 
 @pytest.mark.slow
 def test_two_workers_search_and_a_hierarchy_uses_what_they_found(fer_folder, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed")
     (tmp_path / "space.json").write_text(json.dumps(SPACE))
     studies, data = tmp_path / "logs" / "tuning", ["--data", str(fer_folder)]
     small = ["--image-size", "16", "--batch-size", "16", "--epochs", "1", "--model", MODEL]
     search = ["--stage", "valence", "--tuner", "grid", "--space", str(tmp_path / "space.json"), "--remeasure", "1"]
-    places = ["--name", "gate", "--study-dir", str(studies)]
+    places = ["--name", "gate", "--study-dir", str(studies), "--workers", "2"]
     done = subprocess.run(
-        [sys.executable, "-m", "fer_hierarchy.tuning.launch", "--workers", "2", *places, *search, *small, *data],
+        [sys.executable, "tf_model.py", "--mode", "tune", *places, *search, *small, *data],
         cwd=CHECKOUT,
         env={**os.environ, "FER_CACHE": str(tmp_path / "cache")},
         capture_output=True,

@@ -17,6 +17,7 @@ from fer_hierarchy.tuning.space.spaces import combinations, declare
 
 _FACTOR = 3  # of Hyperband: one of so many trials of a rung continues
 _UNENDING = 10**9
+_ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _USUAL_TRIALS = 20
 
 
@@ -48,16 +49,35 @@ class BandOracle(_Atomic, HyperbandOracle):
     """Gives many trials few epochs and the best of them more (Li et al., "Hyperband", JMLR 18, 2018)."""
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """The next trial; a failed one counts as the worst of its rung, where KerasTuner would wait for ever."""
+        """The next trial; a failed one counts as the worst of its rung, where KerasTuner would wait for ever.
+
+        The best of a rung go on once all of it has ended. KerasTuner chooses among those that have ended as soon as it
+        can, which of two equal ones would then depend on the number of workers.
+        """
         failed = [trial for trial in self.trials.values() if trial.status == TrialStatus.FAILED]
+        running = {_rung(trial) for trial in self.ongoing_trials.values()}
+        ahead = [t for t in self.trials.values() if t.status in _ENDED and _rung(t) in running]
+        before = {trial.trial_id: (trial.status, trial.score) for trial in (*failed, *ahead)}
         worst = math.inf if self.objective.direction == "min" else -math.inf
         for trial in failed:
             trial.status, trial.score = TrialStatus.COMPLETED, worst
+        for trial in ahead:
+            trial.status = TrialStatus.RUNNING
         try:
-            return super().populate_space(trial_id)
+            reply = super().populate_space(trial_id)
         finally:
-            for trial in failed:
-                trial.status, trial.score = TrialStatus.FAILED, None
+            for trial in (*failed, *ahead):
+                trial.status, trial.score = before[trial.trial_id]
+        if past := reply.get("values", {}).get("tuner/trial_id"):
+            # KerasTuner puts down the bracket that was opened last, which need not be the trial's own.
+            reply["values"]["tuner/bracket"] = self.trials[past].hyperparameters.values["tuner/bracket"]
+        return reply
+
+
+def _rung(trial: Trial) -> tuple[Any, Any]:
+    """Which trials of Hyperband compete with each other."""
+    values = trial.hyperparameters.values
+    return values.get("tuner/bracket"), values.get("tuner/round")
 
 
 class GridOracle(_Atomic):
@@ -76,6 +96,20 @@ class GridOracle(_Atomic):
         if number:
             return {"status": TrialStatus.STOPPED}
         return {"status": TrialStatus.RUNNING, "values": dict(reversed(values.items()))}
+
+
+def mend(oracle: keras_tuner.Oracle) -> None:
+    """Put right what a process killed between two of KerasTuner's writes left behind; for any reloaded oracle.
+
+    A trial that was written but not started reached nobody and is dropped. One that has ended is not done again. What
+    is done again starts without the scores of its first time, which KerasTuner would keep instead of the new ones.
+    """
+    for trial_id in oracle.trials.keys() - set(oracle.start_order):
+        del oracle.trials[trial_id]
+    oracle._retry_queue = [i for i in dict.fromkeys(oracle._retry_queue) if i not in oracle.end_order]
+    for trial in (oracle.trials[trial_id] for trial_id in oracle._retry_queue):
+        trial.metrics = type(trial.metrics)()
+    oracle.ongoing_trials = {w: t for w, t in oracle.ongoing_trials.items() if t.trial_id not in oracle.end_order}
 
 
 def planned_trials(study: Study) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import split_table
 from fer_hierarchy.hierarchy.training.pipeline import READING, settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.transfer import origins
+from fer_hierarchy.hierarchy.training.workers import Workers
 from fer_hierarchy.tuning.report.study_report import write_study_report
 from fer_hierarchy.tuning.report.tables import top_rows
 from fer_hierarchy.tuning.search.budget import Budget, BudgetSpentError, TrialProgress
@@ -39,10 +40,11 @@ from fer_hierarchy.tuning.search.study import (
     stage_config,
     stages_named,
 )
-from fer_hierarchy.tuning.search.study_faces import StudyFaces, data_facts, split_fingerprint
+from fer_hierarchy.tuning.search.study_faces import StudyFaces, data_facts, same_faces
+from fer_hierarchy.tuning.search.trial import RESULT, timed
 from fer_hierarchy.tuning.search.trial_table import read_trials, trial_table
 from fer_hierarchy.tuning.search.trial_training import TrialPlan, epochs_done, plan_of
-from fer_hierarchy.tuning.search.tuner import REPORTING, RESULT, StageTuner, timed
+from fer_hierarchy.tuning.search.tuner import REPORTING, StageTuner
 from fer_hierarchy.tuning.settings import SearchConfig
 from fer_hierarchy.tuning.space.default_spaces import default_space
 from fer_hierarchy.tuning.space.dimension import IMAGE_SIZE, Dimension
@@ -51,8 +53,6 @@ from fer_hierarchy.tuning.space.spaces import check_models, read_space
 LOCK = ".lock"
 _ON_SCREEN = 5  # of the best trials
 _NOT_FOUND = ("epochs", "patience")  # how long trials were trained is no advice on how long a run should be
-
-TrialRunner = Callable[[StageTuner], None]  # runs the trials of a study
 
 log = logging.getLogger("fer_hierarchy")
 
@@ -65,7 +65,7 @@ def start_search(
     name: str | None,
     studies: Path,
     command: str,
-    way: TrialRunner = StageTuner.search,
+    workers: Workers | None = None,
 ) -> Path:
     """Search the hyperparameters of one stage, or of all stages one after the other.
 
@@ -76,7 +76,7 @@ def start_search(
         name: Folder below `studies`; None for one made of data, model, tuner, stage and key.
         studies: Folder of all studies.
         command: The command line.
-        way: How a study's trials are run.
+        workers: Run several trials at once; without them one runs after the other.
 
     Returns:
         The folder of the last study.
@@ -107,19 +107,17 @@ def start_search(
             for study in planned:
                 own = faces[study.config.learns_votes]
                 with whole.part(1, f"{study.stage}, "):
-                    continue_search(studies / study.name, study, stage_type, faces=own, way=way)
+                    continue_search(studies / study.name, study, stage_type, faces=own, workers=workers)
     return studies / planned[-1].name
 
 
-def resume_search(
-    planned: Mapping[Path, Study], stage_type: type[Stage], *, way: TrialRunner = StageTuner.search
-) -> Path:
+def resume_search(planned: Mapping[Path, Study], stage_type: type[Stage], *, workers: Workers | None = None) -> Path:
     """Continue studies that were interrupted, or search longer; a finished one is only reported again.
 
     Args:
         planned: Folder -> study, with what the user changed in its length.
         stage_type: What trains the stage.
-        way: How a study's trials are run.
+        workers: Run several trials at once; without them one runs after the other.
 
     Raises:
         UserError: Other data, damaged files, or no trial that could be trained.
@@ -130,24 +128,8 @@ def resume_search(
             with step(READING):
                 faces = same_faces(study)
             with whole.part(1, f"{study.stage}, "):
-                continue_search(folder, study, stage_type, faces=faces, way=way)
+                continue_search(folder, study, stage_type, faces=faces, workers=workers)
     return folder
-
-
-def same_faces(study: Study) -> Faces:
-    """The faces of a study.
-
-    Raises:
-        UserError: They are not those that it was started with.
-    """
-    faces = read_faces(study.config)
-    if (faces.images.fingerprint, split_fingerprint(faces)) != (study.data["fingerprint"], study.data["splits"]):
-        raise UserError(
-            f"study {study.name} is of other data: it was started with faces of fingerprint "
-            f"{study.data['fingerprint']}, and {', '.join(study.config.data.paths) or 'the embedded faces'} has "
-            f"{faces.images.fingerprint}; start a new study"
-        )
-    return faces
 
 
 def _space(config: RunConfig, stage: str, search: SearchConfig, *, sized: bool) -> dict[str, Dimension]:
@@ -256,7 +238,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def continue_search(
-    folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, way: TrialRunner = StageTuner.search
+    folder: Path, study: Study, stage_type: type[Stage], *, faces: Faces, workers: Workers | None = None
 ) -> None:
     """Run the trials that are left, then find and re-measure the best one and write the report.
 
@@ -265,7 +247,7 @@ def continue_search(
         study: What is searched.
         stage_type: What trains the stage.
         faces: Of the data.
-        way: How the trials are run.
+        workers: Run several trials at once; without them one runs after the other.
 
     Raises:
         UserError: Another process is at it, its files are damaged, or no trial could be trained.
@@ -276,15 +258,15 @@ def continue_search(
         stage_type.prepare(study.config)
         tuner = StageTuner(study, folder, stage_type, faces=faces, oracle=open_oracle(study, folder))
         with tuner.progress:
-            _conclude(tuner, spent=_search(tuner, way))
+            _conclude(tuner, spent=_search(tuner, workers))
 
 
-def _search(tuner: StageTuner, way: TrialRunner) -> bool:
+def _search(tuner: StageTuner, workers: Workers | None) -> bool:
     """Run the trials; the table is written whatever ends them. Returns whether the time was over before they were."""
     study = tuner.study
     announce(f"study {study.name}: {tuner.trials} trials, {study.search.tuner}, {study.objective}")
     try:
-        way(tuner)
+        tuner.search_at_once(workers) if workers else tuner.search()
     except BudgetSpentError as spent:
         log.warning("%s before all trials of %s were done.", spent, study.name)
         return True

@@ -9,6 +9,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces, StageFaces, read_faces
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.tuning.search.study import Study
 
 
 class StudyFaces:
@@ -94,3 +95,19 @@ def split_fingerprint(faces: Faces) -> str:
     table = faces.manifest[faces.manifest["split"] != "test"]
     lines = sorted(f"{i} {s} {e}" for i, s, e in zip(table["id"], table["split"], table["emotion"], strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def same_faces(study: Study) -> Faces:
+    """The faces of a study.
+
+    Raises:
+        UserError: They are not those that it was started with.
+    """
+    faces = read_faces(study.config)
+    if (faces.images.fingerprint, split_fingerprint(faces)) != (study.data["fingerprint"], study.data["splits"]):
+        raise UserError(
+            f"study {study.name} is of other data: it was started with faces of fingerprint "
+            f"{study.data['fingerprint']}, and {', '.join(study.config.data.paths) or 'the embedded faces'} has "
+            f"{faces.images.fingerprint}; start a new study"
+        )
+    return faces

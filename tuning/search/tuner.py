@@ -1,11 +1,6 @@
-"""StageTuner: KerasTuner's search loop over the ordinary training of a stage."""
+"""StageTuner: KerasTuner's search loop over the ordinary training of a stage, here or at once elsewhere."""
 
-import logging
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +11,19 @@ from keras_tuner.errors import FailedTrialError
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.data.faces import Faces
-from fer_hierarchy.hierarchy.errors import NoRoomError, UserError
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress, clock
 from fer_hierarchy.hierarchy.runs import run_folder
-from fer_hierarchy.tuning.distributed.oracle_server import RemoteOracle, mend
+from fer_hierarchy.hierarchy.training.workers import Task, WorkerDiedError, Workers
 from fer_hierarchy.tuning.search.budget import Budget
-from fer_hierarchy.tuning.search.oracles import planned_trials
+from fer_hierarchy.tuning.search.oracles import mend, planned_trials
 from fer_hierarchy.tuning.search.study import ORACLE, Study
 from fer_hierarchy.tuning.search.study_faces import StudyFaces
-from fer_hierarchy.tuning.search.trial_training import TrialPlan, TrialTraining, epochs_done, plan_of
+from fer_hierarchy.tuning.search.trial import RESULT, run_there, run_trial
+from fer_hierarchy.tuning.search.trial_training import TrialTraining
 
-RESULT = "result.json"
-ATTEMPTS = "attempts.json"
 REPORTING = "writing the report"
 LOCAL = "tuner0"
-_MOST_ATTEMPTS = 3
-_LEAST_ROOM = 64 << 20  # bytes free on the disk, below which a lack of room is the disk's
-
-log = logging.getLogger("fer_hierarchy")
 
 
 class StageTuner(BaseTuner):
@@ -45,7 +35,6 @@ class StageTuner(BaseTuner):
         stage_type: What trains the stage.
         faces: Of the data.
         oracle: Chooses the trials.
-        remote: The chief's oracle, which a worker uses in place of its own.
 
     Attributes:
         training: Trains and scores trials.
@@ -62,12 +51,9 @@ class StageTuner(BaseTuner):
         *,
         faces: Faces,
         oracle: Oracle,
-        remote: RemoteOracle | None = None,
     ) -> None:
         super().__init__(oracle, directory=str(folder), project_name=ORACLE)
-        self.tuner_id = remote.tuner_id if remote else LOCAL
-        self.oracle = remote or oracle  # KerasTuner's constructor takes no proxy
-        self.remote = remote
+        self.tuner_id = LOCAL
         self.study = study
         self.folder = folder
         view = StudyFaces(faces, study.config, stage=study.stage, fraction=study.search.fraction)
@@ -81,10 +67,45 @@ class StageTuner(BaseTuner):
         self.budget = Budget(study.search.budget)
 
     def search(self) -> None:
-        """Run trials in this process, one after the other: all of them, or those that a chief hands out."""
-        if not self.remote:
-            mend(self.oracle)
+        """Run all trials in this process, one after the other."""
+        mend(self.oracle)
         super().search()
+
+    def search_at_once(self, workers: Workers) -> None:
+        """Run all trials in processes of their own; this one chooses them."""
+        mend(self.oracle)
+        running: dict[str, Trial] = {}
+        for task, result in workers.results(
+            partial(self._next_task, running, workers), self.progress, self.budget.check
+        ):
+            trial = running.pop(task.name)
+            self._record(trial, result)
+            self.on_trial_end(trial)
+
+    def _next_task(self, running: dict[str, Trial], workers: Workers) -> Task | None:
+        """The next trial that the oracle can choose while others run."""
+        self.budget.check()
+        free = next(n for n in range(workers.size + len(running)) if f"worker{n}" not in self.oracle.ongoing_trials)
+        trial = self.oracle.create_trial(f"worker{free}")
+        if trial.status != TrialStatus.RUNNING:  # none is left, or those that run decide on the next one
+            return None
+        name = f"trial {trial.trial_id}"
+        running[name] = trial
+        arguments = (self.folder, self.training.stage_type, trial.trial_id, trial.hyperparameters.values)
+        return Task(name=name, work=self.study.search.executions, function=run_there, arguments=arguments)
+
+    def _record(self, trial: Trial, result: dict[str, Any] | UserError) -> None:
+        """What a worker made of a trial, as the oracle keeps it."""
+        if isinstance(result, WorkerDiedError):
+            result = {"trial": trial.trial_id, "status": "failed", "message": str(result)}
+            run_folder.write_json(self.folder / "trials" / trial.trial_id / RESULT, result)
+        if isinstance(result, UserError):
+            raise result
+        trial.status = TrialStatus.COMPLETED if result["status"] == "completed" else TrialStatus.FAILED
+        if trial.status == TrialStatus.COMPLETED:
+            self.oracle.update_trial(trial.trial_id, result["metrics"])
+        else:
+            trial.message = result["message"]
 
     def save(self) -> None:
         """Leave it to the oracle, which writes its own files after every change."""
@@ -111,45 +132,18 @@ class StageTuner(BaseTuner):
         Raises:
             FailedTrialError: It cannot be trained; the search continues with the next one.
         """
-        place = self.folder / "trials" / trial.trial_id
-        place.mkdir(parents=True, exist_ok=True)
-        if not (place / RESULT).is_file():
-            run_folder.write_json(place / RESULT, self._result(trial, place))
-        result = run_folder.read_json(place / RESULT)
-        if result["status"] == "failed":
-            raise FailedTrialError(result["message"])
-        return result["metrics"]
-
-    def _result(self, trial: Trial, place: Path) -> dict[str, Any]:
-        """What becomes of a trial, as result.json holds it."""
-        started = _now()
-        with timed() as spent:
-            try:
-                plan = plan_of(trial.hyperparameters.values, self.study)
-                _count_attempt(place, epochs_done(place))
-                outcome = {"status": "completed", **self._trained(place, plan)}
-            except (UserError, NoRoomError, MemoryError, ValueError) as error:
-                if isinstance(error, NoRoomError) and shutil.disk_usage(place).free < _LEAST_ROOM:
-                    raise
-                message = " ".join(str(error).split()) or type(error).__name__
-                log.info("trial %s failed: %s", trial.trial_id, message)
-                outcome = {"status": "failed", "message": message}
-        who = {"trial": trial.trial_id, "worker": self.tuner_id}
-        return {**who, "started": started, "ended": _now(), **spent, **outcome}
-
-    def _trained(self, place: Path, plan: TrialPlan) -> dict[str, Any]:
-        places = [place]
-        if plan.continues:
-            places.append(self.folder / "trials" / plan.continues)
-            if run_folder.read_json(places[-1] / RESULT)["status"] == "failed":
-                raise UserError(f"trial {plan.continues}, which it would continue, failed")
-        return self.training.run(
-            plan,
-            place / self.tuner_id,
-            earlier=places,
+        result = run_trial(
+            self.folder,
+            self.training,
+            trial.trial_id,
+            trial.hyperparameters.values,
+            worker=self.tuner_id,
             progress=self.progress,
             budget=self.budget,
         )
+        if result["status"] == "failed":
+            raise FailedTrialError(result["message"])
+        return result["metrics"]
 
     def on_trial_end(self, trial: Trial) -> None:
         """Report the trial and its score, and keep no more of it than is needed."""
@@ -158,8 +152,7 @@ class StageTuner(BaseTuner):
         best_id = best.trial_id if best else None
         result = run_folder.read_json(self.folder / "trials" / trial.trial_id / RESULT)
         self.progress.settle(_line(trial.trial_id, result, self.study.objective, best_id))
-        if not self.remote:  # the chief knows which of a worker's trials may be removed
-            self.training.prune(self.folder / "trials", best=best_id)
+        self.training.prune(self.folder / "trials", best=best_id)
 
     def best_trial(self) -> Trial | None:
         """The best trial with a score so far."""
@@ -173,30 +166,3 @@ def _line(trial_id: str, result: dict[str, Any], objective: str, best: str | Non
     mark = ", the best so far" if trial_id == best else ""
     score = result["metrics"][objective]
     return f"trial {trial_id}: {objective} {score:.4f} on validation in {clock(result['seconds'])}{mark}"
-
-
-def _count_attempt(place: Path, epochs: int) -> None:
-    """Give up a trial in which the process has ended several times without a further epoch.
-
-    Raises:
-        UserError: It has.
-    """
-    path = place / ATTEMPTS
-    before = run_folder.read_json(path) if path.is_file() else {"count": 0, "epochs": epochs}
-    count = before["count"] + 1 if before["epochs"] == epochs else 1
-    if count > _MOST_ATTEMPTS:
-        raise UserError(f"the process ended {_MOST_ATTEMPTS} times in this trial within one epoch (out of memory?)")
-    run_folder.write_json(path, {"count": count, "epochs": epochs})
-
-
-@contextmanager
-def timed() -> Iterator[dict[str, float]]:
-    """Yield a record that holds `seconds` (wall) and `cpu_seconds` of the block once it has ended."""
-    spent: dict[str, float] = {}
-    wall, cpu = time.monotonic(), time.process_time()
-    yield spent
-    spent |= {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.hierarchy.training.pipeline import settle_before_data, with_epochs
 from fer_hierarchy.hierarchy.training.stages import train_stages
 from fer_hierarchy.hierarchy.training.transfer import origins
+from fer_hierarchy.hierarchy.training.workers import Task, WorkerDiedError, Workers
 from fer_hierarchy.tuning.search.pipeline import locked, resumable, write_start
 from fer_hierarchy.tuning.search.study import BEST, TRIALS
 from fer_hierarchy.tuning.search.study_faces import data_facts, stratified_share
@@ -60,6 +62,7 @@ def search_taxonomies(
     name: str | None,
     studies: Path,
     command: str,
+    workers: Workers | None = None,
 ) -> Path:
     """Search for the grouping that makes the best hierarchy, among built-in, suggested and random ones.
 
@@ -71,6 +74,7 @@ def search_taxonomies(
         name: Of the study; made from the run's name when None.
         studies: Folder of all studies, in that of all logs.
         command: The command line, for the record.
+        workers: Train several hierarchies at once; without them one is trained after the other.
 
     Returns:
         The study's folder.
@@ -110,28 +114,33 @@ def search_taxonomies(
         **implied_facts(flat, candidates, objective),
     )
     folder = _write_start(studies, study, faces)
-    return _train_and_report(folder, study, stage_type, faces)
+    return _train_and_report(folder, study, stage_type, faces, workers)
 
 
-def resume_taxonomies(folder: Path, stage_type: type[Stage]) -> Path:
+def resume_taxonomies(folder: Path, stage_type: type[Stage], *, workers: Workers | None = None) -> Path:
     """Resume a search that was interrupted; what is complete is kept, what failed is tried again.
 
     Args:
         folder: Of the study.
         stage_type: What trains the stages.
+        workers: Train several hierarchies at once; without them one is trained after the other.
 
     Raises:
         UserError: The data has changed, a file is damaged, or no grouping could be trained.
         KeyboardInterrupt: With the words that say how to resume.
     """
     study = read_taxonomy_study(folder)
-    faces = None
-    if study.trained:
-        if study.config.framework != stage_type.framework:
-            raise UserError(f"--resume {folder.name}: it was started with {study.config.framework}")
-        faces = read_faces(study.config)
-        check_same_faces(folder, faces)
-    return _train_and_report(folder, study, stage_type, faces)
+    faces = _same_faces(folder, study, stage_type) if study.trained else None
+    return _train_and_report(folder, study, stage_type, faces, workers)
+
+
+def _same_faces(folder: Path, study: TaxonomyStudy, stage_type: type[Stage]) -> Faces:
+    """The faces of a study that goes on."""
+    if study.config.framework != stage_type.framework:
+        raise UserError(f"--resume {folder.name}: it was started with {study.config.framework}")
+    faces = read_faces(study.config)
+    check_same_faces(folder, faces)
+    return faces
 
 
 def equal_settings(config: RunConfig, taxonomy: Taxonomy) -> RunConfig:
@@ -216,7 +225,9 @@ def _write_start(studies: Path, study: TaxonomyStudy, faces: Faces | None) -> Pa
     return folder
 
 
-def _train_and_report(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces | None) -> Path:
+def _train_and_report(
+    folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces | None, workers: Workers | None
+) -> Path:
     """Train what is not complete, write table, best.json and report, and announce the result.
 
     Raises:
@@ -226,8 +237,7 @@ def _train_and_report(folder: Path, study: TaxonomyStudy, stage_type: type[Stage
     with locked(folder), run_folder.log_to(folder), resumable(folder), progress:
         log.info("%s in %s", study.command, folder)
         if faces:
-            stage_type.prepare(study.config)
-            _train_all(folder, study, stage_type, thinned(faces, study.fraction, seed=study.config.seed))
+            _train_all(folder, study, stage_type, thinned(faces, study.fraction, seed=study.config.seed), workers)
         found = outcome(study, folder)
         run_folder.write_table(folder / TRIALS, found.table)
         if not found.best:
@@ -241,25 +251,55 @@ def _train_and_report(folder: Path, study: TaxonomyStudy, stage_type: type[Stage
     return folder
 
 
-def _train_all(folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces) -> None:
+def _train_all(
+    folder: Path, study: TaxonomyStudy, stage_type: type[Stage], faces: Faces, workers: Workers | None
+) -> None:
     """Train the flat network and every candidate that is not complete, with the time that is left for all."""
-    (*trees, flat), logs = study.everything, folder.parents[1] / folder.name
-    places = {one: folder / CANDIDATES / one.name for one in (flat, *trees)}
-    works = {one: _planned_work(one, study.config, stage_type, faces) for one in places}
+    (*trees, flat) = study.everything
+    works = {one: _planned_work(one, study.config, stage_type, faces) for one in (flat, *trees)}
     announce(f"study {folder.name}: {len(trees)} groupings and a flat network, {study.objective}")
-    progress = current()
-    progress.total = sum(works.values())
-    progress.done = sum(works[one] for one, place in places.items() if is_complete(place))
-    for number, (candidate, place) in enumerate(places.items()):
+    progress, left = current(), {}
+    for number, candidate in enumerate(works):
         line = f"candidate {number} of {len(trees)}: {candidate.name}, {candidate.text}"
         line = line if number else "flat network, the yardstick"
-        if is_complete(place):
+        if is_complete(folder / CANDIDATES / candidate.name):
             announce(f"{line}, finished already")
-            continue
+        else:
+            left[line] = candidate
+    progress.total = sum(works.values())
+    progress.done = progress.total - sum(works[one] for one in left.values())
+    if workers:
+        _train_at_once(workers, folder, {one: works[one] for one in left.values()}, stage_type)
+        return
+    stage_type.prepare(study.config)
+    for line, candidate in left.items():
         announce(f"{line} [{progress.clocks}]")
         with progress.part(works[candidate], f"{candidate.name}: "), Progress(math.inf):
-            _train(place, candidate, study.config, stage_type, faces, logs=logs / candidate.name)
+            _train(folder, candidate, study.config, stage_type, faces)
         gc.collect()  # networks hold each other in circles; without this the next one would stand beside them
+
+
+def _train_at_once(workers: Workers, folder: Path, works: Mapping[Candidate, float], stage_type: type[Stage]) -> None:
+    """Train several candidates at once."""
+    progress = current()
+    tasks = iter(
+        [Task(name=c.name, work=w, function=_train_there, arguments=(folder, c, stage_type)) for c, w in works.items()]
+    )
+    for task, error in workers.results(lambda: next(tasks, None), progress):
+        if isinstance(error, WorkerDiedError):
+            run_folder.write_json(folder / CANDIDATES / task.name / FAILED, {"message": str(error)})
+        elif error:
+            raise error
+        progress.settle(task.name)
+
+
+def _train_there(folder: Path, candidate: Candidate, stage_type: type[Stage]) -> None:
+    """Train a candidate in a worker's process."""
+    study = read_taxonomy_study(folder)
+    faces = _same_faces(folder, study, stage_type)
+    stage_type.prepare(study.config)
+    with Progress(math.inf):
+        _train(folder, candidate, study.config, stage_type, thinned(faces, study.fraction, seed=study.config.seed))
 
 
 def _planned_work(candidate: Candidate, config: RunConfig, stage_type: type[Stage], faces: Faces) -> float:
@@ -270,10 +310,9 @@ def _planned_work(candidate: Candidate, config: RunConfig, stage_type: type[Stag
     return sum(stage_type.planned_work(config.stage, shape, classes[s], labels[s]) for s in candidate.stages)
 
 
-def _train(
-    place: Path, candidate: Candidate, common: RunConfig, stage_type: type[Stage], faces: Faces, *, logs: Path
-) -> None:
-    """Train what is not trained yet below `place`, and write the validation scores, or that the training failed."""
+def _train(folder: Path, candidate: Candidate, common: RunConfig, stage_type: type[Stage], faces: Faces) -> None:
+    """Train what is not trained yet of a candidate, and write the validation scores, or that the training failed."""
+    place, logs = folder / CANDIDATES / candidate.name, folder.parents[1] / folder.name / candidate.name
     place.mkdir(parents=True, exist_ok=True)
     (place / FAILED).unlink(missing_ok=True)
     data = dataclasses.replace(common.data, taxonomy=candidate.taxonomy.to_dict())

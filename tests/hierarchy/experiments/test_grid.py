@@ -19,6 +19,7 @@ from fer_hierarchy.hierarchy.experiments.grid import MOST_CELLS, label, parse_ax
 from fer_hierarchy.hierarchy.experiments.listing import run_table
 from fer_hierarchy.hierarchy.experiments.report import compare_runs
 from fer_hierarchy.hierarchy.training import pipeline
+from fer_hierarchy.hierarchy.training.workers import WorkerConfig, open_workers
 from tests.conftest import QUICK, TINY, run_program, write_fer_folder
 
 SMALL = {"image_size": "16", "resamples": "100", "epochs": "1", "mode": "flat", "name": None}
@@ -178,11 +179,10 @@ def train(tmp_path, fer_folder, monkeypatch):
     """Trains a grid of stages that cost nothing; gives its folder."""
     monkeypatch.setattr(pipeline, "write_run_report", _short_report)
 
-    def call(*axes, name="grid", **flags):
+    def call(*axes, name="grid", workers=None, **flags):
         grid = planned(*axes, flags={**SMALL, "data": str(fer_folder), **flags})
-        return grid_training.train_grid(
-            grid, Centroids, name=name, results=tmp_path / "results", logs=tmp_path / "logs"
-        )
+        places = {"results": tmp_path / "results", "logs": tmp_path / "logs"}
+        return grid_training.train_grid(grid, Centroids, name=name, workers=workers, **places)
 
     return call
 
@@ -326,6 +326,46 @@ def test_other_test_rows_are_shown_apart(train):
     text = (folder / "report.md").read_text()
     assert "a property of the protocol, not of the model" in text
     assert "## Cells, test faces B (limit 35)" in text
+
+
+@pytest.mark.slow
+def test_two_workers_train_the_cells_of_one_process(train, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed")
+    axes = ("model=plain,hopeless", "seed=0,1")
+    with pytest.raises(UserError, match="2 of 4 cells failed"):
+        train(*axes, name="alone")
+    with open_workers(WorkerConfig(workers=2)) as pool, pytest.raises(UserError, match="2 of 4 cells failed"):
+        train(*axes, name="shared", workers=pool)
+    alone, shared = (pd.read_csv(tmp_path / "results" / name / "table.csv") for name in ("alone", "shared"))
+    same = [name for name in alone if not re.search("seconds|ms|report|folder", name)]
+    pd.testing.assert_frame_equal(alone[same], shared[same])
+
+
+class Elsewhere:
+    """A worker on another machine, where the faces may be others."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def results(self, next_task, progress):
+        while task := next_task():
+            self.change()
+            train, cell, _ = task.arguments
+            try:
+                yield task, task.function(train, cell, "home")
+            except UserError as error:
+                yield task, error
+
+
+def test_a_machine_with_other_faces_or_folders_is_refused(train, fer_folder, tmp_path):
+    data = tmp_path / "faces"
+    shutil.copytree(fer_folder, data)
+    face = next((data / "train" / "happy").iterdir())
+    with pytest.raises(UserError, match="has other faces than home in "):
+        train("seed=0,1", workers=Elsewhere(lambda: face.unlink(missing_ok=True)), data=str(data))
+    grid = tmp_path / "results" / "other" / "grid.json"
+    with pytest.raises(UserError, match=r"does not see .*other; all machines must see the folder of the results"):
+        train("seed=0,1", name="other", workers=Elsewhere(lambda: grid.unlink(missing_ok=True)), data=str(data))
 
 
 def test_a_damaged_record_is_one_clear_line(train):

@@ -10,6 +10,7 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.config import apply_flags
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import ANNOUNCED
+from fer_hierarchy.hierarchy.training.workers import WorkerConfig, open_workers
 from fer_hierarchy.tuning.report.record import StudyRecord
 from fer_hierarchy.tuning.search import pipeline as searching
 from fer_hierarchy.tuning.search.pipeline import locked, resume_search, start_search
@@ -27,12 +28,17 @@ def no_report(monkeypatch):
     monkeypatch.setattr(searching, "write_study_report", StudyRecord.read)
 
 
-def start(config, stage_type, tmp_path, *, space=RATES, **settings):
+def start(config, stage_type, tmp_path, *, space=RATES, workers=None, **settings):
     """Search the gate; the folder of the study."""
     file = tmp_path / "space.json"
     file.write_text(json.dumps(space))
     settings = {"stage": "valence", "tuner": "random", "max_trials": 4, "remeasure": 0, "space": str(file), **settings}
-    places = {"name": "s", "studies": tmp_path / "studies", "command": "python tf_model.py --mode tune"}
+    places = {
+        "name": "s",
+        "studies": tmp_path / "studies",
+        "command": "python tf_model.py --mode tune",
+        "workers": workers,
+    }
     return start_search(config, SearchConfig(**settings), stage_type, **places)
 
 
@@ -70,6 +76,25 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(tuner, quick: type
     assert len(SEEN) == epochs  # no epoch was trained twice
     best = [json.loads((folder / "best.json").read_text()) for folder in (whole, parts)]
     assert best[0] == best[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuner", ["random", "hyperband"])
+def test_two_workers_run_the_trials_of_one_process(tuner, quick, config, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed")
+    config = apply_flags(config, {"epochs": "9"})
+    search = {"tuner": tuner, "max_trials": None if tuner == "hyperband" else 6, "executions": 2}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    alone = start(config, quick, tmp_path / "a", **search)
+    with open_workers(WorkerConfig(workers=2)) as pool:
+        shared = start(config, quick, tmp_path / "b", workers=pool, **search)
+    assert table(shared)["worker"].nunique() == 2
+    names = {"trial", "from_trial"}  # the next trial may be chosen before or after another one has ended
+    same = [scores(f).drop(columns=names).sort_values(["hp:learning_rate", "rung"]) for f in (alone, shared)]
+    pd.testing.assert_frame_equal(*(one.reset_index(drop=True) for one in same))
+    best = [json.loads((folder / "best.json").read_text()) for folder in (alone, shared)]
+    assert best[0]["hyperparameters"] == best[1]["hyperparameters"]
 
 
 def test_the_best_trial_is_found_and_kept(quick, config, tmp_path):

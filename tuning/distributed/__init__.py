@@ -1,1 +1,0 @@
-"""Searches on several processes and machines."""
