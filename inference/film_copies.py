@@ -16,6 +16,7 @@ from fer_hierarchy.inference.output.blur import blurred
 from fer_hierarchy.inference.output.drawing import annotated
 from fer_hierarchy.inference.output.film import VideoWriter
 from fer_hierarchy.inference.output.records import BOX, Row
+from fer_hierarchy.inference.output.rows import POINTS
 from fer_hierarchy.inference.sources.inputs import Item
 from fer_hierarchy.inference.sources.video import ROUNDING, Frame, VideoReader
 
@@ -112,7 +113,9 @@ def _between(row: Row, end: Row | None, share: float) -> Row:
     if end is None:
         return row
     box = {side: round(row[side] + share * (end[side] - row[side])) for side in BOX}
-    return {**row, **box}
+    first, last = row.get(POINTS), end.get(POINTS)
+    points = None if first is None or last is None else (1 - share) * first + share * last
+    return {**row, **box, POINTS: points}
 
 
 def boxes_of_every_frame(path: Path, blurring: Blurring) -> list[list[Box]]:

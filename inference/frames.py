@@ -7,7 +7,7 @@ from itertools import islice
 
 from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker
-from fer_hierarchy.inference.output.records import BOX, Row, prediction_columns, rows_of_faces
+from fer_hierarchy.inference.output.records import Row, face_columns, prediction_columns, rows_of_faces
 from fer_hierarchy.inference.predictor import Predictor, predict_together
 from fer_hierarchy.inference.sources.video import ROUNDING, Frame, VideoReader
 
@@ -29,7 +29,8 @@ class FrameRows:
 
 def frame_columns(predictor: Predictor) -> list[str]:
     """Columns of a frame's rows in the csv file of the live window."""
-    return ["frame", "time", "track", *BOX, "score", *predictor.marks, *prediction_columns(predictor.facts)]
+    own, marks = face_columns(predictor.faces), predictor.marks
+    return ["frame", "time", "track", *own, *marks, *prediction_columns(predictor.facts), "reason"]
 
 
 def predicted_frames(
@@ -57,7 +58,10 @@ def predicted_frames(
     frames = _every(reader, interval)
     while batch := list(islice(frames, batch_frames)):
         tracks = [follower.follow(frame, found) for frame, found in zip(batch, follower.search(batch), strict=True)]
-        faces = [[track.face for track in own] for own in tracks]
+        faces = [
+            predictors[0].with_landmarks(frame.picture, [track.face for track in own])
+            for frame, own in zip(batch, tracks, strict=True)
+        ]
         crops = [[p.crops(frame.picture, own) for p in predictors] for frame, own in zip(batch, faces, strict=True)]
         predicted = predict_together(predictors, crops)
         for frame, own, found, tables in zip(batch, tracks, faces, predicted, strict=True):

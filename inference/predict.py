@@ -13,7 +13,7 @@ from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.wording import percent
 from fer_hierarchy.inference.output import console
 from fer_hierarchy.inference.output.records import Row, columns_of, rows_of_faces, rows_of_file
-from fer_hierarchy.inference.output.rows import RowFile, only_writer
+from fer_hierarchy.inference.output.rows import NESTED, RowFile, only_writer
 from fer_hierarchy.inference.predictor import EstimatingPredictor, Predictor, predict_together
 from fer_hierarchy.inference.settings import PredictConfig
 from fer_hierarchy.inference.sources.inputs import Item, check_copies, place_of_copy
@@ -111,8 +111,8 @@ class _Job:
             stack.enter_context(only_writer(outputs.out))
             gates, runs = {p.facts.taxonomy.gate for p in predictors}, [p.name for p in predictors]
             prior = predictors[0].marks.get("prior", "")
-            rows = RowFile(outputs.out, columns_of(predictors), words=gates, runs=runs, prior=prior)
-            self.out = stack.enter_context(rows)
+            columns = columns_of(predictors, points=outputs.out.suffix.lower() in NESTED)
+            self.out = stack.enter_context(RowFile(outputs.out, columns, words=gates, runs=runs, prior=prior))
         done = self.out.done if self.out else set()
         self.left = [item for item in items if item.name not in done]
         self.skipped = len(items) - len(self.left)

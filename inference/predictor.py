@@ -1,5 +1,6 @@
 """Predictor: a saved model and a face detector, loaded once, that predict pictures from any thread."""
 
+import dataclasses
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
 from fer_hierarchy.inference.faces.crop import Face, crop
 from fer_hierarchy.inference.faces.detectors import Detector, make_detector
+from fer_hierarchy.inference.faces.landmarks import FaceMesh
 from fer_hierarchy.inference.model import Metadata, Model, prepared
 from fer_hierarchy.inference.output.records import face_rows
 from fer_hierarchy.inference.priors import AUTO, Prior, estimated, prior_name, trained_prior
@@ -58,6 +60,7 @@ class Predictor:
         self._estimates = prior is not None and prior.name == AUTO
         self._trained = trained_prior(self.facts) if prior else np.zeros(0)
         self._target = prior.target(self.facts) if prior and not self._estimates else None
+        self._mesh = FaceMesh() if faces.landmarks else None
 
     @classmethod
     def load(
@@ -118,6 +121,12 @@ class Predictor:
             return [[Face(box=(0, 0, picture.shape[1], picture.shape[0]))] for picture in pictures]
         return self.detector.find(pictures)
 
+    def with_landmarks(self, picture: np.ndarray, faces: Sequence[Face]) -> list[Face]:
+        """The faces with their 468 points, where the settings want these and the network finds them."""
+        if self._mesh is None:
+            return list(faces)
+        return [dataclasses.replace(face, mesh=self._mesh.trace(picture, face)) for face in faces]
+
     def crops(self, picture: np.ndarray, faces: Sequence[Face]) -> list[np.ndarray]:
         """The faces as `predict_each` takes them, cut out of their picture."""
         if self.detector is None:
@@ -153,14 +162,16 @@ class Predictor:
             A row a face: image (position), face (number in its image, from 1), prior where one was given, left, top,
             width, height (pixels), score (of the detector, or None), emotion, probability, the gate's group of that
             emotion under the gate's name, route (the group that the gate prefers), entropy (bits), p_<emotion>,
-            gate_<group>. An image without a face has no row.
+            gate_<group>, reason (why the emotion is "uncertain", or None). With `landmarks` also yaw, pitch, roll
+            (degrees), right_eye, left_eye and mouth (how far they are open) and points, (468, 3) float64 pixels; None
+            where they are not found. An image without a face has no row.
 
         Raises:
             ValueError: An image of another shape or type.
             UserError: The prior is "auto" and there are fewer than 50 faces.
         """
         pictures = _as_pictures(images)
-        found = self.find(pictures)
+        found = [self.with_landmarks(p, faces) for p, faces in zip(pictures, self.find(pictures), strict=True)]
         tables = self.predict_each([self.crops(p, faces) for p, faces in zip(pictures, found, strict=True)])
         marks = self.marks
         if self._estimates:
@@ -170,7 +181,7 @@ class Predictor:
         rows = [
             {"image": at, "face": number, **marks, **row}
             for at, (faces, own) in enumerate(zip(found, tables, strict=True))
-            for number, row in enumerate(face_rows(faces, own, self.facts), start=1)
+            for number, row in enumerate(face_rows(faces, own, self.facts, self.faces), start=1)
         ]
         if records:
             return rows

@@ -29,6 +29,21 @@ class FaceConfig(Checked):
         high=2,
     )
     align: bool = option(True, "turn faces until their eyes are level, where the detector finds the eyes")
+    landmarks: bool = option(
+        False, "find 468 points of each face, and by them where the head is turned to and how far eyes and mouth open"
+    )
+    max_yaw: float | None = option(
+        None,
+        "predict 'uncertain' where a face is turned further than this to a side; implies --landmarks",
+        above=0,
+        high=90,
+        metavar="DEGREES",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_yaw is not None:
+            object.__setattr__(self, "landmarks", True)
 
 
 _PRIOR = "shares of the emotions where the pictures are from: a JSON or csv file of emotion and share, uniform"

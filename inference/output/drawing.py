@@ -14,7 +14,9 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.inference.output.film import check_folder
+from fer_hierarchy.inference.output.mesh_drawing import draw_mesh
 from fer_hierarchy.inference.output.records import BOX, UNCERTAIN
+from fer_hierarchy.inference.output.rows import POINTS
 from fer_hierarchy.inference.sources.video import silence_opencv
 
 SYNTHETIC_BANNERS = ("synthetic: the model learned from drawn faces", "synthetic model", "synthetic")
@@ -57,6 +59,7 @@ class _Face(NamedTuple):
         colour: Of the emotion.
         groups: Name -> the gate's probability of all groups.
         emotions: Name -> probability of all emotions, in the order of the bars.
+        points: (468, 3) in pixels of the canvas; None where they are unknown.
     """
 
     box: Rect
@@ -64,18 +67,20 @@ class _Face(NamedTuple):
     colour: Colour
     groups: dict[str, float]
     emotions: dict[str, float]
+    points: np.ndarray | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any], times: int) -> "_Face":
         """Of one row, on a canvas so many times as large as the picture."""
         emotion = row["emotion"]
-        sure = emotion != UNCERTAIN
+        sure, points = emotion != UNCERTAIN, row.get(POINTS)
         return cls(
             box=Rect(*(int(row[side]) * times for side in BOX)),
             label=f"{emotion} {_percent(row['probability'])}" if sure else UNCERTAIN,
             colour=_rgb(class_colour(emotion)) if sure else _UNSURE,
             groups=_named(row, "gate_"),
             emotions=_named(row, "p_"),
+            points=None if points is None else (points + 0.5) * times - 0.5,
         )
 
 
@@ -112,6 +117,9 @@ def annotated(
     if headline:
         bottom = canvas.shape[0] - round(1.9 * size)
         taken.append(_strip(canvas, headline, size, top=bottom, ground=_INK, ink=_WHITE, opacity=_GLASS))
+    for face in faces:
+        if face.points is not None:
+            draw_mesh(canvas, face.points)
     labels = _place_labels(canvas, faces, size, taken)
     taken += [label.rect for label in labels]
     for face, label in zip(faces, labels, strict=True):

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.pose import MEASURES, measures
 from fer_hierarchy.inference.model import Metadata, gate_of
+from fer_hierarchy.inference.output.rows import POINTS
+from fer_hierarchy.inference.settings import FaceConfig
 
 if TYPE_CHECKING:
     from fer_hierarchy.inference.predictor import Predictor
@@ -17,6 +20,7 @@ UNCERTAIN = "uncertain"
 BOX = ("left", "top", "width", "height")
 
 _DIGITS = 6  # of a probability in a file, as in a run's predictions.csv
+_MEASURED_DIGITS = 2  # of a degree, of a share of an eye's width, of a pixel
 
 
 def prediction_columns(facts: Metadata) -> list[str]:
@@ -26,34 +30,70 @@ def prediction_columns(facts: Metadata) -> list[str]:
     return ["emotion", "probability", taxonomy.gate, "route", "entropy", *emotions, *groups]
 
 
-def columns_of(predictors: "Sequence[Predictor]") -> list[str]:
-    """Columns of a file: where a face is, what each model predicts, and what went wrong."""
+def face_columns(settings: FaceConfig) -> list[str]:
+    """Columns of a face, whatever the model: its box, the detector's score, what its landmarks measure."""
+    return [*BOX, "score", *(MEASURES if settings.landmarks else ())]
+
+
+def columns_of(predictors: "Sequence[Predictor]", *, points: bool = False) -> list[str]:
+    """Columns of a file: where a face is, what each model predicts, and what went wrong.
+
+    Args:
+        predictors: The models; the first one finds the faces.
+        points: Whether the file can hold the points of a face, where those are found.
+    """
     predicted = dict.fromkeys(name for predictor in predictors for name in prediction_columns(predictor.facts))
     marks = dict.fromkeys(name for predictor in predictors for name in predictor.marks)
-    return ["file", "frame", "time", "track", "faces", "face", *BOX, "score", "run", *marks, *predicted, "error"]
+    settings = predictors[0].faces
+    first = ["file", "frame", "time", "track", "faces", "face", *face_columns(settings), "run", *marks]
+    return [*first, *predicted, "reason", *([POINTS] if points and settings.landmarks else ()), "error"]
 
 
-def face_rows(faces: Sequence[Face], table: np.ndarray, facts: Metadata, *, abstain: float = 0.0) -> Iterator[Row]:
+def face_rows(
+    faces: Sequence[Face], table: np.ndarray, facts: Metadata, settings: FaceConfig, *, abstain: float = 0.0
+) -> Iterator[Row]:
     """Where each face is and what it expresses.
 
     Args:
         faces: Some faces.
         table: (faces, emotions) one model's probabilities.
         facts: Of the model.
+        settings: Whether landmarks were found, and how far a face may be turned.
         abstain: Probability below which the emotion is `UNCERTAIN`.
     """
     taxonomy, columns = facts.taxonomy, prediction_columns(facts)
     for face, shares, gate in zip(faces, table, gate_of(table, taxonomy), strict=True):
         emotion, probability = taxonomy.emotions[int(shares.argmax())], shares.max()
+        measured = _measured(face) if settings.landmarks else {}
+        reason = _too_far(measured, settings) or (f"probability below {abstain:g}" if probability < abstain else None)
         values = [
-            emotion if probability >= abstain else UNCERTAIN,
+            UNCERTAIN if reason else emotion,
             round(float(probability), _DIGITS),
             taxonomy.group_of(emotion),
             taxonomy.group_names[int(gate.argmax())],
             round(_entropy(shares), _DIGITS),
             *(round(float(value), _DIGITS) for value in (*shares, *gate)),
         ]
-        yield dict(zip([*BOX, "score", *columns], [*face.box, face.score, *values], strict=True))
+        place = dict(zip([*BOX, "score"], [*face.box, face.score], strict=True))
+        yield {**place, **measured, **dict(zip(columns, values, strict=True)), "reason": reason}
+
+
+def _measured(face: Face) -> Row:
+    """What the landmarks of a face measure, and the points themselves; None where they are unknown."""
+    if face.mesh is None:
+        return dict.fromkeys([*MEASURES, POINTS])
+    rounded = {name: round(value, _MEASURED_DIGITS) for name, value in measures(face.mesh).items()}
+    return {**rounded, POINTS: face.mesh.round(_MEASURED_DIGITS)}
+
+
+def _too_far(measured: Row, settings: FaceConfig) -> str | None:
+    """Why a face is turned too far away to be predicted; None where it is not."""
+    if settings.max_yaw is None:
+        return None
+    if measured["yaw"] is None:
+        return "no landmarks found"
+    turned = abs(measured["yaw"])
+    return f"turned away by {turned:.0f} degrees" if turned > settings.max_yaw else None
 
 
 def rows_of_faces(
@@ -70,7 +110,9 @@ def rows_of_faces(
     by_model = [
         [
             {"face": number, "run": predictor.name, **predictor.marks, **row}
-            for number, row in enumerate(face_rows(faces, own, predictor.facts, abstain=abstain), start=1)
+            for number, row in enumerate(
+                face_rows(faces, own, predictor.facts, predictor.faces, abstain=abstain), start=1
+            )
         ]
         for predictor, own in zip(predictors, tables, strict=True)
     ]
@@ -88,7 +130,7 @@ def rows_of_file(
         predictors: The models.
         error: What went wrong, for the last row, or for all rows where there is no face.
     """
-    blank = {**dict.fromkeys(columns_of(predictors)), "file": name}
+    blank = {**dict.fromkeys(columns_of(predictors, points=True)), "file": name}
     if not rows:
         return [{**blank, "faces": 0, "run": predictor.name, "error": error} for predictor in predictors]
     count = len(rows) // len(predictors)

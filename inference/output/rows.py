@@ -9,7 +9,7 @@ import glob
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -20,8 +20,10 @@ from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import atomic_write, is_temporary
 
 KINDS = (".csv", ".json", ".parquet")
+NESTED = (".json", ".parquet")  # those whose cells can hold a face's points
+POINTS = "points"
 FORMULA = tuple("=+-@")  # a spreadsheet computes a cell that begins so
-_WORDS = {"file", "run", "prior", "emotion", "route", "error"}  # the gate's own column is one of words as well
+_WORDS = {"file", "run", "prior", "emotion", "route", "reason", "error"}  # so is the gate's own column
 _WHOLE = {"frame", "faces", "face", "track", "left", "top", "width", "height"}
 _CHUNK = 50_000  # rows that are converted together
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be text
@@ -81,7 +83,11 @@ class RowFile:
         self.prior = prior
         self.columns = list(columns)
         words = _WORDS | set(words)
-        self._kinds = {name: str if name in words else int if name in _WHOLE else float for name in columns}
+        self._kinds: dict[str, Callable[[str], Any]] = {
+            name: str if name in words else int if name in _WHOLE else float for name in columns
+        }
+        if POINTS in self._kinds:
+            self._kinds[POINTS] = parse_json
         self.done: set[str] = set()
         self.failed = 0
         self.journal = path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.part")
@@ -206,11 +212,16 @@ class RowFile:
 def _line(values: Iterable[Any]) -> str:
     """A line of the csv, in which a carriage return is quoted like a line feed: Python quotes what could end a line."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(values)
+    csv.writer(line, lineterminator="\r\n").writerow(map(_cell, values))
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _write_json(path: Path, rows: Iterable[dict], _kinds: Mapping[str, type]) -> None:
+def _cell(value: Any) -> Any:
+    """A value as the csv holds it: an array as the lists of JSON."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _write_json(path: Path, rows: Iterable[dict], _kinds: Mapping[str, Callable]) -> None:
     """An array with a row a line."""
     with path.open("w", **_TEXT) as file:
         file.write("[")
@@ -219,11 +230,17 @@ def _write_json(path: Path, rows: Iterable[dict], _kinds: Mapping[str, type]) ->
         file.write("\n]\n")
 
 
-def _write_parquet(path: Path, rows: Iterable[dict], kinds: Mapping[str, type]) -> None:
+def _write_parquet(path: Path, rows: Iterable[dict], kinds: Mapping[str, Callable]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+    points = pyarrow.list_(pyarrow.list_(pyarrow.float64()))
+    types: dict[Callable, Any] = {
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        parse_json: points,
+    }
     schema = pyarrow.schema([(name, types[kind]) for name, kind in kinds.items()])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         printable = ({name: _printable(value) for name, value in row.items()} for row in rows)

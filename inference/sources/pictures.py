@@ -105,7 +105,7 @@ def _search(
         if isinstance(content, str):
             searched.append(SearchedPicture(item=item, crops=[[] for _ in predictors], error=content))
             continue
-        faces = next(found)
+        faces = predictors[0].with_landmarks(content, next(found))
         crops = [predictor.crops(content, faces) for predictor in predictors]
         searched.append(SearchedPicture(item=item, crops=crops, picture=content if keep else None, faces=faces))
     return searched

