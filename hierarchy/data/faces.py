@@ -167,11 +167,25 @@ def read_manifest(config: DataConfig, *, undecided: bool = False) -> pd.DataFram
         ]
     manifest = parts[0] if len(parts) == 1 else _merged(parts, config.paths)
     refuse_as_data(manifest)
-    if UNDECIDED in manifest and not undecided:
-        manifest = manifest[~manifest[UNDECIDED]].reset_index(drop=True)
+    if UNDECIDED in manifest:
+        manifest = _decided(manifest, config, undecided=undecided)
     if is_synthetic(manifest).any():
         log.warning("SYNTHETIC faces: drawn by a program; scores on them prove nothing about real people.")
-    return _strong(manifest, config.min_intensity)
+    return _strong(manifest, config)
+
+
+def _decided(manifest: pd.DataFrame, config: DataConfig, *, undecided: bool) -> pd.DataFrame:
+    """The faces with a majority of the votes; with `undecided` those of train too on which people did not agree.
+
+    Evaluation goes by majority, as in FER+'s paper.
+
+    Raises:
+        UserError: An emotion has no face with a majority.
+    """
+    by, agreed = "the majority of FER+'s votes", manifest[~manifest[UNDECIDED]]
+    refuse_emptied(manifest, agreed, by, left_out=config.left_out)
+    kept = ~manifest[UNDECIDED] | (undecided & (manifest["split"] == "train"))
+    return manifest[kept].reset_index(drop=True)
 
 
 def _merged(parts: Sequence[pd.DataFrame], paths: Sequence[str]) -> pd.DataFrame:
@@ -195,31 +209,48 @@ def _merged(parts: Sequence[pd.DataFrame], paths: Sequence[str]) -> pd.DataFrame
     return manifest
 
 
-def _strong(manifest: pd.DataFrame, least: int | None) -> pd.DataFrame:
-    """The faces whose expression is at least so strong; those without an intensity (neutral ones) stay.
+def _strong(manifest: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
+    """The faces whose expression is strong enough; those without an intensity (neutral ones) stay.
 
     Raises:
         UserError: The data has no intensities.
     """
+    least = config.min_intensity
     if least is None:
         return manifest
     if not (manifest["intensity"] > 0).any():
         raise UserError(f"--min-intensity {least}: this data has no intensities; BU-3DFE does")
     strong = manifest[(manifest["intensity"] == 0) | (manifest["intensity"] >= least)].reset_index(drop=True)
-    _refuse_emptied(manifest, strong, f"--min-intensity {least}")
+    refuse_emptied(manifest, strong, f"--min-intensity {least}", left_out=config.left_out)
     return strong
 
 
-def _refuse_emptied(before: pd.DataFrame, after: pd.DataFrame, by: str) -> None:
-    """Refuse a filter that leaves an emotion without a face.
+def refuse_emptied(before: pd.DataFrame, after: pd.DataFrame, by: str, *, left_out: Sequence[str] = ()) -> None:
+    """Refuse a filter that leaves an emotion without a face, of all or in one of the splits.
+
+    Args:
+        before: What was filtered.
+        after: What is left.
+        by: What filters, as users know it.
+        left_out: Emotions that the run does without.
 
     Raises:
-        UserError: It does.
+        UserError: It does, with the split and the folder or file of the faces.
     """
-    gone = before.loc[~before["emotion"].isin(after["emotion"]), "emotion"].value_counts()
-    if len(gone):
-        listed = ", ".join(f"{emotion} (all {count})" for emotion, count in gone.items())
+    kept, key = set(zip(after["split"], after["emotion"], strict=True)), ["split", "emotion"]
+    groups = before[~before["emotion"].isin(left_out)].groupby(key, sort=False)
+    gone = [_emptied(*group, faces) for group, faces in groups if group not in kept]
+    if gone:
+        listed = ", ".join(gone)
         raise UserError(f"{by} leaves no face of {listed}; change that, or leave it out on purpose by --exclude")
+
+
+def _emptied(split: str, emotion: str, faces: pd.DataFrame) -> str:
+    """What a filter leaves without a face, in words."""
+    files = faces["path"].where(faces["row"] >= 0, faces["path"].map(lambda path: str(Path(path).parent)))
+    first, *others = files.unique()
+    place = first + (f" and {len(others)} more folders" if others else "")
+    return f"{emotion} in {split or 'the data'} (all {len(faces)} of {place})"
 
 
 def decode(manifest: pd.DataFrame, data: DataConfig, *, with_depth: bool, size: int = 0) -> ImageSet:
@@ -260,11 +291,10 @@ def read_faces(config: RunConfig) -> Faces:
         with understood(data.own_classes):
             manifest = append_generated(manifest, Path(data.generated))
     images = decode(manifest, data, with_depth=config.reads_depth)
-    _refuse_emptied(manifest, images.manifest, "--skip-bad")
+    refuse_emptied(manifest, images.manifest, "--skip-bad")
     real, undecided, made = _kinds(images.manifest)
     taxonomy = _restricted(grouping, real["emotion"])
     rows = drop_duplicates(assign(real, data, seed=config.seed), drop=data.drop_duplicates)
-    _refuse_emptied(real, rows, "--drop-duplicates")
     kept = limit_rows(rows, data.limit, seed=config.seed) if data.limit else rows
     note_shared_subjects(kept)
     sample = {"share": (kept["split"] == "train").sum() / (rows["split"] == "train").sum(), "seed": config.seed}

@@ -9,7 +9,7 @@ import pandas as pd
 from fer_hierarchy.hierarchy import paths
 from fer_hierarchy.hierarchy.config import PICTURES, SPLITS, DataConfig
 from fer_hierarchy.hierarchy.data.audit.pixels.verdict import require_published
-from fer_hierarchy.hierarchy.data.faces import Faces, decode, read_manifest, resolve_data
+from fer_hierarchy.hierarchy.data.faces import Faces, decode, read_manifest, refuse_emptied, resolve_data
 from fer_hierarchy.hierarchy.data.leakage import without_seen
 from fer_hierarchy.hierarchy.data.splits import limit_rows
 from fer_hierarchy.hierarchy.errors import UserError
@@ -51,8 +51,10 @@ def evaluated_faces(data: DataConfig, run: Run, *, splits: Sequence[str] = ()) -
     if not known.all():
         unknown = ", ".join(sorted(set(manifest["emotion"][~known])))
         log.warning("%d faces of emotions that the run does not know (%s) were left out.", (~known).sum(), unknown)
-    images = decode(manifest[known].reset_index(drop=True), data, with_depth=run.config.reads_depth)
+    manifest = manifest[known].reset_index(drop=True)
+    images = decode(manifest, data, with_depth=run.config.reads_depth)
     rows = _evaluated_rows(images.manifest, splits)
+    refuse_emptied(manifest[manifest["split"].isin(rows["split"])], rows, "--skip-bad")
     rows = without_seen(rows, run.folder / paths.SPLITS, run="the run")
     rows = limit_rows(rows, data.limit, seed=run.config.seed) if data.limit else rows
     faces = Faces(images=images, manifest=rows.assign(official=rows["split"], split="test"), taxonomy=taxonomy)

@@ -79,7 +79,7 @@ def label_faces(faces: pd.DataFrame, votes: np.ndarray, has_image: np.ndarray, *
 
     Returns:
         The rows of `faces` that have a label, with their index, and with the columns `emotion` (the majority),
-        `undecided` (bool: a train face without a majority, whose `emotion` is the largest of its shares) and float32
+        `undecided` (bool: a face without a majority, whose `emotion` is the largest of its shares) and float32
         `soft_<emotion>`: shares that sum to 1, in canonical order.
 
     Raises:
@@ -89,9 +89,8 @@ def label_faces(faces: pd.DataFrame, votes: np.ndarray, has_image: np.ndarray, *
     decided = has_image & (winners >= 0) & (winners < len(VOTES))
     if not decided.any():
         raise UserError(f"{origin}: no face has an emotion with more than half of the votes")
-    # Evaluation goes by majority, as in the paper; only training may use a face that people do not agree on.
-    undecided = has_image & (winners < 0) & shares.any(axis=1) & (faces["split"] == "train").to_numpy()
-    _note_left_out(winners, has_image, decided, undecided)
+    undecided = has_image & (winners < 0) & shares.any(axis=1)
+    _note_left_out(winners, has_image, decided, undecided & (faces["split"] == "train").to_numpy())
     words = np.array([canonical_emotion(word) for word in VOTES])
     kept = decided | undecided
     labels = words[np.where(decided, winners, shares.argmax(axis=1))[kept]]
@@ -100,7 +99,7 @@ def label_faces(faces: pd.DataFrame, votes: np.ndarray, has_image: np.ndarray, *
     return labelled.join(soft[list(EMOTIONS)].add_prefix(SOFT_PREFIX))
 
 
-def _note_left_out(winners: np.ndarray, has_image: np.ndarray, decided: np.ndarray, undecided: np.ndarray) -> None:
+def _note_left_out(winners: np.ndarray, has_image: np.ndarray, decided: np.ndarray, trainable: np.ndarray) -> None:
     reasons = {
         "without a choice of more than half": has_image & (winners < 0),
         "unknown or not a face": has_image & (winners >= len(VOTES)),
@@ -112,7 +111,7 @@ def _note_left_out(winners: np.ndarray, has_image: np.ndarray, decided: np.ndarr
         decided.sum(),
         len(winners),
         listed,
-        undecided.sum(),
+        trainable.sum(),
     )
 
 

@@ -9,12 +9,13 @@ from PIL import Image
 
 from fer_hierarchy.hierarchy.config import DataConfig, RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data import faces as faces_module
-from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, resolve_data
+from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, refuse_emptied, resolve_data
 from fer_hierarchy.hierarchy.data.images import ImageSet
 from fer_hierarchy.hierarchy.data.manifest import make_manifest
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.taxonomy import EMOTIONS, TAXONOMIES
+from tests.conftest import write_fer_folder
 
 SEVEN = tuple(e for e in EMOTIONS if e != "contempt")
 
@@ -129,10 +130,31 @@ def test_an_emotion_of_which_every_image_is_bad_is_an_error(tmp_path):
             Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(tmp_path / emotion / f"{i}.png")
     (tmp_path / "neutral").mkdir()
     (tmp_path / "neutral" / "broken.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"--skip-bad leaves no face of neutral \(all 1\); .*--exclude"):
+    with pytest.raises(
+        UserError, match=r"--skip-bad leaves no face of neutral in the data \(all 1 of \S+neutral\); .*--exclude"
+    ):
         read_faces(config(tmp_path, skip_bad=True))
     faces = read_faces(config(tmp_path, skip_bad=True, exclude=["neutral"]))
     assert faces.taxonomy.emotions == ("fear", "happy", "sad")
+
+
+def test_an_emotion_that_a_filter_takes_from_one_split_alone_is_an_error(tmp_path):
+    write_fer_folder(tmp_path, per_split={"Training": 3, "PublicTest": 2, "PrivateTest": 2})
+    for file in (tmp_path / "test" / "disgust").glob("PrivateTest*"):
+        file.write_bytes(b"no image")
+    where = r"disgust in test \(all 2 of \S+test/disgust\); .*--exclude"
+    with pytest.raises(UserError, match=f"--skip-bad leaves no face of {where}"):
+        read_faces(config(tmp_path, skip_bad=True))
+    assert "disgust" not in read_faces(config(tmp_path, skip_bad=True, exclude=["disgust"])).taxonomy.emotions
+
+
+def test_an_emotion_that_is_left_out_may_lose_all_its_faces(tmp_path):
+    manifest = pd.DataFrame(
+        {"split": "test", "emotion": ["sad", "fear"], "path": str(tmp_path / "a.csv"), "row": [0, 1]}
+    )
+    refuse_emptied(manifest, manifest[:1], "--min-intensity 3", left_out=["fear"])
+    with pytest.raises(UserError, match=r"leaves no face of fear in test \(all 1 of \S+a.csv\)"):
+        refuse_emptied(manifest, manifest[:1], "--min-intensity 3")
 
 
 def test_a_limit_takes_its_test_rows_from_the_same_test_split(seven, folder):

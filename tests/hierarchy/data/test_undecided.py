@@ -74,6 +74,17 @@ def undecided_of(faces):
     return faces.manifest[faces.manifest["undecided"]]
 
 
+def test_an_emotion_without_a_majority_in_a_split_is_an_error(folder, tmp_path):
+    root = shutil.copytree(folder, tmp_path / "faces")
+    table = root / "FER2013Valid" / "label.csv"
+    table.write_text(table.read_text().replace(clear(CHOICES[1]), "0,5,0,0,0,5,0,0,0,0"))
+    table.write_text(table.read_text().replace(clear(CHOICES[3]), "0,5,0,0,0,5,0,0,0,0"))
+    for soft in (False, True):
+        with pytest.raises(UserError, match=r"the majority of FER\+'s votes leaves no face of happy in validation"):
+            read_faces(config(root, soft=soft))
+    assert "happy" not in read_faces(config(root, exclude=["disgust", "happy"])).taxonomy.emotions
+
+
 @pytest.mark.parametrize("data", [{}, {"drop_duplicates": True}, {"limit": 28}, {"folds": 4, "fold": 2}])
 def test_they_join_train_and_move_no_other_face(folder, data):
     hard, soft = (read_faces(config(folder, soft=on, **data)) for on in (False, True))

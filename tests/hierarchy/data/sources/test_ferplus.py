@@ -83,15 +83,15 @@ def manifest(request, as_csv, as_table, as_folders):
 def test_the_same_votes_give_the_same_faces_and_labels_in_every_layout(manifest):
     assert set(manifest["source"]) == {"ferplus"}
     faces = manifest.sort_values("id", ignore_index=True)
-    assert faces["id"].tolist() == ["fer0000000", "fer0000001", "fer0000003", "fer0000005"]
-    assert faces["emotion"].tolist() == ["angry", "happy", "sad", "contempt"]
-    assert faces["split"].tolist() == ["train", "train", "train", "validation"]
-    assert faces["undecided"].tolist() == [False, True, False, False]
+    assert faces["id"].tolist() == ["fer0000000", "fer0000001", "fer0000003", "fer0000005", "fer0000006"]
+    assert faces["emotion"].tolist() == ["angry", "happy", "sad", "contempt", "neutral"]
+    assert faces["split"].tolist() == ["train", "train", "train", "validation", "validation"]
+    assert faces["undecided"].tolist() == [False, True, False, False, True]
     soft = faces.filter(like="soft_")
     assert soft.columns.tolist() == [f"soft_{emotion}" for emotion in (*KNOWN, "contempt")]
     np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(soft["soft_happy"], [0, 0.5, 0, 0])
-    np.testing.assert_allclose(soft["soft_sad"], [0, 0, 2 / 3, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(soft["soft_happy"], [0, 0.5, 0, 0, 0])
+    np.testing.assert_allclose(soft["soft_sad"], [0, 0, 2 / 3, 0.4, 0.5], rtol=1e-6)
     assert expected_size("ferplus") == (48, 48)
 
 
@@ -240,7 +240,12 @@ def test_a_name_of_two_faces_needs_the_emotion(as_table, write):
 
 def test_a_table_without_emotions_serves_names_that_are_unique(as_table):
     root, votes = as_table(FACES[:3] + FACES[4:], emotion=False)
-    assert sorted(read_source(root, ferplus=votes)["id"]) == ["fer0000000", "fer0000001", "fer0000005"]
+    assert sorted(read_source(root, ferplus=votes)["id"]) == [
+        "fer0000000",
+        "fer0000001",
+        "fer0000005",
+        "fer0000006",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -318,4 +323,5 @@ def test_the_real_votes_keep_as_many_faces_as_are_published():
         ("train", False): 25019,
         ("train", True): 2900,
         ("validation", False): 3191,
+        ("validation", True): 317,
     }
