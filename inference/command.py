@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ log = logging.getLogger("fer_hierarchy")
 
 def predict(given: Given, _command: str) -> None:
     """Predict every face of the pictures and videos that are named."""
+    began = time.perf_counter()
     faces, settings = section(FaceConfig, given), section(PredictConfig, given)
     out = _table(given.get("out"))
     annotate, blur, explain = (_folder(given, name) for name in ("annotate", "blur", "explain"))
@@ -47,6 +49,7 @@ def predict(given: Given, _command: str) -> None:
     from fer_hierarchy.inference import predict as predicting
 
     predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain, prior=settings.prior)
+    predictors[0].timings.seconds["loading"] = time.perf_counter() - began
     outputs = predicting.Outputs(out=out, annotate=annotate, blur=blur, explain=explain, plots=plots)
     predicting.predict_files(items, predictors, settings=settings, outputs=outputs)
 

@@ -10,6 +10,7 @@ from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker
 from fer_hierarchy.inference.output.records import Row, face_columns, prediction_columns, rows_of_faces
 from fer_hierarchy.inference.predictor import Predictor, predict_together
 from fer_hierarchy.inference.sources.video import ROUNDING, Frame, VideoReader
+from fer_hierarchy.inference.timings import Timings
 
 _LINGER = 0.5  # seconds for which a face that is not found any more is still believed to be where it was
 
@@ -55,7 +56,7 @@ def predicted_frames(
         batch_frames: Frames that are searched and predicted together; 1 delays nothing, more are faster.
     """
     follower, smoothers = _Follower(predictors[0], detect_every), [Smoother(half_life) for _ in predictors]
-    frames = _every(reader, interval)
+    frames = _every(reader, interval, predictors[0].timings)
     while batch := list(islice(frames, batch_frames)):
         tracks = [follower.follow(frame, found) for frame, found in zip(batch, follower.search(batch), strict=True)]
         faces = [
@@ -73,10 +74,14 @@ def predicted_frames(
             yield FrameRows(frame=frame, rows=rows)
 
 
-def _every(reader: VideoReader, interval: float) -> Iterator[Frame]:
+def _every(reader: VideoReader, interval: float, timings: Timings) -> Iterator[Frame]:
     """The first frame of each `interval` seconds."""
     due = 0.0
-    while (frame := reader.read(due)) is not None:
+    while True:
+        with timings.part("reading"):
+            frame = reader.read(due)
+        if frame is None:
+            return
         yield frame
         if interval:
             due = interval * (math.floor((frame.time + ROUNDING) / interval) + 1)

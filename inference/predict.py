@@ -1,5 +1,6 @@
 """`--mode predict`: every face of pictures and videos through every model, to the screen and to files."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from fer_hierarchy.inference.predictor import EstimatingPredictor, Predictor, pr
 from fer_hierarchy.inference.settings import PredictConfig
 from fer_hierarchy.inference.sources.inputs import Item, check_copies, place_of_copy
 from fer_hierarchy.inference.sources.pictures import SearchedPicture, searched_pictures
+from fer_hierarchy.inference.timings import time_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ def predict_files(
         IncompleteError: Some files could not be read; all others are done.
         KeyboardInterrupt: With how to go on.
     """
+    began = time.perf_counter()
     with ExitStack() as stack:
         if estimating := [predictor for predictor in predictors if isinstance(predictor, EstimatingPredictor)]:
             whole = stack.enter_context(Progress(2))
@@ -68,7 +71,7 @@ def predict_files(
                 job.deliver(rows)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(job.resume_command()) from None
-    job.conclude()
+    job.conclude(time.perf_counter() - began)
 
 
 def _estimate(
@@ -103,6 +106,7 @@ class _Job:
         stack: ExitStack,
     ) -> None:
         self.predictors, self.settings, self.outputs = predictors, settings, outputs
+        self.timings = predictors[0].timings
         for folder, flag in ((outputs.annotate, "--annotate"), (outputs.blur, "--blur")):
             if folder:
                 check_copies(items, folder, flag)
@@ -156,6 +160,13 @@ class _Job:
     def _picture(self, searched: SearchedPicture, tables: Sequence[np.ndarray]) -> list[Row]:
         """Rows of one picture, of which the copies and the heat maps are drawn as well."""
         by_face = rows_of_faces(searched.faces, tables, self.predictors, abstain=self.settings.abstain)
+        with self.timings.part("writing"):
+            self._write_copies(searched, [models[0] for models in by_face])
+        rows = [row for models in by_face for row in models]
+        return rows_of_file(searched.item.name, rows, self.predictors, error=searched.error or None)
+
+    def _write_copies(self, searched: SearchedPicture, firsts: Sequence[Row]) -> None:
+        """The copies of a picture and its heat maps; of each face the first model's row is drawn."""
         picture = searched.picture
         if picture is not None and self.blurring:
             picture = self.blurring.picture(searched.item, picture, searched.faces)
@@ -163,17 +174,15 @@ class _Job:
             from fer_hierarchy.inference.output.drawing import annotated, save_picture
 
             path = place_of_copy(searched.item, self.outputs.annotate, "--annotate")
-            firsts, synthetic = [models[0] for models in by_face], self.predictors[0].facts.synthetic
-            save_picture(path, annotated(picture, firsts, synthetic=synthetic))
+            save_picture(path, annotated(picture, firsts, synthetic=self.predictors[0].facts.synthetic))
         if searched.picture is not None and self.explained:
             self.explained.write(searched)
-        rows = [row for models in by_face for row in models]
-        return rows_of_file(searched.item.name, rows, self.predictors, error=searched.error or None)
 
     def deliver(self, files: Sequence[Sequence[Row]]) -> None:
         """Rows of some files to the file of rows, or to the screen."""
         if self.out:
-            self.out.append([row for rows in files for row in rows])
+            with self.timings.part("writing"):
+                self.out.append([row for rows in files for row in rows])
         for rows in files:
             self.summary.count(rows)
             if not self.out:
@@ -185,13 +194,17 @@ class _Job:
             return f"what was predicted is in {self.out.journal}; give the same command again to go on"
         return "with --out FILE.csv the same command could go on"
 
-    def conclude(self) -> None:
-        """Print what was done.
+    def conclude(self, seconds: float) -> None:
+        """Print what was done, and where the time went.
+
+        Args:
+            seconds: That it took, without loading.
 
         Raises:
             IncompleteError: Some files could not be read.
         """
         show(self.summary.line(self.skipped))
+        show(time_line(seconds, [predictor.timings for predictor in self.predictors]))
         if self.blurring:
             show(*self.blurring.lines(self.skipped))
         if self.out:

@@ -52,7 +52,8 @@ def video_rows(
         rows, samples = _read(reader, predictors, settings)
         if blurring or outputs.annotate:
             drawn = outputs.annotate and place_of_copy(item, outputs.annotate, "--annotate")
-            copy_film(item, samples, drawn=drawn, blurring=blurring, synthetic=predictors[0].facts.synthetic)
+            with predictors[0].timings.part("writing"):
+                copy_film(item, samples, drawn=drawn, blurring=blurring, synthetic=predictors[0].facts.synthetic)
     if outputs.plots:
         _plot(item, rows, predictors, outputs.plots, frames=len(samples), seconds=reader.seconds)
     error = None

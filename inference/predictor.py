@@ -20,6 +20,7 @@ from fer_hierarchy.inference.model import Metadata, Model, prepared
 from fer_hierarchy.inference.output.records import face_rows
 from fer_hierarchy.inference.priors import AUTO, Prior, estimated, prior_name, trained_prior
 from fer_hierarchy.inference.settings import FaceConfig
+from fer_hierarchy.inference.timings import Timings
 
 if TYPE_CHECKING:  # the light path does without it
     import pandas as pd
@@ -45,6 +46,7 @@ class Predictor:
         faces: How faces are found.
         detector: What finds them; None where every picture is a face already.
         marks: What rows say of the predictions besides: `prior`, where it is not that of training.
+        timings: Where its time went since it was loaded.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Predictor:
         self._trained = trained_prior(self.facts) if prior else np.zeros(0)
         self._target = prior.target(self.facts) if prior and not self._estimates else None
         self._mesh = FaceMesh() if faces.landmarks else None
+        self.timings = Timings()
 
     @classmethod
     def load(
@@ -112,20 +115,22 @@ class Predictor:
 
     def _predicted(self, faces: np.ndarray) -> np.ndarray:
         """(n, emotions) of (n, size, size, channels) uint8, as the model gives them."""
-        with self._busy:
+        with self._busy, self.timings.part("network"):
             return self._model.predict(faces)
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces in each picture, largest first; the whole picture where every picture is a face already."""
         if self.detector is None:
             return [[Face(box=(0, 0, picture.shape[1], picture.shape[0]))] for picture in pictures]
-        return self.detector.find(pictures)
+        with self.timings.part("faces"):
+            return self.detector.find(pictures)
 
     def with_landmarks(self, picture: np.ndarray, faces: Sequence[Face]) -> list[Face]:
         """The faces with their 468 points, where the settings want these and the network finds them."""
         if self._mesh is None:
             return list(faces)
-        return [dataclasses.replace(face, mesh=self._mesh.trace(picture, face)) for face in faces]
+        with self.timings.part("landmarks"):
+            return [dataclasses.replace(face, mesh=self._mesh.trace(picture, face)) for face in faces]
 
     def crops(self, picture: np.ndarray, faces: Sequence[Face]) -> list[np.ndarray]:
         """The faces as `predict_each` takes them, cut out of their picture."""

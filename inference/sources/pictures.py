@@ -12,6 +12,7 @@ from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
 from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.sources.inputs import Item
+from fer_hierarchy.inference.timings import Timings
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ def searched_pictures(
         predictors: Their first finds the faces of all.
         keep: Whether the caller needs the pictures themselves.
     """
-    chunks = _chunks(items, alone=predictors[0].detector is None)
+    chunks = _chunks(items, predictors[0].timings, alone=predictors[0].detector is None)
     yield from _ahead(_search(chunk, predictors, keep=keep) for chunk in chunks)
 
 
@@ -63,10 +64,10 @@ def _ahead(made: Iterator[T]) -> Iterator[T]:
             yield one
 
 
-def _chunks(items: Sequence[Item], *, alone: bool) -> Iterator[list[tuple[Item, np.ndarray | str]]]:
+def _chunks(items: Sequence[Item], timings: Timings, *, alone: bool) -> Iterator[list[tuple[Item, np.ndarray | str]]]:
     """Read pictures until there are many or they are large; with each its pixels or what is wrong."""
     most, chunk, pixels = _FACES if alone else _FILES, [], 0
-    for item, content in _read_all(items):
+    for item, content in _read_all(items, timings):
         chunk.append((item, content))
         pixels += 0 if isinstance(content, str) else content.shape[0] * content.shape[1]
         if len(chunk) == most or pixels > _PIXELS:
@@ -76,14 +77,15 @@ def _chunks(items: Sequence[Item], *, alone: bool) -> Iterator[list[tuple[Item, 
         yield chunk
 
 
-def _read_all(items: Sequence[Item]) -> Iterator[tuple[Item, np.ndarray | str]]:
+def _read_all(items: Sequence[Item], timings: Timings) -> Iterator[tuple[Item, np.ndarray | str]]:
     """Each picture's pixels or what is wrong with it; large ones are read by several threads."""
     left = iter(items)
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         large = False
         while some := list(islice(left, 2 * _READERS)):
             apply: Callable = pool.map if large else map
-            contents = list(apply(_read, some))
+            with timings.part("reading"):
+                contents = list(apply(_read, some))
             large = any(not isinstance(one, str) and one.shape[0] * one.shape[1] > _SMALL for one in contents)
             yield from zip(some, contents, strict=True)
 
