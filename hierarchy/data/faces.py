@@ -237,9 +237,9 @@ def refuse_emptied(before: pd.DataFrame, after: pd.DataFrame, by: str, *, left_o
     Raises:
         UserError: It does, with the split and the folder or file of the faces.
     """
-    kept, key = set(zip(after["split"], after["emotion"], strict=True)), ["split", "emotion"]
-    groups = before[~before["emotion"].isin(left_out)].groupby(key, sort=False)
-    gone = [_emptied(*group, faces) for group, faces in groups if group not in kept]
+    kept = set(zip(after["split"], after["emotion"], strict=True))
+    groups = before[~before["emotion"].isin(left_out)].groupby(["split", "emotion"], sort=False)
+    gone = [_emptied(split, emotion, faces) for (split, emotion), faces in groups if (split, emotion) not in kept]
     if gone:
         listed = ", ".join(gone)
         raise UserError(f"{by} leaves no face of {listed}; change that, or leave it out on purpose by --exclude")
