@@ -77,8 +77,8 @@ class Predictor:
         """Open a model and a detector.
 
         Args:
-            run: Name or folder of a run, or a file that `--mode export` wrote; None takes the published weights, or the
-                newest run where there are none.
+            run: Name or folder of a run, or a file that `--mode export` wrote; None takes the published weights, as the
+                TFLite file that predicts without TensorFlow, or the newest run where there are none.
             results: Folder of all runs.
             prior: Shares of the emotions where the pictures are from: a dictionary, a JSON or csv file of emotion and
                 share, "uniform", or "auto" to estimate them from the faces of each call of `predict`, of which it then
@@ -89,7 +89,7 @@ class Predictor:
             UserError: There is no such run, or it cannot be used.
         """
         settings = FaceConfig(**faces)
-        model = open_model(default_model(results) if run is None else str(run), results)
+        model = open_model(default_model(results, quick=True) if run is None else str(run), results)
         shares = None if prior is None else Prior.of(prior)
         return cls(model, faces=settings, detector=make_detector(settings), prior=shares)
 

@@ -3,13 +3,14 @@
 import hashlib
 import io
 import math
+import re
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from fer_hierarchy.hierarchy.data.audit.pixels.measures import middle
 from fer_hierarchy.hierarchy.data.metadata import upright, without_metadata
@@ -18,6 +19,8 @@ MAX_PIXELS = 64_000_000  # a header that promises more is refused before anythin
 MAX_BYTES = 4 * MAX_PIXELS  # uncompressed RGBA of the largest image; a longer file is no image that we want
 # Formats decoded by libraries inside Pillow. EPS and the like would start other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+_AVIF, _HEIF = re.compile(b"avi[fs]"), re.compile(b"hei|hev|mif1|msf1")  # among the brands of such files
+_MOST_BRANDS = 256  # bytes
 _JPEG_END = b"\xff\xd9"
 
 
@@ -52,30 +55,56 @@ def read_image(path: Path | str, expected: tuple[int, int] | None = None) -> np.
 
 def read_stored(path: Path | str, expected: tuple[int, int] | None = None) -> np.ndarray:
     """As `read_image`, but a grey image that is stored in three equal channels keeps all three."""
-    content = read_bytes(Path(path))
-    try:
-        pixels = _pixels(content)
-    except BadImageError:
-        bare = without_metadata(content)
-        if bare == content:
-            raise
-        pixels = _pixels(bare)
+    pixels = decoded(read_bytes(Path(path)))
     check_size(pixels.shape[:2], expected)
     return pixels
 
 
-def _pixels(content: bytes) -> np.ndarray:
+def decoded(content: bytes) -> np.ndarray:
+    """The pixels of a picture file's content, as `read_stored` gives them.
+
+    Raises:
+        BadImageError: It is no image, damaged or enormous, or of a kind for which a package is missing.
+    """
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        return _pixels(content)
+    except BadImageError:
+        bare = without_metadata(content)
+        if bare == content:
+            raise
+        return _pixels(bare)
+
+
+def _pixels(content: bytes) -> np.ndarray:
+    formats = _formats(content)
+    try:
+        image = Image.open(io.BytesIO(content), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImageError(f"more than {MAX_PIXELS // 10**6} megapixels, refused before decoding") from error
     except UnidentifiedImageError as error:
-        raise BadImageError(f"not an image that can be read ({', '.join(FORMATS)})") from error
+        raise BadImageError(f"not an image that can be read ({', '.join(FORMATS)}, AVIF, HEIC)") from error
     except Exception as error:  # a damaged header makes Pillow's plugins raise almost any kind
         raise BadImageError(f"damaged image header ({_first_line(error)})") from error
     with image:
         _check_header(image)
         return _decode(image, content)
+
+
+def _formats(content: bytes) -> tuple[str, ...]:
+    """The kinds that an image may be of: Pillow needs a package for HEIC, and some builds of it lack AVIF."""
+    brands = content[8 : min(int.from_bytes(content[:4], "big"), _MOST_BRANDS)] if content[4:8] == b"ftyp" else b""
+    if _AVIF.search(brands):
+        if "avif" not in features.modules or not features.check("avif"):
+            raise BadImageError("AVIF needs another build of Pillow: python -m pip install --upgrade pillow")
+        return ("AVIF",)
+    if _HEIF.search(brands):
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise BadImageError("HEIC needs the package pillow-heif: python -m pip install pillow-heif") from error
+        register_heif_opener()
+        return ("HEIF",)
+    return FORMATS
 
 
 def parse_pixels(text: str, expected: tuple[int, int] | None = None) -> np.ndarray:

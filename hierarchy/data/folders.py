@@ -9,7 +9,7 @@ from fer_hierarchy.hierarchy.printing import printable
 
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif", ".avifs"),
 )
 # What Windows, macOS, Linux, Android and network drives put among a user's files; more begin with "." or "$".
 _SYSTEM_FOLDERS = {

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -94,6 +96,18 @@ def test_no_image_and_no_face_have_no_rows():
 def test_an_image_of_another_kind_is_refused_by_its_number(image):
     with pytest.raises(ValueError, match="image 1: got shape"):
         predictor().predict([np.zeros((4, 4), np.uint8), image])
+
+
+def test_loading_without_arguments_is_quick(tmp_path):
+    program = (
+        "import sys, numpy; from fer_hierarchy import Predictor; predictor = Predictor.load(cropped=True);"
+        "print(predictor.predict(numpy.zeros((48, 48), 'u1'), records=True)[0]['emotion']);"
+        "print(*sorted({'tensorflow', 'keras', 'pandas', 'matplotlib'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    emotion, loaded = done.stdout.split("\n")[:2]
+    assert emotion in FER_EMOTIONS
+    assert loaded == ""
 
 
 def test_threads_share_a_predictor():

@@ -1,5 +1,6 @@
 import logging
 import resource
+import sys
 
 import cv2
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, read_image
 from fer_hierarchy.hierarchy.data.images import describe_bad, load_images
 from fer_hierarchy.hierarchy.errors import UserError
 from tests.conftest import CHECKOUT
@@ -187,6 +189,18 @@ def test_bad_files_have_different_reasons(tmp_path):
         "absent.jpg": "file is missing",
     }.items():
         assert words in found[name], (name, found[name])
+
+
+def test_a_kind_that_needs_a_package_names_it(tmp_path, monkeypatch):
+    photo = tmp_path / "a.heic"
+    photo.write_bytes(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(BadImageError, match=r"^HEIC needs the package pillow-heif: python -m pip install pillow-heif$"):
+        read_image(photo)
+    Image.new("L", (8, 8)).save(tmp_path / "a.avif")
+    monkeypatch.setattr("PIL.features.check", lambda _: False)
+    with pytest.raises(BadImageError, match=r"^AVIF needs another build of Pillow"):
+        read_image(tmp_path / "a.avif")
 
 
 def test_wrong_size_is_bad_only_where_the_source_promises_one(tmp_path):

@@ -104,13 +104,17 @@ def exif_block():
         ("PNG", raw_profile("APP1", exif_block())),
         ("PNG", raw_profile("xmp", XMP.format('"6"').encode())),
         ("TIFF", {"exif": exif_block()}),
+        ("AVIF", {"exif": exif_block(), "quality": 100, "subsampling": "4:4:4"}),
+        ("HEIF", {"exif": exif_block(), "quality": -1, "chroma": 444}),
     ],
 )
 def test_a_picture_stands_upright_wherever_its_orientation_is_written(tmp_path, kind, settings):
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif", reason="the extra heif is not installed").register_heif_opener()
     settings = {"quality": 100, **settings} if kind == "JPEG" else settings
     turned = read_image(saved(tmp_path / "a", kind, **settings))
     assert turned.shape == (60, 40, 3)
-    if kind != "JPEG":
+    if kind not in ("JPEG", "AVIF", "HEIF"):
         np.testing.assert_array_equal(turned, np.rot90(FACE, -1))
 
 

@@ -2,10 +2,13 @@ import io
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference.sources.inputs import find_items
+from fer_hierarchy.inference.sources.video import VideoReader
 
 
 def files(root, *names):
@@ -117,6 +120,8 @@ def test_what_is_no_video_by_its_content_is_none(tmp_path):
         "types.ts": b"export const a = 1\n" * 30,
         "song.m4a": b"\0\0\0\x1cftypM4A ",
         "photo.heic": b"\0\0\0\x1cftypheic",
+        "photo-2.mov": b"\0\0\0\x1cftypavif",
+        "raw.cr3": b"\0\0\0\x1cftypcrx ",
         "photo.mp4": b"\xff\xd8\xff\xe0",
         "damaged.MOV": b"x",
         "1.jpg": b"x",
@@ -124,7 +129,32 @@ def test_what_is_no_video_by_its_content_is_none(tmp_path):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     items = find_items([str(tmp_path)], io.BytesIO())
-    assert {Path(i.name).name: i.is_video for i in items} == {"1.jpg": False, "damaged.MOV": True, "photo.mp4": False}
+    pictures = dict.fromkeys(["1.jpg", "photo-2.mov", "photo.heic", "photo.mp4"], False)
+    assert {Path(i.name).name: i.is_video for i in items} == pictures | {"damaged.MOV": True}
+
+
+FILMS = {
+    **{"webm": "VP80", "mkv": "mp4v", "avi": "MJPG", "mov": "mp4v", "ts": "mp2v", "flv": "FLV1", "ogv": "VP80"},
+    **{"nut": "mp4v", "wtv": "mp4v", "dv": "dvsd", "gxf": "dvsd", "mjpeg": "MJPG", "wmv": "WMV2", "mpg": "mpg1"},
+    **{"3gp": "mp4v", "mxf": "mp2v", "rm": "RV10", "ivf": "VP80", "m2ts": "mp2v", "y4m": "I420", "m4v": "mp4v"},
+}
+
+
+@pytest.mark.parametrize(("suffix", "codec"), FILMS.items())
+def test_films_of_every_container_are_known_whatever_their_names(tmp_path, suffix, codec):
+    size = (720, 576) if codec == "dvsd" else (64, 48)
+    film = tmp_path / f"film.{suffix}"
+    writer = cv2.VideoWriter(str(film), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), 25, size)
+    for number in range(5):
+        writer.write(np.full((size[1], size[0], 3), 40 * number, np.uint8))
+    writer.release()
+    if not film.is_file():
+        pytest.skip(f"this OpenCV writes no .{suffix}")
+    if suffix != "mjpeg":  # one JPEG after the other: only its name tells it from a photograph
+        film = film.rename(tmp_path / "film")
+    (item,) = find_items([str(film)], io.BytesIO())
+    assert item.is_video
+    assert len(list(VideoReader(item.path))) == 5
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

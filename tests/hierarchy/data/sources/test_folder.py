@@ -58,6 +58,7 @@ def test_a_link_that_leads_back_up_does_not_hang(place):
 
 def test_training_reads_every_kind_of_image_that_predict_reads(place):
     assert sorted(folder.read(place("happy/a.gif", "sad/a.jfif", "fear/a.pgm"))["emotion"]) == ["fear", "happy", "sad"]
+    assert len(folder.read(place("happy/b.heic", "happy/b.avif", "happy/b.HIF"))) == 6
 
 
 def test_the_split_words_of_fer2013_name_folders_too(place):
@@ -90,9 +91,9 @@ def test_links_that_make_two_class_folders_one_are_refused(place, folders, link,
 
 def test_a_class_folder_without_an_image_is_an_error(place):
     with pytest.raises(
-        UserError, match=r"class folder 'sad' holds no image \(2 .heic; images are .*; fill it or remove"
+        UserError, match=r"class folder 'sad' holds no image \(2 .psd; images are .*; fill it or remove"
     ):
-        folder.read(place("happy/1.png", "sad/1.heic", "sad/2.heic"))
+        folder.read(place("happy/1.png", "sad/1.psd", "sad/2.psd"))
 
 
 def test_a_linked_folder_is_read_once(place):
