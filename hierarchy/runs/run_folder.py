@@ -40,7 +40,8 @@ _PACKAGES = (
     "torch",
 )
 
-_UNFINISHED = ".unfinished"  # in a folder whose making was begun; the process that makes it holds the file's lock
+_UNFINISHED = ".unfinished"  # in a folder whose making was begun
+_LOCK = ".unfinished.lock"  # held by the process that makes it
 _LONGEST_NAME = 200  # bytes; file systems take 255, and the program may set words before and behind
 
 log = logging.getLogger("fer_hierarchy")
@@ -144,19 +145,19 @@ def check_name(name: str | None, results: Path) -> None:
 
 
 def is_taken(folder: Path) -> bool:
-    """Whether a folder is there, and not only what a killed process has left of one that it had just begun."""
+    """Whether a folder has content that is not only what a killed process has left of a making that it had begun.
+
+    An empty folder is free: the run is made in it.
+    """
     if not folder.exists():
         return False
-    if not folder.is_dir():
-        return True
+    if not (folder / _UNFINISHED).exists():
+        return not folder.is_dir() or bool(_others(folder))
     from filelock import FileLock, Timeout  # here: the command line imports this module before the arguments are valid
 
-    marker = folder / _UNFINISHED
-    if not marker.exists():
-        return any(folder.iterdir())
     try:
-        with FileLock(marker, timeout=0):
-            return False
+        with FileLock(folder / _LOCK, timeout=0):
+            return not (folder / _UNFINISHED).exists()  # the process that made it may have finished just now
     except Timeout:
         return True
 
@@ -166,25 +167,52 @@ def new_folder(results: Path, name: str) -> Iterator[Path]:
     """Yield the new folder `results`/`name` for what cannot be resumed; it goes away when the block fails.
 
     What a process leaves that is killed in the block counts for nothing: the next one with the same name begins anew.
+    Of several processes that begin at once one goes on.
 
     Raises:
         UserError: It exists, or the results folder cannot be written.
     """
     check_name(name, results)
     folder = results / name
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed process has left
     _make_folder(folder)
-    from filelock import FileLock  # here for the same reason
+    from filelock import FileLock, Timeout  # here for the same reason
 
     try:
-        with FileLock(folder / _UNFINISHED, timeout=0):
-            yield folder
-            (folder / _UNFINISHED).unlink()
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not isinstance(error, OSError) or error.errno not in FULL_OR_LOCKED:
+        with FileLock(folder / _LOCK, timeout=0):
+            _claim(folder)
+            try:
+                yield folder
+                (folder / _UNFINISHED).unlink()
+                (folder / _LOCK).unlink()
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    except Timeout as error:
+        raise UserError(f"another process makes {folder} right now; choose another name") from error
+    except OSError as error:
+        if error.errno not in FULL_OR_LOCKED:
             raise
         raise unwritable(error, folder, "give the command again") from error
+
+
+def _others(folder: Path) -> list[Path]:
+    """What stands in a folder but its lock."""
+    return [path for path in folder.iterdir() if path.name != _LOCK]
+
+
+def _claim(folder: Path) -> None:
+    """Take a folder whose lock is held: an empty one, or one whose making a killed process had begun.
+
+    Whoever makes it removes the marker before he gives the lock back. So a marker is of a dead process, and content
+    without a marker is finished.
+    """
+    others = _others(folder)
+    if others and not (folder / _UNFINISHED).exists():
+        (folder / _LOCK).unlink()
+        raise UserError(f"{folder} exists already; choose another name")
+    for path in others:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (folder / _UNFINISHED).touch()
 
 
 def unwritable(error: OSError, folder: Path, way: str) -> UserError:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -104,6 +105,37 @@ def test_a_folder_that_another_process_is_making_is_taken(tmp_path):
         other.stdin.close()
     with pytest.raises(UserError, match="exists already"):
         run_folder.check_name("run", tmp_path)
+
+
+def test_of_many_that_begin_at_once_one_makes_the_folder(tmp_path):
+    together = threading.Barrier(8)
+
+    def begin(number, name):
+        together.wait()
+        try:
+            with run_folder.new_folder(tmp_path, name) as folder:
+                (folder / "who").write_text(str(number))
+        except UserError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(40):
+            made = [number for number in pool.map(begin, range(8), [f"run{turn}"] * 8) if number is not None]
+            assert len(made) == 1
+            assert [path.name for path in (tmp_path / f"run{turn}").iterdir()] == ["who"]
+            assert (tmp_path / f"run{turn}" / "who").read_text() == str(made[0])
+
+
+def test_a_folder_that_the_user_has_made_is_free_while_it_is_empty(tmp_path):
+    (tmp_path / "run").mkdir()
+    with run_folder.new_folder(tmp_path, "run") as folder:
+        (folder / "file").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists already"), run_folder.new_folder(tmp_path, "other"):
+        pass
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
