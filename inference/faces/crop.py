@@ -54,7 +54,7 @@ def crop(picture: np.ndarray, face: Face, *, margin: float | None = None, align:
     Returns:
         uint8 (s, s) or (s, s, 3) at the picture's own resolution.
     """
-    line = _eye_line(face)
+    line = eye_line(face)
     middle, side = _boxed(face) if face.points is None or len(face.points) <= _MOUTH else _featured(face.points, line)
     side = max(1, round(side * (1 + 2 * (face.margin if margin is None else margin))))
     if line and align:
@@ -83,7 +83,7 @@ def _featured(points: np.ndarray, line: EyeLine | None) -> tuple[np.ndarray, flo
     return (eyes + mouth + down * side * (_EYES_ABOVE - _MOUTH_BELOW)) / 2, float(side)
 
 
-def _eye_line(face: Face) -> EyeLine | None:
+def eye_line(face: Face) -> EyeLine | None:
     """The line between the eyes; None where they are unknown, or too near to each other to tell anything."""
     if face.points is None:
         return None

