@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_hierarchy.hierarchy.cli.console import flag
 from fer_hierarchy.hierarchy.cli.flags import Given, check_data, section
@@ -17,6 +18,9 @@ from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.output.rows import KINDS
 from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
+
+if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
+    from fer_hierarchy.inference.resting import Resting
 
 log = logging.getLogger("fer_hierarchy")
 
@@ -44,11 +48,14 @@ def predict(given: Given, _command: str) -> None:
 
         if not has_h264():
             log.warning(NO_H264)
-    if explain and settings.prior:
-        raise UserError("--prior does not go with --explain: its maps show networks, which know the shares of training")
+    if changed := next((flag for flag in ("prior", "resting") if explain and getattr(settings, flag)), None):
+        raise UserError(f"--{changed} does not go with --explain, whose maps show what the networks themselves predict")
+    resting = _resting(settings)
+    if resting and resting.seconds and not any(item.is_video for item in items):
+        raise UserError("--resting: there is no video among the inputs; name a picture of the person at rest")
     from fer_hierarchy.inference import predict as predicting
 
-    predictors = _predictors(given.get("run"), faces, given["results"], quick=not explain, prior=settings.prior)
+    predictors = _predictors(given.get("run"), faces, given["results"], settings, quick=not explain)
     predictors[0].timings.seconds["loading"] = time.perf_counter() - began
     outputs = predicting.Outputs(out=out, annotate=annotate, blur=blur, explain=explain, plots=plots)
     predicting.predict_files(items, predictors, settings=settings, outputs=outputs)
@@ -64,8 +71,19 @@ def _check_blur(blur: Path, annotate: Path | None, explain: Path | None, faces: 
         raise UserError(f"--blur and --annotate both name {blur}; name two folders, one for each kind of copy")
 
 
+def _resting(settings: PredictConfig | WebcamConfig) -> "Resting | None":
+    from fer_hierarchy.inference.resting import Resting
+
+    return Resting.of(settings.resting) if settings.resting is not None else None
+
+
 def _predictors(
-    named: Sequence[str] | None, faces: FaceConfig, results: Path, *, quick: bool, prior: str | None
+    named: Sequence[str] | None,
+    faces: FaceConfig,
+    results: Path,
+    settings: PredictConfig | WebcamConfig,
+    *,
+    quick: bool,
 ) -> list:
     """One for each model that is named; they share a detector.
 
@@ -76,11 +94,13 @@ def _predictors(
     from fer_hierarchy.inference.predictor import EstimatingPredictor, Predictor
     from fer_hierarchy.inference.priors import AUTO, Prior
 
-    shares = Prior.of(prior) if prior else None
-    kind = EstimatingPredictor if prior == AUTO else Predictor
+    prior, resting = None if settings.prior is None else Prior.of(settings.prior), _resting(settings)
+    kind = EstimatingPredictor if settings.prior == AUTO else Predictor
     detector = make_detector(faces)
     runs = named or [default_model(results, quick=quick)]
-    predictors = [kind(open_model(run, results), faces=faces, detector=detector, prior=shares) for run in runs]
+    predictors = [
+        kind(open_model(run, results), faces=faces, detector=detector, prior=prior, resting=resting) for run in runs
+    ]
     names = [predictor.name for predictor in predictors]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--run {twice[0]} is named twice, or two models come from runs of that name; name each once")
@@ -112,7 +132,7 @@ def webcam(given: Given, _command: str) -> None:
         check_folder(rows)
     if settings.window:
         check_screen()
-    (predictor,) = _predictors(given.get("run"), faces, given["results"], quick=True, prior=settings.prior)
+    (predictor,) = _predictors(given.get("run"), faces, given["results"], settings, quick=True)
     run_webcam(predictor, settings, record=record, csv=rows)
 
 

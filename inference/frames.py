@@ -5,10 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+
 from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.faces.tracking import Smoother, Track, Tracker
 from fer_hierarchy.inference.output.records import Row, face_columns, prediction_columns, rows_of_faces
 from fer_hierarchy.inference.predictor import Predictor, predict_together
+from fer_hierarchy.inference.resting import RestingTracks
 from fer_hierarchy.inference.sources.video import ROUNDING, Frame, VideoReader
 from fer_hierarchy.inference.timings import Timings
 
@@ -56,6 +59,7 @@ def predicted_frames(
         batch_frames: Frames that are searched and predicted together; 1 delays nothing, more are faster.
     """
     follower, smoothers = _Follower(predictors[0], detect_every), [Smoother(half_life) for _ in predictors]
+    resting = [predictor.rested_tracks() for predictor in predictors]
     frames = _every(reader, interval, predictors[0].timings)
     while batch := list(islice(frames, batch_frames)):
         tracks = [follower.follow(frame, found) for frame, found in zip(batch, follower.search(batch), strict=True)]
@@ -67,11 +71,26 @@ def predicted_frames(
         predicted = predict_together(predictors, crops)
         for frame, own, found, tables in zip(batch, tracks, faces, predicted, strict=True):
             numbers = [track.number for track in own]
-            smooth = [s.smooth(numbers, frame.time, table) for s, table in zip(smoothers, tables, strict=True)]
+            rested = [_rested(r, numbers, frame.time, table) for r, table in zip(resting, tables, strict=True)]
+            smooth = [s.smooth(numbers, frame.time, table) for s, (table, _) in zip(smoothers, rested, strict=True)]
             by_face = rows_of_faces(found, smooth, predictors, abstain=abstain)
             place = {"frame": frame.index, "time": round(frame.time, 3)}
-            rows = [{**place, "track": n, **row} for n, models in zip(numbers, by_face, strict=True) for row in models]
+            rows = [
+                {**place, "track": number, **row, **marks[at]}
+                for at, (number, models) in enumerate(zip(numbers, by_face, strict=True))
+                for row, (_, marks) in zip(models, rested, strict=True)
+            ]
             yield FrameRows(frame=frame, rows=rows)
+
+
+def _rested(
+    tracks: RestingTracks | None, numbers: Sequence[int], time: float, table: np.ndarray
+) -> tuple[np.ndarray, Sequence[Row]]:
+    """The faces of a frame measured against their tracks' first seconds, and what the row of each says of it."""
+    if tracks is None:
+        return table, [{} for _ in numbers]
+    table, marks = tracks.measure(numbers, time, table)
+    return table, [{"resting": mark} for mark in marks]
 
 
 def _every(reader: VideoReader, interval: float, timings: Timings) -> Iterator[Frame]:

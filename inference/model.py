@@ -93,7 +93,10 @@ def _shares(record: Mapping, emotions: int) -> dict[str, Any]:
         given["prior"] = _numbers(prior, emotions, above=0)
     if (facts := record.get("validation")) is not None:
         counts, biases = _numbers(facts["counts"], emotions, above=0), _numbers(facts["biases"], emotions)
-        given["validation"] = ValidationFacts(counts=counts, slope=float(facts["slope"]), biases=biases)
+        neutral = None if facts.get("neutral") is None else _numbers(facts["neutral"], emotions)
+        given["validation"] = ValidationFacts(
+            counts=counts, slope=float(facts["slope"]), biases=biases, neutral=neutral
+        )
     return given
 
 

@@ -44,6 +44,8 @@ def video_rows(
     with ExitStack() as stack:
         try:
             reader = stack.enter_context(VideoReader(item.path))
+            if resting := predictors[0].resting:
+                resting.check_length(item.name, (reader.frames or 0) / reader.fps)
         except UserError as error:
             return rows_of_file(item.name, [], predictors, error=str(error))
         # The frames that are predicted, those searched for faces to blur, and those copied.

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.label_shift import Estimate, reweigh
+from fer_hierarchy.hierarchy.evaluation.resting import mean_logs, measured, resting_offset
 from fer_hierarchy.hierarchy.paths import RESULTS
 from fer_hierarchy.inference.default_model import default_model
 from fer_hierarchy.inference.export.backends import open_model
@@ -19,6 +21,7 @@ from fer_hierarchy.inference.faces.landmarks import FaceMesh
 from fer_hierarchy.inference.model import Metadata, Model, prepared
 from fer_hierarchy.inference.output.records import face_rows
 from fer_hierarchy.inference.priors import AUTO, Prior, estimated, prior_name, trained_prior
+from fer_hierarchy.inference.resting import Resting, RestingTracks, neutral_logs
 from fer_hierarchy.inference.settings import FaceConfig
 from fer_hierarchy.inference.timings import Timings
 
@@ -45,12 +48,19 @@ class Predictor:
         facts: What the model is: its emotions, groups, image size.
         faces: How faces are found.
         detector: What finds them; None where every picture is a face already.
-        marks: What rows say of the predictions besides: `prior`, where it is not that of training.
+        marks: What rows say of the predictions besides: `prior`, where it is not that of training, and `resting`.
+        resting: Where a person's face at rest is from; None where predictions are not measured against one.
         timings: Where its time went since it was loaded.
     """
 
     def __init__(
-        self, model: Model, *, faces: FaceConfig, detector: Detector | None, prior: Prior | None = None
+        self,
+        model: Model,
+        *,
+        faces: FaceConfig,
+        detector: Detector | None,
+        prior: Prior | None = None,
+        resting: Resting | None = None,
     ) -> None:
         self.name = Path(model.source).name
         self.facts: Metadata = model.facts
@@ -64,6 +74,10 @@ class Predictor:
         self._target = prior.target(self.facts) if prior and not self._estimates else None
         self._mesh = FaceMesh() if faces.landmarks else None
         self.timings = Timings()
+        self.resting = resting
+        self._neutral = neutral_logs(self.facts) if resting else np.zeros(0)
+        self._offset = self._rested(resting) if resting and resting.picture else None
+        self.marks |= {"resting": resting.mark} if resting else {}
 
     @classmethod
     def load(
@@ -72,6 +86,7 @@ class Predictor:
         *,
         results: Path = RESULTS,
         prior: str | Path | Mapping[str, float] | None = None,
+        resting: str | Path | None = None,
         **faces: Any,
     ) -> Self:
         """Open a model and a detector.
@@ -83,6 +98,7 @@ class Predictor:
             prior: Shares of the emotions where the pictures are from: a dictionary, a JSON or csv file of emotion and
                 share, "uniform", or "auto" to estimate them from the faces of each call of `predict`, of which it then
                 needs 50. None predicts for the shares of training.
+            resting: A picture of the one person of all pictures, at rest, against which their faces are measured.
             **faces: Fields of `inference.settings.FaceConfig`: cropped, detector, min_face, margin, align, ...
 
         Raises:
@@ -91,7 +107,27 @@ class Predictor:
         settings = FaceConfig(**faces)
         model = open_model(default_model(results, quick=True) if run is None else str(run), results)
         shares = None if prior is None else Prior.of(prior)
-        return cls(model, faces=settings, detector=make_detector(settings), prior=shares)
+        rested = None if resting is None else Resting.of(resting)
+        if rested and rested.picture is None:
+            raise UserError(f"resting: expected a picture of the person at rest, got {resting}; seconds are for films")
+        return cls(model, faces=settings, detector=make_detector(settings), prior=shares, resting=rested)
+
+    def _rested(self, resting: Resting) -> np.ndarray:
+        """What the face of a picture at rest is too much of, (emotions,) logarithms."""
+        picture = resting.read_picture()
+        ((*faces,),) = Predictor.find(self, [picture])
+        resting.check_faces(len(faces))
+        with self._busy:
+            table = self._model.predict(prepared(self.crops(picture, faces), self.facts))
+        return resting_offset(mean_logs(table), self._neutral)
+
+    def rested_tracks(self) -> RestingTracks | None:
+        """What measures the faces of one film against their first seconds; None where nothing is to be."""
+        if self.resting is None or self.resting.seconds is None:
+            return None
+        neutral = np.exp(self._neutral)[None]
+        table = neutral if self._target is None else reweigh(neutral, self._trained, self._target)
+        return RestingTracks(self.resting.seconds, mean_logs(table))
 
     @property
     def stages(self) -> "Mapping[str, Stage] | None":
@@ -105,12 +141,14 @@ class Predictor:
             crops: For each picture its faces, uint8 (height, width) grey or (height, width, 3) RGB at any size.
 
         Returns:
-            For each picture (faces, emotions) float64 probabilities, for the prior that was given; for that of training
-            where it is to be estimated.
+            For each picture (faces, emotions) float64 probabilities, measured against a picture at rest where one was
+            given, and for the prior that was given; for that of training where it is to be estimated.
         """
         probabilities = self._predicted(prepared([face for own in crops for face in own], self.facts))
         if self._target is not None:
             probabilities = reweigh(probabilities, self._trained, self._target)
+        if self._offset is not None:
+            probabilities = measured(probabilities, self._offset)
         return np.split(probabilities, np.cumsum([len(own) for own in crops])[:-1]) if crops else []
 
     def _predicted(self, faces: np.ndarray) -> np.ndarray:
@@ -236,7 +274,7 @@ class EstimatingPredictor(Predictor):
         """
         estimate = estimated(self._tables, self.facts)
         self._tables, self._target = [], self._shares(estimate)
-        self.marks = {"prior": prior_name(estimate)}
+        self.marks |= {"prior": prior_name(estimate)}
         return estimate
 
 

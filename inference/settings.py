@@ -47,6 +47,7 @@ class FaceConfig(Checked):
 
 
 _PRIOR = "shares of the emotions where the pictures are from: a JSON or csv file of emotion and share, uniform"
+_RESTING = "measure each face against the same person's at rest: the first seconds of its track, or a picture"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class PredictConfig(Checked):
         f"{_PRIOR}, or auto to estimate them from all faces of the call, at least 50 (default: those of training)",
         metavar="FILE|uniform|auto",
     )
+    resting: str | None = option(None, _RESTING, metavar="SECONDS|FILE")
 
     abstain: float = option(0.0, "predict 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
     video_fps: float = option(5.0, "frames predicted for each second of a video; 0 for all", low=0, high=1000)
@@ -70,6 +72,7 @@ class WebcamConfig(Checked):
 
     source: str = option("0", "number of a camera, a video file or the address of a stream", metavar="N|FILE|URL")
     prior: str | None = option(None, f"{_PRIOR} (default: those of training)", metavar="FILE|uniform")
+    resting: str | None = option(None, _RESTING, metavar="SECONDS|FILE")
     window: bool = option(True, "show a window; without one, a file is processed as fast as possible")
     every: int = option(5, "search every Nth frame for faces and follow them in between", low=1, high=1000)
     half_life: float = option(

@@ -171,6 +171,8 @@ def run_webcam(
     with ExitStack() as stack:
         window = stack.enter_context(open_window(_TITLE)) if settings.window else None
         reader = stack.enter_context(open_reader(settings.source))
+        if predictor.resting and not reader.live:
+            predictor.resting.check_length(reader.name, (reader.frames or 0) / reader.fps)
         session = _Session(reader=reader, synthetic=predictor.facts.synthetic, window=window)
         if record:
             session.writer = stack.enter_context(VideoWriter(record, fps=reader.fps))

@@ -10,7 +10,10 @@ from fer_hierarchy.hierarchy.classifiers.trunk import level_prior
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.calibration import fit_biases
 from fer_hierarchy.hierarchy.evaluation.label_shift import ValidationFacts
+from fer_hierarchy.hierarchy.evaluation.resting import mean_logs
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
+
+NEUTRAL = "neutral"
 
 
 def prior_of(stages: Mapping[str, Stage], taxonomy: Taxonomy, train: Mapping[str, int]) -> np.ndarray:
@@ -64,6 +67,13 @@ def validation_facts(table: pd.DataFrame, taxonomy: Taxonomy) -> ValidationFacts
         UserError: An emotion without a validation face.
     """
     labels = pd.Categorical(table["true"], categories=taxonomy.emotions).codes
-    slope, biases = fit_biases(table[[f"p_{emotion}" for emotion in taxonomy.emotions]].to_numpy(float), labels)
-    counts = np.bincount(labels, minlength=len(taxonomy.emotions))
-    return ValidationFacts(counts=tuple(counts.tolist()), slope=slope, biases=tuple(biases.tolist()))
+    probabilities = table[[f"p_{emotion}" for emotion in taxonomy.emotions]].to_numpy(float)
+    slope, biases = fit_biases(probabilities, labels)
+    return ValidationFacts(
+        counts=tuple(np.bincount(labels, minlength=len(taxonomy.emotions)).tolist()),
+        slope=slope,
+        biases=tuple(biases.tolist()),
+        neutral=tuple(mean_logs(probabilities[table["true"] == NEUTRAL]).tolist())
+        if NEUTRAL in taxonomy.emotions
+        else None,
+    )

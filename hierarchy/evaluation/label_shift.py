@@ -135,11 +135,14 @@ class ValidationFacts:
         counts: Faces.
         slope: With `biases` from `calibration.fit_biases`.
         biases: Added to slope * log p, they make the probabilities calibrated class by class.
+        neutral: Mean logarithms of the probabilities of its neutral faces; None without such an emotion, and in exports
+            of older versions.
     """
 
     counts: tuple[float, ...]
     slope: float
     biases: tuple[float, ...]
+    neutral: tuple[float, ...] | None = None
 
     def calibrated(self, probabilities: ArrayLike) -> np.ndarray:
         """(n, classes) probabilities that are calibrated for the shares of `counts`."""

@@ -23,7 +23,7 @@ KINDS = (".csv", ".json", ".parquet")
 NESTED = (".json", ".parquet")  # those whose cells can hold a face's points
 POINTS = "points"
 FORMULA = tuple("=+-@")  # a spreadsheet computes a cell that begins so
-_WORDS = {"file", "run", "prior", "emotion", "route", "reason", "error"}  # so is the gate's own column
+_WORDS = {"file", "run", "prior", "resting", "emotion", "route", "reason", "error"}  # so is the gate's own column
 _WHOLE = {"frame", "faces", "face", "track", "left", "top", "width", "height"}
 _CHUNK = 50_000  # rows that are converted together
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be text

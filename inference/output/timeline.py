@@ -14,6 +14,7 @@ from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.progress import clock
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
+from fer_hierarchy.inference.resting import AT_REST
 
 MOST_FACES = 4  # panels; more are too flat to read
 
@@ -22,6 +23,7 @@ _POINTS = 500  # along the time axis; more cannot be seen
 _GAP = 2.5  # frames that a face must miss for its panel to have a gap
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
 _STRIP = -0.17, -0.06  # from and to where the gate's strip reaches below the shares
+_LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 _ABSENT = "#f3f5f7"
 _GROUPS = ("#dfe5ea", "#44525f", "#93a3b1", "#bcc8d2", "#6b7b8a")  # no emotion has these
 
@@ -41,7 +43,7 @@ def draw_timeline(
     Args:
         path: The PNG file.
         rows: time (seconds), track, p_<emotion> and gate_<group> of each face and frame; rows without a track, of
-            frames without a face, are left out.
+            frames without a face, are left out. With `resting`, what was taken for the face at rest is hatched.
         taxonomy: The grouping of the model.
         name: Of the video.
         frames: How many of its frames were predicted.
@@ -62,6 +64,7 @@ def draw_timeline(
             own = table[table["track"] == track]
             _draw_face(ax, own, taxonomy, interval=_interval(table), seconds=seconds)
             ax.set_title(_face_title(int(track), own, taxonomy, frames))
+            _mark_rest(ax, own, interval=_interval(table))
         if not shown:
             axes[0, 0].text(0.5, 0.42, "no face was found", transform=axes[0, 0].transAxes, ha="center", va="center")
         _finish(axes[:, 0], taxonomy, seconds, note=_note(len(counts) - len(shown), seconds, _interval(table)))
@@ -80,6 +83,15 @@ def _draw_face(ax: Axes, own: pd.DataFrame, taxonomy: Taxonomy, *, interval: flo
             ax.plot(times, shares[:, :edge].sum(axis=1), color="white", linewidth=1.3)
         for start, end, group in _runs(times, gate.argmax(axis=1)):
             ax.fill_between([start, end], *_STRIP, color=_GROUPS[group % len(_GROUPS)], linewidth=0)
+
+
+def _mark_rest(ax: Axes, own: pd.DataFrame, *, interval: float) -> None:
+    """Hatch the stretch that the others are measured against, and name it."""
+    rest = own["time"][own["resting"] == AT_REST] if "resting" in own else own["time"][:0]
+    if len(rest):
+        start, end = rest.min() - interval / 2, rest.max() + interval / 2
+        ax.axvspan(start, end, facecolor="none", edgecolor="white", hatch="///", linewidth=0, alpha=0.8)
+        ax.text(start, 1.0, f" {AT_REST}, taken as neutral", ha="left", va="top", fontsize="small", bbox=_LABEL)
 
 
 def _stacked(taxonomy: Taxonomy) -> list[str]:

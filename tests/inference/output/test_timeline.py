@@ -146,3 +146,16 @@ def test_other_groupings_are_drawn_by_their_own_words(tmp_path, drawn):
     told = [text.get_text() for text in drawn["axes"][0].get_legend().get_texts()]
     assert told[-3:] == ["positive", "neutral", "negative"]
     assert drawn["axes"][0].get_yticklabels()[0].get_text() == "valence"
+
+
+@pytest.mark.usefixtures("rendered")
+def test_the_face_at_rest_is_marked_where_others_are_measured_against_it(tmp_path, drawn):
+    times = np.arange(0, 20, 0.2)
+    marks = ["at rest" if time < 3 else "measured" for time in times]
+    draw(tmp_path / "a.png", [row | {"resting": mark} for row, mark in zip(rows(1, times), marks, strict=True)])
+    (ax,) = drawn["axes"]
+    (span,) = [patch for patch in ax.patches if patch.get_hatch()]
+    assert (span.get_x(), span.get_x() + span.get_width()) == pytest.approx((-0.1, 2.9))
+    assert [text.get_text().strip() for text in ax.texts] == ["at rest, taken as neutral"]
+    draw(tmp_path / "b.png", rows(1, times))
+    assert not [patch for patch in drawn["axes"][0].patches if patch.get_hatch()]
