@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,31 +186,35 @@ def kill_once(place: Path, work: Work, seconds: float, expected: str) -> str:
     return f"left behind after {seconds:.2f} s: {', '.join(left)}" if left else ""
 
 
+def kill(place: Path, names: Sequence[str], kills: int, seed: int) -> Iterator[tuple[str, str, list[str]]]:
+    """Kill works in turn, in an empty folder; yields a work's name, what was done, and what went wrong."""
+    rng = np.random.default_rng(seed)
+    prepare(place)
+    for number, name in enumerate(names):
+        work = WORKS[name]
+        undone(place, work)
+        began = time.monotonic()
+        code, text = call(work.words, place)
+        if code != 0:
+            yield name, "no kill", [f"exit code {code} without a kill: {text.splitlines()[-3:]}"]
+            continue
+        took, expected = time.monotonic() - began, result(place / work.made)
+        own = len(range(number, kills, len(names)))
+        problems = [kill_once(place, work, rng.uniform(0, took), expected) for _ in range(own)]
+        yield name, f"{own} kills within {took:.1f} s", [problem for problem in problems if problem]
+
+
 def main() -> int:
     """Kill as often as requested and print what went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=list(WORKS), default=list(WORKS))
-    arguments = parser.parse_args()
-    rng, wrong = np.random.default_rng(arguments.seed), 0
+    arguments, wrong = parser.parse_args(), 0
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        prepare(place)
-        for number, (name, work) in enumerate((name, WORKS[name]) for name in arguments.only):
-            undone(place, work)
-            began = time.monotonic()
-            code, text = call(work.words, place)
-            if code != 0:
-                print(f"{name}: exit code {code} without a kill: {text.splitlines()[-3:]}", flush=True)
-                wrong += 1
-                continue
-            took, expected = time.monotonic() - began, result(place / work.made)
-            kills = len(range(number, arguments.kills, len(arguments.only)))
-            problems = [kill_once(place, work, rng.uniform(0, took), expected) for _ in range(kills)]
-            found = [problem for problem in problems if problem]
-            print(f"{name}: {kills} kills within {took:.1f} s, {len(found)} wrong", *found, sep="\n  ", flush=True)
-            wrong += len(found)
+        for name, done, problems in kill(Path(folder), arguments.only, arguments.kills, arguments.seed):
+            print(f"{name}: {done}, {len(problems)} wrong", *problems, sep="\n  ", flush=True)
+            wrong += len(problems)
     return min(wrong, 1)
 
 
