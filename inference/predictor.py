@@ -253,7 +253,10 @@ class EstimatingPredictor(Predictor):
         """See `Predictor`."""
         keys = [_digest(picture) for picture in pictures]
         new = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in self._found}
-        self._found |= zip(new, super().find(list(new.values())), strict=True) if new else ()
+        found = super().find(list(new.values())) if new else []
+        # A mesh has as many bytes as all else that is remembered of a picture, and is soon found again.
+        light = ([dataclasses.replace(face, mesh=None) for face in faces] for faces in found)
+        self._found |= zip(new, light, strict=True)
         return [self._found[key] for key in keys]
 
     def _predicted(self, faces: np.ndarray) -> np.ndarray:
