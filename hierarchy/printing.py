@@ -12,7 +12,7 @@ _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-
 # A path may hold an @ as well as a password: what stands before the last one is hidden.
 _USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^:@/\s]*):\S*@", re.IGNORECASE)
 _GAP = "  "  # between the columns of a table
-_NARROWEST = 12  # letters that a column keeps
+_NARROWEST, _LONG = 12, 24  # letters that a column keeps; of more than figures with their intervals have
 _SECRET = re.compile(r"([?&;][^=&;\s]*(?:pass|pwd|token|secret|auth|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
 
 
@@ -69,9 +69,12 @@ def table_lines(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _fitted(columns: Sequence[Sequence[str]], room: int) -> list[Sequence[str]]:
-    """Columns of lines of `room` letters, if need be without the middle of the cells of the widest ones."""
+    """Columns of lines of `room` letters, if need be without the middle of names and of what else is long."""
     widths = [max(map(len, column)) for column in columns]
-    least = [max(_NARROWEST, len(column[0])) for column in columns]
+    least = [
+        max(_NARROWEST, len(column[0])) if place == 0 or width > _LONG else width
+        for place, (column, width) in enumerate(zip(columns, widths, strict=True))
+    ]
     while sum(widths) + len(_GAP) * (len(widths) - 1) > room:
         spare = [width if width > least[place] else 0 for place, width in enumerate(widths)]
         if not any(spare):
