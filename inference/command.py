@@ -38,7 +38,7 @@ def predict(given: Given, _command: str) -> None:
     plots = (out.parent if out else annotate or Path()) if settings.plot else None
     figures = plots.glob("*-emotions.png") if plots else ()
     made = [path for path in (annotate, blur, explain, *figures) if path]
-    items = find_items(given["inputs"], sys.stdin.buffer, made)
+    items = find_items(given["inputs"], sys.stdin.buffer, made, allow_private=settings.allow_private_addresses)
     if settings.plot and not any(item.is_video for item in items):
         raise UserError("--plot: there is no video among the inputs; a picture has no course over time")
     if explain and all(item.is_video for item in items):

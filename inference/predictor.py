@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,10 +19,13 @@ from fer_hierarchy.inference.faces.crop import Face, crop
 from fer_hierarchy.inference.faces.detectors import Detector, make_detector
 from fer_hierarchy.inference.faces.landmarks import FaceMesh
 from fer_hierarchy.inference.model import Metadata, Model, prepared
-from fer_hierarchy.inference.output.records import face_rows
+from fer_hierarchy.inference.output.records import face_columns, face_rows, prediction_columns
 from fer_hierarchy.inference.priors import AUTO, Prior, estimated, prior_name, trained_prior
 from fer_hierarchy.inference.resting import Resting, RestingTracks, neutral_logs
 from fer_hierarchy.inference.settings import FaceConfig
+from fer_hierarchy.inference.sources.given import Content, is_array, is_one, pictures_of
+from fer_hierarchy.inference.sources.inputs import Item
+from fer_hierarchy.inference.sources.pictures import SearchedPicture, searched_pictures
 from fer_hierarchy.inference.timings import Timings
 
 if TYPE_CHECKING:  # the light path does without it
@@ -40,6 +43,12 @@ class Predictor:
         >>> faces = Predictor.load(cropped=True).predict(np.zeros((48, 48), np.uint8))
         >>> len(faces), round(float(faces.filter(like="p_").sum(axis=1)[0]), 3)
         (1, 1.0)
+
+        Files, addresses and images in memory go together; what cannot be read does not end the others:
+
+        >>> frame = Predictor.load().predict(["gone.jpg", np.zeros((48, 48), np.uint8)])
+        >>> frame[["image", "file", "error"]].values.tolist()
+        [[0, 'gone.jpg', 'file is missing']]
 
     Safe to call from several threads: the model serves them one after the other.
 
@@ -190,47 +199,75 @@ class Predictor:
         return leveled(None, face, None)[0]
 
     def predict(
-        self, images: np.ndarray | Sequence[np.ndarray], *, records: bool = False
+        self, images: Any, *, records: bool = False, allow_private: bool = False
     ) -> "pd.DataFrame | list[dict[str, Any]]":
         """Find the faces in images and predict what each expresses.
 
         Args:
-            images: One image, uint8 (height, width) grey or (height, width, channels); a sequence of such, of any
-                sizes; or an array (n, height, width[, channels]). Channels are 1 (grey), 2 (grey and alpha), 3 (RGB)
-                or 4 (RGBA); alpha is dropped. An array of three axes is one image where its last axis has at most 4
-                entries, else n grey ones.
+            images: One image or an iterable of such, of any kinds and sizes:
+
+                - a path (str or Path), a pattern such as "album/*.jpg", or a folder with all in it;
+                - an http(s) address or a base64 data URI; at most 50 MB, 30 seconds and 5 redirects each;
+                - `PIL.Image.Image`, or the content of a picture file as bytes;
+                - an array, uint8 (height, width) grey or (height, width, channels): 1 (grey), 2 (grey and alpha),
+                  3 (RGB) or 4 (RGBA), whose alpha is dropped; or many as (n, height, width[, channels]). An array of
+                  three axes is one image where its last axis has at most 4 entries, else n grey ones.
             records: Give dictionaries instead of a frame.
+            allow_private: Whether addresses may lead to this machine and to those of private networks.
 
         Returns:
-            A row a face: image (position), face (number in its image, from 1), prior where one was given, left, top,
-            width, height (pixels), score (of the detector, or None), emotion, probability, the gate's group of that
-            emotion under the gate's name, route (the group that the gate prefers), entropy (bits), p_<emotion>,
-            gate_<group>, reason (why the emotion is "uncertain", or None). With `landmarks` also yaw, pitch, roll
-            (degrees), right_eye, left_eye and mouth (how far they are open) and points, (468, 3) float64 pixels; None
-            where they are not found. An image without a face has no row.
+            A row a face: image (position), file (path, or address without secrets; None for images in memory), face
+            (number in its image, from 1), prior where one was given, left, top, width, height (pixels), score (of the
+            detector, or None), emotion, probability, the gate's group of that emotion under the gate's name, route
+            (the group that the gate prefers), entropy (bits), p_<emotion>, gate_<group>, reason (why the emotion is
+            "uncertain", or None). With `landmarks` also yaw, pitch, roll (degrees), right_eye, left_eye and mouth (how
+            far they are open) and points, (468, 3) float64 pixels; None where they are not found. An image without a
+            face has no row. One of several that cannot be read has a row with the reason as error, and nothing else.
+            Where all images are arrays there are no columns file and error.
 
         Raises:
-            ValueError: An image of another shape or type.
-            UserError: The prior is "auto" and there are fewer than 50 faces.
+            ValueError: An array of another shape or type.
+            UserError: An image that is given by itself cannot be read, a pattern or folder has no picture, or the prior
+                is "auto" and there are fewer than 50 faces.
         """
-        pictures = _as_pictures(images)
-        found = [self.with_landmarks(p, faces) for p, faces in zip(pictures, self.find(pictures), strict=True)]
-        tables = self.predict_each([self.crops(p, faces) for p, faces in zip(pictures, found, strict=True)])
+        pictures = pictures_of(images, allow_private=allow_private)
+        searched, tables = self._predict_all(pictures)
+        if is_one(images) and searched[0].error:
+            raise UserError(f"{pictures[0].name or 'image 0'}: {searched[0].error}")
         marks = self.marks
         if self._estimates:
             estimate = estimated(tables, self.facts)
             tables = [reweigh(table, self._trained, self._shares(estimate)) for table in tables]
             marks = marks | {"prior": prior_name(estimate)}
-        rows = [
-            {"image": at, "face": number, **marks, **row}
-            for at, (faces, own) in enumerate(zip(found, tables, strict=True))
-            for number, row in enumerate(face_rows(faces, own, self.facts, self.faces), start=1)
-        ]
+        rows = list(self._rows(searched, tables, marks))
         if records:
             return rows
         import pandas as pd
 
         return pd.DataFrame(rows)
+
+    def _predict_all(self, pictures: Sequence[Item | Content]) -> tuple[list[SearchedPicture], list[np.ndarray]]:
+        """Each picture with its faces, and their probabilities."""
+        searched: list[SearchedPicture] = []
+        tables: list[np.ndarray] = []
+        for chunk in searched_pictures(pictures, [self], keep=False):
+            tables += self.predict_each([one.crops[0] for one in chunk])
+            searched += [dataclasses.replace(one, crops=[]) for one in chunk]
+        return searched, tables
+
+    def _rows(
+        self, searched: Sequence[SearchedPicture], tables: Sequence[np.ndarray], marks: Mapping[str, str]
+    ) -> Iterator[dict[str, Any]]:
+        """Rows as `predict` gives them."""
+        read = not all(is_array(one.item) for one in searched)
+        columns = ["face", *marks, *face_columns(self.faces), *prediction_columns(self.facts), "reason"]
+        for position, (one, table) in enumerate(zip(searched, tables, strict=True)):
+            place = {"image": position} | ({"file": one.item.name} if read else {})
+            error = {"error": one.error or None} if read else {}
+            if one.error:
+                yield {**place, **dict.fromkeys(columns), **error}
+            for number, row in enumerate(face_rows(one.faces, table, self.facts, self.faces), start=1):
+                yield {**place, "face": number, **marks, **row, **error}
 
     def _shares(self, estimate: Estimate) -> np.ndarray:
         """The shares to predict for: those of training where the faces do not contradict them."""
@@ -303,27 +340,3 @@ def predict_together(
         predictor.predict_each([models[number] for models in crops]) for number, predictor in enumerate(predictors)
     ]
     return list(zip(*by_model, strict=True))
-
-
-def _as_pictures(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
-    if isinstance(images, np.ndarray):
-        images = [images] if images.ndim == 2 or _has_channels(images) else images
-    pictures = [np.asarray(image) for image in images]
-    for number, picture in enumerate(pictures):
-        if picture.dtype != np.uint8 or not (picture.ndim == 2 or _has_channels(picture)) or not picture.size:
-            raise ValueError(
-                f"image {number}: got shape {picture.shape}, {picture.dtype}; "
-                "right is uint8 (height, width) or (height, width, channels) with 1 to 4 channels"
-            )
-    return [_without_alpha(picture) for picture in pictures]
-
-
-def _has_channels(picture: np.ndarray) -> bool:
-    return picture.ndim == 3 and 1 <= picture.shape[-1] <= 4
-
-
-def _without_alpha(picture: np.ndarray) -> np.ndarray:
-    """(height, width) where a picture has one or two channels, (height, width, 3) where it has more."""
-    if picture.ndim == 2:
-        return picture
-    return np.ascontiguousarray(picture[..., :3] if picture.shape[-1] > 2 else picture[..., 0])

@@ -64,6 +64,9 @@ class PredictConfig(Checked):
     abstain: float = option(0.0, "predict 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
     video_fps: float = option(5.0, "frames predicted for each second of a video; 0 for all", low=0, high=1000)
     plot: bool = option(False, "draw the emotions of each video over time, beside --out or into the current folder")
+    allow_private_addresses: bool = option(
+        False, "addresses of pictures may lead to this machine and to those of private networks"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

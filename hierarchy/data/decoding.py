@@ -53,19 +53,25 @@ def read_image(path: Path | str, expected: tuple[int, int] | None = None) -> np.
     return without_false_colour(read_stored(path, expected))
 
 
+def decode_image(content: bytes) -> np.ndarray:
+    """As `read_image`, of the content of a file."""
+    return without_false_colour(_decoded(content))
+
+
+def image_pixels(image: Image.Image) -> np.ndarray:
+    """As `read_image`, of what Pillow has opened or made."""
+    _check_header(image)
+    return without_false_colour(_decode(image, b""))
+
+
 def read_stored(path: Path | str, expected: tuple[int, int] | None = None) -> np.ndarray:
     """As `read_image`, but a grey image that is stored in three equal channels keeps all three."""
-    pixels = decoded(read_bytes(Path(path)))
+    pixels = _decoded(read_bytes(Path(path)))
     check_size(pixels.shape[:2], expected)
     return pixels
 
 
-def decoded(content: bytes) -> np.ndarray:
-    """The pixels of a picture file's content, as `read_stored` gives them.
-
-    Raises:
-        BadImageError: It is no image, damaged or enormous, or of a kind for which a package is missing.
-    """
+def _decoded(content: bytes) -> np.ndarray:
     try:
         return _pixels(content)
     except BadImageError:
@@ -204,6 +210,8 @@ def read_bytes(path: Path) -> bytes:
         raise BadImageError("file is missing") from error
     except OSError as error:
         raise BadImageError(f"cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise BadImageError(f"no name of a file ({error})") from error
 
 
 def _check_header(image: Image.Image) -> None:

@@ -1,23 +1,32 @@
 """What the user names, files, folders, patterns, a list on stdin, as one list of pictures and videos."""
 
 import glob
+import hashlib
 import logging
 import os
+import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
+import numpy as np
+
+from fer_hierarchy.hierarchy.data.decoding import BadImageError, decode_image, read_image
 from fer_hierarchy.hierarchy.data.folders import IMAGE_SUFFIXES, FolderWalk, is_image
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.printing import without_password
 from fer_hierarchy.inference.output.rows import FORMULA
-from fer_hierarchy.inference.sources.kinds import PICTURE, SOUNDS, VIDEO, kind_of
+from fer_hierarchy.inference.sources.kinds import PICTURE, SOUNDS, VIDEO, kind_of, kind_of_content
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts")
 COPIED = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # kinds of pictures that are copied as such; all others as .png
 STDIN = "-"
+_ADDRESS = re.compile(r"https?://|data:[^,]{0,100};base64,", re.IGNORECASE)
+_NO_PICTURE = "a video, which is predicted from a file: --mode predict FILE; --mode webcam --source takes streams"
+_LONGEST = 100  # letters of a copy's name
 _MARKS = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}  # what a list may begin with
 
 log = logging.getLogger("fer_hierarchy")
@@ -28,12 +37,24 @@ class Item:
     """One picture or video.
 
     Attributes:
-        name: The path as the user gave it or as it was found; what rows call it.
+        name: The path as the user gave it or as it was found, or the address without secrets; what rows call it.
         below: Where its annotated copy goes below the folder of those.
+        address: Of a picture that is in no file: http(s) or a data URI.
+        allow_private: Whether the address may be one of a private network.
     """
 
     name: str
     below: str
+    address: str | None = None
+    allow_private: bool = False
+
+    @classmethod
+    def at(cls, address: str, *, allow_private: bool = False) -> Self:
+        """The picture at an address."""
+        name = shown_address(address)
+        last = "" if name.startswith("data:") else re.split(r"[?#]", name)[0].rpartition("/")[2]
+        below = re.sub(r"[^\w.-]", "_", last).strip(".")[-_LONGEST:]
+        return cls(name, below or "picture", address, allow_private)
 
     @property
     def path(self) -> Path:
@@ -43,19 +64,57 @@ class Item:
     @cached_property
     def is_video(self) -> bool:
         """Whether it is a video by its content, or by its name where the content is neither film nor picture."""
+        if self.address is not None:
+            return False
         kind = kind_of(self.path)
         return kind == VIDEO or (kind != PICTURE and self.name.lower().endswith(VIDEOS))
 
+    def pixels(self) -> np.ndarray:
+        """The picture, uint8 (h, w) grey or (h, w, 3) RGB.
 
-def find_items(words: Sequence[str], stdin: BinaryIO, made: Collection[Path] = ()) -> list[Item]:
+        Raises:
+            BadImageError: It cannot be read.
+        """
+        if self.address is None:
+            if self.is_video:
+                raise BadImageError(_NO_PICTURE)
+            return read_image(self.path)
+        from fer_hierarchy.inference.sources.addresses import fetch
+
+        content = fetch(self.address, allow_private=self.allow_private)
+        if kind_of_content(content) == VIDEO:
+            raise BadImageError(_NO_PICTURE)
+        return decode_image(content)
+
+
+def is_address(word: str) -> bool:
+    """Whether a word is the address of a picture and no path: http(s), or a data URI, which holds the picture."""
+    return bool(_ADDRESS.match(word))
+
+
+def shown_address(address: str) -> str:
+    """An address as rows and messages have it: without user, password and other secrets, a data URI by its digest."""
+    scheme, _, rest = address.partition(":")
+    if scheme.lower() == "data":
+        digest = hashlib.blake2b(rest.encode(errors="surrogateescape"), digest_size=6).hexdigest()
+        return f"data:{rest.partition(',')[0]},{digest}"
+    before, slashes, place = address.partition("//")
+    machine, slash, path = place.partition("/")
+    return without_password(before + slashes + machine.rpartition("@")[2] + slash + path)
+
+
+def find_items(
+    words: Sequence[str], stdin: BinaryIO, made: Collection[Path] = (), *, allow_private: bool = False
+) -> list[Item]:
     """Every picture and video that the words name, each once.
 
     Args:
-        words: Files, folders (searched with all folders in them), patterns with `*`, `?` or `[]`, or `-` for a list
-            of paths on stdin, one a line or, as `find -print0` writes them, each with a NUL behind it; a file that is
-            listed there need not exist.
+        words: Files, folders (searched with all folders in them), patterns with `*`, `?` or `[]`, addresses of
+            pictures, or `-` for a list of paths and addresses on stdin, one a line or, as `find -print0` writes them,
+            each with a NUL behind it; a file that is listed there need not exist.
         stdin: Where the list is read from.
         made: Files and folders that such a call makes: pictures are not searched for there.
+        allow_private: Whether addresses may be those of a private network.
 
     Raises:
         UserError: A word names nothing, a folder cannot be read, or there is nothing to predict.
@@ -66,6 +125,11 @@ def find_items(words: Sequence[str], stdin: BinaryIO, made: Collection[Path] = (
     targets: set[str] = set()
     for word in words:
         for given, below in _expanded(word, stdin, walk, own):
+            if is_address(given):
+                item = Item.at(given, allow_private=allow_private)
+                if given not in found:
+                    found[given] = replace(item, below=_free(item.below, targets))
+                continue
             name = os.path.join(os.curdir, given) if given.startswith(FORMULA) else given  # noqa: PTH118 - as below
             key = os.path.abspath(name)  # noqa: PTH100 - resolve() reads the disk for each of 100,000 files
             if key not in found:
@@ -82,9 +146,11 @@ def _expanded(word: str, stdin: BinaryIO, walk: FolderWalk, own: set[str]) -> It
     """(name, place of its annotated copy) of all files that one word names."""
     if word == STDIN:
         yield from _listed(stdin)
-    elif Path(word).is_dir():
+    elif is_address(word):
+        yield word, word
+    elif os.path.isdir(word):  # noqa: PTH112 - no error for any text
         yield from _inside(Path(word), walk, own)
-    elif Path(word).exists():
+    elif os.path.exists(word):  # noqa: PTH110 - as above
         yield word, PurePath(word).name
     elif glob.has_magic(word):
         matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - the pattern may be an absolute path
@@ -95,7 +161,8 @@ def _expanded(word: str, stdin: BinaryIO, walk: FolderWalk, own: set[str]) -> It
             if own.isdisjoint(map(str, (real, *real.parents))):
                 yield from _inside(Path(match), walk, own) if real.is_dir() else [(match, PurePath(match).name)]
     else:
-        raise UserError(f"{word}: no such file or folder; expected a picture, a video, a folder, a pattern or -")
+        known = "a picture, a video, a folder, a pattern, an http(s) address of a picture, or -"
+        raise UserError(f"{word}: no such file or folder; expected {known}")
 
 
 def _listed(stdin: BinaryIO) -> Iterator[tuple[str, str]]:

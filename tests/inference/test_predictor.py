@@ -1,13 +1,19 @@
+import io
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference.model import Metadata, gate_of, prepared
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import FaceConfig
+from fer_hierarchy.inference.sources.given import Content
 from tests.conftest import FER_EMOTIONS, draw_face
 from tests.inference.stand_ins import SEVEN, BarModel, SquareDetector, facts
 
@@ -108,6 +114,86 @@ def test_loading_without_arguments_is_quick(tmp_path):
     emotion, loaded = done.stdout.split("\n")[:2]
     assert emotion in FER_EMOTIONS
     assert loaded == ""
+
+
+def encoded(face, kind="PNG"):
+    content = io.BytesIO()
+    Image.fromarray(face).save(content, kind)
+    return content.getvalue()
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Faces of all emotions as files, and a text among them."""
+    for number, face in enumerate(faces()):
+        (tmp_path / f"{number}.png").write_bytes(encoded(face))
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x1cftypisom")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "form", [str, Path, Path.read_bytes, lambda path: bytearray(path.read_bytes()), Image.open, lambda p: [p], iter]
+)
+def test_one_picture_in_every_form_is_the_same_prediction(album, form):
+    path = album / "3.png"
+    (expected,) = predictor().predict(faces()[3], records=True)
+    (row,) = predictor().predict(iter([path]) if form is iter else form(path), records=True)
+    assert {name: value for name, value in row.items() if name not in ("file", "error")} == expected
+    assert row["error"] is None
+
+
+def test_kinds_are_mixed_and_keep_their_order(album):
+    given = [album / "0.png", faces()[1], encoded(faces()[2]), str(album / "[34].png"), Image.open(album / "5.png")]
+    table = predictor().predict(given)
+    assert table["emotion"].tolist() == list(FER_EMOTIONS)[:6]
+    assert table["image"].tolist() == list(range(6))
+    assert table["file"].isna().tolist() == [False, True, True, False, False, True]
+
+
+@pytest.mark.parametrize("form", [str, Path, lambda folder: str(folder / "*"), lambda folder: sorted(folder.iterdir())])
+def test_what_cannot_be_read_among_several_is_a_row_with_its_error(album, form):
+    table = predictor().predict(form(album)).set_index("file")
+    assert len(table) == 9
+    failed = table[table["error"].notna()]["error"]
+    assert failed[str(album / "text.png")].startswith("not an image that can be read")
+    assert failed[str(album / "film.mp4")].startswith("a video, which is predicted from a file")
+    assert table["emotion"].notna().sum() == 7
+
+
+def test_a_picture_by_itself_that_cannot_be_read_is_refused(album):
+    for given, reason in {
+        album / "text.png": r"text\.png: not an image that can be read",
+        "gone.png": r"^gone\.png: file is missing$",
+        b"no picture": "^image 0: not an image",
+        "x" * 5000: "cannot be read",
+        "a\0b.png": "no name of a file",
+        str(album / "*.jpg"): "the pattern matches no file",
+    }.items():
+        with pytest.raises(UserError, match=reason):
+            predictor().predict(given)
+
+
+def test_many_pictures_are_not_all_in_memory_at_once(album):
+    model = BarModel()
+    assert len(predictor(model).predict([album / "3.png"] * 600)) == 600
+    assert model.batches == [256, 256, 88]
+
+
+def test_floats_are_refused_with_what_is_right():
+    for image, right in {
+        (0, 1): r"(255 * image).round()",
+        (0, 200): "(perhaps image.round()",
+        (-1, 1): "-1 to 1; right is",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(right)):
+            predictor().predict(np.array([image], np.float32))
+
+
+def test_transparent_pictures_of_pillow_lie_on_white():
+    clear = Image.new("RGBA", (48, 48), (0, 0, 0, 0))
+    ((white,),) = [predictor().crops(one, [None]) for one in [Content(clear).pixels()]]
+    assert (white == 255).all()
 
 
 def test_threads_share_a_predictor():
