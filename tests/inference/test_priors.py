@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.label_shift import ValidationFacts, estimate_shares, reweigh
+from fer_hierarchy.inference.export.backends import open_model
+from fer_hierarchy.inference.export.writer import export_run
 from fer_hierarchy.inference.model import Metadata
 from fer_hierarchy.inference.predict import Outputs, predict_files
 from fer_hierarchy.inference.predictor import EstimatingPredictor, Predictor
@@ -20,6 +23,7 @@ from fer_hierarchy.inference.sources.inputs import find_items
 from tests.conftest import FER_EMOTIONS, draw_face, run_program
 from tests.inference import walking_face
 from tests.inference.stand_ins import SEVEN, BarModel, facts
+from tests.inference.untrained import write_run
 
 TRAINED = (0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17)
 COUNTS = tuple(round(1000 * share) for share in TRAINED)
@@ -215,6 +219,7 @@ def test_rows_of_another_prior_are_not_mixed(tmp_path):
         predicted(place, stand_in(None), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_program_refuses_in_one_line_and_leaves_no_file(tmp_path):
     picture = tmp_path / "face.png"
     Image.fromarray(faces([HAPPY])[0]).save(picture)
@@ -234,3 +239,30 @@ def test_the_program_refuses_in_one_line_and_leaves_no_file(tmp_path):
 
 def test_the_taxonomy_of_the_stand_in_is_the_order_of_these_shares():
     assert tuple(STREET) == SEVEN.emotions
+
+
+@pytest.mark.slow
+def test_a_run_and_its_export_hold_the_same_shares(tmp_path):
+    run = write_run(tmp_path / "tree", SEVEN)
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["data"]["counts"]["train"] = dict(zip(SEVEN.emotions, COUNTS, strict=True))
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    drawn = np.repeat(SEVEN.emotions, COUNTS)
+    table = pd.DataFrame({"row": range(len(drawn)), "true": drawn, "predicted": drawn, "route": "positive"})
+    sure = 0.01 + 0.93 * (drawn[:, None] == np.array(SEVEN.emotions))
+    table[[f"p_{emotion}" for emotion in SEVEN.emotions]] = sure
+    table.to_csv(run / "predictions_validation.csv", index=False)
+    held = open_model(str(run), tmp_path).facts
+    np.testing.assert_allclose(held.prior, TRAINED, atol=1e-9)
+    assert held.validation.counts == COUNTS
+    assert np.argmax(held.validation.neutral) == NEUTRAL
+    (file,) = export_run(str(run), ["tflite"], data=DataConfig(), out=tmp_path, results=tmp_path).values()
+    assert open_model(str(file), tmp_path).facts == held
+
+
+def test_a_run_with_a_damaged_table_of_validation_faces_still_predicts(tmp_path):
+    run = write_run(tmp_path / "tree", SEVEN)
+    (run / "predictions_validation.csv").write_text("nothing\n")
+    held = open_model(str(run), tmp_path).facts
+    assert held.prior is not None
+    assert held.validation is None

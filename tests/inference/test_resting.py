@@ -182,7 +182,8 @@ def test_metadata_carry_what_neutral_faces_look_like():
     assert Metadata.from_dict(json.loads(json.dumps(made.to_dict())), source="file") == made
 
 
-def test_the_program_measures_a_film_and_refuses_in_one_line(tmp_path):
+@pytest.mark.slow
+def test_the_program_refuses_in_one_line_and_leaves_no_file(tmp_path):
     pixels = picture(tmp_path / "face.png", scene(0))
     predict = ("--mode", "predict", pixels, "--out", tmp_path / "rows.csv", "--resting")
     outcomes = run_program((*predict, "2"), (*predict, "gone.png"), (*predict, pixels, "--explain", tmp_path / "why"))

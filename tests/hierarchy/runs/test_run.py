@@ -246,3 +246,17 @@ def test_changed_or_missing_faces_give_no_pictures_and_no_error(flat, stored_run
         check_same_faces(run.folder, read_faces(run.config))
     shutil.rmtree(faces)
     assert run.pictures([row["id"]]) is None
+
+
+def test_faces_that_a_network_made_are_no_real_train_faces(flat):
+    before = Run(flat).real_train_counts
+    assert before == Run(flat).train_counts
+    config = json.loads((flat / "config.json").read_text())
+    config["data"]["generated"] = "generated"
+    (flat / "config.json").write_text(json.dumps(config))
+    splits = pd.read_csv(flat / "splits.csv", dtype=str, keep_default_na=False)
+    first = splits.index[splits["split"] == "train"][0]
+    splits.loc[first, "source"] = "generated"
+    splits.to_csv(flat / "splits.csv", index=False)
+    emotion = splits["emotion"][first]
+    assert Run(flat).real_train_counts == before | {emotion: before[emotion] - 1}
