@@ -163,6 +163,7 @@ def evaluate(
     *,
     evaluation: EvaluationConfig | None = None,
     splits: Sequence[str] = (),
+    robustness: bool = False,
     name: str | None = None,
     results: Place = RESULTS,
 ) -> Run:
@@ -173,6 +174,8 @@ def evaluate(
         data: A path, or settings that also exclude emotions, limit the faces or name FER+ votes.
         evaluation: Resamples and logit adjustment.
         splits: Official splits of the data to evaluate on; by default test, else validation, else all.
+        robustness: Also evaluate the faces, at most 2,000 of them, blurred, noisy, compressed, dark, turned, shifted
+            and covered, each at five strengths.
         name: Folder below `results`; by default made of the run and the data set.
         results: Folder of all runs.
 
@@ -201,6 +204,7 @@ def evaluate(
             results=Path(results),
             command=f"fer_hierarchy.evaluate({_named(run)!r}, ...)",
             splits=splits,
+            robust=robustness,
         )
     )
 

@@ -53,6 +53,7 @@ OTHER_FLAGS = {
         "NAME,...",
         "official splits of the data to evaluate: train, validation, test (default: test, else validation, else all)",
     ),
+    "robustness": ("", "also evaluate the faces blurred, noisy, compressed, dark, turned, shifted and covered"),
     "composition": ("STUDY|FILE", "also report predictions composed as a search for the composition found"),
     "study_dir": ("DIR", "where studies are (default: logs/tuning); shared by all machines of a cluster"),
     "to": ("DIR", "folder to put the data in (default: data/<dataset>)"),
@@ -202,7 +203,7 @@ MODES = {
             EvaluationConfig: ("logit_adjustment", "resamples"),
             RunConfig: ("name",),
         },
-        others=("split", "composition", "figures", "results", "logs"),
+        others=("split", "robustness", "composition", "figures", "results", "logs"),
         runs=(1, 1),
         texts={
             "logs": "where studies are (default: logs/)",

@@ -42,6 +42,7 @@ def evaluate(given: Given, command: str) -> Path:
         evaluation=evaluation,
         composition=composition,
         splits=splits,
+        robust=bool(given.get("robustness")),
         name=name,
         results=results,
         command=command,

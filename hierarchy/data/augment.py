@@ -88,6 +88,22 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
     return np.concatenate([result, plane[..., None]], axis=-1, dtype=np.uint16)
 
 
+def moved(batch: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Every image, and its depth, through its own affine map; the border mirrors what is inside.
+
+    Args:
+        batch: As for `augment`.
+        matrices: (n, 2, 3) float64 from result to source pixels (x, y).
+
+    Returns:
+        (n, h, w, c) of the same dtype, a new array.
+    """
+    colours = _warped(depth_planes.colours(batch), matrices)
+    if not depth_planes.has_depth(batch):
+        return colours
+    return np.concatenate([colours, _warped_depth(batch[..., -1], matrices)[..., None]], axis=-1, dtype=np.uint16)
+
+
 def _augmented_depth(
     planes: np.ndarray, matrices: np.ndarray | None, rng: np.random.Generator, settings: Augmentation
 ) -> np.ndarray:

@@ -217,8 +217,8 @@ def reliability(ax: Axes, bins: Sequence[Mapping[str, float]], *, ece: float) ->
     ax.scatter(confidence, accuracy, s=area, color=ACCENT, edgecolor="white", linewidth=0.8, zorder=3)
     ax.text(0.03, 0.97, f"ECE {ece:.3f}", transform=ax.transAxes, va="top", fontweight="bold")
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="stated confidence", ylabel="share that was right", aspect="equal")
-    ax.xaxis.set_major_formatter(_percent())
-    ax.yaxis.set_major_formatter(_percent())
+    ax.xaxis.set_major_formatter(percent_axis())
+    ax.yaxis.set_major_formatter(percent_axis())
     ax.grid(True)
 
 
@@ -244,7 +244,7 @@ def learning_curve(ax: Axes, history: pd.DataFrame, *, measure: str, best_epoch:
     ax.set_ylabel(ylabel)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if measure != "loss":
-        ax.yaxis.set_major_formatter(_percent())
+        ax.yaxis.set_major_formatter(percent_axis())
     ax.grid(True, axis="y")
 
 
@@ -274,7 +274,7 @@ def class_scores(ax: Axes, per_class: Sequence[Mapping[str, Any]]) -> None:
     ax.plot([], [], "o", color=MUTED, ms=7, label="recall")
     _name_rows(ax, _with_support(per_class))
     ax.set_xlim(-0.02, 1.02)
-    ax.xaxis.set_major_formatter(_percent())
+    ax.xaxis.set_major_formatter(percent_axis())
     ax.grid(True)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, borderpad=0)
 
@@ -298,7 +298,7 @@ def intervals(ax: Axes, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
             ax.axhline(position - 0.5, color=HAIRLINE, linewidth=0.8)
     _name_rows(ax, [name for name, _ in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.xaxis.set_major_formatter(_percent())
+    ax.xaxis.set_major_formatter(percent_axis())
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, borderpad=0, handletextpad=0.2, columnspacing=1)
 
@@ -353,7 +353,7 @@ def accuracy_against_cost(ax: Axes, rows: Sequence[Mapping[str, Any]], *, cost: 
     ax.xaxis.set_major_locator(_log_ticks(values))
     ax.xaxis.set_major_formatter(FuncFormatter(_large))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.yaxis.set_major_formatter(_percent())
+    ax.yaxis.set_major_formatter(percent_axis())
     ax.set(xlabel=xlabel, ylabel="top-1 accuracy")
     ax.grid(True)
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2 if len(rows) > 3 else 1, handletextpad=0.2)
@@ -495,7 +495,8 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _percent() -> FuncFormatter:
+def percent_axis() -> FuncFormatter:
+    """Shares written as percents."""
     return FuncFormatter(lambda share, _: f"{100 * share:.4g} %")  # neighbours half a percent apart differ
 
 

@@ -32,6 +32,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     report,
     write_page,
 )
+from fer_hierarchy.hierarchy.reports.robustness_section import robustness_section
 from fer_hierarchy.hierarchy.reports.tuned_section import tuned_section
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.runs.run_folder import read_json
@@ -159,6 +160,7 @@ def _page(record: RunRecord) -> Page:
         tuned_section(metrics),
         _emotions(record),
         _confusions(record),
+        robustness_section(record, metrics),
         _stages(record),
         _calibration(record),
         _mistakes(record),

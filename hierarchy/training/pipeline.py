@@ -21,6 +21,7 @@ from fer_hierarchy.hierarchy.classifiers.predictions import (
     subjects,
     validation_summary,
 )
+from fer_hierarchy.hierarchy.classifiers.robustness import CONDITIONS, robust_rows, robustness
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, single_face_latency
 from fer_hierarchy.hierarchy.config import (
     FEATURE_LOSSES,
@@ -343,11 +344,13 @@ def evaluate_run(
     command: str,
     composition: Path | None = None,
     splits: Sequence[str] = (),
+    robust: bool = False,
 ) -> Path:
     """Evaluate a finished run on other data: on the official splits named, else on test, validation or all.
 
     Faces that the run trained on or chose by are left out. Nothing is fitted. With `composition`, the best.json of a
-    search over the run's composition, its predictions stand beside the soft ones, which stay the headline.
+    search over the run's composition, its predictions stand beside the soft ones, which stay the headline. With
+    `robust`, the headline's scores for corrupted faces stand in the record too.
 
     Raises:
         UserError: No finished run, data that shares no emotion with it, or a composition of another run.
@@ -367,7 +370,8 @@ def evaluate_run(
         stem = run_folder.marked(stem, synthetic=faces.synthetic)
         config = dataclasses.replace(config, name=run_folder.free_name(stem, results), data=data, evaluation=evaluation)
         stages = source.load_stages(stage_type)
-        current().plan(prediction_work(stages, len(faces.split("test"))))
+        worse = robust_rows(faces.split("test"), seed=config.seed).iloc[: None if robust else 0]
+        current().plan(prediction_work(stages, len(faces.split("test")) + CONDITIONS * len(worse)))
         predicted = predict(stages, taxonomy, faces.images.pixels, faces.split("test"))
         counts = source.train_counts
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
@@ -377,6 +381,7 @@ def evaluate_run(
             **score_predictions(predicted, prior / prior.sum(), evaluation, seed=config.seed, further=further),
             **({"composition": tuned.to_dict()} if tuned else {}),
             **_split_facts(predicted, evaluation, seed=config.seed),
+            **(_robustness(predicted, worse, stages, faces, config) if robust else {}),
             "trained_on": {"run": source.name, "data": trained["data"]},
             "cost": trained["cost"],
             "training": trained["training"],
@@ -393,6 +398,18 @@ def evaluate_run(
     if tuned:
         announce(tuned_line(record))
     return folder
+
+
+def _robustness(
+    predicted: Predictions, rows: pd.DataFrame, stages: Mapping[str, Stage], faces: Faces, config: RunConfig
+) -> dict[str, Any]:
+    """The headline's scores for corrupted faces of `rows`, some of those that were predicted."""
+    answer = predicted.answer[predicted.rows.index.get_indexer(rows.index)]
+    resamples = config.evaluation.resamples
+    scores = robustness(
+        stages, faces.taxonomy, faces.images.pixels, rows, answer, resamples=resamples, seed=config.seed
+    )
+    return {"robustness": scores}
 
 
 def _split_facts(predictions: Predictions, evaluation: EvaluationConfig, *, seed: int) -> dict[str, Any]:
