@@ -184,7 +184,7 @@ def _cells(cells: Sequence[GridCell], block: Block) -> Section:
     table = Table.of(
         [{**cell.point, **({} if cell.run is None else cell.scores)} for cell in cells],
         {axis.replace("_", " "): (axis, str) for axis in axes} | _SCORES,
-        caption=f"n = {n} test faces. Scores in percent, top-1 with its 95 % bootstrap interval; "
+        caption=f"Scores of each cell in percent, n = {n} test faces; top-1 with its 95 % bootstrap interval; "
         "Validation is the macro F1 on validation faces, CPU-s the CPU-seconds of training",
         strong=[number for number, cell in enumerate(cells) if cell is block.chosen and several],
         words=range(len(axes)),
@@ -200,12 +200,12 @@ def _map(drawings: Drawings, block: Block) -> Section:
     means, spreads = found
     rows, columns, across = list(means.index), list(means.columns), means.columns.name
     seeds = spreads.notna().any(axis=None)
-    title = "Recall of each emotion, %" if across == "emotion" else "Top-1 accuracy, %"
+    title = "Recall of each emotion in percent" if across == "emotion" else "Top-1 accuracy in percent"
     image = drawings.draw(
         f"heat_map{block.stem}",
         partial(figures.heat_map, means=means, spreads=spreads),
         title=title,
-        alt=f"{title} by {across} and {', '.join(rows)}",
+        alt=f"{title} by {across} (columns) and cell (rows: {', '.join(rows)})",
         width=min(max(_LETTER * max(map(len, rows)) + (1.05 if seeds else 0.75) * len(columns) + 0.6, 3.6), 10.0),
         height=1.1 + 0.36 * len(rows) + 0.05 * max(map(len, columns)),
     )
