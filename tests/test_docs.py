@@ -135,7 +135,7 @@ def test_the_readme_is_short():
 
 def test_the_readmes_python_runs(tmp_path):
     code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
-    shutil.copy(CHECKOUT / "results" / "fer2013" / "answers.png", tmp_path / "photo.jpg")
+    shutil.copy(CHECKOUT / "docs" / "images" / "group.jpg", tmp_path / "photo.jpg")
     place = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=place, check=False, capture_output=True, text=True

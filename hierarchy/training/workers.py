@@ -4,15 +4,18 @@ Ray is imported only where `--workers` or `--ray` is given. A task is a function
 makes lies in a folder that all machines see. So a task whose process dies goes on from the folder's last checkpoint.
 """
 
+import io
 import logging
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import urlsplit
 
 from fer_hierarchy import __version__
@@ -180,11 +183,26 @@ def open_workers(config: WorkerConfig) -> Iterator[Workers | None]:
         return
     import ray
 
-    _start(ray, config)
-    try:
-        yield Workers(config)
-    finally:
-        ray.shutdown()
+    with redirect_stdout(_WithoutRay(sys.stdout)):
+        _start(ray, config)
+        try:
+            yield Workers(config)
+        finally:
+            ray.shutdown()
+
+
+class _WithoutRay(io.TextIOBase):
+    """A stream that Ray's own threads cannot write to: they print pages on every process that dies."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        ours = not threading.current_thread().name.startswith("ray_")
+        return self._stream.write(text) if ours else len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _start(ray: Any, config: WorkerConfig) -> None:

@@ -1,14 +1,17 @@
 """Tasks in processes of Ray: each is done once, or again where its process dies, and what goes wrong is one line."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.paths import ROOT
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training import workers as module
-from fer_hierarchy.hierarchy.training.workers import Task, WorkerConfig, WorkerDiedError, open_workers
+from fer_hierarchy.hierarchy.training.workers import Task, WorkerConfig, open_workers
 from tests.hierarchy.training import tasks
 
 pytest.importorskip("ray", reason="ray is not installed")
@@ -52,12 +55,25 @@ def test_a_task_whose_process_dies_is_done_again(two, tmp_path):
     assert results(two, a=(tasks.die_until, tmp_path / "deaths", 2)) == {"a": 3}
 
 
+DIES = """
+import sys
+from pathlib import Path
+from fer_hierarchy.hierarchy.progress import Progress
+from fer_hierarchy.hierarchy.training.workers import Task, WorkerConfig, open_workers
+from tests.hierarchy.training import tasks
+
+waiting = iter([Task(name="a", work=1, function=tasks.die_until, arguments=(Path(sys.argv[1]), 99))])
+with open_workers(WorkerConfig(workers=1)) as pool:
+    for task, error in pool.results(lambda: next(waiting, None), Progress(1)):
+        print(task.name, type(error).__name__, error)
+"""
+
+
 @pytest.mark.slow
-def test_a_task_whose_process_always_dies_is_given_up(two, tmp_path):
-    found = results(two, a=(tasks.die_until, tmp_path / "deaths", 99), b=(tasks.warn, ""))
-    assert isinstance(found["a"], WorkerDiedError)
-    assert "its process died 4 times" in str(found["a"])
-    assert found["b"] == 7
+def test_a_task_whose_process_always_dies_is_given_up_in_one_line(tmp_path):
+    words = [sys.executable, "-c", DIES, tmp_path / "deaths"]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout == "a WorkerDiedError a: its process died 4 times\n"
 
 
 def test_what_ends_the_caller_ends_the_tasks(two, tmp_path):
