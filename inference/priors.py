@@ -65,7 +65,7 @@ class Prior:
         if self.shares is None:
             return np.full(len(emotions), 1 / len(emotions))
         known = f"the emotions of {facts.run} are {', '.join(emotions)}"
-        if unknown := next((name for name in self.shares if name not in emotions), None):
+        if (unknown := next((name for name in self.shares if name not in emotions), None)) is not None:
             raise UserError(f"--prior {self.name}: unknown emotion {unknown!r}; {known}")
         if missing := next((emotion for emotion in emotions if emotion not in self.shares), None):
             raise UserError(f"--prior {self.name}: no share of {missing!r} (0 rules it out); {known}")
@@ -126,8 +126,9 @@ def _read(path: Path) -> Any:
     if wrong := next((row for row in rows if len(row) != 2), None):
         raise UserError(f"--prior {path}: line {','.join(wrong)!r}; expected an emotion, a comma and its share")
     rows = rows[1:] if rows[:1] == [["emotion", "share"]] else rows
-    if twice := next((name for at, (name, _) in enumerate(rows) if name in [row[0] for row in rows[:at]]), None):
-        raise UserError(f"--prior {path}: {twice!r} stands there twice")
+    names = [name for name, _ in rows]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--prior {path}: {twice[0]!r} stands there twice")
     return dict(rows)
 
 
@@ -141,7 +142,7 @@ def _checked(given: Any, where: str) -> dict[str, float]:
 def _share(emotion: object, value: Any, where: str) -> float:
     try:
         share = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         share = math.nan
     if not 0 <= share <= 1 + _TOLERANCE:
         raise UserError(f"{where}: share of {emotion!r}: expected a number from 0 to 1, got {value!r}")

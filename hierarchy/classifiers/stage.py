@@ -258,7 +258,7 @@ class Stage(ABC):
                 name=facts["name"],
                 classes=tuple(facts["classes"]),
                 network=networks[home],
-                columns=None if columns is None else tuple(columns),
+                columns=None if columns is None else _span(*columns),
                 groups=tuple(map(tuple, facts.get("groups", ()))),
                 mirror=facts.get("mirror", False),
                 temperature=float(facts["temperature"]),
@@ -267,7 +267,7 @@ class Stage(ABC):
             )
         except UserError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(f"stage record {path} is missing or damaged ({error}); {remedy(folder)}") from error
 
     @classmethod
@@ -283,6 +283,11 @@ class Stage(ABC):
         """
         networks: dict[Path, Any] = {}
         return {name: cls.load(folder / name, networks) for name in names}
+
+
+def _span(first: Any, end: Any) -> tuple[int, int]:
+    """Columns of a network's output, as a record holds them."""
+    return int(first), int(end)
 
 
 def predict_stages(stages: Mapping[str, Stage], pixels: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -87,7 +87,7 @@ def read_folds(folder: Path) -> pd.DataFrame:
     table = read_table(folder / FOLDS, text=("row", "subject"), remedy=remedy)
     try:
         return table[list(COLUMNS)].astype({"repeat": "int64", "fold": "int64"})
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         raise UserError(f"{folder / FOLDS} is missing or damaged: {remedy}") from error
 
 

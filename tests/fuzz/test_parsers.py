@@ -1,6 +1,5 @@
 """Readers that need no program around them, called in this process: thousands of damaged files and made-up records."""
 
-import csv
 import io
 import json
 import os
@@ -13,11 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer_hierarchy.hierarchy.config import DataConfig, RunConfig
+from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.decoding import BadImageError
 from fer_hierarchy.hierarchy.data.depth.bnt import read_bnt
 from fer_hierarchy.hierarchy.data.depth.wrl import read_mesh
-from fer_hierarchy.hierarchy.data.faces import read_manifest
 from fer_hierarchy.hierarchy.data.sources.affectnet import _annotation
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.experiments.grid import parse_axes
@@ -25,7 +23,6 @@ from fer_hierarchy.hierarchy.json_text import read_written
 from fer_hierarchy.hierarchy.own_classes import OwnClasses
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 from fer_hierarchy.hierarchy.training.callbacks import CHECKPOINT, read_checkpoint
-from fer_hierarchy.inference.sources.inputs import find_items
 from tests.fuzz.damage import damaged
 from tests.hierarchy.data.depth.test_bnt import content, face, with_holes
 from tests.hierarchy.data.depth.test_wrl import shape
@@ -33,7 +30,13 @@ from tests.hierarchy.data.depth.test_wrl import shape
 SECONDS = float(os.environ.get("FER_FUZZ_SECONDS", "0"))  # of all kinds together; 0 for one batch of each
 SEED = int(os.environ.get("FER_FUZZ_SEED", "0"))
 BATCH = 300
-EXAMPLES = 200 if not SECONDS else 20_000
+FUZZ = settings(
+    max_examples=20_000 if SECONDS else 200,
+    derandomize=not SECONDS,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def checkpoint() -> bytes:
@@ -55,58 +58,6 @@ READERS: dict[str, tuple[str, bytes, Callable]] = {
     "npz": (CHECKPOINT, checkpoint(), lambda path: read_checkpoint(path.parent)),
     "json": ("a.json", json.dumps(RunConfig().to_dict()).encode(), lambda path: read_written(path, "a.json")),
 }
-
-
-PIXELS = " ".join(["7"] * 2304)
-CELLS = st.text(max_size=8) | st.sampled_from(
-    ["0", "6", "7", "-1", "1.5", "1e400", "nan", "happy", "Training", "PublicTest", "1 2 3", "a.png", PIXELS, "", "\0"]
-)
-ROWS = st.lists(st.lists(CELLS, max_size=5), max_size=6)
-VOTES = ["file", "image", "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"]
-HEADERS = {
-    "fer2013": ["emotion", "pixels", "Usage"],
-    "fer2013 of the challenge": ["emotion", " Usage", " pixels"],
-    "votes": [*VOTES, "unknown", "NF"],
-    "own words": ["emotion", "pixels"],
-}
-LISTS = st.binary(max_size=60) | st.lists(st.text(max_size=8) | st.sampled_from(["-", "a.jpg", "/", "..", "*"])).map(
-    lambda names: "\n".join(names).encode("utf-16" if len(names) % 2 else "utf-8", "surrogatepass")
-)
-
-
-def table(header, rows) -> str:
-    """A csv file's text."""
-    file = io.StringIO()
-    csv.writer(file).writerows([header, *rows])
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("name", HEADERS)
-def test_any_table_is_taken_or_refused_in_one_line(name, tmp_path):
-    header = HEADERS[name]
-    votes = {"ferplus": str(tmp_path / "table.csv")} if name == "votes" else {}
-    if votes:
-        faces = tmp_path / "fer2013.csv"
-        faces.write_text(table(HEADERS["fer2013"], [["3", PIXELS, "Training"]] * 3))
-
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(
-        st.permutations(header) | st.lists(CELLS, max_size=4), ROWS, st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
-    )
-    def holds(columns, rows, encoding):
-        (tmp_path / "table.csv").write_text(table(columns, rows), encoding=encoding, errors="surrogatepass")
-        path = tmp_path / ("fer2013.csv" if votes else "table.csv")
-        with suppress(UserError):
-            read_manifest(DataConfig(data=str(path), **votes))
-
-    holds()
-
-
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(LISTS)
-def test_any_list_of_names_is_taken_or_refused_in_one_line(content):
-    with suppress(UserError):
-        find_items(["-"], io.BytesIO(content))
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -148,7 +99,7 @@ PARSERS: dict[str, tuple[st.SearchStrategy, Callable]] = {
 def test_any_record_is_taken_or_refused_in_one_line(name):
     strategy, parse = PARSERS[name]
 
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @FUZZ
     @given(strategy)
     def holds(record):
         with suppress(UserError):

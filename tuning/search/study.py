@@ -261,7 +261,7 @@ def read_best(path: Path) -> tuple[str, dict[str, Any]]:
         values, stage, known = dict(record["hyperparameters"]), record["stage"], fields_of(StageConfig)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
-    if unknown := next((name for name in values if name not in (*known, IMAGE_SIZE)), None):
+    if (unknown := next((name for name in values if name not in (*known, IMAGE_SIZE)), None)) is not None:
         raise UserError(f"{path}: unknown setting {unknown!r}; known: {', '.join(known)}")
     return stage, {k: check_value(section_of(k), k, value, f"{path}: {k}") for k, value in values.items()}
 

@@ -66,7 +66,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = parse_file(path / RECORD)
         if record["format"] != FORMAT:
             raise UserError(f"{path / RECORD}: format {record['format']!r} is not the {FORMAT} that this version reads")
-        return {"emotion": record["emotion"], "seen": record["seen"]["fingerprint"]}
+        return {"emotion": str(record["emotion"]), "seen": record["seen"]["fingerprint"]}
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
