@@ -91,7 +91,9 @@ def _mark_rest(ax: Axes, own: pd.DataFrame, *, interval: float) -> None:
     if len(rest):
         start, end = rest.min() - interval / 2, rest.max() + interval / 2
         ax.axvspan(start, end, facecolor="none", edgecolor="white", hatch="///", linewidth=0, alpha=0.8)
-        ax.text(start, 1.0, f" {AT_REST}, taken as neutral", ha="left", va="top", fontsize="small", bbox=_LABEL)
+        ax.text(
+            max(start, 0.0), 0.97, f" {AT_REST}, taken as neutral", ha="left", va="top", fontsize="small", bbox=_LABEL
+        )
 
 
 def _stacked(taxonomy: Taxonomy) -> list[str]:
