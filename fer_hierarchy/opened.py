@@ -1,11 +1,10 @@
 """Folders that the program wrote, opened: runs, comparisons, audits and searches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy.errors import UserError
@@ -51,11 +50,11 @@ class Run(StoredRun):
 
         return Predictor.load(self.folder, cropped=True)
 
-    def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> pd.DataFrame:
+    def predict(self, images: Any) -> pd.DataFrame:
         """Predict the emotions of cut faces.
 
         Args:
-            images: uint8 (height, width) grey or (height, width, 3) RGB, one or several, of any size.
+            images: Arrays, files, addresses, images of Pillow, one or several, as `Predictor.predict` takes them.
 
         Returns:
             A row a face: emotion, probability, the gate's group, route, entropy (bits), p_<emotion>, gate_<group>.

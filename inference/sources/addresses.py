@@ -23,7 +23,7 @@ from fer_hierarchy.inference.sources.inputs import shown_address
 MOST_BYTES = 50_000_000
 SECONDS = 30.0  # for all of a picture: redirects, headers and content
 REDIRECTS = 5
-_CONNECTING = 10.0  # seconds for one of the machines of a name
+_SILENCE = 10.0  # seconds for which a machine may send nothing
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as a network without IPv4 writes them
 _PAGES = (b"<!doctype html", b"<html")
 _SECURE = "https"
@@ -84,7 +84,7 @@ def _get(parts: SplitResult, end: float, *, allow_private: bool) -> tuple[bytes,
         raise ValueError("it names no machine")
     host = parts.hostname.encode("idna").decode()
     with _connected(host, parts, end, allow_private=allow_private) as timed:
-        connection = http.client.HTTPConnection(host)
+        connection = http.client.HTTPConnection(host, 80)  # a port, or it takes the end of an IPv6 address for one
         connection.sock = timed  # type: ignore[assignment]  # it has what is used of one
         query = f"?{parts.query}" if parts.query else ""
         target = quote((parts.path or "/") + query, safe=string.punctuation)
@@ -166,7 +166,7 @@ def _connected(host: str, parts: SplitResult, end: float, *, allow_private: bool
 def _first_connection(places: list[Any], end: float) -> socket.socket:
     for number, place in enumerate(places, start=1):
         try:
-            return socket.create_connection(place, timeout=min(_left(end), _CONNECTING))
+            return socket.create_connection(place, timeout=_left(end))
         except OSError:
             if number == len(places):
                 raise
@@ -196,10 +196,11 @@ def _tls() -> ssl.SSLContext:
 
 
 def _left(end: float) -> float:
+    """Seconds to wait for the next that a machine sends, if it has any left."""
     left = end - time.monotonic()
     if left <= 0:
         raise TimeoutError
-    return left
+    return min(left, _SILENCE)
 
 
 class _TimedSocket(io.RawIOBase):

@@ -10,11 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
-import numpy as np
-
-from fer_hierarchy.hierarchy.data.decoding import BadImageError, decode_image, read_image
 from fer_hierarchy.hierarchy.data.folders import IMAGE_SUFFIXES, FolderWalk, is_image
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.printing import without_password
@@ -28,6 +25,9 @@ _ADDRESS = re.compile(r"https?://|data:[^,]{0,100};base64,", re.IGNORECASE)
 _NO_PICTURE = "a video, which is predicted from a file: --mode predict FILE; --mode webcam --source takes streams"
 _LONGEST = 100  # letters of a copy's name
 _MARKS = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}  # what a list may begin with
+
+if TYPE_CHECKING:  # a word that names nothing is refused without waiting for it
+    import numpy as np
 
 log = logging.getLogger("fer_hierarchy")
 
@@ -69,12 +69,14 @@ class Item:
         kind = kind_of(self.path)
         return kind == VIDEO or (kind != PICTURE and self.name.lower().endswith(VIDEOS))
 
-    def pixels(self) -> np.ndarray:
+    def pixels(self) -> "np.ndarray":
         """The picture, uint8 (h, w) grey or (h, w, 3) RGB.
 
         Raises:
             BadImageError: It cannot be read.
         """
+        from fer_hierarchy.hierarchy.data.decoding import BadImageError, decode_image, read_image
+
         if self.address is None:
             if self.is_video:
                 raise BadImageError(_NO_PICTURE)

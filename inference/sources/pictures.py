@@ -24,7 +24,7 @@ Source = TypeVar("Source", Item, Item | Content)
 _FILES, _FACES = 64, 256  # pictures that are searched together, and faces that need no search
 _PIXELS = 40_000_000  # of all pictures that are in memory at once, about
 _PATIENCE = 3.0  # seconds after which what came from addresses so far is searched
-_READERS = 2
+_READERS = 4
 _SMALL = 128 * 128  # pixels up to which reading spends its time inside the interpreter, one thread at a time
 
 
@@ -91,7 +91,7 @@ def _read_all(items: Sequence[Source], timings: Timings) -> Iterator[tuple[Sourc
     left = iter(items)
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         large = False
-        while some := list(islice(left, 2 * _READERS)):
+        while some := list(islice(left, _READERS)):
             apply: Callable = pool.map if large or some[-1].address is not None else map
             with timings.part("reading"):
                 contents = list(apply(_read, some))

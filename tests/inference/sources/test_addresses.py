@@ -121,6 +121,22 @@ def server():
     made.server_close()
 
 
+def test_an_ipv6_address_is_read():
+    class Six(ThreadingHTTPServer):
+        address_family = socket.AF_INET6
+
+    try:
+        made = Six(("::1", 0), Pages)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with made:
+        made.seen = []
+        threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True).start()
+        assert fetch(f"http://[0:0::1]:{made.server_port}/photo", allow_private=True) == png()
+        made.shutdown()
+    assert made.seen[0]["Host"] == f"[0:0::1]:{made.server_port}"
+
+
 def reason(address, **options):
     with pytest.raises(BadImageError) as raised:
         Item.at(address, allow_private=True, **options).pixels()
@@ -167,6 +183,10 @@ def test_a_server_that_is_not_there_or_silent_is_one_line(monkeypatch):
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/photo.png"
         assert reason(address) == "no complete response within 0.3 seconds"
     assert reason(address) == "cannot be reached (Connection refused)"
+    monkeypatch.setattr(addresses, "SECONDS", 30.0)
+    monkeypatch.setattr(addresses, "_SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert reason(f"http://127.0.0.1:{silent.getsockname()[1]}/photo.png") == "does not respond"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference.frames import _every
 from fer_hierarchy.inference.output.film import VideoWriter
 from fer_hierarchy.inference.sources.video import VideoReader
+from fer_hierarchy.inference.timings import Timings
 from tests.inference.films import sounding_film
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
@@ -127,7 +128,7 @@ def test_a_film_is_sampled_by_its_own_stamps(monkeypatch, tmp_path):
     monkeypatch.setattr(cv2, "VideoCapture", Varies)
     (tmp_path / "a.mp4").write_bytes(b"x")
     with VideoReader(tmp_path / "a.mp4") as reader:
-        times = [frame.time for frame in _every(reader, 0.2)]
+        times = [frame.time for frame in _every(reader, 0.2, Timings())]
     assert times == pytest.approx([number / 5 for number in range(20)])
 
 
