@@ -50,7 +50,7 @@ _STAGED = "Each takes VALUE for all stages, or STAGE=VALUE,STAGE=VALUE for some 
 
 _WORDS = {
     "run": "name of a run below results/, or its folder",
-    "input": "a picture, a video, a folder with such, a pattern, or - for a list of paths on stdin",
+    "input": "a picture, a video, a folder, a pattern, an http(s) address of a picture, or - for a list on stdin",
 }
 
 

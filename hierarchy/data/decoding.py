@@ -107,7 +107,7 @@ def _formats(content: bytes) -> tuple[str, ...]:
         try:
             from pillow_heif import register_heif_opener
         except ImportError as error:
-            raise BadImageError("HEIC needs the package pillow-heif: python -m pip install pillow-heif") from error
+            raise BadImageError("HEIC needs the extra heif: python -m pip install pillow-heif") from error
         register_heif_opener()
         return ("HEIF",)
     return FORMATS

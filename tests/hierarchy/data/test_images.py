@@ -195,7 +195,7 @@ def test_a_kind_that_needs_a_package_names_it(tmp_path, monkeypatch):
     photo = tmp_path / "a.heic"
     photo.write_bytes(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(BadImageError, match=r"^HEIC needs the package pillow-heif: python -m pip install pillow-heif$"):
+    with pytest.raises(BadImageError, match=r"^HEIC needs the extra heif: python -m pip install pillow-heif$"):
         read_image(photo)
     Image.new("L", (8, 8)).save(tmp_path / "a.avif")
     monkeypatch.setattr("PIL.features.check", lambda _: False)
