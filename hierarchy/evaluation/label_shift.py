@@ -21,7 +21,7 @@ FEWEST_FACES = 50  # below them an estimate of seven shares is noise
 _TOLERANCE, _ROUNDS = 1e-6, 2000  # largest change of a share that ends the EM, and its rounds at most
 # Chosen on validation faces of seven runs, by draws of 50 to 3,000 of them (docs/results.md).
 _PSEUDO_FACES = 10.0
-_SURE = 2.326  # standard deviations of the test that shares have shifted: one draw in a hundred seems to have
+_SURE = 2.326  # standard deviations of the test that shares have shifted: one draw in a hundred, in theory
 _LEAST = 5e-7  # as in `calibration`, which needs SciPy
 _SINGULAR = 1e8  # condition of a confusion matrix from which its inverse is noise
 
