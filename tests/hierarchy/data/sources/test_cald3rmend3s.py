@@ -71,7 +71,7 @@ def test_depth_without_picture_is_reported(place, caplog):
 
 
 @pytest.mark.parametrize(
-    "file", ["DEPTH/F_002_7_fear_Depth.png", "RGB/F_002_7_fear_Color.heic", "F_002_7_fear_Color.png"]
+    "file", ["DEPTH/F_002_7_fear_Depth.png", "RGB/F_002_7_fear_Color.cr2", "F_002_7_fear_Color.png"]
 )
 def test_an_emotion_without_a_colour_picture_is_refused(place, file):
     with pytest.raises(UserError, match="CalD3r/Fear/RGB holds no image; fill it, or remove the folder CalD3r/Fear"):
