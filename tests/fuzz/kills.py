@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,9 +129,9 @@ def result(made: Path) -> str:
     files = sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else [made]
     digest = hashlib.sha256()
     for path in files:
-        if path.suffix in (".csv", ".json") and path.name not in _OTHERWISE:
+        if path.suffix in _CONTENTS and path.name not in _OTHERWISE:
             digest.update(str(path.relative_to(made)).encode())
-            digest.update(_content(path))
+            digest.update(_CONTENTS[path.suffix](path))
     return digest.hexdigest()
 
 
@@ -138,14 +139,32 @@ def _is(made: Path, expected: str) -> bool:
     return made.exists() and result(made) == expected
 
 
-def _content(path: Path) -> bytes:
-    if path.suffix == ".csv":
-        lines = path.read_text().splitlines()
-        columns = [number for number, name in enumerate(lines[0].split(",")) if not _TIMES.search(name)]
-        cells = [line.split(",") for line in lines]
-        rows = [[row[number] for number in columns if number < len(row)] for row in cells]
-        return repr(rows).encode()
+def _rows(path: Path) -> bytes:
+    lines = path.read_text().splitlines()
+    columns = [number for number, name in enumerate(lines[0].split(",")) if not _TIMES.search(name)]
+    cells = [line.split(",") for line in lines]
+    rows = [[row[number] for number in columns if number < len(row)] for row in cells]
+    return repr(rows).encode()
+
+
+def _record(path: Path) -> bytes:
     return json.dumps(_timeless(json.loads(path.read_text())), sort_keys=True).encode()
+
+
+def _network(path: Path) -> bytes:
+    """A .keras or .tflite file: the members of its archive, which tells times, and what stands before it."""
+    with zipfile.ZipFile(path) as archive:
+        before = path.read_bytes()[: min(member.header_offset for member in archive.infolist())]
+        members = [name for name in archive.namelist() if name != "metadata.json"]  # which holds the date
+        return before + b"".join(map(archive.read, members))
+
+
+_CONTENTS: dict[str, Callable[[Path], bytes]] = {
+    ".csv": _rows,
+    ".json": _record,
+    ".keras": _network,
+    ".tflite": _network,
+}
 
 
 def _timeless(record: object) -> object:
