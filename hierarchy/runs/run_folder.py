@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -157,7 +157,10 @@ def is_taken(folder: Path) -> bool:
 
     try:
         with FileLock(folder / _LOCK, timeout=0):
-            return not (folder / _UNFINISHED).exists()  # the process that made it may have finished just now
+            finished = not (folder / _UNFINISHED).exists()  # just now, by the process that made it
+            if finished:
+                (folder / _LOCK).unlink()
+            return finished
     except Timeout:
         return True
 
@@ -177,22 +180,21 @@ def new_folder(results: Path, name: str) -> Iterator[Path]:
     _make_folder(folder)
     from filelock import FileLock, Timeout  # here for the same reason
 
-    try:
-        with FileLock(folder / _LOCK, timeout=0):
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(folder / _LOCK, timeout=0))
             _claim(folder)
-            try:
-                yield folder
-                (folder / _UNFINISHED).unlink()
-                (folder / _LOCK).unlink()
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
+        except (Timeout, FileNotFoundError, FileExistsError) as error:  # it makes the folder, or removes it
+            raise UserError(f"another process makes {folder} right now; choose another name") from error
+        try:
+            yield folder
+            (folder / _UNFINISHED).unlink()
+            (folder / _LOCK).unlink()
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not isinstance(error, OSError) or error.errno not in FULL_OR_LOCKED:
                 raise
-    except Timeout as error:
-        raise UserError(f"another process makes {folder} right now; choose another name") from error
-    except OSError as error:
-        if error.errno not in FULL_OR_LOCKED:
-            raise
-        raise unwritable(error, folder, "give the command again") from error
+            raise unwritable(error, folder, "give the command again") from error
 
 
 def _others(folder: Path) -> list[Path]:

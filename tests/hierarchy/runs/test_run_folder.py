@@ -4,12 +4,14 @@ import json
 import logging
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import pandas as pd
 import pytest
 
@@ -125,6 +127,27 @@ def test_of_many_that_begin_at_once_one_makes_the_folder(tmp_path):
             assert len(made) == 1
             assert [path.name for path in (tmp_path / f"run{turn}").iterdir()] == ["who"]
             assert (tmp_path / f"run{turn}" / "who").read_text() == str(made[0])
+
+
+def test_a_folder_that_another_process_removes_meanwhile_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "_others", lambda folder: shutil.rmtree(folder) or [])
+    with pytest.raises(UserError, match="another process makes"), run_folder.new_folder(tmp_path, "run"):
+        pass
+
+
+def test_a_folder_that_is_finished_while_it_is_checked_keeps_no_lock(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".unfinished").touch()
+
+    class Finishing(filelock.FileLock):
+        def acquire(self, *args, **options):
+            (folder / ".unfinished").rename(folder / "report.html")
+            return super().acquire(*args, **options)
+
+    monkeypatch.setattr(filelock, "FileLock", Finishing)
+    assert run_folder.is_taken(folder)
+    assert [path.name for path in folder.iterdir()] == ["report.html"]
 
 
 def test_a_folder_that_the_user_has_made_is_free_while_it_is_empty(tmp_path):
