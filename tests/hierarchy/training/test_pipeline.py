@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
         ("--mode", "hierarchical", *data, "--name", "tree", "--balance", "negative=oversample"),
         ("--mode", "flat", *data, "--name", "flat", "--logit-adjustment", "1", "--balance", "class-weight"),
         ("--mode", "compare", "tree", "flat", "--name", "pair", "--results", results),
-        ("--mode", "evaluate", "tree", "--data", other, "--name", "elsewhere", "--results", results),
+        ("--mode", "evaluate", "tree", "--data", other, "--robustness", "--name", "elsewhere", "--results", results),
         ("--mode", "audit", "--data", fer_folder, "--name", "audit", "--results", results),
         ("--mode", "evaluate", "elsewhere", "--data", other, "--results", results),
         ("--mode", "hierarchical", "--resume", "tree", *at),
@@ -178,6 +178,7 @@ def test_evaluate_judges_other_data_and_cannot_itself_be_evaluated(place: Path, 
     record = _json(place / "elsewhere" / "metrics.json")
     assert record["mode"] == "evaluation"
     assert record["answers"]["soft"]["n"] == 21
+    assert len(record["robustness"]["corrupted"]) == 35
     code, text = outcomes[5]
     assert code == 2
     assert "is an evaluation" in text
