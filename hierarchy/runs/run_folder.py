@@ -151,11 +151,11 @@ def is_taken(folder: Path) -> bool:
     """
     if not folder.exists():
         return False
-    if not (folder / _UNFINISHED).exists():
-        return not folder.is_dir() or bool(_others(folder))
     from filelock import FileLock, Timeout  # here: the command line imports this module before the arguments are valid
 
     try:
+        if not (folder / _UNFINISHED).exists():
+            return not folder.is_dir() or bool(_others(folder))
         with FileLock(folder / _LOCK, timeout=0):
             finished = not (folder / _UNFINISHED).exists()  # just now, by the process that made it
             if finished:
@@ -163,6 +163,8 @@ def is_taken(folder: Path) -> bool:
             return finished
     except Timeout:
         return True
+    except FileNotFoundError:  # another process has failed and removed it
+        return False
 
 
 @contextmanager

@@ -135,6 +135,13 @@ def test_a_folder_that_another_process_removes_meanwhile_is_refused_in_one_line(
         pass
 
 
+def test_a_folder_that_another_process_removes_while_it_is_checked_is_free(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    others = run_folder._others
+    monkeypatch.setattr(run_folder, "_others", lambda folder: others(shutil.rmtree(folder) or folder))
+    assert not run_folder.is_taken(tmp_path / "run")
+
+
 def test_a_folder_that_is_finished_while_it_is_checked_keeps_no_lock(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     folder.mkdir()
