@@ -517,7 +517,7 @@ def test_skipped_images_are_recorded_in_the_run(disk: dict, place: Path) -> None
     assert bad.columns.tolist() == ["id", "path", "reason"]
     assert dict(zip(bad["id"], bad["reason"], strict=True)) == {
         "Training_3000": "empty file (0 bytes)",
-        "PrivateTest_4000": "not an image that can be read (JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM)",
+        "PrivateTest_4000": "not an image that can be read (JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM, AVIF, HEIC)",
     }
     assert json.loads((run / "metrics.json").read_text())["data"]["bad"] == 2
     assert not {"Training_3000", "PrivateTest_4000"} & set(pd.read_csv(run / "splits.csv")["row"])

@@ -188,7 +188,8 @@ def open_workers(config: WorkerConfig) -> Iterator[Workers | None]:
         try:
             yield Workers(config)
         finally:
-            ray.shutdown()
+            with redirect_stdout(io.StringIO()):  # Ray prints what it has held back
+                ray.shutdown()
 
 
 class _WithoutRay(io.TextIOBase):
