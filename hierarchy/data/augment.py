@@ -16,6 +16,7 @@ from fer_hierarchy.hierarchy.data.depth import depth_planes
 # AAAI 2020, with the largest area halved, because a face of 48 pixels has little to spare.
 _ERASED_AREA = (0.02, 0.2)
 _ERASED_ASPECT = (0.3, 1 / 0.3)
+_SHARP = 0.2  # pixels: the standard deviation below which a blur changes nothing
 _DRAWS = 13  # uniform numbers that each image consumes, whatever is switched on; shear takes one more
 
 
@@ -32,6 +33,8 @@ class Augmentation:
         erase: Probability that a rectangle is erased, 0..1.
         brightness: Largest change of brightness either way, fraction of the full range, 0..1.
         contrast: Largest change of contrast either way, fraction, 0..1.
+        defocus: Largest standard deviation of a Gaussian blur, share of the side, 0..0.1.
+        noise: Largest standard deviation of Gaussian noise, fraction of the full range, 0..0.5.
         depth_noise: Standard deviation of the noise on each measured depth, millimetres, 0..50.
         depth_holes: Probability that a rectangle of the depth becomes a hole, 0..1.
     """
@@ -44,6 +47,8 @@ class Augmentation:
     erase: float = 0.25
     brightness: float = 0.0
     contrast: float = 0.0
+    defocus: float = 0.0
+    noise: float = 0.0
     depth_noise: float = 0.0
     depth_holes: float = 0.0
 
@@ -79,6 +84,8 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
     result = colours.copy() if matrices is None else _warped(colours, matrices)
     if settings.brightness or settings.contrast:
         result = _relit(result, draws[:, 5:7], settings)
+    if settings.defocus or settings.noise:
+        result = _unclear(result, rng, settings)
     for i in np.flatnonzero(draws[:, 7] < settings.erase):
         _erase(result[i], draws[i, 8:], rng)
     if not depth_planes.has_depth(batch):
@@ -171,6 +178,25 @@ def _relit(batch: np.ndarray, draws: np.ndarray, settings: Augmentation) -> np.n
     mean = batch.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float32)
     lit = (batch - mean) * (1 + settings.contrast * signed[:, 1]) + mean + 255 * settings.brightness * signed[:, 0]
     return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+
+
+def _unclear(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation) -> np.ndarray:
+    """Blur and noise of (n, h, w, c) uint8, as lenses and sensors make them, each image with strengths of its own."""
+    strengths = rng.random((len(batch), 2), dtype=np.float32)
+    sigmas = settings.defocus * batch.shape[1] * strengths[:, 0]
+    result = np.stack([_blurred(image, sigma) for image, sigma in zip(batch, sigmas, strict=True)])
+    if not settings.noise:
+        return result
+    levels = 255 * settings.noise * strengths[:, 1, None, None, None]
+    noisy = result + levels * rng.standard_normal(batch.shape, dtype=np.float32)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+
+def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    """An image (h, w, c), blurred where that changes anything."""
+    if sigma < _SHARP:
+        return image
+    return cv2.GaussianBlur(image, (0, 0), float(sigma)).reshape(image.shape)
 
 
 def _erase(image: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> None:

@@ -64,6 +64,13 @@ def test_a_common_flag_replaces_what_the_file_says_of_single_stages(tmp_path):
     assert config.for_stage("valence").ema == 0
 
 
+def test_strong_augmentation_is_blur_and_noise_unless_a_flag_goes_over_them():
+    strong = apply_flags(RunConfig(), {"augment": "strong"}).stage
+    assert (strong.augment, strong.defocus, strong.noise) == (True, 0.015, 0.03)
+    assert apply_flags(RunConfig(), {"noise": "0.1", "augment": "strong"}).stage.noise == 0.1
+    assert apply_flags(RunConfig(), {"augment": "on"}).stage == RunConfig().stage
+
+
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunConfig().seed = 3

@@ -90,8 +90,12 @@ class Study:
     @property
     def key(self) -> str:
         """16 hex digits over all that a trial's score depends on; another key is another study."""
-        search = {k: v for k, v in dataclasses.asdict(self.search).items() if k not in (*_EXTENDABLE, *_APART)}
-        config = {k: v for k, v in self.config.to_dict().items() if k not in ("name", "evaluation", "data", "trunk")}
+        return self.key_of(dataclasses.asdict(self.search), self.config.to_dict())
+
+    def key_of(self, search: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+        """The key, of settings as a record has them: one of an earlier version lacks those that came later."""
+        search = {k: v for k, v in search.items() if k not in (*_EXTENDABLE, *_APART)}
+        config = {k: v for k, v in config.items() if k not in ("name", "evaluation", "data", "trunk")}
         decisive = {
             "stage": self.stage,
             "search": search,
@@ -159,7 +163,7 @@ def read_study(folder: Path) -> Study:
             notes=tuple(record["notes"]),
         )
         known = study.stage in (FLAT, *study.taxonomy.stages("hierarchical"))
-        intact = known and study.key == record["key"]
+        intact = known and study.key_of(record["search"], record["config"]) == record["key"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error!r} is missing or of the wrong kind") from error
     if not intact:

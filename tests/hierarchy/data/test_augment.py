@@ -99,6 +99,18 @@ def test_shear_slants_upright_lines_about_the_centre_and_leaves_level_ones():
     assert -6.1 < slanted[1::2, 1].min() < -5.5
 
 
+def test_defocus_takes_detail_and_noise_adds_it_each_to_a_strength_of_its_own():
+    batch = np.zeros((200, 48, 48, 1), np.uint8)
+    batch[:, ::2] = 200  # stripes of a pixel
+    soft = run(batch, only(defocus=0.03)).std(axis=(1, 2, 3))
+    assert soft.max() == batch.std()
+    assert soft.min() < 0.1 * batch.std()
+    plain = np.full((200, 48, 48, 1), 128, np.uint8)
+    noisy = run(plain, only(noise=0.1)).std(axis=(1, 2, 3))
+    assert noisy.min() < 1
+    assert 23 < noisy.max() < 26
+
+
 def test_without_shear_results_are_those_from_before_there_was_any():
     """Means of each variant as the program gave them then; any number drawn more or less would change them all."""
     batch = np.random.default_rng(0).integers(0, 256, (4, 24, 20, 1), dtype=np.uint8)

@@ -77,6 +77,20 @@ def test_name_place_and_length_are_not():
     assert study_of().key == study_of(name="second", search=longer, config=elsewhere, command="other").key
 
 
+def test_a_study_of_a_version_that_lacked_a_setting_is_read(tmp_path):
+    study = study_of()
+    record = json.loads(json.dumps(study.to_dict()))
+    del record["config"]["stage"]["noise"]
+    record["key"] = study.key_of(record["search"], record["config"])
+    folder = write(tmp_path / "first", study)
+    (folder / "study.json").write_text(json.dumps(record))
+    assert read_study(folder) == study
+    record["config"]["stage"]["batch_size"] = 31
+    (folder / "study.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="was edited"):
+        read_study(folder)
+
+
 def test_a_study_comes_back_as_it_was(tmp_path):
     assert read_study(write(tmp_path / "first", study_of())) == study_of()
 
