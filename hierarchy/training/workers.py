@@ -6,6 +6,7 @@ makes lies in a folder that all machines see. So a task whose process dies goes 
 
 import io
 import logging
+import os
 import socket
 import sys
 import threading
@@ -150,7 +151,10 @@ class Workers:
 
     def _renew(self, progress: Progress, tasks: Iterable[Task], counted: dict[str, float]) -> None:
         """Count what the running tasks have done since the last time."""
-        shares = self._ray.get(self._board.read.remote())
+        try:
+            shares = self._ray.get(self._board.read.remote())
+        except self._ray.exceptions.RayActorError:  # its node has died; it starts anew on another
+            shares = {}
         new, texts = 0.0, []
         for task in tasks:
             share, before = shares.get(task.name, 0.0), counted.get(task.name, 0.0)
@@ -207,6 +211,7 @@ class _WithoutRay(io.TextIOBase):
 
 
 def _start(ray: Any, config: WorkerConfig) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray that this process starts reports nothing to anybody
     threads = {name: str(config.task_cpus) for name in _THREADS}
     common = {
         "log_to_driver": False,
