@@ -76,7 +76,7 @@ class Progress:
     every second; a file sees the lines of `settle`, and of steps once the command has taken a few seconds.
 
     Args:
-        total: Planned work in any unit; infinite until `plan` is told of it.
+        total: Planned work in any unit; infinite until `plan` adds what is known.
         done: Work that an earlier, interrupted call has finished; it does not count in the speed, nor does what is
             added to the attribute `done` later.
         steps: Seconds that each step beside the counted work is expected to take.

@@ -74,7 +74,7 @@ class Blurring:
         self._blurred_frames += blurred
 
     def lines(self, skipped: int) -> list[str]:
-        """What was done; copies in which nothing is blurred are the user's to look at.
+        """What was done; copies in which nothing is blurred are the user's to check.
 
         Args:
             skipped: Files that an earlier call has done.

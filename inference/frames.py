@@ -86,7 +86,7 @@ def predicted_frames(
 def _rested(
     tracks: RestingTracks | None, numbers: Sequence[int], time: float, table: np.ndarray
 ) -> tuple[np.ndarray, Sequence[Row]]:
-    """The faces of a frame measured against their tracks' first seconds, and what the row of each says of it."""
+    """The faces of a frame measured against their tracks' first seconds, and what the row of each holds of it."""
     if tracks is None:
         return table, [{} for _ in numbers]
     table, marks = tracks.measure(numbers, time, table)

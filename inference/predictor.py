@@ -57,7 +57,7 @@ class Predictor:
         facts: What the model is: its emotions, groups, image size.
         faces: How faces are found.
         detector: What finds them; None where every picture is a face already.
-        marks: What rows say of the predictions besides: `prior`, where it is not that of training, and `resting`.
+        marks: What rows hold of the predictions besides: `prior`, where it is not that of training, and `resting`.
         resting: Where a person's face at rest is from; None where predictions are not measured against one.
         timings: Where its time went since it was loaded.
     """

@@ -52,7 +52,7 @@ class Resting:
 
     @property
     def mark(self) -> str:
-        """What rows say of the faces measured against it; those of a film say themselves whether they are."""
+        """What rows hold of the faces measured against it; each row of a film has its own."""
         return self.picture.name if self.picture else ""
 
     def check_length(self, name: str, seconds: float) -> None:
@@ -115,7 +115,7 @@ class RestingTracks:
         self._seen: dict[int, list[np.ndarray]] = {}
 
     def measure(self, numbers: Sequence[int], time: float, table: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """The faces of one frame, measured, and what rows say of each.
+        """The faces of one frame, measured, and what rows hold of each.
 
         Args:
             numbers: (n,) of the tracks.
