@@ -40,6 +40,7 @@ FEATURE_LOSSES = ("center", "island")
 LOSSES = ("ce", "weighted", "focal", *FEATURE_LOSSES, "balanced-softmax")
 MODALITIES = ("rgb", "depth", "rgbd")
 SEPARATE, SHARED = TRUNKS = ("separate", "shared")
+ONE_CYCLE = "one-cycle"
 RGBD_MODELS = ("rgbd_fusion",)  # the models that read a depth plane behind the colours
 _TAXONOMY_HELP = f"grouping of the emotions: {', '.join(TAXONOMIES)}, or a JSON file"
 
@@ -208,10 +209,17 @@ class StageConfig(Checked):
         None, "passes over the drawn train rows (default: 24, or 4 on synthetic faces)", low=1, high=100_000
     )
     batch_size: int = option(64, "faces in a training step", low=1)
-    optimizer: str = option("adamw", "sgd is Nesterov with momentum 0.9", choices=("sgd", "adamw"))
-    learning_rate: float | None = option(None, "peak rate (default: 0.05 for sgd, 0.001 for adamw)", above=0)
+    accumulate: int = option(1, "batches whose mean gradient makes one update", low=1, high=10_000)
+    optimizer: str = option(
+        "adamw",
+        "sgd is Nesterov with momentum 0.9, nadam is adamw with Nesterov's momentum",
+        choices=("sgd", "adamw", "nadam"),
+    )
+    learning_rate: float | None = option(None, "peak rate (default: 0.05 for sgd, else 0.001)", above=0)
     schedule: str = option(
-        "cosine", "course of the rate after the warm-up", choices=("cosine", "linear", "constant", "plateau")
+        "cosine",
+        "course of the rate after the warm-up; one-cycle rises over 30 %% of the steps, without another warm-up",
+        choices=("cosine", "linear", "constant", "plateau", ONE_CYCLE),
     )
     plateau_factor: float = option(
         0.5, "what a plateau of the validation score multiplies the rate by", above=0, high=1
@@ -219,6 +227,9 @@ class StageConfig(Checked):
     plateau_patience: int = option(3, "epochs without a better validation score that make a plateau", low=1)
     warmup: float = option(1.0, "epochs of linear warm-up", low=0, high=100_000)
     weight_decay: float = option(5e-4, "decoupled weight decay", low=0)
+    clip_norm: float = option(
+        0.0, "largest norm of all gradients together, to which longer ones are scaled down; 0 leaves them", low=0
+    )
     loss: str = option("ce", "what training minimises", choices=LOSSES)
     focal_gamma: float = option(2.0, "how much the focal loss ignores easy faces", low=0, high=10)
     center_weight: float = option(0.01, "weight of the centre or island penalty beside cross-entropy", low=0, high=10)
@@ -434,6 +445,11 @@ class RunConfig(Checked):
             if settings.loss in ("weighted", "balanced-softmax") and settings.balance != "none":
                 raise UserError(
                     f"--loss {settings.loss} with --balance {settings.balance} rebalances stage {stage} twice; "
+                    "leave one of them out"
+                )
+            if settings.schedule == ONE_CYCLE and settings.warmup != StageConfig.warmup:
+                raise UserError(
+                    f"--warmup {settings.warmup} with --schedule {ONE_CYCLE} warms stage {stage} up twice; "
                     "leave one of them out"
                 )
         both = sorted(set(self.data.emotions) & set(self.data.exclude))

@@ -1,7 +1,7 @@
-"""SGD and AdamW that step as Keras's do, where PyTorch's own would not: both frameworks train by the same rule."""
+"""Optimisers that step as Keras's do, also where PyTorch's own would not: both frameworks train by the same rule."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -69,8 +69,30 @@ def build_optimizer(network: nn.Module, config: StageConfig) -> torch.optim.Opti
         {"params": [w for w in weights if _decays(w)], "weight_decay": config.weight_decay},
         {"params": [w for w in weights if not _decays(w)], "weight_decay": 0.0},
     ]
+    if config.optimizer == "nadam":
+        # Keras's momentum nears its limit 250 times as fast as PyTorch's by default.
+        return torch.optim.NAdam(
+            groups, lr=peak_rate(config), eps=_EPSILON, momentum_decay=1.0, decoupled_weight_decay=True
+        )
     kind = {"sgd": NesterovSGD, "adamw": AdamW}[config.optimizer]
     return kind(groups, lr=peak_rate(config))
+
+
+def average_and_clip(weights: Iterable[Tensor], *, count: int, clip_norm: float) -> None:
+    """Make the mean of summed gradients, and scale it down where its norm is larger than `clip_norm`, as Keras does.
+
+    Args:
+        weights: With the sums in `grad`, which are changed.
+        count: Batches that were summed.
+        clip_norm: Largest norm of all gradients together; 0 leaves them as they are.
+    """
+    if count == 1 and not clip_norm:
+        return
+    slopes = [weight.grad.div_(count) for weight in weights if weight.grad is not None]
+    if clip_norm:
+        scale = torch.clamp(clip_norm / torch.nn.utils.get_total_norm(slopes), max=1.0)
+        for slope in slopes:
+            slope.mul_(scale)
 
 
 def _decays(weight: Tensor) -> bool:

@@ -19,7 +19,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.training.schedule import peak_rate, plateau_scale, rate_at
 from fer_hierarchy.pt_files.losses import Loss
 from fer_hierarchy.pt_files.model_file import write_record
-from fer_hierarchy.pt_files.optimizers import build_optimizer
+from fer_hierarchy.pt_files.optimizers import average_and_clip, build_optimizer
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -73,22 +73,28 @@ class Training:
         sums = np.zeros(2)
         self.network.train()
         for step, (faces, targets) in _prefetched(self.batches, range(first, first + per_epoch)):
-            sums += self._step(as_pixels(faces), torch.from_numpy(targets), self.rate(step))
+            sums += self._step(as_pixels(faces), torch.from_numpy(targets), step)
             advance()
         loss, accuracy = sums / per_epoch
         return float(loss), float(accuracy)
 
-    def _step(self, faces: Tensor, targets: Tensor, rate: float) -> tuple[float, float]:
-        """One step of the optimiser; its loss and accuracy."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+    def _step(self, faces: Tensor, targets: Tensor, step: int) -> tuple[float, float]:
+        """The gradients of one batch, and an update where they are enough for it; the batch's loss and accuracy."""
         logits = self.network(faces)
         loss = self.loss(logits, targets)
-        self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        if (step + 1) % self.config.accumulate == 0:
+            self._update(self.rate(step))
         right = logits.detach().argmax(dim=1) == targets.argmax(dim=1)
         return loss.item(), right.float().mean().item()
+
+    def _update(self, rate: float) -> None:
+        """Let the optimiser use up the gathered gradients."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        average_and_clip(self.network.parameters(), count=self.config.accumulate, clip_norm=self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; it appears at once."""
@@ -96,6 +102,7 @@ class Training:
             "history": self.history,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "gradients": [weight.grad for weight in self.network.parameters()],  # too few for an update yet
             "random": torch.get_rng_state(),  # dropout draws from it
         }
         write_record(state, folder / CHECKPOINT)
@@ -113,6 +120,8 @@ class Training:
             state = torch.load(path, map_location="cpu", weights_only=True)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
+            for weight, slope in zip(self.network.parameters(), state.get("gradients", ()), strict=False):
+                weight.grad = slope
             torch.set_rng_state(state["random"])
             self.history = state["history"]
         except Exception as error:  # a damaged file makes torch raise almost any kind

@@ -579,7 +579,7 @@ def _configuration(record: RunRecord) -> Section:
         "Model": lambda stage: plain(model_words(stage)),
         "Epochs": _epochs,
         "Kept": ("best_epoch", plain),
-        "Batch": ("batch_size", plain),
+        "Batch": _batch,
         "Balance": ("balance", plain),
         "Temperature": ("temperature", decimals),
         "Prior correction": ("prior_correction", plain),
@@ -596,6 +596,12 @@ def _configuration(record: RunRecord) -> Section:
         "What was set, and what each stage was trained with. More rows drawn than held: rare emotions are repeated.",
         blocks,
     )
+
+
+def _batch(stage: Mapping) -> str:
+    """The faces of an update: of one batch, or of several whose gradients gather."""
+    size, batches = stage.get("batch_size"), stage.get("accumulate") or 1
+    return plain(size) if batches == 1 or not known(size) else f"{size * batches} ({batches} batches of {size})"
 
 
 def _epochs(stage: Mapping) -> str:

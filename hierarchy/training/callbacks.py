@@ -17,13 +17,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.config import ONE_CYCLE, StageConfig
 from fer_hierarchy.hierarchy.data.sampling import class_weights
 from fer_hierarchy.hierarchy.errors import BAD_ARRAY, UserError
 from fer_hierarchy.hierarchy.json_text import parse_json
 from fer_hierarchy.hierarchy.paths import MODEL, atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training.schedule import (
+    CYCLE_FIRST,
+    CYCLE_LAST,
+    CYCLE_RISE,
     Phase,
     best_epoch,
     epoch_line,
@@ -56,11 +59,14 @@ def frozen_backbone(network: keras.Model, *, frozen: bool) -> Iterator[None]:
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up to `peak`, then cosine or linear decay to zero, a constant rate, or one that plateaus lower.
 
+    A step is a batch, also where the optimiser makes one update of several.
+
     Args:
         peak: Highest learning rate.
-        warmup_steps: Steps of linear rise.
+        warmup_steps: Steps of linear rise, except of "one-cycle".
         total_steps: Step at which the decay ends.
-        kind: "cosine", "linear", "constant" or "plateau": constant, times `scale`, which an epoch's end may set.
+        kind: "cosine", "linear", "constant", "plateau": constant, times `scale`, which an epoch's end may set, or
+            "one-cycle", a rise and a fall by half cosines.
     """
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int, kind: str) -> None:
@@ -73,6 +79,8 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """Learning rate at `step`."""
         step = keras.ops.cast(step, "float32")
+        if self.kind == ONE_CYCLE:
+            return self.peak * self._one_cycle(keras.ops.minimum(step / self.total_steps, 1.0))
         rise = (step + 1) / max(self.warmup_steps, 1)
         span = max(self.total_steps - self.warmup_steps, 1)
         part = keras.ops.clip((step - self.warmup_steps) / span, 0.0, 1.0)
@@ -84,6 +92,12 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }[self.kind]()
         return self.peak * keras.ops.where(step < self.warmup_steps, rise, decay)
 
+    def _one_cycle(self, part: Any) -> Any:
+        """Share of the peak rate at a share of the steps."""
+        rise = CYCLE_FIRST + (1 - CYCLE_FIRST) * (1 - keras.ops.cos(np.pi * part / CYCLE_RISE)) / 2
+        fall = (1 + keras.ops.cos(np.pi * (part - CYCLE_RISE) / (1 - CYCLE_RISE))) / 2
+        return keras.ops.where(part < CYCLE_RISE, rise, CYCLE_LAST + (1 - CYCLE_LAST) * fall)
+
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         names = ("peak", "warmup_steps", "total_steps", "kind")
@@ -91,7 +105,11 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def build_optimizer(config: StageConfig, phase: Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The phase's optimiser with its schedule, decoupled weight decay and weight average."""
+    """The phase's optimiser with its schedule, decoupled weight decay, clipped gradients and weight average.
+
+    Where several batches make one update, gradients go on gathering over the end of an epoch, and those that are too
+    few for an update at the end of the phase are left out. Schedule and weight average count batches.
+    """
     steps = (phase.last - phase.first) * steps_per_epoch
     # A head on a frozen backbone learns at one rate: its few epochs are no schedule's whole course.
     kind = "constant" if phase.frozen else config.schedule
@@ -102,9 +120,13 @@ def build_optimizer(config: StageConfig, phase: Phase, steps_per_epoch: int) -> 
         "weight_decay": config.weight_decay or None,
         "use_ema": config.ema > 0,
         "ema_momentum": 1 - 1 / span,
+        "global_clipnorm": config.clip_norm or None,
+        "gradient_accumulation_steps": config.accumulate if config.accumulate > 1 else None,
     }
     if config.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(**common | {"weight_decay": config.weight_decay})
+    elif config.optimizer == "nadam":
+        optimizer = keras.optimizers.Nadam(**common)
     else:
         optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

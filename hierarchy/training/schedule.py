@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_hierarchy.hierarchy.config import StageConfig
+from fer_hierarchy.hierarchy.config import ONE_CYCLE, StageConfig
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import HISTORY, atomic_write
 
 MONITOR = "val_macro_f1"
 
-_PEAK_RATES = {"sgd": 0.05, "adamw": 1e-3}
+_PEAK_RATES = {"sgd": 0.05, "adamw": 1e-3, "nadam": 1e-3}
+# One cycle: the share of the steps that rises, and the shares of the peak that it begins and ends with. Smith and
+# Topin, "Super-Convergence", 2018, with half cosines, as fastai has them (Howard and Gugger, 2020).
+CYCLE_RISE, CYCLE_FIRST, CYCLE_LAST = 0.3, 1 / 25, 1 / 250_000
 
 
 def peak_rate(config: StageConfig) -> float:
@@ -57,13 +60,15 @@ def rate_at(step: int, *, peak: float, warmup_steps: int, total_steps: int, kind
     """Learning rate at a step; `hierarchy.training.callbacks.WarmupDecay` is the same inside a TensorFlow graph.
 
     Args:
-        step: From 0.
+        step: From 0; a batch, also where several make one update.
         peak: Highest learning rate.
-        warmup_steps: Steps of linear rise.
+        warmup_steps: Steps of linear rise, except of "one-cycle".
         total_steps: Step at which the decay ends.
-        kind: "cosine" or "linear" decay to zero, "constant", or "plateau": constant, times `scale`.
+        kind: "cosine" or "linear" decay to zero, "constant", "plateau": constant, times `scale`, or "one-cycle".
         scale: From `plateau_scale`.
     """
+    if kind == ONE_CYCLE:
+        return peak * _one_cycle(min(step / total_steps, 1.0))
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     part = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
@@ -72,6 +77,14 @@ def rate_at(step: int, *, peak: float, warmup_steps: int, total_steps: int, kind
     if kind == "linear":
         return peak * (1 - part)
     return peak * scale if kind == "plateau" else peak
+
+
+def _one_cycle(part: float) -> float:
+    """Share of the peak rate at a share of the steps."""
+    if part < CYCLE_RISE:
+        return CYCLE_FIRST + (1 - CYCLE_FIRST) * (1 - math.cos(math.pi * part / CYCLE_RISE)) / 2
+    fall = (part - CYCLE_RISE) / (1 - CYCLE_RISE)
+    return CYCLE_LAST + (1 - CYCLE_LAST) * (1 + math.cos(math.pi * fall)) / 2
 
 
 def best_epoch(history: list[dict], *, since: int = 0) -> int:

@@ -8,10 +8,13 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage, check_classes
 from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
+from fer_hierarchy.hierarchy.data.sampling import draw_rows
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import STAGE_RECORD, STAGES
 from fer_hierarchy.hierarchy.progress import FORWARD, Progress, current
 from fer_hierarchy.hierarchy.taxonomy import FLAT, TRUNK
 from fer_hierarchy.hierarchy.training.distillation import SoftTargets, teacher_targets
+from fer_hierarchy.hierarchy.training.schedule import phases
 
 
 def train_stages(
@@ -85,6 +88,29 @@ def _on_one_trunk(
             calibrate_stage(stage, config, faces)
             stage.save(home / name)
     return stages
+
+
+def check_accumulation(config: RunConfig, faces: Faces) -> None:
+    """Refuse a stage that gathers more gradients for one update than it has batches, while it is frozen or after.
+
+    Args:
+        config: Settings of the run, with its epochs.
+        faces: What is trained on.
+
+    Raises:
+        UserError: A network would never be updated.
+    """
+    for name in [TRUNK] if config.shares_trunk else faces.taxonomy.stages(config.mode):
+        settings, view = config.for_stage(name), FLAT if config.shares_trunk else name
+        labels = faces.stage_view(view, "train", soft_labels=settings.soft_labels).labels
+        rows = len(draw_rows(labels, settings.balance, seed=0))
+        epochs = min(phase.last - phase.first for phase in phases(settings))
+        batches = rows // min(settings.batch_size, rows) * epochs
+        if batches < settings.accumulate:
+            raise UserError(
+                f"--accumulate {settings.accumulate}: stage {name} has {batches} batches in {epochs} epochs, too few "
+                "for an update; give a smaller number or a smaller --batch-size"
+            )
 
 
 def planned_work(config: RunConfig, stage_type: type[Stage], faces: Faces) -> float:

@@ -102,6 +102,12 @@ def test_settings_are_frozen():
         ({"epochs": "valence=2,valence=3"}, "given twice"),
         ({"epochs": "angry=2"}, "stage 'angry' is not part of this run; its stages are valence, positive, negative"),
         ({"epochs": ""}, "--epochs: expected a whole number"),
+        (
+            {"schedule": "one-cycle", "warmup": "3"},
+            "--warmup 3.0 with --schedule one-cycle warms stage valence up twice",
+        ),
+        ({"accumulate": "0"}, "--accumulate: expected at least 1"),
+        ({"clip_norm": "-1"}, "--clip-norm: expected at least 0"),
         ({"mode": "audit"}, "--mode: expected one of hierarchical, flat"),
     ],
 )

@@ -22,7 +22,7 @@ from fer_hierarchy.models.cost import multiply_adds as keras_multiply_adds
 from fer_hierarchy.models.registry import create_model as create_keras_model
 from fer_hierarchy.pt_files.convert import state_dict_from_keras, to_torch
 from fer_hierarchy.pt_files.losses import build_loss
-from fer_hierarchy.pt_files.optimizers import build_optimizer
+from fer_hierarchy.pt_files.optimizers import average_and_clip, build_optimizer
 from fer_hierarchy.pt_files.registry import create_model
 from fer_hierarchy.pt_files.stage import MODEL, TorchStage, build_model
 from fer_hierarchy.pt_files.training import CHECKPOINT, Training
@@ -74,8 +74,9 @@ def history(folder) -> list[dict[str, float]]:
     [
         {"optimizer": "sgd", "learning_rate": 0.02, "loss": "focal"},
         {"optimizer": "adamw", "balance": "class-weight", "schedule": "linear", "weight_decay": 0.1},
+        {"optimizer": "nadam", "clip_norm": 0.5, "accumulate": 2, "schedule": "one-cycle"},
     ],
-    ids=["sgd", "adamw"],
+    ids=["sgd", "adamw", "nadam"],
 )
 def test_both_frameworks_take_the_same_steps(settings, tmp_path, monkeypatch):
     """From equal weights, without dropout: the same losses, scores and rates epoch by epoch, and the same weights."""
@@ -99,7 +100,7 @@ def test_both_frameworks_take_the_same_steps(settings, tmp_path, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "plateau"])
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "plateau", "one-cycle"])
 def test_the_rate_is_that_of_the_keras_schedule(kind):
     course = {"peak": 0.3, "warmup_steps": 4, "total_steps": 20, "kind": kind}
     schedule = keras_training.WarmupDecay(**course)
@@ -108,9 +109,19 @@ def test_the_rate_is_that_of_the_keras_schedule(kind):
         assert rate_at(step, **course, scale=0.25) == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_an_optimiser_steps_as_its_namesake_while_the_rate_changes(optimizer):
-    config = config_of(optimizer=optimizer, weight_decay=0.2, learning_rate=0.05, warmup=1.0)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "adamw"},
+        {"optimizer": "nadam"},
+        {"optimizer": "sgd", "clip_norm": 0.1},
+        {"optimizer": "nadam", "clip_norm": 0.1, "accumulate": 3},
+    ],
+    ids=str,
+)
+def test_an_optimiser_steps_as_its_namesake_while_the_rate_changes(settings):
+    config = config_of(**settings, weight_decay=0.2, learning_rate=0.05, warmup=1.0)
     rng = np.random.default_rng(0)
     kernel, bias = rng.normal(size=(3, 2)).astype("float32"), rng.normal(size=2).astype("float32")
     ours = torch.nn.ParameterList([torch.tensor(kernel), torch.tensor(bias)])
@@ -123,8 +134,11 @@ def test_an_optimiser_steps_as_its_namesake_while_the_rate_changes(optimizer):
         for group in stepper.param_groups:
             group["lr"] = float(keras_stepper.learning_rate)
         for weight, slope in zip(ours, slopes, strict=True):
-            weight.grad = torch.tensor(slope)
-        stepper.step()
+            weight.grad = torch.tensor(slope) + (0 if weight.grad is None else weight.grad)
+        if (step + 1) % config.accumulate == 0:
+            average_and_clip(ours, count=config.accumulate, clip_norm=config.clip_norm)
+            stepper.step()
+            stepper.zero_grad()
         keras_stepper.apply([keras.ops.convert_to_tensor(slope) for slope in slopes], theirs)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a.detach(), np.asarray(b), rtol=1e-5, atol=1e-6)
@@ -164,8 +178,12 @@ def stop_after(monkeypatch, epochs: int) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"optimizer": "sgd"}, {"schedule": "plateau", "plateau_patience": 1, "balance": "sampler"}],
-    ids=["sgd", "adamw on plateaus"],
+    [
+        {"optimizer": "sgd"},
+        {"schedule": "plateau", "plateau_patience": 1, "balance": "sampler"},
+        {"optimizer": "nadam", "accumulate": 2, "schedule": "one-cycle"},  # three batches an epoch
+    ],
+    ids=["sgd", "adamw on plateaus", "between two updates"],
 )
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, tmp_path, monkeypatch):
     settings = {"model": SMALL + ":dropout=0.5", **settings}

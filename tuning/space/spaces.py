@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_hierarchy.hierarchy.config import RGBD_MODELS, StageConfig, check_value
+from fer_hierarchy.hierarchy.config import ONE_CYCLE, RGBD_MODELS, StageConfig, check_value
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.json_text import parse_json, read_written
 from fer_hierarchy.models import registry
@@ -64,6 +64,7 @@ def read_space(path: Path, start: Mapping[str, Dimension], config: StageConfig) 
     kept = {key: named.get(key, old) for key, old in start.items() if key in named or _stays(key, given, named)}
     space = {**kept, **named}
     _check_balance(space, config, where)
+    _check_course(space, config, where)
     return space
 
 
@@ -126,6 +127,13 @@ def _check_balance(space: Mapping[str, Dimension], config: StageConfig, where: s
             f"{where}: loss {loss} with balance {balance} rebalances the classes twice; "
             f'search losses without {" and ".join(REBALANCES)}, or add "balance": "none"'
         )
+
+
+def _check_course(space: Mapping[str, Dimension], config: StageConfig, where: str) -> None:
+    """Refuse a space in which a trial would warm up twice."""
+    courses = space["schedule"].choices if "schedule" in space else (config.schedule,)
+    if ONE_CYCLE in courses and ("warmup" in space or config.warmup != StageConfig.warmup):
+        raise UserError(f"{where}: schedule {ONE_CYCLE} warms up by itself; search it without warmup")
 
 
 def check_models(space: Mapping[str, Dimension], config: StageConfig) -> None:

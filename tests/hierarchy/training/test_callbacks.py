@@ -81,6 +81,64 @@ def test_a_plateau_lowers_the_rate_and_a_better_score_waits_anew():
     assert scale(0.3, 0.3, 0.3, 0.3, 0.3) == 0.25
 
 
+def stepped(slopes, start=(1.0, 2.0), **settings):
+    """Two weights after each batch, given its gradients; the optimiser; and the variable."""
+    config = StageConfig(weight_decay=0.0, learning_rate=0.1, warmup=0.0, schedule="linear", **settings)
+    phase = schedule.Phase(first=0, last=1, frozen=False, rate=0.1, patience=0)
+    optimizer = callbacks.build_optimizer(config, phase, steps_per_epoch=len(slopes))
+    weight = keras.Variable(start, name="kernel")
+    optimizer.build([weight])
+    weights = []  # of each batch
+    for slope in slopes:
+        optimizer.apply([keras.ops.convert_to_tensor(slope, "float32")], [weight])
+        weights.append(keras.ops.convert_to_numpy(weight))
+    return weights, optimizer, weight
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "nadam"])
+def test_batches_whose_gradients_gather_make_one_update_of_their_mean(name):
+    gathered, *_ = stepped([(1.0, 4.0), (3.0, 0.0), (9.0, 9.0)], optimizer=name, accumulate=2)
+    at_once, *_ = stepped([(0.0, 0.0), (2.0, 2.0)], optimizer=name)
+    np.testing.assert_array_equal(gathered[0], [1, 2])
+    assert (gathered[1] < [1, 2]).all()
+    np.testing.assert_array_equal(gathered[2], gathered[1])  # the third waits for a fourth
+    if name == "sgd":  # the others know how many updates there were
+        # A third of the course is left at the second of three batches, a half at the second of two.
+        np.testing.assert_allclose(gathered[1] - [1, 2], (at_once[1] - [1, 2]) * (2 / 3) / (1 / 2), rtol=1e-5)
+
+
+def test_the_schedule_and_the_average_of_the_weights_count_batches():
+    slopes = [(1.0, 1.0)] * 8
+    _, each, _ = stepped(slopes, optimizer="sgd", ema=0.5)
+    gathered, four, weight = stepped(slopes, optimizer="sgd", ema=0.5, accumulate=4)
+    assert float(four.learning_rate) == float(each.learning_rate)
+    assert four.ema_momentum == each.ema_momentum == 1 - 1 / 4  # a span of half of the eight batches
+    average = gathered[3]
+    for weights in gathered[4:]:
+        average = 0.75 * average + 0.25 * weights
+    four.finalize_variable_values([weight])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), average, rtol=1e-6)
+
+
+def test_gradients_are_scaled_down_together_and_only_where_they_are_too_long():
+    def moved(slope, **settings):
+        return np.subtract(stepped([slope], optimizer="sgd", **settings)[0][0], (1.0, 2.0))
+
+    np.testing.assert_allclose(moved((30.0, 40.0), clip_norm=5.0), moved((3.0, 4.0)), rtol=1e-5)
+    np.testing.assert_allclose(moved((0.3, 0.4), clip_norm=5.0), moved((0.3, 0.4)), rtol=1e-5)
+    np.testing.assert_allclose(moved((30.0, 40.0)), 10 * moved((3.0, 4.0)), rtol=1e-5)
+
+
+def test_one_cycle_rises_to_the_peak_and_falls_to_almost_nothing():
+    rates = [schedule.rate_at(step, peak=0.5, warmup_steps=7, total_steps=100, kind="one-cycle") for step in range(101)]
+    assert rates[0] == pytest.approx(0.5 / 25)
+    assert int(np.argmax(rates)) == 30
+    assert max(rates) == 0.5
+    assert (np.diff(rates[:31]) > 0).all()
+    assert (np.diff(rates[30:]) < 0).all()
+    assert 0 < rates[100] < 1e-5
+
+
 def test_the_rate_of_a_plateau_schedule_is_in_the_history(tmp_path, monkeypatch):
     scores = iter([0.5, 0.4, 0.4, 0.6, 0.1])
     monkeypatch.setattr(
@@ -113,6 +171,18 @@ def test_a_frozen_backbone_stays_and_thaws(tmp_path):
         ({"loss": "island", "mixup": 0.4}, 1),
         pytest.param({"freeze": 2}, 1, marks=pytest.mark.slow),
         ({"freeze": 2}, 2),
+        # Three batches an epoch: the first ends between two updates.
+        (
+            {
+                "optimizer": "nadam",
+                "accumulate": 2,
+                "clip_norm": 0.5,
+                "ema": 0.2,
+                "schedule": "one-cycle",
+                "warmup": 1.0,
+            },
+            1,
+        ),
         pytest.param({"freeze": 1, "schedule": "plateau", "plateau_patience": 1}, 2, marks=pytest.mark.slow),
         pytest.param({"balance": "sampler", "cutmix": 0.5, "loss": "focal"}, 1, marks=pytest.mark.slow),
     ],

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import QUICK, draw_face, kill_when, run_program, write_fer_folder
 
+GATHERED = ("--accumulate", "3", "--clip-norm", "1", "--optimizer", "nadam", "--schedule", "one-cycle")
 ISLANDS = ("--loss", "island", "--emotions", "fear,happy,neutral,sad")
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -56,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
         ("--mode", "audit", "--data", fer_folder, "--name", "audit", "--results", results),
         ("--mode", "evaluate", "elsewhere", "--data", other, "--results", results),
         ("--mode", "hierarchical", "--resume", "tree", *at),
-        ("--mode", "flat", *data, "--exclude", "disgust", "--name", "six"),
+        ("--mode", "flat", *data, *GATHERED, "--exclude", "disgust", "--name", "six"),
         ("--mode", "compare", "tree", "six", "--results", results),
         ("--mode", "flat", "--config", results / "flat" / "config.json", "--name", "again", *at),
         ("--mode", "flat", *ferplus, "--soft-labels", "on", "--epochs", "1", "--name", "voted", *at),
@@ -64,6 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, fer_folder: Path) -> Path:
         ("--mode", "models"),
         ("--mode", "evaluate", "tree", "--data", other, "--split", "validation", "--results", results),
         ("--mode", "evaluate", "tree", "--data", other, "--split", "test,public", "--results", results),
+        ("--mode", "flat", *data, "--accumulate", "5000", "--name", "never"),
     )
     (results / "outcomes.json").write_text(json.dumps(outcomes))
     return results
@@ -192,6 +194,23 @@ def test_an_excluded_emotion_is_absent_everywhere_and_not_compared(place: Path, 
     code, text = outcomes[8]
     assert code == 2
     assert "differ" in text or "same" in text
+
+
+def test_the_report_names_the_faces_of_an_update_and_too_few_batches_for_one_are_refused(
+    place: Path, outcomes: list
+) -> None:
+    settings = _json(place / "six" / "config.json")["stage"]
+    assert [settings[name] for name in ("accumulate", "clip_norm", "optimizer", "schedule")] == [
+        3,
+        1,
+        "nadam",
+        "one-cycle",
+    ]
+    assert "48 (3 batches of 16)" in (place / "six" / "report.html").read_text()
+    code, text = outcomes[-1]
+    assert code == 2
+    assert re.search(r"--accumulate 5000: stage flat has \d+ batches in 3 epochs, too few for an update", text), text
+    assert not (place / "never").exists()
 
 
 def test_asked_emotions_alone_are_trained_from_other_weights_and_their_features_shown(place: Path) -> None:

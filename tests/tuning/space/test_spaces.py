@@ -50,6 +50,7 @@ def applied(tmp_path, text, config=PLAIN, *, flat=False):
         ({"depth": ["relief", "normals"]}, "depth belongs to an RGB-D model (rgbd_fusion), not compact_resnet"),
         ({"batch_size": []}, "batch_size: no choices"),
         ({"loss": ["ce", "weighted"]}, "rebalances the classes twice; search losses without weighted"),
+        ({"schedule": ["cosine", "one-cycle"], "warmup": [1, 2]}, "schedule one-cycle warms up by itself"),
         ({"model": ["resnet18"], "model.dropout": 0.1}, "model and model.dropout cannot both be searched"),
         ({"model": ["resnet18", "rgbd_fusion"]}, "do not both read depth"),
         ({"model": ["resnet18:"]}, "'' is no setting"),
