@@ -252,8 +252,9 @@ class StageConfig(Checked):
     soft_labels: bool = option(False, "train on FER+ vote shares, also of faces without a majority")
     augment: bool = option(
         True,
-        "augmentation as a whole; strong is on, with blur and noise (--defocus 0.015 --noise 0.03)",
-        metavar="on|off|strong",
+        "augmentation as a whole; strong is on, with blur and noise (--defocus 0.015 --noise 0.03); randaugment is on, "
+        "with random operations instead of turns and zoom (--operations 2 --rotation 0 --zoom 0)",
+        metavar="on|off|strong|randaugment",
     )
     shift: float = option(0.1, "augmentation: largest shift as a fraction of the size", low=0, high=0.5)
     flip: bool = option(True, "augmentation: mirror half of the faces")
@@ -268,6 +269,8 @@ class StageConfig(Checked):
     noise: float = option(
         0.0, "augmentation: largest noise, its standard deviation as a fraction of white", low=0, high=0.5
     )
+    operations: int = option(0, "augmentation: operations on each face that RandAugment draws", low=0, high=8)
+    magnitude: float = option(0.5, "augmentation: strength of these operations, 1 is the paper's 10", above=0, high=1)
     erase: float = option(0.25, "augmentation: probability of erasing a rectangle", low=0, high=1)
     depth_noise: float = option(
         0.5, "augmentation: standard deviation of noise on depth in millimetres", low=0, high=50
@@ -647,7 +650,10 @@ def parse_staged(name: str, text: str, flag: str) -> dict[str | None, Any]:
 
 
 # Words for several settings at once: (flag, word) -> what they stand for; flags of these settings go over them.
-WORDS = {("augment", "strong"): {"augment": "on", "defocus": "0.015", "noise": "0.03"}}
+WORDS = {
+    ("augment", "strong"): {"augment": "on", "defocus": "0.015", "noise": "0.03"},
+    ("augment", "randaugment"): {"augment": "on", "operations": "2", "rotation": "0", "zoom": "0"},
+}
 
 
 def apply_flags(config: RunConfig, flags: Mapping[str, Any]) -> RunConfig:

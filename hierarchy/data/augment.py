@@ -1,4 +1,4 @@
-"""Random variants of training faces: one affine warp an image, then erasing, brightness and contrast.
+"""Random variants of training faces: one affine warp an image, then light, blur, noise and erasing.
 
 Depth moves with its face by the same warp. What changes light or covers skin happens to the colours alone; noise and
 holes happen to the depth alone.
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fer_hierarchy.hierarchy.data.depth import depth_planes
+from fer_hierarchy.hierarchy.data.operations import draw_operations, moved_maps, relight
 
 # Share of the image and height / width of an erased rectangle: Zhong et al., "Random Erasing Data Augmentation",
 # AAAI 2020, with the largest area halved, because a face of 48 pixels has little to spare.
@@ -35,6 +36,8 @@ class Augmentation:
         contrast: Largest change of contrast either way, fraction, 0..1.
         defocus: Largest standard deviation of a Gaussian blur, share of the side, 0..0.1.
         noise: Largest standard deviation of Gaussian noise, fraction of the full range, 0..0.5.
+        operations: Operations on each image, drawn as RandAugment does, 0..8.
+        magnitude: Their strength, 0..1.
         depth_noise: Standard deviation of the noise on each measured depth, millimetres, 0..50.
         depth_holes: Probability that a rectangle of the depth becomes a hole, 0..1.
     """
@@ -49,13 +52,15 @@ class Augmentation:
     contrast: float = 0.0
     defocus: float = 0.0
     noise: float = 0.0
+    operations: int = 0
+    magnitude: float = 0.0
     depth_noise: float = 0.0
     depth_holes: float = 0.0
 
     @property
     def warps(self) -> bool:
         """Whether anything moves pixels."""
-        return bool(self.shift or self.flip or self.rotation or self.zoom or self.shear)
+        return bool(self.shift or self.flip or self.rotation or self.zoom or self.shear or self.operations)
 
 
 def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation) -> np.ndarray:
@@ -63,8 +68,8 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
 
     Args:
         batch: (n, h, w, c) uint8 with 1 to 4 channels, or uint16 whose last plane is depth; not modified.
-        rng: Source of all randomness. Image i consumes the same draws for whatever settings, shear and erased noise
-            aside.
+        rng: Source of all randomness. Image i consumes the same draws for whatever settings, shear, operations, noise
+            and erased noise aside.
         settings: What may happen.
 
     Returns:
@@ -81,9 +86,14 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
     slants = rng.random((len(batch), 1)) if settings.shear else np.full((len(batch), 1), 0.5)
     moves = np.concatenate([draws[:, :5], slants], axis=1)
     matrices = _matrices(moves, batch.shape[1:3], settings) if settings.warps else None
+    if settings.operations:
+        kinds, signs = draw_operations(rng, len(batch), settings.operations)
+        matrices = moved_maps(matrices, kinds, settings.magnitude * signs, batch.shape[1:3])
     result = colours.copy() if matrices is None else _warped(colours, matrices)
     if settings.brightness or settings.contrast:
         result = _relit(result, draws[:, 5:7], settings)
+    if settings.operations:
+        result = np.stack([relight(*face) for face in zip(result, kinds, settings.magnitude * signs, strict=True)])
     if settings.defocus or settings.noise:
         result = _unclear(result, rng, settings)
     for i in np.flatnonzero(draws[:, 7] < settings.erase):

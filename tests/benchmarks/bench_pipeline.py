@@ -2,10 +2,12 @@
 
     python tests/benchmarks/bench_pipeline.py --data data/fer2013
     python tests/benchmarks/bench_pipeline.py --data CalD3rMenD3s --model rgbd_fusion --batch-size 16 --steps 12
+    python tests/benchmarks/bench_pipeline.py --data data/fer2013 --rounds 0
 
-The time from the data on disk to the first training batch, without and with the cache; how fast augmented batches come
-from one thread; and the training throughput of the whole pipeline (reading, shuffling, augmentation) beside `model.fit`
-on one batch in memory, the two in turn in one process.
+The time from the data on disk to the first training batch, without and with the cache; what a face costs on one thread
+under each kind of augmentation, ours and two layers of Keras; and, where there are rounds, the training throughput of
+the whole pipeline (reading, shuffling, augmentation) beside `model.fit` on one batch in memory, the two in turn in one
+process.
 """
 
 import argparse
@@ -34,9 +36,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["FER_CACHE"] = cache
         config = _settings(args)
-        batches = _time_first_batches(config)
-        _time_batches(batches)
-        _time_training(batches, config.stage.model_spec, args.steps, args.rounds)
+        view, batches = _time_first_batches(config)
+        _time_augmentation(config, view)
+        _time_layers(batches)
+        if args.rounds:
+            _time_training(batches, config.stage.model_spec, args.steps, args.rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak memory of this process: {peak:.2f} GB")
 
@@ -64,18 +68,41 @@ def _time_first_batches(config):
     for label in ("first time", "from the cache"):
         start = time.perf_counter()
         faces = read_faces(config)
-        batches = train_batches(faces.stage_view("flat", "train"), config.stage, seed=0)
+        view = faces.stage_view("flat", "train")
+        batches = train_batches(view, config.stage, seed=0)
         next(iter(batches.dataset(0, 1)))
         print(f"path to first batch, {label}: {time.perf_counter() - start:.2f} s ({len(faces.manifest)} faces)")
-    return batches
+    return view, batches
 
 
-def _time_batches(batches, count: int = 40) -> None:
-    """Augmented images a second from one thread, without any model."""
-    start = time.perf_counter()
-    for step in range(count):
-        batches.batch(step)
-    print(f"batches alone, one thread: {count * batches.faces_per_step / (time.perf_counter() - start):.0f} images/s")
+def _time_augmentation(config, view, count: int = 100) -> None:
+    """Processor time of an image of a batch for each word of --augment, without any model."""
+    from fer_hierarchy.hierarchy.classifiers.stage import train_batches
+    from fer_hierarchy.hierarchy.config import apply_flags
+
+    for word in ("off", "on", "strong", "randaugment"):
+        batches = train_batches(view, apply_flags(config, {"augment": word}).stage, seed=0)
+        start = time.process_time()
+        for step in range(count):
+            batches.batch(step)
+        spent = (time.process_time() - start) / (count * batches.faces_per_step)
+        print(f"--augment {word}: {spent * 1e6:.0f} us an image")
+
+
+def _time_layers(batches, count: int = 20) -> None:
+    """Processor time of an image under layers of Keras inside tf.data, which the program does not use."""
+    import keras
+    import tensorflow as tf
+
+    faces = tf.cast(batches.pixels[: batches.faces_per_step, ..., :3], tf.float32)
+    for layer in (keras.layers.RandAugment((0, 255), num_ops=2, factor=0.3), keras.layers.AugMix((0, 255))):
+        data = iter(tf.data.Dataset.from_tensors(faces).repeat().map(lambda part, layer=layer: layer(part)))
+        next(data)
+        start = time.process_time()
+        for _ in range(count):
+            next(data)
+        spent = (time.process_time() - start) / (count * len(faces))
+        print(f"keras.layers.{type(layer).__name__}: {spent * 1e6:.0f} us an image")
 
 
 def _time_training(batches, spec: str, steps: int, rounds: int) -> None:

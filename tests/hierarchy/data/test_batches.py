@@ -31,7 +31,11 @@ def which(faces):
     return faces[:, 0, 0, 0].astype(int).tolist()
 
 
-@pytest.mark.parametrize("augmentation", [STILL, Augmentation(brightness=0.2)], ids=["still", "augmented"])
+@pytest.mark.parametrize(
+    "augmentation",
+    [STILL, Augmentation(brightness=0.2), Augmentation(operations=2, magnitude=0.5)],
+    ids=["still", "augmented", "randaugment"],
+)
 def test_starting_at_a_later_epoch_gives_the_very_same_batches(augmentation):
     made = batches(augmentation=augmentation)
     whole = listed(made.dataset(0, 3))
