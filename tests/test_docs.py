@@ -19,7 +19,7 @@ from docs import make_flags
 from fer_hierarchy.hierarchy.cli import main
 from fer_hierarchy.hierarchy.cli.modes import MODES
 from fer_hierarchy.hierarchy.cli.program import flags_of
-from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, check_value, parse_staged
+from fer_hierarchy.hierarchy.config import WORDS, RunConfig, StageConfig, check_value, parse_staged
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES, load_taxonomy
 from tests.conftest import CHECKOUT
 
@@ -68,7 +68,8 @@ def parsed(monkeypatch):
     def keep(name, mode):
         def call(given, _command):
             for part, settings in mode.fields.items():
-                for setting in (set(settings) & set(given)) - {"taxonomy"}:
+                several = {name for name, word in WORDS if given.get(name) == word}
+                for setting in (set(settings) & set(given)) - {"taxonomy"} - several:
                     if part is StageConfig:
                         parse_staged(setting, str(given[setting]), f"--{setting}")
                     else:

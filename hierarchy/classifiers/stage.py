@@ -353,7 +353,7 @@ def train_batches(train: StageFaces, config: StageConfig, seed: int) -> TrainBat
 
 def _augmentation(config: StageConfig) -> Augmentation:
     names = [f.name for f in fields(Augmentation)]
-    settings: dict[str, Any] = {name: getattr(config, name) if config.augment else 0.0 for name in names}
+    settings: dict[str, Any] = {name: getattr(config, name) if config.augment else 0 for name in names}
     return Augmentation(**{**settings, "flip": config.augment and config.flip})
 
 

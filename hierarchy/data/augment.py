@@ -85,15 +85,14 @@ def augment(batch: np.ndarray, rng: np.random.Generator, settings: Augmentation)
     # Drawn last, and only where it is needed: trainings without shear see what they saw before there was any.
     slants = rng.random((len(batch), 1)) if settings.shear else np.full((len(batch), 1), 0.5)
     moves = np.concatenate([draws[:, :5], slants], axis=1)
-    matrices = _matrices(moves, batch.shape[1:3], settings) if settings.warps else None
-    if settings.operations:
-        kinds, signs = draw_operations(rng, len(batch), settings.operations)
-        matrices = moved_maps(matrices, kinds, settings.magnitude * signs, batch.shape[1:3])
+    kinds, signs = draw_operations(rng, len(batch), settings.operations)
+    strengths, size = settings.magnitude * signs, batch.shape[1:3]
+    matrices = moved_maps(_matrices(moves, size, settings), kinds, strengths, size) if settings.warps else None
     result = colours.copy() if matrices is None else _warped(colours, matrices)
     if settings.brightness or settings.contrast:
         result = _relit(result, draws[:, 5:7], settings)
     if settings.operations:
-        result = np.stack([relight(*face) for face in zip(result, kinds, settings.magnitude * signs, strict=True)])
+        result = np.stack([relight(*face) for face in zip(result, kinds, strengths, strict=True)])
     if settings.defocus or settings.noise:
         result = _unclear(result, rng, settings)
     for i in np.flatnonzero(draws[:, 7] < settings.erase):
