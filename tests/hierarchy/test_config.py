@@ -45,6 +45,13 @@ def test_a_saved_configuration_reads_back_as_the_same(tmp_path):
     assert differences(config, again) == []
 
 
+def test_a_record_without_settings_that_came_later_has_their_defaults():
+    record = RunConfig(stage=StageConfig(epochs=3)).to_dict()
+    for name in ("accumulate", "clip_norm", "operations", "magnitude"):
+        del record["stage"][name]
+    assert differences(RunConfig.from_dict(record), RunConfig(stage=StageConfig(epochs=3))) == []
+
+
 def test_flags_go_over_the_file_and_the_file_over_the_defaults(tmp_path):
     file = load_config(saved(tmp_path, {"seed": 3, "stage": {"epochs": 9, "batch_size": 16}}))
     config = apply_flags(file, {"epochs": "2"})

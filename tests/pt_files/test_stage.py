@@ -207,6 +207,20 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(settings, tmp_pa
     assert progress.done == TorchStage.planned_work(config_of(**settings), SHAPE, 3, TRAIN.labels)
 
 
+def test_a_checkpoint_from_before_gradients_stood_in_it_goes_on(tmp_path, monkeypatch):
+    fit(tmp_path / "whole")
+    stop_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts")
+    monkeypatch.undo()
+    checkpoint = tmp_path / "parts" / CHECKPOINT
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({key: value for key, value in state.items() if key != "gradients"}, checkpoint)
+    fit(tmp_path / "parts")
+    left, right = (torch.load(tmp_path / half / MODEL, weights_only=True)["state_dict"] for half in ("whole", "parts"))
+    assert all(torch.equal(value, right[name]) for name, value in left.items())
+
+
 def test_training_learns_keeps_the_best_epoch_and_loads_to_the_same_predictions(tmp_path, monkeypatch):
     scores = iter([0.5, 0.9, 0.4])
     monkeypatch.setattr(
