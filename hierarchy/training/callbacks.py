@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from fer_hierarchy.hierarchy.config import ONE_CYCLE, StageConfig
 from fer_hierarchy.hierarchy.data.sampling import class_weights
@@ -104,12 +105,25 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
+def _refuse_replicas(config: StageConfig) -> None:
+    """Keras clips the gradients of each device by itself, and cannot gather them on several."""
+    devices = tf.distribute.get_strategy().num_replicas_in_sync
+    given = {"--accumulate": config.accumulate > 1, "--clip-norm": config.clip_norm > 0}
+    flag = next((name for name, on in given.items() if on), None)
+    if devices > 1 and flag:
+        raise UserError(f"{flag} takes one device, and {devices} train; leave it out, or train on one")
+
+
 def build_optimizer(config: StageConfig, phase: Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """The phase's optimiser with its schedule, decoupled weight decay, clipped gradients and weight average.
 
     Where several batches make one update, gradients go on gathering over the end of an epoch, and those that are too
     few for an update at the end of the phase are left out. Schedule and weight average count batches.
+
+    Raises:
+        UserError: Several devices train, and the gradients are to be clipped or to gather.
     """
+    _refuse_replicas(config)
     steps = (phase.last - phase.first) * steps_per_epoch
     # A head on a frozen backbone learns at one rate: its few epochs are no schedule's whole course.
     kind = "constant" if phase.frozen else config.schedule

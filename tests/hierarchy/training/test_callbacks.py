@@ -1,10 +1,12 @@
 """How a stage learns: phases, plateaus, penalties, and a resumed training that ends like an uninterrupted one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.faces import StageFaces
@@ -127,6 +129,14 @@ def test_gradients_are_scaled_down_together_and_only_where_they_are_too_long():
     np.testing.assert_allclose(moved((30.0, 40.0), clip_norm=5.0), moved((3.0, 4.0)), rtol=1e-5)
     np.testing.assert_allclose(moved((0.3, 0.4), clip_norm=5.0), moved((0.3, 0.4)), rtol=1e-5)
     np.testing.assert_allclose(moved((30.0, 40.0)), 10 * moved((3.0, 4.0)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"clip_norm": 1.0}])
+def test_several_devices_neither_clip_nor_gather(settings, monkeypatch):
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
+    flag = next(iter(settings)).replace("_", "-")
+    with pytest.raises(UserError, match=f"--{flag} takes one device, and 2 train; leave it out"):
+        stepped([(1.0, 1.0)], **settings)
 
 
 def test_one_cycle_rises_to_the_peak_and_falls_to_almost_nothing():
