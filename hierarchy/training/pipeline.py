@@ -52,7 +52,7 @@ from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, resume_hint,
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.distillation import check_teachers, note_teachers
 from fer_hierarchy.hierarchy.training.earlier import earlier_record, earlier_trainings
-from fer_hierarchy.hierarchy.training.stages import check_accumulation, train_stages
+from fer_hierarchy.hierarchy.training.stages import check_updates, train_stages
 from fer_hierarchy.hierarchy.training.transfer import note_first_weights, origins
 from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
 from fer_hierarchy.hierarchy.wording import headline, majority_line
@@ -185,7 +185,7 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
     name = config.name or run_folder.default_name(config, dataset, results)
     name = run_folder.marked(name, synthetic=faces.synthetic)
     config = dataclasses.replace(with_epochs(config, faces), name=name)
-    check_accumulation(config, faces)
+    check_updates(config, faces)
     return config
 
 

@@ -4,9 +4,11 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, check_classes
 from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
-from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
 from fer_hierarchy.hierarchy.errors import UserError
@@ -90,27 +92,34 @@ def _on_one_trunk(
     return stages
 
 
-def check_accumulation(config: RunConfig, faces: Faces) -> None:
+def check_updates(config: RunConfig, faces: Faces) -> None:
+    """Refuse a run with a network that would never be updated; see `check_accumulation`."""
+    for name in [TRUNK] if config.shares_trunk else faces.taxonomy.stages(config.mode):
+        settings, view = config.for_stage(name), FLAT if config.shares_trunk else name
+        train = faces.stage_view(view, "train", soft_labels=settings.soft_labels)
+        check_accumulation(name, settings, train.labels)
+
+
+def check_accumulation(stage: str, settings: StageConfig, labels: np.ndarray) -> None:
     """Refuse a stage that gathers more gradients for one update than it has batches, while it is frozen or after.
 
     Args:
-        config: Settings of the run, with its epochs.
-        faces: What is trained on.
+        stage: Its name.
+        settings: Of the stage, with its epochs.
+        labels: (n,) class index of each train row.
 
     Raises:
-        UserError: A network would never be updated.
+        UserError: It would never be updated.
     """
-    for name in [TRUNK] if config.shares_trunk else faces.taxonomy.stages(config.mode):
-        settings, view = config.for_stage(name), FLAT if config.shares_trunk else name
-        labels = faces.stage_view(view, "train", soft_labels=settings.soft_labels).labels
-        rows = len(draw_rows(labels, settings.balance, seed=0))
-        epochs = min(phase.last - phase.first for phase in phases(settings))
-        batches = rows // min(settings.batch_size, rows) * epochs
-        if batches < settings.accumulate:
-            raise UserError(
-                f"--accumulate {settings.accumulate}: stage {name} has {batches} batches in {epochs} epochs, too few "
-                "for an update; give a smaller number or a smaller --batch-size"
-            )
+    rows = len(draw_rows(labels, settings.balance, seed=0))
+    epochs = min(phase.last - phase.first for phase in phases(settings))
+    batches = rows // min(settings.batch_size, rows) * epochs
+    if batches < settings.accumulate:
+        raise UserError(
+            f"--accumulate {settings.accumulate}: stage {stage} trains {batches} batches"
+            f"{' frozen or thawed' if settings.freeze else ''}, too few for an update; "
+            "give a smaller number or a smaller --batch-size"
+        )
 
 
 def planned_work(config: RunConfig, stage_type: type[Stage], faces: Faces) -> float:

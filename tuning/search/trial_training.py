@@ -20,7 +20,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training.callbacks import CHECKPOINT, read_checkpoint
-from fer_hierarchy.hierarchy.training.stages import stage_seed
+from fer_hierarchy.hierarchy.training.stages import check_accumulation, stage_seed
 from fer_hierarchy.hierarchy.training.transfer import MODEL
 from fer_hierarchy.tuning.search.budget import Budget, TrialProgress
 from fer_hierarchy.tuning.search.study import Study
@@ -167,7 +167,7 @@ class TrialTraining:
             keras.backend.clear_session()
             gc.collect()
             train, validation = self.faces.of_size(part.size)
-            self._check(plan.settings, train)
+            self._check(plan, train)
             stage = self.stage_type(name=self.study.stage, classes=self.study.classes)
             stage.fit(
                 train,
@@ -185,10 +185,11 @@ class TrialTraining:
         metrics = validation_metrics(logits, validation.labels)
         return {"metrics": metrics, "epochs": stage.record["epochs_run"], **facts}
 
-    def _check(self, settings: StageConfig, faces: StageFaces) -> None:
+    def _check(self, plan: TrialPlan, faces: StageFaces) -> None:
         """Refuse what cannot be trained before anything is; a full `RunConfig` has more checks than a stage."""
-        dataclasses.replace(self.study.config, stage=settings, stages={})
-        self.stage_type.check(settings, faces.pixels.shape[1:])
+        dataclasses.replace(self.study.config, stage=plan.settings, stages={})
+        self.stage_type.check(plan.settings, faces.pixels.shape[1:])
+        check_accumulation(self.study.stage, dataclasses.replace(plan.settings, epochs=plan.epochs), faces.labels)
 
     def work(self, plan: TrialPlan) -> float:
         """Work of the whole plan, in the stage's own unit."""

@@ -14,6 +14,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.progress import Progress
 from fer_hierarchy.hierarchy.training import callbacks, schedule
 from fer_hierarchy.hierarchy.training.keras_stage import KerasStage
+from fer_hierarchy.hierarchy.training.stages import check_accumulation
 from fer_hierarchy.hierarchy.training.transfer import with_fresh_head
 from fer_hierarchy.models.registry import create_model
 from tests.conftest import draw_face
@@ -129,6 +130,13 @@ def test_gradients_are_scaled_down_together_and_only_where_they_are_too_long():
     np.testing.assert_allclose(moved((30.0, 40.0), clip_norm=5.0), moved((3.0, 4.0)), rtol=1e-5)
     np.testing.assert_allclose(moved((0.3, 0.4), clip_norm=5.0), moved((0.3, 0.4)), rtol=1e-5)
     np.testing.assert_allclose(moved((30.0, 40.0)), 10 * moved((3.0, 4.0)), rtol=1e-5)
+
+
+def test_a_stage_that_would_never_be_updated_is_refused_also_for_its_frozen_epochs():
+    labels, settings = np.zeros(30, int), {"epochs": 3, "batch_size": 10, "accumulate": 4}
+    check_accumulation("flat", StageConfig(**settings), labels)  # nine batches
+    with pytest.raises(UserError, match="--accumulate 4: stage flat trains 3 batches frozen or thawed, too few"):
+        check_accumulation("flat", StageConfig(**settings, freeze=1), labels)
 
 
 @pytest.mark.parametrize("settings", [{"accumulate": 2}, {"clip_norm": 1.0}])

@@ -209,7 +209,7 @@ def test_the_report_names_the_faces_of_an_update_and_too_few_batches_for_one_are
     assert "48 (3 batches of 16)" in (place / "six" / "report.html").read_text()
     code, text = outcomes[-1]
     assert code == 2
-    assert re.search(r"--accumulate 5000: stage flat has \d+ batches in 3 epochs, too few for an update", text), text
+    assert re.search(r"--accumulate 5000: stage flat trains \d+ batches, too few for an update", text), text
     assert not (place / "never").exists()
 
 
