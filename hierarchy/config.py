@@ -358,6 +358,9 @@ class RunConfig(Checked):
         0, "seed of splits, sampling, initial weights, shuffling and augmentation", low=0, high=2**31 - 1
     )
     deterministic: bool = option(True, "deterministic kernels: the same seed gives the same weights")
+    calibration_apart: bool = option(
+        False, "choose epochs on one half of the validation faces and calibrate on the other, people kept whole"
+    )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     stage: StageConfig = dataclasses.field(default_factory=StageConfig)
     stages: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)

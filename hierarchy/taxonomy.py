@@ -31,7 +31,7 @@ _SYNONYMS = {
 # Columns of tables of predictions, in which the gate is one as well; and file names that Windows keeps for itself.
 _RESERVED = """
     row image file frame time track faces face left top width height score run emotion probability route entropy error
-    yaw pitch roll right_eye left_eye mouth reason points
+    yaw pitch roll right_eye left_eye mouth reason points coverage answer level set any
     true predicted stage con prn aux nul com1 com2 com3 com4 lpt1 lpt2 lpt3 lpt4
 """
 _LONGEST_NAME = 60  # bytes

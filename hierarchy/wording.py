@@ -31,6 +31,8 @@ PREDICTION_NOTES = {
     "pooled": "Ensemble: the geometric mean of the probabilities of several runs; groups and stages are implied by it.",
 }
 
+DATA_NAMES = {"fer2013": "FER-2013", "ferplus": "FER+", "ck48": "CK+48", "ckplus": "CK+", "rafdb": "RAF-DB"}
+
 
 def headline(record: Mapping) -> str:
     """The result of a run in one line, with n, intervals and seed.

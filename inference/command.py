@@ -20,6 +20,7 @@ from fer_hierarchy.inference.output.rows import KINDS
 from fer_hierarchy.inference.settings import FORMATS, ExportConfig, FaceConfig, PredictConfig, WebcamConfig
 
 if TYPE_CHECKING:  # the command line imports this module before the arguments are valid
+    from fer_hierarchy.hierarchy.evaluation.conformal import Promise
     from fer_hierarchy.inference.resting import Resting
 
 log = logging.getLogger("fer_hierarchy")
@@ -77,6 +78,17 @@ def _resting(settings: PredictConfig | WebcamConfig) -> "Resting | None":
     return Resting.of(settings.resting) if settings.resting is not None else None
 
 
+def _promise(settings: PredictConfig | WebcamConfig) -> "Promise | None":
+    from fer_hierarchy.hierarchy.evaluation.conformal import Promise
+
+    sets = settings.coverage_sets if isinstance(settings, PredictConfig) else "lac"
+    if settings.coverage is not None:
+        return Promise(coverage=settings.coverage, each=settings.coverage_each, sets=sets)
+    if settings.coverage_each or sets != "lac":
+        raise UserError("--coverage-each and --coverage-sets are of guaranteed predictions; add --coverage SHARE")
+    return None
+
+
 def _predictors(
     named: Sequence[str] | None,
     faces: FaceConfig,
@@ -95,11 +107,13 @@ def _predictors(
     from fer_hierarchy.inference.priors import AUTO, Prior
 
     prior, resting = None if settings.prior is None else Prior.of(settings.prior), _resting(settings)
+    promise = _promise(settings)
     kind = EstimatingPredictor if settings.prior == AUTO else Predictor
     detector = make_detector(faces)
     runs = named or [default_model(results, quick=quick)]
     predictors = [
-        kind(open_model(run, results), faces=faces, detector=detector, prior=prior, resting=resting) for run in runs
+        kind(open_model(run, results), faces=faces, detector=detector, prior=prior, resting=resting, promise=promise)
+        for run in runs
     ]
     names = [predictor.name for predictor in predictors]
     if twice := [name for name in names if names.count(name) > 1]:

@@ -34,7 +34,7 @@ class FrameRows:
 def frame_columns(predictor: Predictor) -> list[str]:
     """Columns of a frame's rows in the csv file of the live window."""
     own, marks = face_columns(predictor.faces), predictor.marks
-    return ["frame", "time", "track", *own, *marks, *prediction_columns(predictor.facts), "reason"]
+    return ["frame", "time", "track", *own, *marks, *prediction_columns(predictor.facts, predictor.promise), "reason"]
 
 
 def predicted_frames(

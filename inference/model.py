@@ -11,6 +11,7 @@ import numpy as np
 from fer_hierarchy.hierarchy.config import DataConfig, check_value
 from fer_hierarchy.hierarchy.data.decoding import with_channels
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.conformal import Guarantee
 from fer_hierarchy.hierarchy.evaluation.label_shift import ValidationFacts
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
@@ -31,6 +32,7 @@ class Metadata:
         synthetic: Whether it was trained on faces that a program drew.
         prior: Share of each emotion that its probabilities are made for; None in exports of older versions.
         validation: What its validation faces tell; None in those, and where a run has not kept their predictions.
+        guarantee: What its calibration faces let it promise; None as `validation`.
     """
 
     run: str
@@ -42,6 +44,7 @@ class Metadata:
     synthetic: bool
     prior: tuple[float, ...] | None = None
     validation: ValidationFacts | None = None
+    guarantee: Guarantee | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -50,7 +53,8 @@ class Metadata:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that an exported file carries."""
-        return {"format": FORMAT, **asdict(self), "taxonomy": self.taxonomy.to_dict()}
+        guarantee = self.guarantee.to_dict() if self.guarantee else None
+        return {"format": FORMAT, **asdict(self), "taxonomy": self.taxonomy.to_dict(), "guarantee": guarantee}
 
     @classmethod
     def from_dict(cls, record: Any, *, source: str) -> Self:
@@ -97,6 +101,8 @@ def _shares(record: Mapping, emotions: int) -> dict[str, Any]:
         given["validation"] = ValidationFacts(
             counts=counts, slope=float(facts["slope"]), biases=biases, neutral=neutral
         )
+    if (promised := record.get("guarantee")) is not None:
+        given["guarantee"] = Guarantee.from_dict(promised, classes=emotions)
     return given
 
 

@@ -114,9 +114,10 @@ class _Job:
         if outputs.out:
             stack.enter_context(only_writer(outputs.out))
             gates, runs = {p.facts.taxonomy.gate for p in predictors}, [p.name for p in predictors]
-            prior = predictors[0].marks.get("prior", "")
             columns = columns_of(predictors, points=outputs.out.suffix.lower() in NESTED)
-            self.out = stack.enter_context(RowFile(outputs.out, columns, words=gates, runs=runs, prior=prior))
+            self.out = stack.enter_context(
+                RowFile(outputs.out, columns, words=gates, runs=runs, marks=predictors[0].marks)
+            )
         done = self.out.done if self.out else set()
         self.left = [item for item in items if item.name not in done]
         self.skipped = len(items) - len(self.left)
@@ -136,7 +137,7 @@ class _Job:
     def begin(self) -> None:
         """Print the heading, where rows go to the screen."""
         if not self.out and len(self.predictors) == 1:
-            show(console.header())
+            show(console.header(guaranteed=self.predictors[0].promise is not None))
 
     def predicted(self) -> Iterator[list[list[Row]]]:
         """Rows of some files after the other, each file's together."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.conformal import Promise
 from fer_hierarchy.hierarchy.evaluation.label_shift import Estimate, reweigh
 from fer_hierarchy.hierarchy.evaluation.resting import mean_logs, measured, resting_offset
 from fer_hierarchy.hierarchy.paths import RESULTS
@@ -59,6 +60,7 @@ class Predictor:
         detector: What finds them; None where every picture is a face already.
         marks: What rows hold of the predictions besides: `prior`, where it is not that of training, and `resting`.
         resting: Where a person's face at rest is from; None where predictions are not measured against one.
+        promise: What is guaranteed of each prediction; None where nothing is.
         timings: Where its time went since it was loaded.
     """
 
@@ -70,6 +72,7 @@ class Predictor:
         detector: Detector | None,
         prior: Prior | None = None,
         resting: Resting | None = None,
+        promise: Promise | None = None,
     ) -> None:
         self.name = Path(model.source).name
         self.facts: Metadata = model.facts
@@ -87,6 +90,10 @@ class Predictor:
         self._neutral = neutral_logs(self.facts) if resting else np.zeros(0)
         self._offset = self._rested(resting) if resting and resting.picture else None
         self.marks |= {"resting": resting.mark} if resting else {}
+        self.promise = promise
+        if promise:
+            _check_promise(self.facts, shifted=bool(prior or resting))
+            self.marks["coverage"] = promise.name
 
     @classmethod
     def load(
@@ -96,6 +103,9 @@ class Predictor:
         results: Path = RESULTS,
         prior: str | Path | Mapping[str, float] | None = None,
         resting: str | Path | None = None,
+        coverage: float | None = None,
+        coverage_each: bool = False,
+        coverage_sets: str = "lac",
         **faces: Any,
     ) -> Self:
         """Open a model and a detector.
@@ -108,6 +118,9 @@ class Predictor:
                 share, "uniform", or "auto" to estimate them from the faces of each call of `predict`, of which it then
                 needs 50. None predicts for the shares of training.
             resting: A picture of the one person of all pictures, at rest, against which their faces are measured.
+            coverage: Share of faces whose prediction is to hold the true emotion, 0.5 to 0.99; None guarantees nothing.
+            coverage_each: Whether each emotion is to get that by itself.
+            coverage_sets: "lac" or "aps", what the sets of emotions are made by.
             **faces: Fields of `inference.settings.FaceConfig`: cropped, detector, min_face, margin, align, ...
 
         Raises:
@@ -119,7 +132,10 @@ class Predictor:
         rested = None if resting is None else Resting.of(resting)
         if rested and rested.picture is None:
             raise UserError(f"resting: expected a picture of the person at rest, got {resting}; seconds are for films")
-        return cls(model, faces=settings, detector=make_detector(settings), prior=shares, resting=rested)
+        promise = None if coverage is None else Promise(coverage=coverage, each=coverage_each, sets=coverage_sets)
+        return cls(
+            model, faces=settings, detector=make_detector(settings), prior=shares, resting=rested, promise=promise
+        )
 
     def _rested(self, resting: Resting) -> np.ndarray:
         """What the face of a picture at rest is too much of, (emotions,) logarithms."""
@@ -220,10 +236,12 @@ class Predictor:
             (number in its image, from 1), prior where one was given, left, top, width, height (pixels), score (of the
             detector, or None), emotion, probability, the gate's group of that emotion under the gate's name, route
             (the group that the gate prefers), entropy (bits), p_<emotion>, gate_<group>, reason (why the emotion is
-            "uncertain", or None). With `landmarks` also yaw, pitch, roll (degrees), right_eye, left_eye and mouth (how
-            far they are open) and points, (468, 3) float64 pixels; None where they are not found. An image without a
-            face has no row. One of several that cannot be read has a row with the reason as error, and nothing else.
-            Where all images are arrays there are no columns file and error.
+            "uncertain", or None). With `coverage` also answer (the most specific node that is guaranteed: an emotion, a
+            group or "any"), level (emotion, group or any) and set (emotions, with blanks between them). With
+            `landmarks` also yaw, pitch, roll (degrees), right_eye, left_eye and mouth (how far they are open) and
+            points, (468, 3) float64 pixels; None where they are not found. An image without a face has no row. One of
+            several that cannot be read has a row with the reason as error, and nothing else. Where all images are
+            arrays there are no columns file and error.
 
         Raises:
             ValueError: An array of another shape or type.
@@ -260,18 +278,35 @@ class Predictor:
     ) -> Iterator[dict[str, Any]]:
         """Rows as `predict` gives them."""
         read = not all(is_array(one.item) for one in searched)
-        columns = ["face", *marks, *face_columns(self.faces), *prediction_columns(self.facts), "reason"]
+        columns = ["face", *marks, *face_columns(self.faces), *prediction_columns(self.facts, self.promise), "reason"]
         for position, (one, table) in enumerate(zip(searched, tables, strict=True)):
             place = {"image": position} | ({"file": one.item.name} if read else {})
             error = {"error": one.error or None} if read else {}
             if one.error:
                 yield {**place, **dict.fromkeys(columns), **error}
-            for number, row in enumerate(face_rows(one.faces, table, self.facts, self.faces), start=1):
+            found = face_rows(one.faces, table, self.facts, self.faces, promise=self.promise)
+            for number, row in enumerate(found, start=1):
                 yield {**place, "face": number, **marks, **row, **error}
 
     def _shares(self, estimate: Estimate) -> np.ndarray:
         """The shares to predict for: those of training where the faces do not contradict them."""
         return estimate.shares if estimate.shifted else self._trained
+
+
+def _check_promise(facts: Metadata, *, shifted: bool) -> None:
+    """Refuse a promise that a model cannot keep.
+
+    Raises:
+        UserError: It holds no calibration, or its probabilities are changed after that.
+    """
+    if facts.guarantee is None:
+        raise UserError(
+            f"--coverage: {facts.run} does not hold what its calibration faces tell; export or train it again"
+        )
+    if shifted:
+        raise UserError(
+            "--coverage does not go with --prior or --resting: it is guaranteed for faces like those of the calibration"
+        )
 
 
 class EstimatingPredictor(Predictor):

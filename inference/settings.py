@@ -48,6 +48,11 @@ class FaceConfig(Checked):
 
 _PRIOR = "shares of the emotions where the pictures are from: a JSON or csv file of emotion and share, uniform"
 _RESTING = "measure each face against the same person's at rest: the first seconds of its track, or a picture"
+_COVERAGE = (
+    "predict the most specific of emotion, group and any that is right for this share of faces like those of the "
+    "calibration"
+)
+_EACH = "--coverage of each emotion by itself, also of rare ones"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,9 @@ class PredictConfig(Checked):
     resting: str | None = option(None, _RESTING, metavar="SECONDS|FILE")
 
     abstain: float = option(0.0, "predict 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
+    coverage: float | None = option(None, _COVERAGE, low=0.5, high=0.99, metavar="SHARE")
+    coverage_each: bool = option(False, _EACH)
+    coverage_sets: str = option("lac", "what makes the sets of emotions: smallest, or adaptive", choices=("lac", "aps"))
     video_fps: float = option(5.0, "frames predicted for each second of a video; 0 for all", low=0, high=1000)
     plot: bool = option(False, "draw the emotions of each video over time, beside --out or into the current folder")
     allow_private_addresses: bool = option(
@@ -85,6 +93,8 @@ class WebcamConfig(Checked):
         high=60,
     )
     abstain: float = option(0.0, "predict 'uncertain' where the likeliest emotion has less than this", low=0, high=1)
+    coverage: float | None = option(None, _COVERAGE, low=0.5, high=0.99, metavar="SHARE")
+    coverage_each: bool = option(False, _EACH)
 
 
 @dataclass(frozen=True, kw_only=True)

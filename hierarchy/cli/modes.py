@@ -108,7 +108,7 @@ _TRAIN_FIELDS = {
     DataConfig: tuple(fields_of(DataConfig)),
     StageConfig: _ALL_STAGE,
     EvaluationConfig: tuple(fields_of(EvaluationConfig)),
-    RunConfig: ("trunk", "name", "seed", "deterministic"),
+    RunConfig: ("trunk", "name", "seed", "deterministic", "calibration_apart"),
 }
 _AT_ONCE: Mapping[type, tuple[str, ...]] = {WorkerConfig: tuple(fields_of(WorkerConfig))}
 _TRAIN_OTHERS = ("config", "hyperparameters", "resume", "figures", "results", "logs")

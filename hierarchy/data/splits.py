@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
@@ -16,6 +17,32 @@ from fer_hierarchy.hierarchy.errors import UserError
 _SHUFFLES = 10  # tried for folds that all show every class
 
 log = logging.getLogger("fer_hierarchy")
+
+
+def calibrates(ids: ArrayLike, emotions: ArrayLike, persons: ArrayLike, *, seed: int) -> np.ndarray:
+    """Which validation faces calibrate, where calibration stands apart: half of them, stratified, people kept whole.
+
+    Args:
+        ids: (n,) of the faces, in any order.
+        emotions: (n,) their emotions.
+        persons: (n,) who is on each, as `manifest.people` names them; the id where nobody knows.
+        seed: Of the run.
+
+    Returns:
+        (n,) bool; the others choose the epoch.
+
+    Raises:
+        UserError: There is one person, or one face, alone.
+    """
+    order = np.argsort(np.asarray(ids, dtype=str), kind="stable")
+    folds = StratifiedGroupKFold(n_splits=2, shuffle=True, random_state=seed)
+    try:
+        _, half = next(folds.split(order, np.asarray(emotions)[order], np.asarray(persons)[order]))
+    except ValueError as error:
+        raise UserError(
+            f"--calibration-apart: {len(order)} validation faces cannot be cut in two; leave it out"
+        ) from error
+    return np.isin(np.arange(len(order)), order[half])
 
 
 def assign(manifest: pd.DataFrame, data: DataConfig, *, seed: int) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from fer_hierarchy.hierarchy.evaluation.significance import (
 )
 from fer_hierarchy.hierarchy.experiments.crossval_table import GATE, MEASURES
 from fer_hierarchy.hierarchy.experiments.grid import SEED
+from fer_hierarchy.hierarchy.experiments.guarantees import compare_guarantees
 from fer_hierarchy.hierarchy.experiments.table import GridCell, by_configuration, over_seeds
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
@@ -92,6 +93,7 @@ def compare(
         "repeated_pairs": [_repeated_pair(a, b, draw) for a, b in _pairs(repeated, len(repeated) <= _ALL_PAIRS)],
         "pairs": [_pair(a, b, draw) for a, b in _pairs(cells, all_pairs)],
         "stages": _level_rows(cells, "stage") if same_groups else [],
+        "guarantees": compare_guarantees(cells, _pairs(cells, all_pairs), repeated, draw) if same_groups else {},
         "side_by_side": sample(cells, seed=seed),
         "warnings": _data_warnings(cells),
         "omitted": _omitted(cells, same_groups, bool(repeated), all_pairs),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from fer_hierarchy.hierarchy.experiments.guarantees import guarantees_section
 from fer_hierarchy.hierarchy.experiments.sections import (
     MEASURE_NAMES,
     differences_table,
@@ -68,6 +69,7 @@ def comparison_page(drawings: Drawings, comparison: Mapping, faces: FacesOf | No
         *(_pair(drawings, number, pair, labels) for number, pair in enumerate(comparison.get("pairs") or (), 1)),
         _seeds(comparison),
         _levels(comparison, labels),
+        guarantees_section(comparison, labels, configuration_names(comparison.get("repeats") or ())),
         _cost(drawings, runs),
         side_by_side_section(
             drawings,

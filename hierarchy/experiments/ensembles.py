@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.classifiers.coverage import coverage_record, guarantee_of
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.classifiers.predictions import (
     Predictions,
@@ -73,12 +74,21 @@ def pool_runs(
         if validation is not None:
             run_folder.write_table(folder / VALIDATION_PREDICTIONS, prediction_table(validation))
             record["validation"] = validation_summary(validation)
+            record["coverage"] = _coverage(prediction_table(validation), prediction_table(test), lead)
         run_folder.write_json(folder / METRICS, record)
         run_folder.write_json(folder / CONFIG, {**lead.config.to_dict(), "name": folder.name})
         write_run_report(folder, faces=None)
     announce_scores([*((cell.name, cell.scores) for cell in members), (folder.name, record["answers"][POOLED])], "run")
     announce(headline(record))
     return folder
+
+
+def _coverage(validation: pd.DataFrame, test: pd.DataFrame, lead: Run) -> dict[str, Any]:
+    """How far guaranteed predictions of the ensemble keep their promise."""
+    calibrating = validation[validation["row"].isin(lead.calibration_predictions["row"])]
+    data, apart = lead.metrics["data"]["dataset"], lead.config.calibration_apart
+    guarantee = guarantee_of(calibrating, lead.taxonomy, data=data, apart=apart)
+    return coverage_record(calibrating, test, lead.taxonomy, guarantee)
 
 
 def _record(test: Predictions, runs: Sequence[Run], lead: Run, *, resamples: int, seed: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sklearn.preprocessing import normalize
 from fer_hierarchy.hierarchy.config import SHARED, RunConfig
 from fer_hierarchy.hierarchy.paths import CONFIG
 from fer_hierarchy.hierarchy.reports import figures
+from fer_hierarchy.hierarchy.reports.coverage_section import coverage_section
 from fer_hierarchy.hierarchy.reports.page import (
     Beside,
     Block,
@@ -163,6 +164,7 @@ def _page(record: RunRecord) -> Page:
         robustness_section(record, metrics),
         _stages(record),
         _calibration(record),
+        coverage_section(record, metrics),
         _mistakes(record),
         _training(record),
         _features(record),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the command line imports this module before the arguments a
 
     from fer_hierarchy.hierarchy.classifiers.stage import Stage
     from fer_hierarchy.hierarchy.data.faces import Faces
+    from fer_hierarchy.hierarchy.evaluation.conformal import Guarantee
 
 FORMAT = 1
 _METRICS: dict[str, type | tuple[type, ...]] = {
@@ -179,6 +180,29 @@ class Run(ResultFolder):
     def validation_predictions(self) -> "pd.DataFrame":
         """The same for the validation faces."""
         return self._read_predictions(VALIDATION_PREDICTIONS)
+
+    @property
+    def calibration_predictions(self) -> "pd.DataFrame":
+        """Those of the validation faces that calibrate: all, or the half that did not choose the epoch."""
+        table = self.validation_predictions
+        if not self.config.calibration_apart:
+            return table
+        from fer_hierarchy.hierarchy.data.splits import calibrates  # here: as in `faces_by_id`
+
+        people = self.subjects.to_dict()
+        persons = [people.get(row, row) for row in table["row"]]
+        return table[calibrates(table["row"], table["true"], persons, seed=self.config.seed)]
+
+    @cached_property
+    def guarantee(self) -> "Guarantee | None":
+        """What its calibration faces let it promise; None where the folder has not kept their predictions."""
+        if not (self.folder / VALIDATION_PREDICTIONS).is_file():
+            return None
+        from fer_hierarchy.hierarchy.classifiers.coverage import guarantee_of  # here: as in `faces_by_id`
+
+        data = self.metrics.get("trained_on", self.metrics)["data"]["dataset"]
+        apart = self.config.calibration_apart
+        return guarantee_of(self.calibration_predictions, self.taxonomy, data=data, apart=apart)
 
     @cached_property
     def splits(self) -> "pd.DataFrame":

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fer_hierarchy.hierarchy import paths
+from fer_hierarchy.hierarchy.classifiers.coverage import coverage_record, guarantee_of
 from fer_hierarchy.hierarchy.classifiers.predictions import (
     Predictions,
     predict,
@@ -52,7 +53,7 @@ from fer_hierarchy.hierarchy.runs.run import Run, check_same_faces, resume_hint,
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.training.distillation import check_teachers, note_teachers
 from fer_hierarchy.hierarchy.training.earlier import earlier_record, earlier_trainings
-from fer_hierarchy.hierarchy.training.stages import check_updates, train_stages
+from fer_hierarchy.hierarchy.training.stages import check_updates, half_of_validation, train_stages
 from fer_hierarchy.hierarchy.training.transfer import note_first_weights, origins
 from fer_hierarchy.hierarchy.training.tuned_composition import read_tuned, tuned_line
 from fer_hierarchy.hierarchy.wording import headline, majority_line
@@ -176,6 +177,8 @@ def _settle(config: RunConfig, faces: Faces, results: Path) -> RunConfig:
             raise UserError(f"stage {stage!r} is not trained on this data; its stages are {', '.join(known)}")
     _check_distances(config, faces)
     test_hashes, validation_hashes = (set(faces.split(split)["pixel_hash"]) for split in ("test", "validation"))
+    for calibrating in (False, True):
+        half_of_validation(faces, config, calibrating=calibrating)
     check_teachers(config, faces.taxonomy)
     weights = [config.for_stage(name).weights for name in known]
     leakage.check_unseen(origins(weights, config.data.teachers), test_hashes, validation_hashes)
@@ -238,14 +241,17 @@ def predict_and_score(
         split: predict(stages, faces.taxonomy, faces.images.pixels, faces.split(split))
         for split in ("validation", "test")
     }
-    run_folder.write_table(folder / paths.VALIDATION_PREDICTIONS, prediction_table(predicted["validation"]))
-    run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(predicted["test"]))
+    validation, test = (prediction_table(predicted[split]) for split in ("validation", "test"))
+    run_folder.write_table(folder / paths.VALIDATION_PREDICTIONS, validation)
+    run_folder.write_table(folder / paths.PREDICTIONS, test)
+    facts = _facts(config, faces, command, mode=config.mode)
     _write_feature_maps(folder, config, faces, stages)
     train = faces.stage_view(FLAT, "train")
     prior = class_prior(train.labels[~train.generated], len(faces.taxonomy.emotions))
     return {
-        **_facts(config, faces, command, mode=config.mode),
+        **facts,
         **score_predictions(predicted["test"], prior, config.evaluation, seed=config.seed),
+        "coverage": _coverage(config, faces, validation, test, facts["data"]["dataset"]),
         "validation": validation_summary(predicted["validation"]),
         "training": {
             name: {**stage.record, **stage.calibration_errors(faces.stage_view(name, "validation"))}
@@ -256,6 +262,16 @@ def predict_and_score(
             **earlier_record(earlier_trainings(config, stages)),
         },
     }
+
+
+def _coverage(
+    config: RunConfig, faces: Faces, validation: pd.DataFrame, test: pd.DataFrame, data: str
+) -> dict[str, Any]:
+    """How far guaranteed predictions of the test faces keep their promise."""
+    calibrating = half_of_validation(faces, config, calibrating=True).split("validation")["id"]
+    table = validation[validation["row"].isin(calibrating)]
+    guarantee = guarantee_of(table, faces.taxonomy, data=data, apart=config.calibration_apart)
+    return coverage_record(table, test, faces.taxonomy, guarantee)
 
 
 def _write_feature_maps(folder: Path, config: RunConfig, faces: Faces, stages: Mapping[str, Stage]) -> None:
@@ -378,9 +394,11 @@ def evaluate_run(
         counts = source.train_counts
         prior = np.array([counts.get(e, 0) for e in taxonomy.emotions], dtype=float)
         further = {"tuned": tuned.predict(predicted, faces, stage_type, counts, source.folder)} if tuned else {}
+        table = prediction_table(predicted)
         record = {
             **_facts(config, faces, command, mode="evaluation"),
             **score_predictions(predicted, prior / prior.sum(), evaluation, seed=config.seed, further=further),
+            **_kept_promises(source, table),
             **({"composition": tuned.to_dict()} if tuned else {}),
             **_split_facts(predicted, evaluation, seed=config.seed),
             **(_robustness(predicted, worse, stages, faces, config) if robust else {}),
@@ -390,7 +408,7 @@ def evaluate_run(
         }
         with run_folder.new_folder(results, str(config.name)) as folder:
             _write_start(folder, config, faces, command)
-            run_folder.write_table(folder / paths.PREDICTIONS, prediction_table(predicted))
+            run_folder.write_table(folder / paths.PREDICTIONS, table)
             run_folder.write_json(folder / paths.METRICS, {**record, "notes": notes})
             with step(REPORTING):
                 write_run_report(folder, faces=faces.pixels_of)
@@ -400,6 +418,13 @@ def evaluate_run(
     if tuned:
         announce(tuned_line(record))
     return folder
+
+
+def _kept_promises(source: Run, test: pd.DataFrame) -> dict[str, Any]:
+    """How far the guarantee of a run, from its own calibration faces, holds for other faces."""
+    if (guarantee := source.guarantee) is None:
+        return {}
+    return {"coverage": coverage_record(source.calibration_predictions, test, source.taxonomy, guarantee)}
 
 
 def _robustness(

@@ -1,5 +1,6 @@
 """Trains the stages of a run, each with a network of its own or all on one trunk; what is complete is only loaded."""
 
+import dataclasses
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from fer_hierarchy.hierarchy.classifiers.stage import Stage, check_classes
 from fer_hierarchy.hierarchy.classifiers.trunk import head_stages, level_prior, trunk_stage
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
 from fer_hierarchy.hierarchy.data.faces import Faces
+from fer_hierarchy.hierarchy.data.manifest import people
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
+from fer_hierarchy.hierarchy.data.splits import calibrates
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.paths import STAGE_RECORD, STAGES
 from fer_hierarchy.hierarchy.progress import FORWARD, Progress, current
@@ -176,7 +179,7 @@ def _fit(
     train = faces.stage_view(view, "train", soft_labels=settings.soft_labels)
     stage.fit(
         train if soft_targets is None else soft_targets.applied_to(train, view, faces.taxonomy),
-        faces.stage_view(view, "validation"),
+        half_of_validation(faces, config, calibrating=False).stage_view(view, "validation"),
         settings,
         folder=place,
         logs=logs / stage.name,
@@ -198,12 +201,37 @@ def calibrate_stage(stage: Stage, config: RunConfig, faces: Faces) -> None:
     evaluation, name = config.evaluation, stage.name
     level = level_prior(name, faces.taxonomy) if config.shares_trunk else None
     stage.calibrate(
-        faces.stage_view(name, "validation"),
+        half_of_validation(faces, config, calibrating=True).stage_view(name, "validation"),
         faces.stage_view(name, "train"),
         temperature=evaluation.temperature,
         prior_correction=evaluation.prior_correction,
         level=level,
     )
+
+
+def half_of_validation(faces: Faces, config: RunConfig, *, calibrating: bool) -> Faces:
+    """The faces without the validation faces that a run sets apart for calibration, or without the others.
+
+    Args:
+        faces: Of the run.
+        config: Its settings; without `calibration_apart` all validation faces serve both.
+        calibrating: Which half stays.
+
+    Raises:
+        UserError: An emotion has no face in that half.
+    """
+    if not config.calibration_apart:
+        return faces
+    rows = faces.manifest
+    own = faces.split("validation")
+    half = calibrates(own["id"], own["emotion"], people(own, "id"), seed=config.seed) == calibrating
+    held = set(own["emotion"][half])
+    if missing := next((emotion for emotion in faces.taxonomy.emotions if emotion not in held), None):
+        raise UserError(
+            f"--calibration-apart: the {int((own['emotion'] == missing).sum())} validation faces of {missing} do not "
+            "stand in both halves; give more validation faces, or leave it out"
+        )
+    return dataclasses.replace(faces, manifest=rows.drop(index=own.index[~half]))
 
 
 def _finish(stage: Stage, place: Path) -> None:

@@ -114,6 +114,7 @@ def _shares(run: Run, stages: Mapping[str, Stage]) -> dict[str, Any]:
         shares["prior"] = tuple(prior_of(stages, run.taxonomy, run.real_train_counts).tolist())
         if (run.folder / VALIDATION_PREDICTIONS).is_file():
             shares["validation"] = validation_facts(run.validation_predictions, run.taxonomy)
+        shares["guarantee"] = run.guarantee
     except UserError as error:  # no reason to refuse predictions for the prior of training
         log.info("%s: %s", run.name, error)
     return shares

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fer_hierarchy.hierarchy.printing import printable
-from fer_hierarchy.hierarchy.wording import percent
+from fer_hierarchy.hierarchy.wording import DATA_NAMES, percent
 from fer_hierarchy.inference.output.records import Row
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ _NAME = 34  # letters of a file's name; longer ones lose their beginning
 _HEADER = f"{'file':<{_NAME}}  {'face':>7}  {'box':<22}  {'emotion':<10} {'prob.':>7}  {'gate'}"
 
 
-def header() -> str:
+def header(*, guaranteed: bool = False) -> str:
     """The first line of the table of one model."""
-    return _HEADER
+    return _HEADER.replace("gate", "guaranteed") if guaranteed else _HEADER
 
 
 def lines(rows: Sequence[Row], predictors: "Sequence[Predictor]") -> list[str]:
@@ -28,22 +28,36 @@ def lines(rows: Sequence[Row], predictors: "Sequence[Predictor]") -> list[str]:
         predictors: The models.
     """
     if len(predictors) == 1:
-        taxonomy = predictors[0].facts.taxonomy
-        return [_face_line(row, taxonomy.gate, taxonomy.group_names) for row in rows]
+        taxonomy, guaranteed = predictors[0].facts.taxonomy, guaranteed_words(predictors[0])
+        return [_face_line(row, taxonomy.gate, taxonomy.group_names, guaranteed) for row in rows]
     count = len(predictors)
     emotions = list(dict.fromkeys(name for predictor in predictors for name in predictor.facts.taxonomy.emotions))
     faces = [rows[start : start + count] for start in range(0, len(rows), count)]
     return [line for face in faces for line in _side_by_side(face, emotions)]
 
 
-def _face_line(row: Row, gate: str, groups: Sequence[str]) -> str:
+def guaranteed_words(predictor: "Predictor") -> str:
+    """What is guaranteed of a prediction, such as `90 % guaranteed on faces like FER-2013's`; "" for nothing."""
+    promise, guarantee = predictor.promise, predictor.facts.guarantee
+    if promise is None or guarantee is None:
+        return ""
+    share = f"{100 * promise.coverage:g} % {'of each emotion ' if promise.each else ''}guaranteed"
+    return f"{share} on faces like {DATA_NAMES.get(guarantee.data, guarantee.data)}'s"
+
+
+def _face_line(row: Row, gate: str, groups: Sequence[str], guaranteed: str) -> str:
     if row["error"] or not row["faces"]:
         return f"{_short(row['file']):<{_NAME}}  {row['error'] or 'no face found'}"
+    line = f"{_where(row)}  {row['emotion']:<10} {percent(row['probability']):>7}"
+    decision = f"{row['answer']} ({guaranteed})" if guaranteed else _gate_words(row, gate, groups)
+    return "  ".join([line, decision, *_pose(row), *([row["reason"]] if row["reason"] else [])])
+
+
+def _gate_words(row: Row, gate: str, groups: Sequence[str]) -> str:
+    """What the gate prefers, and the emotion's group where that is another."""
     likely = max(groups, key=lambda group: row[f"gate_{group}"])
-    share = percent(row[f"gate_{likely}"])
     overruled = f" (the emotion is {row[gate]})" if row[gate] != likely else ""
-    line = f"{_where(row)}  {row['emotion']:<10} {percent(row['probability']):>7}  {likely} {share}{overruled}"
-    return "  ".join([line, *_pose(row), *([row["reason"]] if row["reason"] else [])])
+    return f"{likely} {percent(row[f'gate_{likely}'])}{overruled}"
 
 
 def _pose(row: Row) -> list[str]:

@@ -55,7 +55,7 @@ class _Face(NamedTuple):
 
     Attributes:
         box: In pixels of the canvas.
-        label: The emotion with its probability, or `UNCERTAIN`.
+        label: The emotion with its probability, `UNCERTAIN`, or the group or "any" that is guaranteed instead.
         colour: Of the emotion.
         groups: Name -> the gate's probability of all groups.
         emotions: Name -> probability of all emotions, in the order of the bars.
@@ -72,11 +72,12 @@ class _Face(NamedTuple):
     @classmethod
     def of(cls, row: Mapping[str, Any], times: int) -> "_Face":
         """Of one row, on a canvas so many times as large as the picture."""
-        emotion = row["emotion"]
-        sure, points = emotion != UNCERTAIN, row.get(POINTS)
+        emotion, answer, points = row["emotion"], row.get("answer"), row.get(POINTS)
+        sure = emotion != UNCERTAIN and answer in (None, emotion)
+        unsure = answer if answer and emotion != UNCERTAIN else UNCERTAIN
         return cls(
             box=Rect(*(int(row[side]) * times for side in BOX)),
-            label=f"{emotion} {_percent(row['probability'])}" if sure else UNCERTAIN,
+            label=f"{emotion} {_percent(row['probability'])}" if sure else unsure,
             colour=_rgb(class_colour(emotion)) if sure else _UNSURE,
             groups=_named(row, "gate_"),
             emotions=_named(row, "p_"),

@@ -1,10 +1,12 @@
 """Predictions as rows: one a face and model, whose columns a table, a csv file and a program read alike."""
 
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_hierarchy.hierarchy.evaluation.conformal import Promise, node_level, node_name
 from fer_hierarchy.inference.faces.crop import Face
 from fer_hierarchy.inference.faces.pose import MEASURES, measures
 from fer_hierarchy.inference.model import Metadata, gate_of
@@ -17,17 +19,23 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 UNCERTAIN = "uncertain"
+GUARANTEED = ("answer", "level", "set")
 BOX = ("left", "top", "width", "height")
 
 _DIGITS = 6  # of a probability in a file, as in a run's predictions.csv
 _MEASURED_DIGITS = 2  # of a degree, of a share of an eye's width, of a pixel
 
 
-def prediction_columns(facts: Metadata) -> list[str]:
-    """Columns of one model: emotion, its probability and group, the gate's route, entropy, all probabilities."""
+def prediction_columns(facts: Metadata, promise: Promise | None = None) -> list[str]:
+    """Columns of one model: emotion, its probability and group, the gate's route, entropy, all probabilities.
+
+    With a promise, in front of the probabilities: what is guaranteed (an emotion, a group or "any"), at which level,
+    and the set of emotions.
+    """
     taxonomy = facts.taxonomy
     emotions, groups = (f"p_{name}" for name in taxonomy.emotions), (f"gate_{name}" for name in taxonomy.group_names)
-    return ["emotion", "probability", taxonomy.gate, "route", "entropy", *emotions, *groups]
+    guaranteed = GUARANTEED if promise else ()
+    return ["emotion", "probability", taxonomy.gate, "route", "entropy", *guaranteed, *emotions, *groups]
 
 
 def face_columns(settings: FaceConfig) -> list[str]:
@@ -42,7 +50,9 @@ def columns_of(predictors: "Sequence[Predictor]", *, points: bool = False) -> li
         predictors: The models; the first one finds the faces.
         points: Whether the file can hold the points of a face, where those are found.
     """
-    predicted = dict.fromkeys(name for predictor in predictors for name in prediction_columns(predictor.facts))
+    predicted = dict.fromkeys(
+        name for predictor in predictors for name in prediction_columns(predictor.facts, predictor.promise)
+    )
     marks = dict.fromkeys(name for predictor in predictors for name in predictor.marks)
     settings = predictors[0].faces
     first = ["file", "frame", "time", "track", "faces", "face", *face_columns(settings), "run", *marks]
@@ -50,7 +60,13 @@ def columns_of(predictors: "Sequence[Predictor]", *, points: bool = False) -> li
 
 
 def face_rows(
-    faces: Sequence[Face], table: np.ndarray, facts: Metadata, settings: FaceConfig, *, abstain: float = 0.0
+    faces: Sequence[Face],
+    table: np.ndarray,
+    facts: Metadata,
+    settings: FaceConfig,
+    *,
+    abstain: float = 0.0,
+    promise: Promise | None = None,
 ) -> Iterator[Row]:
     """Where each face is and what it expresses.
 
@@ -60,9 +76,11 @@ def face_rows(
         facts: Of the model.
         settings: Whether landmarks were found, and how far a face may be turned.
         abstain: Probability below which the emotion is `UNCERTAIN`.
+        promise: What is to be guaranteed.
     """
-    taxonomy, columns = facts.taxonomy, prediction_columns(facts)
-    for face, shares, gate in zip(faces, table, gate_of(table, taxonomy), strict=True):
+    taxonomy, columns = facts.taxonomy, prediction_columns(facts, promise)
+    guaranteed = _guaranteed(table, facts, promise)
+    for face, shares, gate, certain in zip(faces, table, gate_of(table, taxonomy), guaranteed, strict=True):
         emotion, probability = taxonomy.emotions[int(shares.argmax())], shares.max()
         measured = _measured(face) if settings.landmarks else {}
         reason = _too_far(measured, settings) or (f"probability below {abstain:g}" if probability < abstain else None)
@@ -72,10 +90,23 @@ def face_rows(
             taxonomy.group_of(emotion),
             taxonomy.group_names[int(gate.argmax())],
             round(_entropy(shares), _DIGITS),
+            *certain,
             *(round(float(value), _DIGITS) for value in (*shares, *gate)),
         ]
         place = dict(zip([*BOX, "score"], [*face.box, face.score], strict=True))
         yield {**place, **measured, **dict(zip(columns, values, strict=True)), "reason": reason}
+
+
+def _guaranteed(table: np.ndarray, facts: Metadata, promise: Promise | None) -> list[tuple[str, ...]]:
+    """For each face the values of `GUARANTEED`; nothing without a promise."""
+    if promise is None or facts.guarantee is None:
+        return [()] * len(table)
+    taxonomy = facts.taxonomy
+    nodes, sets = (find(table, taxonomy, promise) for find in (facts.guarantee.nodes, facts.guarantee.sets))
+    return [
+        (node_name(node, taxonomy), node_level(node, taxonomy), " ".join(compress(taxonomy.emotions, held)))
+        for node, held in zip(nodes, sets, strict=True)
+    ]
 
 
 def _measured(face: Face) -> Row:
@@ -111,7 +142,8 @@ def rows_of_faces(
         [
             {"face": number, "run": predictor.name, **predictor.marks, **row}
             for number, row in enumerate(
-                face_rows(faces, own, predictor.facts, predictor.faces, abstain=abstain), start=1
+                face_rows(faces, own, predictor.facts, predictor.faces, abstain=abstain, promise=predictor.promise),
+                start=1,
             )
         ]
         for predictor, own in zip(predictors, tables, strict=True)

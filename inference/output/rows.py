@@ -23,7 +23,11 @@ KINDS = (".csv", ".json", ".parquet")
 NESTED = (".json", ".parquet")  # those whose cells can hold a face's points
 POINTS = "points"
 FORMULA = tuple("=+-@")  # a spreadsheet computes a cell that begins so
-_WORDS = {"file", "run", "prior", "resting", "emotion", "route", "reason", "error"}  # so is the gate's own column
+_SAME = ("prior", "coverage")  # marks that are the same in all rows of a file
+_WORDS = {  # so is the gate's own column
+    *("file", "run", "resting", "emotion", "route", "answer", "level", "set", "reason", "error"),
+    *_SAME,
+}
 _WHOLE = {"frame", "faces", "face", "track", "left", "top", "width", "height"}
 _CHUNK = 50_000  # rows that are converted together
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be text
@@ -63,7 +67,7 @@ class RowFile:
         columns: Names in order.
         words: Those of the columns that hold words.
         runs: The models that predict; a file of other models' predictions is refused.
-        prior: The shares that they predict for, as rows name them; "" for those of training.
+        marks: What rows hold of the predictions besides, such as the prior that they are for.
 
     Attributes:
         done: Names of the files whose rows are complete.
@@ -75,12 +79,18 @@ class RowFile:
     """
 
     def __init__(
-        self, path: Path, columns: Sequence[str], *, words: Iterable[str], runs: Sequence[str], prior: str = ""
+        self,
+        path: Path,
+        columns: Sequence[str],
+        *,
+        words: Iterable[str],
+        runs: Sequence[str],
+        marks: Mapping[str, str] | None = None,
     ) -> None:
         if formula := next((run for run in runs if run.startswith(FORMULA)), None):
             raise UserError(f"--out: a spreadsheet would compute the model's name {formula}; rename the model")
         self.path = path
-        self.prior = prior
+        self._marks = {name: (marks or {}).get(name, "") for name in _SAME}
         self.columns = list(columns)
         words = _WORDS | set(words)
         self._kinds: dict[str, Callable[[str], Any]] = {
@@ -114,11 +124,11 @@ class RowFile:
                 raise UserError(
                     f"--out {self.path} holds predictions of {row['run']}, not of {', '.join(runs)}; name another file"
                 )
-            if row["faces"] != "0" and (other := row.get("prior", "")) != self.prior:
-                raise UserError(
-                    f"--out {self.path} holds predictions for the prior {other!r}, not {self.prior!r}; "
-                    "name another file"
-                )
+            for name, own in self._marks.items() if row["faces"] != "0" else ():
+                if (other := row.get(name, "")) != own:
+                    raise UserError(
+                        f"--out {self.path} holds predictions for the {name} {other!r}, not {own!r}; name another file"
+                    )
             if file and file[0]["file"] != row["file"]:
                 file = []  # one that was cut off, where its rows could not be taken away
             file.append(row)

@@ -8,7 +8,13 @@ import pytest
 
 from fer_hierarchy.hierarchy.config import DataConfig
 from fer_hierarchy.hierarchy.data import splits
-from fer_hierarchy.hierarchy.data.splits import drop_duplicates, fold_numbers, limit_rows, note_shared_subjects
+from fer_hierarchy.hierarchy.data.splits import (
+    calibrates,
+    drop_duplicates,
+    fold_numbers,
+    limit_rows,
+    note_shared_subjects,
+)
 from fer_hierarchy.hierarchy.errors import UserError
 
 FRACTIONS = {"validation_fraction": 0.1, "test_fraction": 0.2}
@@ -476,3 +482,16 @@ def test_a_source_too_small_to_cut_is_named():
     with pytest.raises(UserError, match="set1: class 'sad' has 1 different faces") as error:
         assign(faces, seed=0, **FRACTIONS)
     assert one_line(error)
+
+
+def test_calibration_apart_takes_half_of_the_faces_with_whole_people_in_any_order():
+    rng = np.random.default_rng(0)
+    ids = np.array([f"face{number:03d}" for number in range(240)])
+    persons, emotions = np.array([f"p{number // 4}" for number in range(240)]), rng.choice(["fear", "happy"], 240)
+    half = calibrates(ids, emotions, persons, seed=1)
+    assert 0.4 < half.mean() < 0.6
+    assert not set(persons[half]) & set(persons[~half])
+    order = rng.permutation(240)
+    assert (calibrates(ids[order], emotions[order], persons[order], seed=1) == half[order]).all()
+    with pytest.raises(UserError, match="--calibration-apart"):
+        calibrates(ids[:3], emotions[:3], persons[:3], seed=1)
