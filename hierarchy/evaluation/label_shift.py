@@ -2,8 +2,7 @@
 
 Where only the shares of the classes differ, and faces of one class are drawn as in training, P(class|face) changes by
 the ratio of the shares alone: Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori
-probabilities", Neural Computation 14, 2002. The shares are estimated without labels by their EM, or from a confusion
-matrix as in Lipton, Wang and Smola, "Detecting and correcting for label shift with black box predictors", ICML 2018.
+probabilities", Neural Computation 14, 2002. The shares are estimated without labels by their EM.
 """
 
 import math
@@ -23,7 +22,6 @@ _TOLERANCE, _ROUNDS = 1e-6, 2000  # largest change of a share that ends the EM, 
 _PSEUDO_FACES = 10.0
 _SURE = 2.326  # standard deviations of the test that shares have shifted: one draw in a hundred, in theory
 _LEAST = 5e-7  # as in `calibration`, which needs SciPy
-_SINGULAR = 1e8  # condition of a confusion matrix from which its inverse is noise
 
 
 def reweigh(probabilities: ArrayLike, prior: ArrayLike, target: ArrayLike) -> np.ndarray:
@@ -193,59 +191,6 @@ def _chi_square(freedom: int) -> float:
     """The quantile of `_SURE`, by the approximation of Wilson and Hilferty (1931): within 1 % of the true one."""
     part = 2 / (9 * freedom)
     return freedom * (1 - part + _SURE * math.sqrt(part)) ** 3
-
-
-def estimate_groups_em(
-    probabilities: ArrayLike, prior: ArrayLike, taxonomy: Taxonomy, *, pseudo_faces: float = 0.0
-) -> np.ndarray:
-    """Shares of the emotions where only those of the groups are estimated, from the gate; within a group as in `prior`.
-
-    Args:
-        probabilities: (n, emotions) for `prior`; their sums over a group are the gate's.
-        prior: (emotions,) as for `estimate_em`.
-        taxonomy: The grouping.
-        pseudo_faces: As for `estimate_em`.
-
-    Returns:
-        (emotions,) float64 that sums to 1.
-
-    Raises:
-        UserError: As for `estimate_em`.
-    """
-    before = _shares(prior, "prior", len(taxonomy.emotions), above=True)
-    members = list(taxonomy.group_index)
-    gate = np.asarray(probabilities, dtype=np.float64) @ np.eye(len(taxonomy.group_names))[members]
-    groups = _sums_of_groups(before, members)
-    return before * (estimate_em(gate, groups, pseudo_faces=pseudo_faces) / groups)[members]
-
-
-def estimate_bbse(predicted: ArrayLike, confusion: ArrayLike) -> np.ndarray:
-    """Shares of the classes by black box shift estimation (Lipton et al., 2018), for a classifier of any calibration.
-
-    The shares of the predictions are what the confusion matrix makes of the true shares, and that is solved for them.
-
-    Args:
-        predicted: (n,) class indices that the classifier predicts, n at least 1.
-        confusion: (classes, classes) counts on labelled validation faces, rows are the true classes.
-
-    Returns:
-        (classes,) float64 that sums to 1; shares that come out negative are 0.
-
-    Raises:
-        UserError: No faces, a class without validation faces, or a matrix that cannot be inverted, as where a class is
-            never predicted.
-    """
-    counts, labels = np.asarray(confusion, dtype=np.float64), np.asarray(predicted)
-    if not len(labels):
-        raise UserError("shares of classes: got no faces; needed at least one")
-    support = counts.sum(axis=1)
-    if not support.all():
-        raise UserError(f"confusion matrix: class {int(support.argmin())} has no validation face; needed one of each")
-    rates = (counts / support[:, None]).T  # (predicted, true) P(predicted|true)
-    if np.linalg.cond(rates) > _SINGULAR:
-        raise UserError("confusion matrix: it cannot be inverted; needed a classifier that tells all classes apart")
-    shares = np.linalg.solve(rates, np.bincount(labels, minlength=len(counts)) / len(labels)).clip(min=0)
-    return shares / shares.sum()
 
 
 def _weighed(table: np.ndarray, weights: np.ndarray, otherwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

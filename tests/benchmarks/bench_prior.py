@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -31,6 +32,7 @@ from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 LIFE = {"neutral": 0.5, "happy": 0.25}
 DRAWS = ("life-like", "ordinary")
+_SINGULAR = 1e8  # condition of a confusion matrix from which its inverse is noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,60 @@ def shares_of(draw: str, faces: Faces) -> np.ndarray:
     return fixed + rest / rest.sum() * (1 - fixed.sum())
 
 
+def estimate_groups_em(
+    probabilities: ArrayLike, prior: ArrayLike, taxonomy: Taxonomy, *, pseudo_faces: float = 0.0
+) -> np.ndarray:
+    """Shares of the emotions where only those of the groups are estimated, from the gate; within a group as in `prior`.
+
+    Args:
+        probabilities: (n, emotions) for `prior`; their sums over a group are the gate's.
+        prior: (emotions,) as for `label_shift.estimate_em`.
+        taxonomy: The grouping.
+        pseudo_faces: As for `label_shift.estimate_em`.
+
+    Returns:
+        (emotions,) float64 that sums to 1.
+
+    Raises:
+        UserError: As for `label_shift.estimate_em`.
+    """
+    before = np.asarray(prior, dtype=np.float64) / np.sum(prior)
+    members = list(taxonomy.group_index)
+    gate = np.asarray(probabilities, dtype=np.float64) @ np.eye(len(taxonomy.group_names))[members]
+    groups = np.bincount(members, weights=before)
+    return before * (label_shift.estimate_em(gate, groups, pseudo_faces=pseudo_faces) / groups)[members]
+
+
+def estimate_bbse(predicted: ArrayLike, confusion: ArrayLike) -> np.ndarray:
+    """Shares of the classes by black box shift estimation, for a classifier of any calibration.
+
+    Lipton, Wang and Smola, "Detecting and correcting for label shift with black box predictors", ICML 2018. The
+    shares of the predictions are what the confusion matrix makes of the true shares, and that is solved for them.
+
+    Args:
+        predicted: (n,) class indices that the classifier predicts, n at least 1.
+        confusion: (classes, classes) counts on labelled validation faces, rows are the true classes.
+
+    Returns:
+        (classes,) float64 that sums to 1; shares that come out negative are 0.
+
+    Raises:
+        UserError: No faces, a class without validation faces, or a matrix that cannot be inverted, as where a class is
+            never predicted.
+    """
+    counts, labels = np.asarray(confusion, dtype=np.float64), np.asarray(predicted)
+    if not len(labels):
+        raise UserError("shares of classes: got no faces; needed at least one")
+    support = counts.sum(axis=1)
+    if not support.all():
+        raise UserError(f"confusion matrix: class {int(support.argmin())} has no validation face; needed one of each")
+    rates = (counts / support[:, None]).T  # (predicted, true) P(predicted|true)
+    if np.linalg.cond(rates) > _SINGULAR:
+        raise UserError("confusion matrix: it cannot be inverted; needed a classifier that tells all classes apart")
+    shares = np.linalg.solve(rates, np.bincount(labels, minlength=len(counts)) / len(labels)).clip(min=0)
+    return shares / shares.sum()
+
+
 def estimates(table: np.ndarray, faces: Faces, true: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """What each method takes for the shares of the faces drawn; a method that fails keeps those of training."""
     facts, counts = faces.facts, np.array(faces.facts.counts)
@@ -103,10 +159,10 @@ def estimates(table: np.ndarray, faces: Faces, true: np.ndarray) -> Iterator[tup
     yield "`auto`", found.shares if found.shifted else faces.prior
     yield "EM, calibrated", label_shift.estimate_em(calibrated, counts)
     yield "EM, as predicted", label_shift.estimate_em(table, faces.prior)
-    yield "gate alone, calibrated", label_shift.estimate_groups_em(calibrated, counts, faces.taxonomy)
-    yield "gate alone, as predicted", label_shift.estimate_groups_em(table, faces.prior, faces.taxonomy)
+    yield "gate alone, calibrated", estimate_groups_em(calibrated, counts, faces.taxonomy)
+    yield "gate alone, as predicted", estimate_groups_em(table, faces.prior, faces.taxonomy)
     try:
-        yield "BBSE", label_shift.estimate_bbse(table.argmax(axis=1), faces.confusion)
+        yield "BBSE", estimate_bbse(table.argmax(axis=1), faces.confusion)
     except UserError:
         yield "BBSE", faces.prior
 

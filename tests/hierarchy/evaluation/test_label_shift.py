@@ -6,14 +6,13 @@ import pytest
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.evaluation.label_shift import (
-    estimate_bbse,
     estimate_em,
-    estimate_groups_em,
     reweigh,
     reweigh_stages,
 )
 from fer_hierarchy.hierarchy.evaluation.significance import confusion_counts
 from fer_hierarchy.hierarchy.taxonomy import TAXONOMIES
+from tests.benchmarks.bench_prior import estimate_bbse, estimate_groups_em
 
 SEVEN = TAXONOMIES["valence"].exclude(["contempt"])
 PRIOR = np.array([0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17])
