@@ -35,6 +35,7 @@ SYNTHETIC = "synthetic"  # so do the names of all embedded data sets begin
 SPLITS = ("train", "validation", "test")
 PICTURES = ("image_size", "channels", "align")  # settings of the data that decide what a network is shown
 TRAINING_MODES = ("hierarchical", "flat")
+DEVICES = ("auto", "cpu", "gpu", "cuda", "mps")
 FRAMEWORKS = ("keras", "pytorch")
 FEATURE_LOSSES = ("center", "island")
 LOSSES = ("ce", "weighted", "focal", *FEATURE_LOSSES, "balanced-softmax")
@@ -358,6 +359,16 @@ class RunConfig(Checked):
         0, "seed of splits, sampling, initial weights, shuffling and augmentation", low=0, high=2**31 - 1
     )
     deterministic: bool = option(True, "deterministic kernels: the same seed gives the same weights")
+    device: str = option(
+        "auto",
+        "what trains and predicts: a GPU where there is one, or the processor; cuda and mps name PyTorch's",
+        choices=DEVICES,
+    )
+    jit: str = option(
+        "auto",
+        "compile networks by XLA; auto where kernels need not repeat (--no-deterministic) and all layers can be",
+        choices=("auto", "on", "off"),
+    )
     calibration_apart: bool = option(
         False, "choose epochs on one half of the validation faces and calibrate on the other, people kept whole"
     )
@@ -458,6 +469,8 @@ class RunConfig(Checked):
                     f"--warmup {settings.warmup} with --schedule {ONE_CYCLE} warms stage {stage} up twice; "
                     "leave one of them out"
                 )
+        if self.jit == "on" and self.deterministic:
+            raise UserError("--jit on: XLA's kernels need not repeat; add --no-deterministic, or leave it at auto")
         both = sorted(set(self.data.emotions) & set(self.data.exclude))
         if both:
             raise UserError(f"{both[0]} stands in --emotions and in --exclude; leave it out of one of them")

@@ -1,6 +1,6 @@
 """Twin of `models/losses.py`: cross-entropy, plain, weighted or focal, on targets that may be shares."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,11 @@ class Loss:
     label_smoothing: float = 0.0
     gamma: float = 0.0
     class_weights: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Loss":
+        """The same on a device."""
+        weights = None if self.class_weights is None else self.class_weights.to(device)
+        return replace(self, class_weights=weights)
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """A scalar from logits and targets, both float32 (batch, classes)."""

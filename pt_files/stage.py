@@ -1,10 +1,11 @@
 """TorchStage: a stage that PyTorch trains."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -45,10 +46,20 @@ class TorchStage(Stage):
 
     framework = "pytorch"
     checkpoint = CHECKPOINT
+    device: ClassVar[torch.device] = torch.device("cpu")
+
+    @classmethod
+    def use_device(cls, config: RunConfig) -> None:
+        """Choose the device; see `Stage.use_device`."""
+        if config.jit == "on":
+            raise UserError("--jit on: PyTorch trains without XLA; leave it at auto")
+        cls.device = chosen_device(config.device)
 
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
         """Choose kernels that repeat, where the run is to be deterministic."""
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's matrix products repeat with it alone
         torch.use_deterministic_algorithms(config.deterministic)
         # A help in finding kernels that read what nobody wrote; it costs 7 % of the time.
         torch.utils.deterministic.fill_uninitialized_memory = False
@@ -79,7 +90,7 @@ class TorchStage(Stage):
     def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], None]:
         """All stages' networks, one after the other, on a blank face of `shape`."""
         networks = [stage.network.eval() for stage in stages.values()]
-        face = as_pixels(np.zeros((1, *shape), np.uint8))
+        face = as_pixels(np.zeros((1, *shape), np.uint8)).to(cls.device)
 
         @torch.inference_mode()
         def answer() -> None:
@@ -107,8 +118,8 @@ class TorchStage(Stage):
         network = build_model(config.model_spec, shape, len(self.classes))
         if depth := depth_image(network):
             depth.set_statistics(*depth_statistics(train.pixels, train.rows, reading=depth.reading))
-        loss = build_loss(config, train.labels, len(self.classes))
-        training = Training(network=network, loss=loss, config=config, batches=batches)
+        loss = build_loss(config, train.labels, len(self.classes)).to(self.device)
+        training = Training(network=network.to(self.device), loss=loss, config=config, batches=batches)
         training.restore(folder)
         work = multiply_adds(network, shape) * batches.faces_per_step
         progress.done += work * batches.steps_per_epoch * len(training.history)
@@ -124,6 +135,7 @@ class TorchStage(Stage):
             parameters=parameters(self.network),
             multiply_adds=multiply_adds(self.network, shape),
         )
+        self.record["device"] = self.device.type
         return self
 
     def _train(
@@ -194,7 +206,7 @@ class TorchStage(Stage):
             way = f"python -m fer_hierarchy.pt_files.convert {folder} {folder / MODEL} makes a PyTorch model of it"
             found = f"{folder} was trained by Keras; {way}" if (folder / KERAS_MODEL).is_file() else remedy(folder)
             raise UserError(f"model {folder / MODEL} is missing; {found}")
-        return read_model(folder / MODEL).model.to(memory_format=_ORDER)
+        return read_model(folder / MODEL).model.to(cls.device, memory_format=_ORDER)
 
 
 @contextmanager
@@ -207,6 +219,23 @@ def _no_room() -> Iterator[None]:
         if not any(words in reason for words in _NO_ROOM):
             raise
         raise NoRoomError(reason) from error
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device that `--device` names.
+
+    Args:
+        name: "cpu", "cuda", "mps", "gpu" for either of these, or "auto" for the processor where there is neither.
+
+    Raises:
+        UserError: This machine has none.
+    """
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    wanted = {"gpu": ("cuda", "mps"), "auto": tuple(here)}.get(name, (name,))
+    found = next((kind for kind in wanted if here[kind]), None)
+    if found is None:
+        raise UserError(f"--device {name}: PyTorch finds none here; use cpu or auto (docs/gpu.md)")
+    return torch.device(found)
 
 
 def build_model(spec: str, shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -235,5 +264,6 @@ def _predicted(
 ) -> np.ndarray:
     """Outputs of `predict`, a part of `network`, for `rows` of `pixels`, without training."""
     network.eval()
-    starts = range(0, len(rows), _BATCH)
-    return np.concatenate([predict(as_pixels(pixels[rows[start : start + _BATCH]])).numpy() for start in starts])
+    device = next(network.parameters()).device
+    batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+    return np.concatenate([predict(as_pixels(pixels[batch]).to(device)).cpu().numpy() for batch in batches])

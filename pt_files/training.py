@@ -47,6 +47,11 @@ class Training:
     def __post_init__(self) -> None:
         self.optimizer = build_optimizer(self.network, self.config)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
     def rate(self, step: int) -> float:
         """Learning rate at a step of the complete training."""
         per_epoch = self.batches.steps_per_epoch
@@ -73,7 +78,7 @@ class Training:
         sums = np.zeros(2)
         self.network.train()
         for step, (faces, targets) in _prefetched(self.batches, range(first, first + per_epoch)):
-            sums += self._step(as_pixels(faces), torch.from_numpy(targets), step)
+            sums += self._step(as_pixels(faces).to(self.device), torch.from_numpy(targets).to(self.device), step)
             advance()
         loss, accuracy = sums / per_epoch
         return float(loss), float(accuracy)
@@ -104,6 +109,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "gradients": [weight.grad for weight in self.network.parameters()],  # too few for an update yet
             "random": torch.get_rng_state(),  # dropout draws from it
+            "device_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
         write_record(state, folder / CHECKPOINT)
 
@@ -121,8 +127,10 @@ class Training:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             for weight, slope in zip(self.network.parameters(), state.get("gradients", ()), strict=False):
-                weight.grad = slope
+                weight.grad = None if slope is None else slope.to(weight.device)
             torch.set_rng_state(state["random"])
+            if self.device.type == "cuda" and state.get("device_random") is not None:
+                torch.cuda.set_rng_state(state["device_random"])
             self.history = state["history"]
         except Exception as error:  # a damaged file makes torch raise almost any kind
             raise UserError(

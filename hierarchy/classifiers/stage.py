@@ -70,6 +70,14 @@ class Stage(ABC):
     def prepare(cls, config: RunConfig) -> None:
         """Set up the framework for a run, before any stage is made."""
 
+    @classmethod  # noqa: B027 - stages without a framework have nothing to choose
+    def use_device(cls, config: RunConfig) -> None:
+        """Choose what trains and predicts, before any data is read.
+
+        Raises:
+            UserError: This machine or framework has no such device.
+        """
+
     @classmethod
     @abstractmethod
     def native_size(cls, config: StageConfig) -> int:

@@ -108,7 +108,7 @@ _TRAIN_FIELDS = {
     DataConfig: tuple(fields_of(DataConfig)),
     StageConfig: _ALL_STAGE,
     EvaluationConfig: tuple(fields_of(EvaluationConfig)),
-    RunConfig: ("trunk", "name", "seed", "deterministic", "calibration_apart"),
+    RunConfig: ("trunk", "name", "seed", "deterministic", "device", "jit", "calibration_apart"),
 }
 _AT_ONCE: Mapping[type, tuple[str, ...]] = {WorkerConfig: tuple(fields_of(WorkerConfig))}
 _TRAIN_OTHERS = ("config", "hyperparameters", "resume", "figures", "results", "logs")
@@ -181,7 +181,7 @@ MODES = {
             SearchConfig: tuple(fields_of(SearchConfig)),
             DataConfig: tuple(fields_of(DataConfig)),
             StageConfig: _ALL_STAGE,
-            RunConfig: ("name", "seed", "deterministic"),
+            RunConfig: ("name", "seed", "deterministic", "device", "jit"),
             **_AT_ONCE,
         },
         others=("study_dir", "config", "resume", "figures", "results"),

@@ -46,6 +46,7 @@ TORCH_MODEL = "model.pt"
 MIRRORED = "looking_twice"
 _WIDTHS = ("units", "filters", "input_dim", "output_dim", "num_heads", "key_dim", "depth_multiplier")
 _WIDEST = 2**16
+_JIT: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
 _MEASURED = 2048  # train faces, at most, that batch normalisation is measured on
 
 
@@ -56,14 +57,35 @@ class KerasStage(Stage):
     can_share_trunk = True
     checkpoint = callbacks.CHECKPOINT
     user_callbacks: ClassVar[Sequence[keras.callbacks.Callback]] = ()  # a subclass sets them
+    jit: ClassVar[str] = "auto"  # as `RunConfig.jit`, from `prepare`
 
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
         """Set TensorFlow to kernels that repeat, where the run wants them."""
         # Several networks one after the other, each compiled once, are what TensorFlow takes for a mistake.
         tf.get_logger().addFilter(_no_retracing)
+        cls.jit = config.jit
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
+
+    @classmethod
+    def use_device(cls, config: RunConfig) -> None:
+        """Show TensorFlow the GPUs, whose memory it then takes as it needs it, or hide them; see `Stage.use_device`."""
+        gpus = tf.config.list_physical_devices("GPU")
+        if config.device == "mps":
+            raise UserError("--device mps is PyTorch's; Keras trains on cpu, gpu or auto")
+        if config.device in ("gpu", "cuda") and not gpus:
+            raise UserError(f"--device {config.device}: TensorFlow finds no GPU here; use cpu or auto (docs/gpu.md)")
+        try:
+            if config.device == "cpu":
+                tf.config.set_visible_devices([], "GPU")
+            for gpu in gpus if config.device != "cpu" else ():
+                tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError as error:
+            raise UserError(
+                f"--device {config.device}: TensorFlow has started already and cannot change devices; choose it before "
+                "anything of TensorFlow is called"
+            ) from error
 
     @classmethod
     def native_size(cls, config: StageConfig) -> int:
@@ -140,7 +162,8 @@ class KerasStage(Stage):
         for phase in schedule.phases(config):
             last = min(phase.last, until or phase.last)
             if len(history) < last and not schedule.stopped_early(history, phase.patience, since=since):
-                _fit_phase(trainer, phase, loss, config, batches, saved, [end, board, *self.user_callbacks], last=last)
+                watching = [end, board, *self.user_callbacks]
+                _fit_phase(trainer, phase, loss, config, batches, saved, watching, last=last, jit=_JIT[self.jit])
         self.network = self.load_network(folder)
         self.record = training_record(
             history,
@@ -151,6 +174,7 @@ class KerasStage(Stage):
             parameters=parameters(self.network),
             multiply_adds=multiply_adds(self.network),
         )
+        self.record["device"] = "gpu" if tf.config.list_logical_devices("GPU") else "cpu"
         return self
 
     def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -272,13 +296,15 @@ def _fit_phase(
     watching: list[keras.callbacks.Callback],
     *,
     last: int,
+    jit: bool | str,
 ) -> None:
     """Train from the phase's first epoch, or from the checkpoint if that lies further on, to the epoch `last`."""
     end = watching[0]
     end.phase = phase
     with callbacks.frozen_backbone(end.network, frozen=phase.frozen), _no_room():
         optimizer = callbacks.build_optimizer(config, phase, batches.steps_per_epoch)
-        trainer.compile(optimizer=optimizer, loss=loss, metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")])
+        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+        trainer.compile(optimizer=optimizer, loss=loss, metrics=[accuracy], jit_compile=jit)
         # With every variable there before the first step, TensorFlow traces that step once instead of twice.
         optimizer.build(trainer.trainable_variables)
         if saved:

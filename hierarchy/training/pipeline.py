@@ -121,6 +121,7 @@ def resume_run(
     if config.framework != stage_type.framework:
         hint = resume_hint(folder, framework=config.framework)
         raise UserError(f"--resume {run}: it was started with {config.framework}; {hint}")
+    stage_type.use_device(config)
     changed = differences(config, apply_flags(config, flags))
     if changed:
         raise UserError(f"--resume {run}: it was started with other settings ({'; '.join(changed)}); leave them out")
@@ -150,6 +151,7 @@ def settle_before_data(config: RunConfig, stage_type: type[Stage]) -> RunConfig:
             f"--trunk shared: {stage_type.framework} trains a network for each stage; leave it at separate, "
             f"or train with {CALL}"
         )
+    stage_type.use_device(config)
     config = dataclasses.replace(config, data=resolve_data(config.data), framework=stage_type.framework)
     settings = {name: config.for_stage(name) for name in config.grouping().stages(config.mode)}
     size = config.data.image_size or max(stage_type.native_size(own) for own in settings.values())

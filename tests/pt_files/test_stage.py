@@ -24,7 +24,7 @@ from fer_hierarchy.pt_files.convert import state_dict_from_keras, to_torch
 from fer_hierarchy.pt_files.losses import build_loss
 from fer_hierarchy.pt_files.optimizers import average_and_clip, build_optimizer
 from fer_hierarchy.pt_files.registry import create_model
-from fer_hierarchy.pt_files.stage import MODEL, TorchStage, build_model
+from fer_hierarchy.pt_files.stage import MODEL, TorchStage, build_model, chosen_device
 from fer_hierarchy.pt_files.training import CHECKPOINT, Training
 from tests.conftest import TINY, draw_face
 
@@ -337,3 +337,17 @@ def test_a_training_in_parts_keeps_the_course_of_the_whole(tmp_path):
     assert parts.record["epochs_run"] == 3
     for name in ("loss", "learning_rate", "val_macro_f1"):
         assert [row[name] for row in history(tmp_path / "parts")] == [row[name] for row in history(tmp_path / "whole")]
+
+
+def test_a_device_is_the_one_named_or_what_is_there(monkeypatch):
+    for cuda, mps, expected in (
+        (True, True, {"auto": "cuda", "gpu": "cuda", "mps": "mps", "cpu": "cpu"}),
+        (False, True, {"auto": "mps", "gpu": "mps"}),
+        (False, False, {"auto": "cpu", "cpu": "cpu"}),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert {name: chosen_device(name).type for name in expected} == expected
+    for name in ("gpu", "cuda", "mps"):
+        with pytest.raises(UserError, match=f"--device {name}: PyTorch finds none here"):
+            chosen_device(name)
