@@ -37,7 +37,7 @@ _RESERVED = """
 _LONGEST_NAME = 60  # bytes
 FLAT = "flat"
 TRUNK = "trunk"  # the network whose heads are all stages of a run
-POOLED = "pooled"  # what the answer of several runs together is called
+POOLED = "pooled"  # what the prediction of several runs together is called
 
 
 def canonical_emotion(word: str) -> str:
@@ -155,7 +155,7 @@ class Taxonomy:
 
     @property
     def emotions(self) -> tuple[str, ...]:
-        """All emotions in canonical order: the class order of flat models and of every composed answer."""
+        """All emotions in canonical order: the class order of flat models and of every composed prediction."""
         grouped = {emotion for _, members in self.groups for emotion in members}
         return tuple(sorted(grouped, key=class_order))
 

@@ -40,10 +40,10 @@ def headline(record: Mapping) -> str:
     Args:
         record: Its metrics.json.
     """
-    answer = record["answers"][record["headline"]]
+    scores = record["answers"][record["headline"]]
     origin = "SYNTHETIC faces, " if record["synthetic"] else ""
-    result = f"{record['run']} ({record['headline']}): {score_words(answer)}"
-    return f"{result}; {origin}n = {answer['n']}, seed {record['seed']}"
+    result = f"{record['run']} ({record['headline']}): {score_words(scores)}"
+    return f"{result}; {origin}n = {scores['n']}, seed {record['seed']}"
 
 
 def majority_line(scores: Mapping) -> str:

@@ -87,17 +87,17 @@ class TorchStage(Stage):
         return multiply_adds(network, shape) * (rows // size) * size * config.epochs
 
     @classmethod
-    def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], None]:
+    def blank_prediction(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], None]:
         """All stages' networks, one after the other, on a blank face of `shape`."""
         networks = [stage.network.eval() for stage in stages.values()]
         face = as_pixels(np.zeros((1, *shape), np.uint8)).to(cls.device)
 
         @torch.inference_mode()
-        def answer() -> None:
+        def predict() -> None:
             for network in networks:
                 network(face)
 
-        return answer
+        return predict
 
     def fit(
         self,

@@ -49,7 +49,9 @@ def write_run(folder, rows, answer, *, mode="hierarchical", taxonomy=SEVEN, gate
     implied, specialists = HierarchicalClassifier(taxonomy).imply(answer)
     gate = implied if gate is None or mode == "flat" else gate
     said = HierarchicalClassifier(taxonomy).compose(gate, specialists)
-    told = Predictions(taxonomy=taxonomy, headline="soft", rows=rows, answer=said, gate=gate, specialists=specialists)
+    told = Predictions(
+        taxonomy=taxonomy, headline="soft", rows=rows, probabilities=said, gate=gate, specialists=specialists
+    )
     (folder / "stages").mkdir(parents=True)
     (folder / "predictions.csv").mkdir()
     prediction_table(told).to_csv(folder / "predictions_validation.csv", index=False)

@@ -24,7 +24,7 @@ class Predictions:
         taxonomy: The grouping, which gives every column order.
         headline: "soft", "flat" or "pooled": the prediction that counts.
         rows: The faces' manifest rows.
-        answer: (n, emotions) float64 P(emotion|x) of the headline.
+        probabilities: (n, emotions) float64 P(emotion|x) of the headline.
         gate: (n, groups) float64; implied by summing for a flat model.
         specialists: Group -> (n, members) float64; implied by renormalising for a flat model.
     """
@@ -32,7 +32,7 @@ class Predictions:
     taxonomy: Taxonomy
     headline: str
     rows: pd.DataFrame
-    answer: np.ndarray
+    probabilities: np.ndarray
     gate: np.ndarray
     specialists: Mapping[str, np.ndarray]
 
@@ -60,15 +60,15 @@ def predict(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.ndarray,
     composer = HierarchicalClassifier(taxonomy)
     stage_predictions = predict_stages(stages, pixels, rows.index.to_numpy())
     if FLAT in stage_predictions:
-        answer = stage_predictions[FLAT]
-        gate, specialists = composer.imply(answer)
+        probabilities = stage_predictions[FLAT]
+        gate, specialists = composer.imply(probabilities)
     else:
         gate = stage_predictions[taxonomy.gate]
         specialists = {group: stage_predictions[group] for group in taxonomy.specialists}
-        answer = composer.compose(gate, specialists, "soft")
+        probabilities = composer.compose(gate, specialists, "soft")
     headline = FLAT if FLAT in stage_predictions else "soft"
     return Predictions(
-        taxonomy=taxonomy, headline=headline, rows=rows, answer=answer, gate=gate, specialists=specialists
+        taxonomy=taxonomy, headline=headline, rows=rows, probabilities=probabilities, gate=gate, specialists=specialists
     )
 
 
@@ -96,9 +96,9 @@ def score_predictions(
     emotions = rows["emotion"].to_numpy(str)
     draw: Draw = {"resamples": config.resamples, "seed": seed, "groups": subjects(rows)}
     routings = ("oracle",) if predictions.headline in (FLAT, POOLED) else ("hard", "oracle")
-    answers = {predictions.headline: predictions.answer, **{name: predictions.routed(name) for name in routings}}
+    answers = {predictions.headline: predictions.probabilities, **{name: predictions.routed(name) for name in routings}}
     if config.logit_adjustment:
-        answers["logit_adjusted"] = logit_adjust(predictions.answer, prior, config.logit_adjustment)
+        answers["logit_adjusted"] = logit_adjust(predictions.probabilities, prior, config.logit_adjustment)
     answers |= further or {}
     gates = {predictions.headline: predictions.gate, "hard": predictions.gate}
     paired = {name: _paired(predictions, table, draw) for name, table in (further or {}).items()}
@@ -117,7 +117,7 @@ def _paired(predictions: Predictions, table: np.ndarray, draw: Draw) -> dict:
     """Another prediction minus the headline on the same faces, with McNemar's test of their disagreements."""
     emotions = predictions.taxonomy.emotions
     labels = metrics.class_indices(predictions.rows["emotion"].to_numpy(str), emotions)
-    first, second = predictions.answer.argmax(axis=1), table.argmax(axis=1)
+    first, second = predictions.probabilities.argmax(axis=1), table.argmax(axis=1)
     return {
         "against": predictions.headline,
         "differences": paired_bootstrap(labels, first, second, len(emotions), **draw),
@@ -128,7 +128,9 @@ def _paired(predictions: Predictions, table: np.ndarray, draw: Draw) -> dict:
 def validation_summary(predictions: Predictions) -> dict:
     """The scores on validation faces that choices may be made on."""
     emotions = predictions.taxonomy.emotions
-    table = metrics.scores(predictions.rows["emotion"].to_numpy(str), predictions.answer, emotions, resamples=100)
+    table = metrics.scores(
+        predictions.rows["emotion"].to_numpy(str), predictions.probabilities, emotions, resamples=100
+    )
     return {name: table[name] for name in ("n", "top1", "balanced_accuracy", "macro_f1", "nll")}
 
 
@@ -141,11 +143,15 @@ def prediction_table(predictions: Predictions) -> pd.DataFrame:
         {
             "row": predictions.rows["id"].to_numpy(),
             "true": predictions.rows["emotion"].to_numpy(),
-            "predicted": emotions[predictions.answer.argmax(axis=1)],
+            "predicted": emotions[predictions.probabilities.argmax(axis=1)],
             "route": groups[predictions.gate.argmax(axis=1)],
         }
     )
-    blocks = (("p_", emotions, predictions.answer), ("gate_", groups, predictions.gate), ("given_", emotions, given))
+    blocks = (
+        ("p_", emotions, predictions.probabilities),
+        ("gate_", groups, predictions.gate),
+        ("given_", emotions, given),
+    )
     for prefix, names, values in blocks:
         table[[prefix + name for name in names]] = values.round(6)
     return table

@@ -32,7 +32,7 @@ def robustness(
     taxonomy: Taxonomy,
     pixels: np.ndarray,
     rows: pd.DataFrame,
-    answer: np.ndarray,
+    clean: np.ndarray,
     *,
     resamples: int,
     seed: int,
@@ -44,7 +44,7 @@ def robustness(
         taxonomy: The run's grouping.
         pixels: (n, h, w, c); the index of `rows` points into it.
         rows: Manifest rows, from `robust_rows`.
-        answer: (rows, emotions) probabilities for the same faces as they are.
+        clean: (rows, emotions) probabilities for the same faces as they are.
         resamples: Of the intervals.
         seed: Of the corruptions and the intervals.
 
@@ -70,16 +70,16 @@ def robustness(
     return {
         "n": len(rows),
         "seed": seed,
-        "clean": scored(answer),
+        "clean": scored(clean),
         "corrupted": [
             {"corruption": name, "strength": strength, "level": CORRUPTIONS[name].levels[strength - 1]}
-            | scored(np.concatenate(list(_answers(stages, taxonomy, pixels, rows, name, strength, seed))))
+            | scored(np.concatenate(list(_predicted(stages, taxonomy, pixels, rows, name, strength, seed))))
             for name, strength in conditions
         ],
     }
 
 
-def _answers(
+def _predicted(
     stages: Mapping[str, Stage],
     taxonomy: Taxonomy,
     pixels: np.ndarray,
@@ -92,4 +92,4 @@ def _answers(
     for start in range(0, len(rows), _CHUNK):
         some = rows.iloc[start : start + _CHUNK]
         worse = corrupted(pixels[some.index.to_numpy()], name, strength, seed=seed + start)
-        yield predict(stages, taxonomy, worse, some.reset_index(drop=True)).answer
+        yield predict(stages, taxonomy, worse, some.reset_index(drop=True)).probabilities

@@ -39,8 +39,8 @@ class Stage(ABC):
     Attributes:
         name: `valence`, `positive`, `flat`, ...
         classes: Class order of the outputs.
-        network: uint8 faces in, logits out; None before `fit` or `load`. Of a stage that looks twice, what asks the
-            trained network, `core`, about each face and its mirror image.
+        network: uint8 faces in, logits out; None before `fit` or `load`. With `mirror`, what
+            averages the logits of the trained network, `core`, for each face and its mirror image.
         columns: First of the network's outputs that are the stage's own, and the one after its last; None where all
             are. A stage with columns has no network of its own but shares that of the stage `trunk` beside it.
         groups: Of such a trunk, whose classes are those of all heads side by side: for each group the places of its
@@ -103,7 +103,7 @@ class Stage(ABC):
 
     @classmethod
     @abstractmethod
-    def answerer(cls, stages: Mapping[str, "Stage"], shape: tuple[int, ...]) -> Callable[[], object]:
+    def blank_prediction(cls, stages: Mapping[str, "Stage"], shape: tuple[int, ...]) -> Callable[[], object]:
         """What makes all stages predict one blank face of `shape`, for timing; a shared network predicts once."""
 
     @abstractmethod
@@ -169,7 +169,7 @@ class Stage(ABC):
     def core(self) -> Any:
         """The network as it was trained, without its mirror image."""
 
-    def look_twice(self) -> None:
+    def use_mirror_image(self) -> None:
         """From now on predict the mean over each face and its mirror image, at twice the cost."""
         self.network, self.mirror = self.with_mirror_image(self.network), True
 
@@ -230,9 +230,9 @@ class Stage(ABC):
 
     def predict_proba(self, pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Calibrated class probabilities of `rows` of `pixels` (uint8), float64 (m, classes)."""
-        return self.answer(self.outputs(pixels, rows))
+        return self.calibrated(self.outputs(pixels, rows))
 
-    def answer(self, outputs: np.ndarray) -> np.ndarray:
+    def calibrated(self, outputs: np.ndarray) -> np.ndarray:
         """Calibrated class probabilities, float64 (m, classes), from the network's outputs (m, outputs)."""
         return probabilities(self.own(outputs), self.temperature, self._shift)
 
@@ -313,7 +313,7 @@ def predict_stages(stages: Mapping[str, Stage], pixels: np.ndarray, rows: np.nda
     for stage in stages.values():
         if id(stage.network) not in outputs:
             outputs[id(stage.network)] = stage.outputs(pixels, rows)
-    return {name: stage.answer(outputs[id(stage.network)]) for name, stage in stages.items()}
+    return {name: stage.calibrated(outputs[id(stage.network)]) for name, stage in stages.items()}
 
 
 def check_classes(stages: Mapping[str, Stage], taxonomy: Taxonomy, folder: Path) -> None:
@@ -419,17 +419,17 @@ def training_record(
     }
 
 
-def single_face_latency(answer: Callable[[], object], *, repeats: int = 50) -> dict[str, float]:
+def single_face_latency(predict: Callable[[], object], *, repeats: int = 50) -> dict[str, float]:
     """Milliseconds of one call after warm-up: median, 10th and 90th percentile.
 
     Args:
-        answer: What `Stage.answerer` returns.
+        predict: What `Stage.blank_prediction` returns.
         repeats: Timed calls.
     """
     times = []
     for _ in range(repeats + 5):
         start = time.perf_counter()
-        answer()
+        predict()
         times.append(1000 * (time.perf_counter() - start))
     low, median, high = np.percentile(times[5:], [10, 50, 90])
     return {"median": float(median), "p10": float(low), "p90": float(high)}

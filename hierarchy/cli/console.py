@@ -99,7 +99,7 @@ def run_program(name: str, call: Callable[[], None]) -> int:
     except UserError as error:
         return _fail(name, str(error))
     except IncompleteError as error:
-        _say(f"{name}: {error}")
+        _print(f"{name}: {error}")
         return 1
     except MemoryError:
         return _fail(name, "out of memory; try a smaller --batch-size, --image-size or --limit")
@@ -111,7 +111,7 @@ def run_program(name: str, call: Callable[[], None]) -> int:
             raise
         return _fail(name, f"{error.filename or 'a file'}: {error.strerror}")
     except KeyboardInterrupt as error:
-        _say(f"interrupted; {str(error) or 'nothing was left behind'}")
+        _print(f"interrupted; {str(error) or 'nothing was left behind'}")
         return 130
     return 0
 
@@ -135,11 +135,11 @@ def _check_keras_json() -> None:
 
 
 def _fail(name: str, message: str) -> int:
-    _say(f"{name}: error: {' '.join(message.split())}")
+    _print(f"{name}: error: {' '.join(message.split())}")
     return 2
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     """Write the last line, over a line of progress that may stand there unfinished."""
     erase_line()
     print(printable(line), file=sys.stderr)

@@ -119,7 +119,7 @@ def _pooled(tables: Sequence[pd.DataFrame], lead: Run) -> Predictions:
     subjects = [people.get(row, "") for row in faces.index]
     rows = pd.DataFrame({"id": faces.index, "emotion": faces["true"].to_numpy(), "source": "", "subject": subjects})
     return Predictions(
-        taxonomy=lead.taxonomy, headline=POOLED, rows=rows, answer=pooled, gate=gate, specialists=specialists
+        taxonomy=lead.taxonomy, headline=POOLED, rows=rows, probabilities=pooled, gate=gate, specialists=specialists
     )
 
 

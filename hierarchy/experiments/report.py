@@ -160,7 +160,7 @@ def write_grid_report(folder: Path, grid: Grid, cells: Sequence[GridCell]) -> No
 
 
 def _write_modes(folder: Path, grid: Grid, runs: Sequence[Run]) -> None:
-    """The report of flat and hierarchical side by side: it answers whether one is better, and at what cost."""
+    """The report of flat and hierarchical side by side: whether one is better, and at what cost."""
     settings = runs[0].config
     table = several.compare(runs, resamples=settings.evaluation.resamples, seed=settings.seed)
     write_comparison(folder, {**table, "command": grid.command}, runs, faces=runs[0].pictures)

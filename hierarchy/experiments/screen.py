@@ -1,4 +1,4 @@
-"""What a finished experiment prints: the table that answers its question."""
+"""What a finished experiment prints: the table of its result."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -79,7 +79,7 @@ def _what(metrics: Mapping, config: Mapping) -> Section:
     facts = {
         "Kind": mode_words(metrics),
         "Network": ", ".join(models),
-        "Answers for": ", ".join(metrics["emotions"]),
+        "Emotions": ", ".join(metrics["emotions"]),
         "Groups": groups,
         "Input": f"grey faces of {data['image_size']}x{data['image_size']} pixels"
         if data["channels"] == 1
@@ -112,7 +112,7 @@ def _use(metrics: Mapping, config: Mapping) -> Section:
         "python tf_model.py --mode predict photo.jpg --run RUN",
         f"python tf_model.py --mode evaluate RUN --data {data}",
     )
-    text = "RUN is this folder. The networks answer for cut faces; --mode predict finds them in pictures."
+    text = "RUN is this folder. The networks predict cut faces; --mode predict finds them in pictures."
     return Section("How to use it", "", [Code("\n".join(lines)), Text(text)])
 
 
@@ -126,7 +126,7 @@ def _data(metrics: Mapping, config: Mapping) -> Section:
         items.append(f"Left out everywhere: {', '.join(metrics['excluded'])}.")
     items += [str(note) for note in metrics.get("notes", ())]
     items.append(
-        "Epoch, temperature and every other choice were made on validation faces; the test faces were looked at by the "
+        "Epoch, temperature and every other choice were made on validation faces; the test faces were read by the "
         "evaluation alone."
     )
     return Section("Data and protocol", "", [Items(items)])
@@ -144,7 +144,7 @@ def _figures(metrics: Mapping, scores: Mapping) -> Section:
     valence = scores.get("group", {})
     blocks: list[Block] = [
         Table(
-            ("Answer", "Top-1 %", "Balanced %", "Macro F1 %"),
+            ("Prediction", "Top-1 %", "Balanced %", "Macro F1 %"),
             rows,
             caption=f"n = {whole(scores['n'])} test faces; 95 % bootstrap intervals in brackets",
             strong=(list(metrics["answers"]).index(metrics["headline"]),),
@@ -173,7 +173,7 @@ def _failures(scores: Mapping) -> Section:
         f"The emotions that it finds least often: {named}.",
         *worst_confusions(scores),
         "One training run: another seed would differ, by how much is not in the intervals above.",
-        "It answers for any picture, also where there is no face, and always with one of its emotions.",
+        "It predicts for any picture, also where there is no face, and always one of its emotions.",
     ]
     return Section("Known failures", "", [Items(_sentences(items))])
 

@@ -52,7 +52,7 @@ def publish_run(
     Args:
         run: Name or folder.
         out: The new folder.
-        mirror: Whether the copy answers with the mean over each face and its mirror image; None as the run does.
+        mirror: Whether the copy predicts the mean over each face and its mirror image; None as the run does.
         data: Where the run's faces and votes are, if they have moved since.
         results: Where runs are looked for by name.
         command: The command line, which goes below that of the training.

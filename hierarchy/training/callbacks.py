@@ -173,7 +173,7 @@ class PenalisedTrainer(keras.Model):
     """A network, and a penalty on its features that joins the loss while training.
 
     Args:
-        network: Ends in the head, whose input are the features, or in what composes the head's answer.
+        network: Ends in the head, whose input are the features, or in what composes the head's logits.
         penalty: Layer from (features, targets) to a scalar; its class centres are part of the training state.
         weight: Of the penalty in the loss.
     """

@@ -26,7 +26,7 @@ log = logging.getLogger("fer_hierarchy")
 
 
 def check_teachers(config: RunConfig, taxonomy: Taxonomy) -> None:
-    """Refuse, before anything is written, a teacher that cannot answer about the run's faces.
+    """Refuse, before anything is written, a teacher that cannot predict the run's faces.
 
     Args:
         config: Settings with data, framework and image size given.
@@ -112,7 +112,7 @@ def _predict(folder: Path, faces: Faces, stage_type: type[Stage]) -> np.ndarray:
     run = _opened(folder)
     predicted = predict(run.load_stages(stage_type), run.taxonomy, faces.images.pixels, faces.split("train"))
     columns = [run.classes.index(emotion) for emotion in faces.taxonomy.emotions]
-    return predicted.answer[:, columns]
+    return predicted.probabilities[:, columns]
 
 
 def _opened(folder: Path) -> Run:

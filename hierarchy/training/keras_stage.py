@@ -115,7 +115,7 @@ class KerasStage(Stage):
         return cost.multiply_adds * (rows // size) * size * (config.epochs or 0)
 
     @classmethod
-    def answerer(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], object]:
+    def blank_prediction(cls, stages: Mapping[str, Stage], shape: tuple[int, ...]) -> Callable[[], object]:
         """One compiled call of all stages' networks on a blank face of `shape`."""
         networks = {id(stage.network): stage.network for stage in stages.values()}.values()
         call = tf.function(lambda face: [network(face, training=False) for network in networks])

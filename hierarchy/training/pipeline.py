@@ -331,7 +331,7 @@ def _cost(stages: Mapping[str, Stage], shape: tuple[int, ...]) -> dict[str, Any]
         "train_wall_seconds": total("wall_seconds"),
         "parameters": total("parameters"),
         "multiply_adds": sum(stage.record["multiply_adds"] * (1 + stage.mirror) for stage in networks),
-        "latency_ms": single_face_latency(next(iter(stages.values())).answerer(stages, shape)),
+        "latency_ms": single_face_latency(next(iter(stages.values())).blank_prediction(stages, shape)),
     }
 
 
@@ -433,11 +433,9 @@ def _robustness(
     predicted: Predictions, rows: pd.DataFrame, stages: Mapping[str, Stage], faces: Faces, config: RunConfig
 ) -> dict[str, Any]:
     """The headline's scores for corrupted faces of `rows`, some of those that were predicted."""
-    answer = predicted.answer[predicted.rows.index.get_indexer(rows.index)]
+    clean = predicted.probabilities[predicted.rows.index.get_indexer(rows.index)]
     resamples = config.evaluation.resamples
-    scores = robustness(
-        stages, faces.taxonomy, faces.images.pixels, rows, answer, resamples=resamples, seed=config.seed
-    )
+    scores = robustness(stages, faces.taxonomy, faces.images.pixels, rows, clean, resamples=resamples, seed=config.seed)
     return {"robustness": scores}
 
 
@@ -450,7 +448,9 @@ def _split_facts(predictions: Predictions, evaluation: EvaluationConfig, *, seed
         rows = predictions.rows[official == split]
         draw: Draw = {"resamples": evaluation.resamples, "seed": seed, "groups": subjects(rows)}
         emotions = predictions.taxonomy.emotions
-        found[split] = scores(rows["emotion"].to_numpy(str), predictions.answer[official == split], emotions, **draw)
+        found[split] = scores(
+            rows["emotion"].to_numpy(str), predictions.probabilities[official == split], emotions, **draw
+        )
     return {"split": " and ".join(names), **({"splits": found} if found else {})}
 
 

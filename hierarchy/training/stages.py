@@ -187,7 +187,7 @@ def _fit(
         progress=progress,
     )
     if config.evaluation.mirror:
-        stage.look_twice()
+        stage.use_mirror_image()
 
 
 def calibrate_stage(stage: Stage, config: RunConfig, faces: Faces) -> None:

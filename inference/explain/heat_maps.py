@@ -124,7 +124,7 @@ def explain_faces(stages: Mapping[str, Stage], taxonomy: Taxonomy, pixels: np.nd
         outputs = table.argmax(axis=1) + stages[name].first_output
         maps = grad_cam(stages[name].core, pixels[faces], outputs, layers[name])
         heats.append(StageHeat(stage=name, classes=taxonomy.stage_classes(name), faces=faces, table=table, maps=maps))
-    return HeatMaps(pixels=pixels, rows=rows, taxonomy=taxonomy, table=predictions.answer, stages=tuple(heats))
+    return HeatMaps(pixels=pixels, rows=rows, taxonomy=taxonomy, table=predictions.probabilities, stages=tuple(heats))
 
 
 def _deciding(predictions: Predictions) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -135,11 +135,11 @@ def _deciding(predictions: Predictions) -> Iterator[tuple[str, np.ndarray, np.nd
     """
     everybody = np.arange(len(predictions.rows))
     if predictions.headline == FLAT:
-        yield FLAT, everybody, predictions.answer
+        yield FLAT, everybody, predictions.probabilities
         return
     taxonomy = predictions.taxonomy
     yield taxonomy.gate, everybody, predictions.gate
-    groups = np.array(taxonomy.group_index)[predictions.answer.argmax(axis=1)]
+    groups = np.array(taxonomy.group_index)[predictions.probabilities.argmax(axis=1)]
     for group in taxonomy.specialists:
         faces = np.flatnonzero(groups == taxonomy.group_names.index(group))
         yield group, faces, predictions.specialists[group][faces]

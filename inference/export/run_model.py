@@ -54,7 +54,7 @@ class RunModel(Model):
     def emotions(self, faces: np.ndarray) -> np.ndarray:
         """P(emotion|x) of faces (n, size, size, channels) uint8: (n, emotions) float64."""
         outputs = self._outputs(faces)
-        predicted = {name: stage.answer(outputs[id(stage.network)]) for name, stage in self.stages.items()}
+        predicted = {name: stage.calibrated(outputs[id(stage.network)]) for name, stage in self.stages.items()}
         if FLAT in predicted:
             return predicted[FLAT]
         taxonomy = self.facts.taxonomy

@@ -24,8 +24,8 @@ def scores(run: Run) -> dict[str, float]:
     faces = read_faces(run.config)
     rows = robust_rows(faces.split("validation"), seed=0)
     stages = run.load_stages(KerasStage)
-    answer = predict(stages, run.taxonomy, faces.images.pixels, rows).answer
-    found = robustness(stages, run.taxonomy, faces.images.pixels, rows, answer, resamples=100, seed=0)
+    clean = predict(stages, run.taxonomy, faces.images.pixels, rows).probabilities
+    found = robustness(stages, run.taxonomy, faces.images.pixels, rows, clean, resamples=100, seed=0)
     by_name = defaultdict(list)
     for one in found["corrupted"]:
         by_name[one["corruption"]].append(100 * one["top1"])

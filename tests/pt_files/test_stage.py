@@ -240,7 +240,7 @@ def test_training_learns_keeps_the_best_epoch_and_loads_to_the_same_predictions(
     np.testing.assert_array_equal(again.predict_proba(*requested), stage.predict_proba(*requested))
     np.testing.assert_allclose(again.predict_proba(*requested).sum(axis=1), 1)
     assert again.features(*requested).shape == (12, 8)
-    TorchStage.answerer({"flat": again}, SHAPE)()
+    TorchStage.blank_prediction({"flat": again}, SHAPE)()
 
 
 def test_early_stopping_and_plateaus_follow_the_validation_score(tmp_path, monkeypatch):

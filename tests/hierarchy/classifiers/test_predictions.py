@@ -34,7 +34,7 @@ class TableStage:
         self.asked.append(np.asarray(rows))
         return self.table[pixels[rows].reshape(len(rows))]
 
-    def answer(self, outputs):
+    def calibrated(self, outputs):
         return outputs
 
 
@@ -70,10 +70,16 @@ def judged(taxonomy, mode, config=QUICK, **kwargs):
 @pytest.mark.parametrize("taxonomy", [SEVEN, APART, ALONE], ids=lambda t: t.name)
 def test_every_answer_is_a_row_of_probabilities_in_the_faces_order(taxonomy, mode):
     said, _ = judged(taxonomy, mode)
-    for table in (said.answer, said.gate, *said.specialists.values(), said.routed("hard"), said.routed("oracle")):
+    for table in (
+        said.probabilities,
+        said.gate,
+        *said.specialists.values(),
+        said.routed("hard"),
+        said.routed("oracle"),
+    ):
         assert len(table) == FACES
         np.testing.assert_allclose(table.sum(axis=1), 1)
-    assert said.answer.shape[1] == len(taxonomy.emotions)
+    assert said.probabilities.shape[1] == len(taxonomy.emotions)
     assert set(said.specialists) == set(taxonomy.specialists)
 
 
@@ -91,7 +97,7 @@ def test_the_soft_answer_multiplies_along_the_path():
     rows = rows_of(SEVEN)
     said = predict(made, SEVEN, PIXELS, rows)
     gate, positive = made["valence"].table[rows.index], made["positive"].table[rows.index]
-    happy = said.answer[:, SEVEN.emotions.index("happy")]
+    happy = said.probabilities[:, SEVEN.emotions.index("happy")]
     np.testing.assert_allclose(happy, gate[:, 0] * positive[:, SEVEN.members("positive").index("happy")])
     assert said.headline == "soft"
 
@@ -100,10 +106,10 @@ def test_a_flat_answer_stays_as_it_is_and_implies_a_gate():
     made = stages(SEVEN, "flat")
     rows = rows_of(SEVEN)
     said = predict(made, SEVEN, PIXELS, rows)
-    np.testing.assert_allclose(said.answer, made["flat"].table[rows.index])
+    np.testing.assert_allclose(said.probabilities, made["flat"].table[rows.index])
     positives = [SEVEN.emotions.index(e) for e in SEVEN.members("positive")]
-    np.testing.assert_allclose(said.gate[:, 0], said.answer[:, positives].sum(axis=1))
-    np.testing.assert_allclose(said.routed("soft"), said.answer)
+    np.testing.assert_allclose(said.gate[:, 0], said.probabilities[:, positives].sum(axis=1))
+    np.testing.assert_allclose(said.routed("soft"), said.probabilities)
     assert said.headline == "flat"
 
 
@@ -156,7 +162,7 @@ def test_a_certain_and_right_gate_makes_all_routings_equal():
     made["valence"] = TableStage(SEVEN.group_names, 0, certain=groups)
     said = predict(made, SEVEN, PIXELS, rows)
     for routing in ("hard", "oracle"):
-        np.testing.assert_allclose(said.routed(routing), said.answer)
+        np.testing.assert_allclose(said.routed(routing), said.probabilities)
 
 
 def test_logit_adjustment_uses_the_train_prior():
@@ -209,7 +215,7 @@ def test_the_table_holds_a_row_a_face_with_every_probability(mode):
     assert table["row"].tolist() == said.rows["id"].tolist()
     assert table["true"].tolist() == said.rows["emotion"].tolist()
     p = table[[f"p_{e}" for e in SEVEN.emotions]].to_numpy()
-    np.testing.assert_allclose(p, said.answer, atol=1e-6)
+    np.testing.assert_allclose(p, said.probabilities, atol=1e-6)
     assert table["predicted"].tolist() == [SEVEN.emotions[i] for i in p.argmax(axis=1)]
     gates = table[["gate_positive", "gate_negative"]].to_numpy()
     assert table["route"].tolist() == [SEVEN.group_names[i] for i in gates.argmax(axis=1)]

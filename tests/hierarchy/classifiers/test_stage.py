@@ -37,7 +37,7 @@ def test_latency_is_in_order_and_asks_every_stage_for_one_face():
 
     own = {"a": network, "b": network, "c": other}  # of a and b, which share theirs, it is asked once
     stages = {name: SimpleNamespace(network=made) for name, made in own.items()}
-    timed = single_face_latency(KerasStage.answerer(stages, (48, 48, 1)), repeats=3)
+    timed = single_face_latency(KerasStage.blank_prediction(stages, (48, 48, 1)), repeats=3)
     assert 0 < timed["p10"] <= timed["median"] <= timed["p90"]
     assert set(shapes) == {((1, 48, 48, 1), False)}
     assert len(shapes) == 2, "compiled once, not traced again for each face"
@@ -110,7 +110,7 @@ def test_with_its_mirror_image_a_stage_predicts_the_mean_and_survives_saving(tmp
     once = KerasStage(name="flat", classes=("a", "b"), network=network, record={"levels_prior": False})
     expected = (once.outputs(shown.pixels, rows) + once.outputs(shown.pixels[:, :, ::-1], rows)) / 2
     twice = KerasStage(name="flat", classes=("a", "b"), network=network, record={"levels_prior": False})
-    twice.look_twice()
+    twice.use_mirror_image()
     assert twice.outputs(shown.pixels, rows) == pytest.approx(expected, abs=1e-6)
     assert twice.outputs(shown.pixels[:, :, ::-1], rows) == pytest.approx(expected, abs=1e-6), "left is right"
     assert twice.core is network

@@ -213,7 +213,7 @@ class Counted(Stage):
         return 1.0
 
     @classmethod
-    def answerer(cls, stages, shape):
+    def blank_prediction(cls, stages, shape):
         return lambda: None
 
     def fit(self, train, validation, config, *, folder, **how):
@@ -350,7 +350,7 @@ def test_a_rebalanced_trunk_is_corrected_stage_by_stage():
     view = replace(TRAIN, rows=np.arange(4), labels=labels, generated=np.zeros(4, bool))
     level = level_prior("valence", SEVEN)
     stage.calibrate(view, view, temperature=False, prior_correction=True, level=level)
-    np.testing.assert_allclose(stage.answer(np.log(level)[None]), [[0.75, 0.25]])
+    np.testing.assert_allclose(stage.calibrated(np.log(level)[None]), [[0.75, 0.25]])
 
 
 def test_a_group_may_not_take_the_trunks_name():

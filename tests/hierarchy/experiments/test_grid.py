@@ -143,7 +143,7 @@ class Centroids(Stage):
         return 1.0
 
     @classmethod
-    def answerer(cls, stages, shape):
+    def blank_prediction(cls, stages, shape):
         return lambda: None
 
     def fit(self, train, validation, config, *, folder, logs, seed, progress):

@@ -49,9 +49,9 @@ class BarStage:
         return True
 
     def predict_proba(self, pixels, rows):
-        return self.answer(self.outputs(pixels, rows))
+        return self.calibrated(self.outputs(pixels, rows))
 
-    def answer(self, outputs):
+    def calibrated(self, outputs):
         return outputs
 
     def outputs(self, pixels, rows):

@@ -41,7 +41,7 @@ class KnownStage:
     def outputs(self, pixels, rows):
         return self.table[rows]
 
-    def answer(self, outputs):
+    def calibrated(self, outputs):
         return outputs
 
 
@@ -52,7 +52,7 @@ class HeadStage(KnownStage):
         self.table, self.network, self.first_output = np.array(everything), network, first_output
         self.own = slice(first_output, first_output + len(table[0]))
 
-    def answer(self, outputs):
+    def calibrated(self, outputs):
         return outputs[:, self.own]
 
 

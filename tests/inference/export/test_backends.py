@@ -59,7 +59,7 @@ def test_a_run_predicts_as_it_is_evaluated(results, faces, run):
     rows = pd.DataFrame({"emotion": ["happy"] * len(faces)})
     evaluated = predict(model.stages, THREE, faces, rows)
     predicted = model.predict(faces)
-    np.testing.assert_allclose(predicted, evaluated.answer, atol=1e-6)
+    np.testing.assert_allclose(predicted, evaluated.probabilities, atol=1e-6)
     np.testing.assert_allclose(gate_of(predicted, THREE), evaluated.gate, atol=1e-6)
     assert predicted.std(axis=0).min() > 1e-3  # the networks do tell faces apart
 

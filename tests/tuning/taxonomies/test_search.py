@@ -57,7 +57,7 @@ class NearestMean(Stage):
         return float(len(labels) * config.epochs)
 
     @classmethod
-    def answerer(cls, stages, shape):
+    def blank_prediction(cls, stages, shape):
         return lambda: None
 
     with_mirror_image = core = None
