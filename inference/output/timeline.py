@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from fer_hierarchy.hierarchy.evaluation.conformal import ANY
 from fer_hierarchy.hierarchy.palette import class_colour
 from fer_hierarchy.hierarchy.progress import clock
 from fer_hierarchy.hierarchy.reports import figures
@@ -25,6 +26,7 @@ _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600
 _STRIP = -0.17, -0.06  # from and to where the gate's strip reaches below the shares
 _LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 _ABSENT = "#f3f5f7"
+_UNSURE = {"facecolor": "none", "edgecolor": "#b8c2cb", "hatch": "////", "linewidth": 0}
 _GROUPS = ("#dfe5ea", "#44525f", "#93a3b1", "#bcc8d2", "#6b7b8a")  # no emotion has these
 
 
@@ -43,7 +45,8 @@ def draw_timeline(
     Args:
         path: The PNG file.
         rows: time (seconds), track, p_<emotion> and gate_<group> of each face and frame; rows without a track, of
-            frames without a face, are left out. With `resting`, what was taken for the face at rest is hatched.
+            frames without a face, are left out. With `resting`, what was taken for the face at rest is hatched. With
+            `answer` and `level`, what is guaranteed is a group or nothing in places, which cover the emotions there.
         taxonomy: The grouping of the model.
         name: Of the video.
         frames: How many of its frames were predicted.
@@ -63,11 +66,14 @@ def draw_timeline(
         for ax, track in zip(axes[:, 0], shown, strict=False):
             own = table[table["track"] == track]
             _draw_face(ax, own, taxonomy, interval=_interval(table), seconds=seconds)
+            _cover_unsure(ax, own, taxonomy, interval=_interval(table))
             ax.set_title(_face_title(int(track), own, taxonomy, frames))
             _mark_rest(ax, own, interval=_interval(table))
         if not shown:
             axes[0, 0].text(0.5, 0.42, "no face was found", transform=axes[0, 0].transAxes, ha="center", va="center")
         _finish(axes[:, 0], taxonomy, seconds, note=_note(len(counts) - len(shown), seconds, _interval(table)))
+        if "level" in table:
+            _name_unsure(axes[0, 0])
 
 
 def _draw_face(ax: Axes, own: pd.DataFrame, taxonomy: Taxonomy, *, interval: float, seconds: float) -> None:
@@ -94,6 +100,31 @@ def _mark_rest(ax: Axes, own: pd.DataFrame, *, interval: float) -> None:
         ax.text(
             max(start, 0.0), 0.97, f" {AT_REST}, taken as neutral", ha="left", va="top", fontsize="small", bbox=_LABEL
         )
+
+
+def _cover_unsure(ax: Axes, own: pd.DataFrame, taxonomy: Taxonomy, *, interval: float) -> None:
+    """Lay the colour of a group, or of nothing, over the times at which no emotion is guaranteed."""
+    if "level" not in own:
+        return
+    answers = own["answer"].where(own["level"] != "emotion", "").to_numpy(object)
+    times = own["time"].to_numpy(float)
+    changes = np.flatnonzero((answers[1:] != answers[:-1]) | (np.diff(times) > _GAP * interval)) + 1
+    for part in np.split(np.arange(len(times)), changes):
+        if answer := answers[part[0]]:
+            names, span = taxonomy.group_names, [times[part[0]] - interval / 2, times[part[-1]] + interval / 2]
+            colour = _GROUPS[names.index(answer) % len(_GROUPS)] if answer in names else "white"
+            ax.fill_between(span, 0, 1, color=colour, alpha=0.9, linewidth=0, zorder=3)
+            if answer == ANY:
+                ax.fill_between(span, 0, 1, zorder=3, **_UNSURE)
+
+
+def _name_unsure(ax: Axes) -> None:
+    """Add what is hatched to the legend."""
+    legend = ax.get_legend()
+    assert legend is not None
+    handles = [*legend.legend_handles, Patch(label="any emotion", **_UNSURE)]
+    place = {"loc": "upper left", "bbox_to_anchor": (1.005, 1.03), "borderpad": 0}
+    ax.legend(handles=handles, handlelength=1, handleheight=1, labelspacing=0.22, **place)
 
 
 def _stacked(taxonomy: Taxonomy) -> list[str]:

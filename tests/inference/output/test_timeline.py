@@ -159,3 +159,24 @@ def test_the_face_at_rest_is_marked_where_others_are_measured_against_it(tmp_pat
     assert [text.get_text().strip() for text in ax.texts] == ["at rest, taken as neutral"]
     draw(tmp_path / "b.png", rows(1, times))
     assert not [patch for patch in drawn["axes"][0].patches if patch.get_hatch()]
+
+
+@pytest.mark.usefixtures("rendered")
+def test_times_without_a_guaranteed_emotion_are_covered_by_the_group_or_hatched(tmp_path, drawn):
+    levels = ["emotion"] * 10 + ["group"] * 5 + ["any"] * 5
+    answers = ["happy"] * 10 + ["positive"] * 5 + ["any"] * 5
+    table = [
+        row | {"answer": answer, "level": level}
+        for row, answer, level in zip(rows(1, np.arange(0, 20, 1.0)), answers, levels, strict=True)
+    ]
+    draw(tmp_path / "a.png", table)
+    ax = drawn["axes"][0]
+    covered = {(round(b.x0, 1), round(b.x1, 1)) for b in _whole_height(ax)}
+    assert {(9.5, 14.5), (14.5, 19.5)} <= covered
+    assert any(collection.get_hatch() for collection in ax.collections)
+    assert "any emotion" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def _whole_height(ax):
+    boxes = [path.get_extents() for collection in ax.collections for path in collection.get_paths()]
+    return [box for box in boxes if (box.y0, box.y1) == (0, 1)]
