@@ -9,6 +9,9 @@ from fer_hierarchy.hierarchy.config import SHARED
 UNKNOWN = "-"
 _Value = TypeVar("_Value")
 
+MEASURES = {"top1": "Top-1 accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1"}
+MEASURE_COLUMNS = {"top1": "Top-1 %", "balanced_accuracy": "Balanced %", "macro_f1": "Macro F1 %"}
+
 PREDICTIONS = {
     "soft": "soft composition",
     "hard": "hard routing",
@@ -155,6 +158,11 @@ def chance(p: float | None) -> str:
     if not known(p):
         return UNKNOWN
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_text(p: float) -> str:
+    """`p = 0.012` or `p < 0.001`."""
+    return f"p {chance(p)}" if p < 0.001 else f"p = {chance(p)}"
 
 
 def plain(value: object) -> str:

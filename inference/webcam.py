@@ -18,7 +18,7 @@ from fer_hierarchy.inference.frames import FrameRows, frame_columns, predicted_f
 from fer_hierarchy.inference.output.console import counted
 from fer_hierarchy.inference.output.drawing import annotated, save_picture
 from fer_hierarchy.inference.output.film import VideoWriter
-from fer_hierarchy.inference.output.row_log import RowLog
+from fer_hierarchy.inference.output.rows import RowLog
 from fer_hierarchy.inference.output.window import Window
 from fer_hierarchy.inference.predictor import Predictor
 from fer_hierarchy.inference.settings import WebcamConfig

@@ -6,10 +6,7 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.experiments.guarantees import guarantees_section
 from fer_hierarchy.hierarchy.experiments.sections import (
-    MEASURE_NAMES,
     differences_table,
-    measured,
-    p_text,
     seeds_section,
     short_names,
     verdict,
@@ -28,13 +25,16 @@ from fer_hierarchy.hierarchy.reports.page import (
     Text,
     Warn,
     how_to_repeat,
+    measured,
     report,
 )
 from fer_hierarchy.hierarchy.wording import (
+    MEASURES,
     decimals,
     known,
     millions,
     mode_words,
+    p_text,
     percent,
     plain,
     points,
@@ -93,7 +93,7 @@ def _pair_verdicts(pair: Mapping, labels: Mapping[str, str]) -> list[str]:
     tests = {"top1": (pair.get("mcnemar") or {}).get("p")}
     return [
         verdict(name, pair["differences"][measure], n=pair["n"], p=tests.get(measure), **names)
-        for measure, name in MEASURE_NAMES.items()
+        for measure, name in MEASURES.items()
         if measure in pair["differences"]
     ]
 

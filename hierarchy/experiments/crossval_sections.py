@@ -10,10 +10,7 @@ from fer_hierarchy.hierarchy.experiments import figures
 from fer_hierarchy.hierarchy.experiments.crossval_table import GATE
 from fer_hierarchy.hierarchy.experiments.grid import Grid
 from fer_hierarchy.hierarchy.experiments.sections import (
-    MEASURE_NAMES,
-    MEASURES,
     MOST_PANELS,
-    measured,
     panels,
     settings_section,
     short_names,
@@ -36,10 +33,13 @@ from fer_hierarchy.hierarchy.reports.page import (
     facts,
     how_to_repeat,
     limited,
+    measured,
     report,
 )
 from fer_hierarchy.hierarchy.taxonomy import FLAT
 from fer_hierarchy.hierarchy.wording import (
+    MEASURE_COLUMNS,
+    MEASURES,
     chance,
     difference,
     known,
@@ -85,7 +85,7 @@ def _repeated(table: Mapping) -> bool:
 def _measures(table: Mapping) -> dict[str, str]:
     """Measures and the titles of their columns; the gate's has the name of the stage."""
     gate = f"{'Implied ' * (table['mode'] == FLAT)}{table['gate']} %"
-    return {**MEASURES, **({GATE: gate[0].upper() + gate[1:]} if GATE in table["means"]["runs"] else {})}
+    return {**MEASURE_COLUMNS, **({GATE: gate[0].upper() + gate[1:]} if GATE in table["means"]["runs"] else {})}
 
 
 def _label(table: Mapping, row: Mapping) -> str:
@@ -111,7 +111,7 @@ def _tiles(table: Mapping) -> Tiles:
     return Tiles(
         [
             Tile(
-                MEASURE_NAMES.get(measure, title.removesuffix(" %")),
+                MEASURES.get(measure, title.removesuffix(" %")),
                 f"{spread(means[measure])} %",
                 over + (f"; pooled {with_span(pooled, measure)}" if measure in pooled else ""),
             )
@@ -393,7 +393,7 @@ def _pairs_summary(table: Mapping, labels: Mapping[str, str]) -> Section:
     return Section("Summary", "", [Items(lines), Text(text)])
 
 
-_PAIRED = {**MEASURES, GATE: "Gate %"}
+_PAIRED = {**MEASURE_COLUMNS, GATE: "Gate %"}
 
 
 def _crossvals(table: Mapping, labels: Mapping[str, str]) -> Section:

@@ -22,10 +22,10 @@ from fer_hierarchy.hierarchy.experiments import crossval
 from fer_hierarchy.hierarchy.experiments.crossval_table import FOLDS, CellFaces, check_folds, fold_table, read_folds
 from fer_hierarchy.hierarchy.experiments.grid import FOLD, GRID, KIND, SEED, Cell, Grid, read_grid, write_grid
 from fer_hierarchy.hierarchy.experiments.report import write_crossval_report, write_grid_report
-from fer_hierarchy.hierarchy.experiments.screen import announce_cells
 from fer_hierarchy.hierarchy.experiments.table import REPORT, GridCell, grid_table, is_complete, outcome
 from fer_hierarchy.hierarchy.paths import COMMAND, LOGS, ROOT
 from fer_hierarchy.hierarchy.progress import Progress, announce
+from fer_hierarchy.hierarchy.reports.screen import announce_scores
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import resume_hint
 from fer_hierarchy.hierarchy.taxonomy import FLAT
@@ -272,7 +272,8 @@ def _train_cells(
             job.report(folder, grid, ordered)
     failed = [cell.name for cell in ordered if cell.run is None]
     if failed or set(grid.axes) != {"mode"}:  # whose report has announced more than scores
-        announce_cells(ordered, job.cell)
+        done = [(cell.name, cell.scores) for cell in ordered if cell.run]
+        announce_scores([*done, *((f"{name} (failed)", {}) for name in failed)], job.cell)
     if failed:
         raise UserError(
             f"{len(failed)} of {total} {job.cell}s failed: {', '.join(failed)}; "

@@ -15,13 +15,13 @@ from fer_hierarchy.hierarchy.experiments.crossval_sections import crossval_page,
 from fer_hierarchy.hierarchy.experiments.crossval_table import crossval_table, pooled, read_folds
 from fer_hierarchy.hierarchy.experiments.grid import Grid, find_grid, read_grid
 from fer_hierarchy.hierarchy.experiments.grid_sections import grid_page
-from fer_hierarchy.hierarchy.experiments.screen import announce_comparison, announce_crossvals
 from fer_hierarchy.hierarchy.experiments.side_by_side import FacesOf
 from fer_hierarchy.hierarchy.experiments.table import Block, GridCell, blocks, outcome
 from fer_hierarchy.hierarchy.paths import CALL
 from fer_hierarchy.hierarchy.progress import Progress, step
 from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.reports.page import write_page
+from fer_hierarchy.hierarchy.reports.screen import announce_comparison, announce_crossvals
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.runs.run_folder import write_json, write_table

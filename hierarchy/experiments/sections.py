@@ -8,13 +8,10 @@ from matplotlib.axes import Axes
 from fer_hierarchy.hierarchy.config import RunConfig
 from fer_hierarchy.hierarchy.experiments.grid import Grid
 from fer_hierarchy.hierarchy.experiments.table import CHOOSING
-from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.figures import Drawings
-from fer_hierarchy.hierarchy.reports.page import Block, Image, Section, Table, facts
-from fer_hierarchy.hierarchy.wording import chance, difference, flatten, known, plain, spread, whole
+from fer_hierarchy.hierarchy.reports.page import Block, Image, Section, Table, facts, measured
+from fer_hierarchy.hierarchy.wording import difference, flatten, known, p_text, plain, spread, whole
 
-MEASURES = {"top1": "Top-1 %", "balanced_accuracy": "Balanced %", "macro_f1": "Macro F1 %"}
-MEASURE_NAMES = {measure: name for measure, (name, *_) in figures.MEASURES.items()}
 MOST_PANELS = 20  # small pictures in one figure
 _PANELS_ACROSS = 5
 _ALPHA = 0.05
@@ -58,11 +55,6 @@ def panels(
         for number, (ax, row) in enumerate(zip(axes.flat, shown, strict=False)):
             plot(ax, row, number % columns == 0, number + columns >= len(shown))
     return Image(drawings.figure(name), alt, total)
-
-
-def measured(text: Callable[[Any, str], str], measures: Mapping[str, str] = MEASURES) -> dict[str, Callable]:
-    """A column of each measure: heading -> `text` of a row and the measure."""
-    return {title: lambda row, measure=measure: text(row, measure) for measure, title in measures.items()}
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -117,11 +109,6 @@ def verdict(
         return f"{name}: no clear difference at this n ({n:,}). {numbers}."
     better, worse = (b, a) if clear > 0 else (a, b)
     return f"{name}: {better} is better than {worse} on these faces. {numbers}."
-
-
-def p_text(p: float) -> str:
-    """`p = 0.012` or `p < 0.001`."""
-    return f"p {chance(p)}" if p < 0.001 else f"p = {chance(p)}"
 
 
 def differences_table(name: str, rows: Sequence[tuple[str, Mapping, str]], *, p: str, caption: str) -> Table:

@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, N
 from PIL import Image as Picture
 from sklearn.preprocessing import normalize
 
+from fer_hierarchy.hierarchy import wording
 from fer_hierarchy.hierarchy.palette import class_colour, class_place
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.printing import printable
@@ -43,11 +44,8 @@ THIRD = "#009e73"
 PALE = "#9fb3c4"
 _RUN_COLOURS = (ACCENT, SECOND, THIRD, "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#4a4f55")
 
-MEASURES = {
-    "top1": ("Top-1 accuracy", ACCENT, "o"),
-    "balanced_accuracy": ("Balanced accuracy", SECOND, "s"),
-    "macro_f1": ("Macro F1", THIRD, "D"),
-}
+_STYLES = {"top1": (ACCENT, "o"), "balanced_accuracy": (SECOND, "s"), "macro_f1": (THIRD, "D")}
+MEASURES = {key: (wording.MEASURES[key], *style) for key, style in _STYLES.items()}  # name, colour and marker
 
 _STYLE: dict[Any, Any] = {
     "font.size": 8,  # of everything that is written

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from fer_hierarchy.hierarchy.paths import atomic_write
 from fer_hierarchy.hierarchy.printing import printable
 from fer_hierarchy.hierarchy.reports import paper
-from fer_hierarchy.hierarchy.wording import plain
+from fer_hierarchy.hierarchy.wording import MEASURE_COLUMNS, plain
 
 SYNTHETIC = (
     "SYNTHETIC FACES: every face behind these numbers was drawn by the program. "
@@ -32,11 +32,8 @@ class Text:
     text: str
 
 
-@dataclass(frozen=True)
-class Warn:
+class Warn(Text):
     """A paragraph that a reader of the numbers must not miss."""
-
-    text: str
 
 
 @dataclass(frozen=True)
@@ -46,11 +43,8 @@ class Items:
     items: Sequence[str]
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(Text):
     """Text to copy into a terminal."""
-
-    text: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +97,11 @@ class Table:
 
 def _reader(key: str, form: Callable[[Any], str]) -> Callable[[Mapping], str]:
     return lambda record: form(record.get(key))
+
+
+def measured(text: Callable[[Any, str], str], measures: Mapping[str, str] = MEASURE_COLUMNS) -> dict[str, Callable]:
+    """A column of each measure: heading -> `text` of a record and the measure."""
+    return {title: lambda record, measure=measure: text(record, measure) for measure, title in measures.items()}
 
 
 def facts(values: Mapping[str, Any] | Iterable[tuple[str, Any]], heading: str = "Fact", caption: str = "") -> Table:

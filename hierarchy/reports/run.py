@@ -30,6 +30,7 @@ from fer_hierarchy.hierarchy.reports.page import (
     facts,
     how_to_repeat,
     limited,
+    measured,
     report,
     write_page,
 )
@@ -39,6 +40,7 @@ from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.runs.run_folder import read_json
 from fer_hierarchy.hierarchy.taxonomy import FLAT, POOLED, TRUNK
 from fer_hierarchy.hierarchy.wording import (
+    MEASURES,
     PREDICTION_NOTES,
     PREDICTIONS,
     decimals,
@@ -65,11 +67,7 @@ _KINDS = {
     "ensemble": "Ensemble: the geometric mean of the probabilities of several runs",
     "evaluation": "Evaluation: a saved run evaluated on other data",
 }
-_SPANS = {
-    "Top-1 %": partial(with_span, measure="top1"),
-    "Balanced %": partial(with_span, measure="balanced_accuracy"),
-    "Macro F1 %": partial(with_span, measure="macro_f1"),
-}
+_SPANS = measured(with_span)
 
 _EARLIER_WORDS = (
     " Before it were the trainings of first weights (the stage that was taken, not others beside it), of teachers "
@@ -182,8 +180,7 @@ def _page(record: RunRecord) -> Page:
 
 def _summary(record: RunRecord) -> Section:
     metrics, scores = record.metrics, record.run.scores
-    measures = {"Top-1 accuracy": "top1", "Balanced accuracy": "balanced_accuracy", "Macro F1": "macro_f1"}
-    tiles = [Tile(title, percent(scores[name]), _interval_words(scores, name)) for title, name in measures.items()]
+    tiles = [Tile(title, percent(scores[name]), _interval_words(scores, name)) for name, title in MEASURES.items()]
     ece = Tile("Calibration error (ECE)", decimals(scores.get("ece")), f"lower is better; n = {scores['n']:,}")
     blocks: list[Block] = [Tiles((*tiles, ece)), Text(_summary_words(record))]
     if line := majority_line(scores):

@@ -1,10 +1,20 @@
-"""The table of scores that a command prints."""
+"""The tables of scores and differences that a command prints."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fer_hierarchy.hierarchy.progress import announce_table
-from fer_hierarchy.hierarchy.wording import PREDICTIONS, points, span, whole
+from fer_hierarchy.hierarchy.progress import announce, announce_table
+from fer_hierarchy.hierarchy.wording import (
+    PREDICTIONS,
+    difference,
+    known,
+    p_text,
+    points,
+    span,
+    spread,
+    training_time,
+    whole,
+)
 
 MEASURES = {"top-1 %": "top1", "balanced %": "balanced_accuracy", "macro F1 %": "macro_f1"}
 
@@ -33,3 +43,31 @@ def announce_run_scores(record: Mapping[str, Any]) -> None:
     rows = [(names[key], scores) for key, scores in record["answers"].items()]
     rows += [(f"{names[record['headline']]}, {split}", own) for split, own in record.get("splits", {}).items()]
     announce_scores(rows, "prediction")
+
+
+def announce_comparison(comparison: Mapping[str, Any]) -> None:
+    """Announce the scores of compared runs, and the differences of the pairs."""
+    rows = [
+        (run["name"], *(points(run[key]) for key in MEASURES.values()), span(run, "top1"), training_time(run))
+        for run in comparison["runs"]
+    ]
+    announce_table([("run", *MEASURES, "95 % interval", "training, whole"), *rows])
+    for pair in comparison["pairs"]:
+        _announce_difference(pair, pair["differences"], pair["mcnemar"]["p"], "McNemar")
+
+
+def announce_crossvals(comparison: Mapping[str, Any]) -> None:
+    """Announce mean and deviation of compared cross-validations over their folds, and the differences of the pairs."""
+    rows = [
+        (one["name"], *(spread(one["means"]["runs"].get(key)) for key in MEASURES.values()))
+        for one in comparison["crossvals"]
+    ]
+    announce_table([("mean ± SD of the folds", *MEASURES), *rows])
+    for pair in comparison["pairs"]:
+        _announce_difference(pair, pair["pooled"], pair["measures"]["top1"]["p"], "t test over folds")
+
+
+def _announce_difference(pair: Mapping[str, Any], differences: Mapping[str, Any], p: float | None, test: str) -> None:
+    chance = f"{p_text(p)} ({test})" if known(p) else "p unknown"
+    figure = difference(differences["top1"])
+    announce(f"{pair['b']} minus {pair['a']}: {figure} points of top-1, {chance}, n = {pair['n']}")

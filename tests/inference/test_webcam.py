@@ -10,7 +10,7 @@ from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.inference import webcam
 from fer_hierarchy.inference.frames import frame_columns
 from fer_hierarchy.inference.output.film import VideoWriter
-from fer_hierarchy.inference.output.row_log import RowLog
+from fer_hierarchy.inference.output.rows import RowLog
 from fer_hierarchy.inference.output.window import Window
 from fer_hierarchy.inference.settings import WebcamConfig
 from fer_hierarchy.inference.sources.video import Frame, VideoReader
