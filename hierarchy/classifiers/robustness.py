@@ -6,16 +6,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_hierarchy.hierarchy.classifiers.coverage import node_values
 from fer_hierarchy.hierarchy.classifiers.predictions import predict, subjects
 from fer_hierarchy.hierarchy.classifiers.stage import Stage
 from fer_hierarchy.hierarchy.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from fer_hierarchy.hierarchy.evaluation import metrics
+from fer_hierarchy.hierarchy.evaluation.conformal import Guarantee
 from fer_hierarchy.hierarchy.evaluation.significance import bootstrap_intervals, confusion_counts, confusion_figures
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy
 
 CONDITIONS = STRENGTHS * len(CORRUPTIONS)
 MOST_FACES = 2000  # that are corrupted: 35 times as many predictions
 _CHUNK = 512  # faces corrupted at a time
+PROMISED = 0.9  # coverage
 _MEASURES = ("top1", "balanced_accuracy")
 
 
@@ -36,6 +39,7 @@ def robustness(
     *,
     resamples: int,
     seed: int,
+    guarantee: Guarantee | None = None,
 ) -> dict[str, Any]:
     """Scores of the headline prediction for corrupted faces.
 
@@ -47,10 +51,12 @@ def robustness(
         clean: (rows, emotions) probabilities for the same faces as they are.
         resamples: Of the intervals.
         seed: Of the corruptions and the intervals.
+        guarantee: Of the run, from faces as they are.
 
     Returns:
         {"n", "seed", "clean", "corrupted"}: the scores of the faces as they are, and a list of those under each
-        `corruption` and `strength`, with its `level`: `top1`, `balanced_accuracy` and `intervals`.
+        `corruption` and `strength`, with its `level`: `top1`, `balanced_accuracy` and `intervals`; with a guarantee
+        also `covered`, the share whose prediction holds the true emotion where `PROMISED` were promised.
     """
     emotions = taxonomy.emotions
     labels = metrics.class_indices(rows["emotion"].to_numpy(str), emotions)
@@ -61,8 +67,13 @@ def robustness(
         spans = bootstrap_intervals(
             labels, predicted, len(emotions), resamples=resamples, seed=seed, groups=subjects(rows)
         )
+        kept = {}
+        if guarantee:
+            values = node_values(table, labels, taxonomy, guarantee, PROMISED)
+            kept = {"covered": float(values["covered"].mean())}
         return {
             **{name: float(figures[name]) for name in _MEASURES},
+            **kept,
             "intervals": {name: spans[name] for name in _MEASURES},
         }
 

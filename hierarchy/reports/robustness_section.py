@@ -30,7 +30,10 @@ def robustness_section(drawings: figures.Drawings, metrics: Mapping) -> Section:
         for name, rows in pd.DataFrame(facts["corrupted"]).groupby("corruption", sort=False)
     }
     blocks: list[Block] = [_figure(drawings, facts["clean"], curves)]
-    blocks += [_table(measure, facts, curves) for measure in _MEASURES]
+    measures = {name: f"{figures.MEASURES[name][0]} %, 95 % bootstrap intervals in brackets" for name in _MEASURES}
+    if "covered" in facts["clean"]:
+        measures["covered"] = "Share in percent whose guaranteed prediction holds the true emotion; promised 90"
+    blocks += [_table(measure, facts, curves, caption=caption) for measure, caption in measures.items()]
     return Section(
         "Robustness",
         "The faces once more, each corrupted at five strengths (after Hendrycks and Dietterich, 2019). Strength 0 is "
@@ -41,7 +44,7 @@ def robustness_section(drawings: figures.Drawings, metrics: Mapping) -> Section:
     )
 
 
-def _table(measure: str, facts: Mapping, curves: Mapping[str, Sequence[Mapping]]) -> Table:
+def _table(measure: str, facts: Mapping, curves: Mapping[str, Sequence[Mapping]], *, caption: str) -> Table:
     """A row a corruption, the strengths side by side, and their mean."""
     strengths = [row["strength"] for row in next(iter(curves.values()))]
     columns = ("Corruption", "Levels", "None", *map(str, strengths), "Mean of these")
@@ -55,8 +58,7 @@ def _table(measure: str, facts: Mapping, curves: Mapping[str, Sequence[Mapping]]
         )
         for name, own in curves.items()
     ]
-    title = figures.MEASURES[measure][0]
-    return Table(columns, rows, caption=f"{title} %, 95 % bootstrap intervals in brackets", words=(0, 1))
+    return Table(columns, rows, caption=caption, words=(0, 1))
 
 
 def _figure(drawings: figures.Drawings, clean: Mapping, curves: Mapping[str, Sequence[Mapping]]) -> Image:

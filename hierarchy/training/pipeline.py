@@ -39,6 +39,7 @@ from fer_hierarchy.hierarchy.data.faces import Faces, read_faces, read_manifest,
 from fer_hierarchy.hierarchy.data.images import load_images
 from fer_hierarchy.hierarchy.data.sampling import class_prior
 from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.hierarchy.evaluation.conformal import Guarantee
 from fer_hierarchy.hierarchy.evaluation.features import feature_map
 from fer_hierarchy.hierarchy.evaluation.metrics import scores
 from fer_hierarchy.hierarchy.evaluation.significance import Draw
@@ -403,7 +404,7 @@ def evaluate_run(
             **_kept_promises(source, table),
             **({"composition": tuned.to_dict()} if tuned else {}),
             **_split_facts(predicted, evaluation, seed=config.seed),
-            **(_robustness(predicted, worse, stages, faces, config) if robust else {}),
+            **(_robustness(predicted, worse, stages, faces, config, source.guarantee) if robust else {}),
             "trained_on": {"run": source.name, "data": trained["data"]},
             "cost": trained["cost"],
             "training": trained["training"],
@@ -430,13 +431,17 @@ def _kept_promises(source: Run, test: pd.DataFrame) -> dict[str, Any]:
 
 
 def _robustness(
-    predicted: Predictions, rows: pd.DataFrame, stages: Mapping[str, Stage], faces: Faces, config: RunConfig
+    predicted: Predictions,
+    rows: pd.DataFrame,
+    stages: Mapping[str, Stage],
+    faces: Faces,
+    config: RunConfig,
+    guarantee: Guarantee | None,
 ) -> dict[str, Any]:
     """The headline's scores for corrupted faces of `rows`, some of those that were predicted."""
     clean = predicted.probabilities[predicted.rows.index.get_indexer(rows.index)]
-    resamples = config.evaluation.resamples
-    scores = robustness(stages, faces.taxonomy, faces.images.pixels, rows, clean, resamples=resamples, seed=config.seed)
-    return {"robustness": scores}
+    settings: dict[str, Any] = {"resamples": config.evaluation.resamples, "seed": config.seed, "guarantee": guarantee}
+    return {"robustness": robustness(stages, faces.taxonomy, faces.images.pixels, rows, clean, **settings)}
 
 
 def _split_facts(predictions: Predictions, evaluation: EvaluationConfig, *, seed: int) -> dict[str, Any]:

@@ -58,6 +58,16 @@ def test_the_report_shows_curves_and_tables(first):
     assert (folder / "figures" / "robustness.png").is_file()
 
 
+def test_the_report_tells_what_is_left_of_a_guarantee(first):
+    record, folder = first
+    node = next(row for row in record["coverage"]["rules"] if (row["rule"], row["each"]) == ("node", False))
+    assert record["robustness"]["clean"]["covered"] == node["covered"]
+    assert all(0 <= row["covered"] <= 1 for row in record["robustness"]["corrupted"])
+    report = (folder / "report.md").read_text()
+    assert "These may differ: see what it is worth here." in report
+    assert "promised 90" in report
+
+
 def test_a_second_evaluation_gives_the_same_figures(first, tmp_path, fer_folder):
     assert evaluate(tmp_path, fer_folder, "again")[0]["robustness"] == first[0]["robustness"]
 
