@@ -29,6 +29,7 @@ from fer_hierarchy.hierarchy.taxonomy import (
     load_taxonomy,
 )
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED
+from fer_hierarchy.models.settings import FLOAT32, PRECISIONS
 
 FORMAT = 1
 SYNTHETIC = "synthetic"  # so do the names of all embedded data sets begin
@@ -210,6 +211,12 @@ class StageConfig(Checked):
         None, "passes over the drawn train rows (default: 24, or 4 on synthetic faces)", low=1, high=100_000
     )
     batch_size: int = option(64, "faces in a training step", low=1)
+    precision: str = option(
+        FLOAT32,
+        "numbers between a network's layers in training; the mixed ones are made for GPUs and slow on a processor, and "
+        "what is saved is float32",
+        choices=PRECISIONS,
+    )
     accumulate: int = option(1, "batches whose mean gradient makes one update", low=1, high=10_000)
     optimizer: str = option(
         "adamw",

@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+FLOAT32 = "float32"
+MIXED_FLOAT16 = "mixed_float16"
+PRECISIONS = (FLOAT32, "mixed_bfloat16", MIXED_FLOAT16)  # of the numbers between a network's layers
+
 
 @dataclass(frozen=True)
 class Limit:

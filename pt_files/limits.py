@@ -6,7 +6,7 @@ from fer_hierarchy.hierarchy.paths import CALL
 
 LOSSES = ("ce", "weighted", "focal")
 # Settings that must keep their defaults, and those that mean nothing without one of them or a loss that is left out.
-KERAS_ONLY = ("weights", "freeze", "ema", "mixup", "cutmix")
+KERAS_ONLY = ("weights", "freeze", "ema", "mixup", "cutmix", "precision")
 IDLE = ("thaw_rate", "center_weight", "island_weight", "center_rate")
 _ELSEWHERE = f"train with {CALL}"
 

@@ -38,6 +38,8 @@ from fer_hierarchy.hierarchy.training.schedule import (
 )
 from fer_hierarchy.hierarchy.training.transfer import HEAD
 from fer_hierarchy.models import losses
+from fer_hierarchy.models.precision import with_precision
+from fer_hierarchy.models.settings import FLOAT32, MIXED_FLOAT16
 
 CHECKPOINT = "checkpoint.npz"
 CLASSES = "classes.json"  # in a .keras file, beside what Keras reads
@@ -144,7 +146,8 @@ def build_optimizer(config: StageConfig, phase: Phase, steps_per_epoch: int) -> 
     else:
         optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+    # Small slopes would be 0 in float16: the loss is scaled up, and the slopes down again.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == MIXED_FLOAT16 else optimizer
 
 
 def build_loss(config: StageConfig, labels: np.ndarray, num_classes: int) -> keras.losses.Loss:
@@ -259,7 +262,9 @@ class EpochEnd(keras.callbacks.Callback):
 
     @property
     def _schedule(self) -> WarmupDecay:
-        return self.model.optimizer._learning_rate  # the public name gives the rate of the moment
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        return optimizer._learning_rate  # the public name gives the rate of the moment
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Count the step."""
@@ -297,12 +302,13 @@ class EpochEnd(keras.callbacks.Callback):
 def save_model(model: keras.Model, path: Path, classes: Sequence[str]) -> None:
     """Write the architecture and weights, without the optimiser, and the classes of the outputs beside them.
 
+    The file is float32, whatever the precision of training, so that it predicts alike on every machine.
+
     Raises:
         OSError: The disk is full or the folder cannot be written.
     """
     # Not clone_model: the clone of a compiled model is compiled too, and its optimiser would be saved with it.
-    copy = keras.Model.from_config(model.get_config())
-    copy.set_weights(model.get_weights())
+    copy = with_precision(model, FLOAT32)
     for layer in copy.layers:
         layer.trainable = True  # what is frozen is for the next training to decide anew
     with atomic_write(path) as temporary:
@@ -379,7 +385,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def restore(saved: Checkpoint, model: keras.Model, phase: Phase, folder: Path) -> None:
-    """Bring a compiled model to the state of its checkpoint.
+    """Bring a compiled model, whose optimiser is built, to the state of its checkpoint.
 
     A checkpoint from the end of an earlier phase holds that phase's optimiser, which the next one does not go on with.
     One from before this phase's turn in the same training has been used up already.
@@ -392,7 +398,6 @@ def restore(saved: Checkpoint, model: keras.Model, phase: Phase, folder: Path) -
         return
     variables, values = list(model.variables), list(saved.model)
     if done > phase.first:
-        model.optimizer.build(model.trainable_variables)
         variables, values = variables + model.optimizer.variables, values + saved.optimizer
     try:
         for variable, value in zip(variables, values, strict=True):

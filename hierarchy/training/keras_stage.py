@@ -38,9 +38,11 @@ from fer_hierarchy.models import losses as _registered_losses  # noqa: F401 - th
 from fer_hierarchy.models.cost import Cost, multiply_adds, parameters, planned_cost
 from fer_hierarchy.models.heads import with_composed_logits
 from fer_hierarchy.models.normalisation import measure_statistics
+from fer_hierarchy.models.precision import with_precision
 from fer_hierarchy.models.pretrained import check_pretrained
 from fer_hierarchy.models.registry import NO_WEIGHTS, PRETRAINED, create_model, model_info, parse_spec
 from fer_hierarchy.models.rgbd import depth_image
+from fer_hierarchy.models.settings import FLOAT32
 
 TORCH_MODEL = "model.pt"
 MIRRORED = "looking_twice"
@@ -140,6 +142,8 @@ class KerasStage(Stage):
         batches = train_batches(train, config, seed)
         saved = callbacks.read_checkpoint(folder)
         network = _first_network(config, train, len(self.classes), seed=None if saved else seed)
+        if config.precision != FLOAT32:
+            network = with_precision(network, config.precision)
         fitted = with_composed_logits(network, self.groups) if self.groups else network
         trainer = callbacks.build_trainer(fitted, config, seed)
         loss = callbacks.build_loss(config, train.labels, train.targets.shape[1])
