@@ -57,7 +57,8 @@ class TorchStage(Stage):
 
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
-        """Choose kernels that repeat, where the run is to be deterministic."""
+        """Choose the device, in a worker's process too, and kernels that repeat, where the run wants them."""
+        cls.use_device(config)
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's matrix products repeat with it alone
         torch.use_deterministic_algorithms(config.deterministic)

@@ -68,7 +68,7 @@ class Stage(ABC):
     @classmethod
     @abstractmethod
     def prepare(cls, config: RunConfig) -> None:
-        """Set up the framework for a run, before any stage is made."""
+        """Set up the framework for a run and its device, in each process that trains, before any stage is made."""
 
     @classmethod  # noqa: B027 - stages without a framework have nothing to choose
     def use_device(cls, config: RunConfig) -> None:

@@ -4,7 +4,7 @@ import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -63,9 +63,10 @@ class KerasStage(Stage):
 
     @classmethod
     def prepare(cls, config: RunConfig) -> None:
-        """Set TensorFlow to kernels that repeat, where the run wants them."""
+        """Choose the device, in a worker's process too, and kernels that repeat, where the run wants them."""
         # Several networks one after the other, each compiled once, are what TensorFlow takes for a mistake.
         tf.get_logger().addFilter(_no_retracing)
+        cls.use_device(config)
         cls.jit = config.jit
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -81,13 +82,15 @@ class KerasStage(Stage):
         try:
             if config.device == "cpu":
                 tf.config.set_visible_devices([], "GPU")
-            for gpu in gpus if config.device != "cpu" else ():
-                tf.config.experimental.set_memory_growth(gpu, True)
+                return
         except RuntimeError as error:
             raise UserError(
                 f"--device {config.device}: TensorFlow has started already and cannot change devices; choose it before "
                 "anything of TensorFlow is called"
             ) from error
+        with suppress(RuntimeError):  # TensorFlow has started, and has its memory
+            for gpu in gpus:
+                tf.config.experimental.set_memory_growth(gpu, True)
 
     @classmethod
     def native_size(cls, config: StageConfig) -> int:

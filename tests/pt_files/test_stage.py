@@ -351,3 +351,10 @@ def test_a_device_is_the_one_named_or_what_is_there(monkeypatch):
     for name in ("gpu", "cuda", "mps"):
         with pytest.raises(UserError, match=f"--device {name}: PyTorch finds none here"):
             chosen_device(name)
+
+
+def test_a_process_that_only_prepares_trains_on_the_device_too(monkeypatch):
+    monkeypatch.setattr(TorchStage, "device", torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    TorchStage.prepare(RunConfig(device="cuda"))  # all that a worker calls
+    assert TorchStage.device.type == "cuda"
