@@ -40,6 +40,11 @@ def without_password(text: str) -> str:
     return _SECRET.sub(r"\1***", _USER.sub(r"\1:***@", text)) if "://" in text else text
 
 
+def without_middle(text: str, most: int) -> str:
+    """Text of at most `most` letters, an even number; of longer ones the middle becomes an ellipsis."""
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"
+
+
 def erase_line() -> None:
     """Erase the line of progress that may stand unfinished on a terminal, before something else is printed."""
     if sys.stderr.isatty():

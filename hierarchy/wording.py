@@ -195,6 +195,11 @@ def model_words(stage: Mapping) -> str | None:
     return f"{model} ({', '.join(seen)})" if model and seen else model
 
 
+def group_words(taxonomy: Mapping) -> str:
+    """`positive: happy, surprise, neutral; negative: ...`, from a taxonomy as JSON holds it."""
+    return "; ".join(f"{name}: {', '.join(emotions)}" for name, emotions in taxonomy["groups"].items())
+
+
 def mode_words(record: Mapping) -> str:
     """`flat`, `hierarchical`, or `hierarchical, shared trunk`, from a record's `mode` and `trunk`."""
     return f"{record['mode']}, shared trunk" if record.get("trunk") == SHARED else str(record["mode"])

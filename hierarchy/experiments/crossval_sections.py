@@ -42,6 +42,7 @@ from fer_hierarchy.hierarchy.wording import (
     MEASURES,
     chance,
     difference,
+    group_words,
     known,
     mode_words,
     percent,
@@ -319,7 +320,6 @@ def _curves(drawings: Drawings, table: Mapping, histories: Histories) -> Section
 
 def _protocol(table: Mapping) -> Section:
     data = table["data"]
-    groups = "; ".join(f"{name}: {', '.join(members)}" for name, members in table["taxonomy"]["groups"].items())
     models = dict.fromkeys(str(model) for model in table["models"].values() if model)
     kept = "a person stands in one fold only" if data["subjects"] else "identical faces together; no subjects are known"
     by_subject = f"by subject: {kept}"
@@ -334,7 +334,7 @@ def _protocol(table: Mapping) -> Section:
         "Cut": by_subject if table["split_by"] == "subject" else "by sample: people may stand in several folds",
         "Repeats and seeds": f"{table['repeats']}; {', '.join(map(str, table['seeds']))}",
         "Mode and models": f"{mode_words(table)}: {', '.join(models)}",
-        "Taxonomy": f"{table['taxonomy'].get('name', '')} ({groups})",
+        "Taxonomy": f"{table['taxonomy'].get('name', '')} ({group_words(table['taxonomy'])})",
         "Emotions left out": ", ".join(table["excluded"]) or "none",
         "Limit": f"{table['limit']:,} rows of each split" if table["limit"] else "none",
     }

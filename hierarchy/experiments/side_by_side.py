@@ -6,6 +6,7 @@ from textwrap import fill
 import numpy as np
 
 from fer_hierarchy.hierarchy.experiments.figures import emotion_keys, probability_bars
+from fer_hierarchy.hierarchy.printing import without_middle
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.figures import Drawings
 from fer_hierarchy.hierarchy.reports.page import Block, Image, Section, Table
@@ -83,19 +84,13 @@ def _draw(
             *picture, bars = axes[0, number * each : (number + 1) * each]
             for ax in picture:
                 figures.face(ax, pictures[face["row"]], "")
-            title, named = _shortened(face["row"]), None if number else names
+            title, named = without_middle(face["row"], _LONGEST_ID), None if number else names
             probability_bars(bars, face["runs"], classes=classes, true=emotion, names=named, title=title)
         keys = emotion_keys(classes)
         columns = min(len(keys), max(3, int(width / 0.8)))
         style = {"handlelength": 1.1, "columnspacing": 1.0}
         axes[0, 0].figure.legend(handles=keys, loc="outside lower center", ncols=columns, **style)
     return Image(drawings.figure(name), f"Predictions of each run on {len(shown)} faces of {emotion}", width)
-
-
-def _shortened(name: str) -> str:
-    if len(name) <= _LONGEST_ID:
-        return name
-    return f"{name[: _LONGEST_ID // 2 - 1]}…{name[-_LONGEST_ID // 2 :]}"
 
 
 def _table(shown: Sequence[Mapping], classes: Sequence[str], labels: Mapping[str, str]) -> Table:
@@ -107,7 +102,7 @@ def _table(shown: Sequence[Mapping], classes: Sequence[str], labels: Mapping[str
                 f"{100 * share:.0f}" + (f" {mark}" if name == run["answer"] else "")
                 for name, share in zip(classes, run["probabilities"], strict=True)
             ]
-            rows.append(("" if number else _shortened(face["row"]), labels[run["run"]], *cells))
+            rows.append(("" if number else without_middle(face["row"], _LONGEST_ID), labels[run["run"]], *cells))
     caption = (
         f"Faces of {shown[0]['true']}: probabilities in percent; ✓ (right) or ✗ (wrong) marks the run's prediction"
     )

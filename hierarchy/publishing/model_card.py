@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fer_hierarchy.hierarchy.config import several
-from fer_hierarchy.hierarchy.reports.page import Block, Code, Items, Page, Section, Table, Text, titled
+from fer_hierarchy.hierarchy.reports.page import Block, Code, Items, Page, Section, Table, Text, measured, titled
 from fer_hierarchy.hierarchy.reports.run import worst_confusions
 from fer_hierarchy.hierarchy.wording import (
     PREDICTIONS,
     duration,
+    group_words,
     millions,
     mode_words,
     percent,
@@ -74,13 +75,12 @@ def _what(metrics: Mapping, config: Mapping) -> Section:
     training, cost, published = metrics["training"], metrics["cost"], metrics.get("published", {})
     models = dict.fromkeys(str(stage["model"]) for stage in training.values())
     epochs = dict.fromkeys(str(stage["epochs_run"]) for stage in training.values())
-    groups = "; ".join(f"{name}: {', '.join(held)}" for name, held in metrics["taxonomy"]["groups"].items())
     data = config["data"]
     facts = {
         "Kind": mode_words(metrics),
         "Network": ", ".join(models),
         "Emotions": ", ".join(metrics["emotions"]),
-        "Groups": groups,
+        "Groups": group_words(metrics["taxonomy"]),
         "Input": f"grey faces of {data['image_size']}x{data['image_size']} pixels"
         if data["channels"] == 1
         else f"colour faces of {data['image_size']}x{data['image_size']} pixels",
@@ -133,27 +133,18 @@ def _data(metrics: Mapping, config: Mapping) -> Section:
 
 
 def _figures(metrics: Mapping, scores: Mapping) -> Section:
-    rows = [
-        (PREDICTIONS.get(name, name), *(with_span(table, key) for key in ("top1", "balanced_accuracy", "macro_f1")))
-        for name, table in metrics["answers"].items()
-    ]
-    emotions = [
-        (row["class"], points(row["recall"]), points(row["precision"]), points(row["f1"]), whole(row["support"]))
-        for row in scores["per_class"]
-    ]
+    rows = [{"name": PREDICTIONS.get(name, name), **table} for name, table in metrics["answers"].items()]
+    emotions = {"Emotion": ("class", str), "Recall %": ("recall", points), "Precision %": ("precision", points)}
+    emotions |= {"F1 %": ("f1", points), "Faces": ("support", whole)}
     valence = scores.get("group", {})
     blocks: list[Block] = [
-        Table(
-            ("Prediction", "Top-1 %", "Balanced %", "Macro F1 %"),
+        Table.of(
             rows,
+            {"Prediction": ("name", str), **measured(with_span)},
             caption=f"n = {whole(scores['n'])} test faces; 95 % bootstrap intervals in brackets",
             strong=(list(metrics["answers"]).index(metrics["headline"]),),
         ),
-        Table(
-            ("Emotion", "Recall %", "Precision %", "F1 %", "Faces"),
-            emotions,
-            caption=f"Emotion by emotion ({PREDICTIONS[metrics['headline']]})",
-        ),
+        Table.of(scores["per_class"], emotions, caption=f"Emotion by emotion ({PREDICTIONS[metrics['headline']]})"),
     ]
     if valence:
         bounds = span(valence, "top1")

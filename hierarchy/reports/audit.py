@@ -140,12 +140,8 @@ def audit_rows(audit: dict) -> list[tuple[str, ...]]:
 
 def _counts(drawings: figures.Drawings, audit: dict) -> Section:
     counts = audit["counts"]
-    emotions = list(next(iter(counts.values())))
-    rows = [
-        (split, *(f"{classes[e]:,}" for e in emotions), f"{sum(classes.values()):,}", _ratio(audit["imbalance"][split]))
-        for split, classes in counts.items()
-    ]
-    width, height = 3.7 * len(counts), 0.75 + 0.32 * len(emotions)
+    heading, *rows = audit_rows(audit)
+    width, height = 3.7 * len(counts), 0.75 + 0.32 * (len(heading) - 2)
     with drawings.drawing("counts", "Images of each emotion", width, height, columns=len(counts)) as axes:
         for ax, (split, classes) in zip(axes.flat, counts.items(), strict=True):
             figures.class_counts(ax, classes, split=split)
@@ -155,7 +151,11 @@ def _counts(drawings: figures.Drawings, audit: dict) -> Section:
         "Above about 3, accuracy alone misleads: balanced accuracy and macro F1 show more.",
         [
             Images([Image(drawings.figure("counts"), "Bar chart of the images of each emotion by split", width)]),
-            Table(("split", *emotions, "all", "largest : smallest"), rows, "Images of each emotion in each split"),
+            Table(
+                (*heading, "largest : smallest"),
+                [(*row, _ratio(audit["imbalance"][row[0]])) for row in rows],
+                "Images of each emotion in each split",
+            ),
         ],
     )
 

@@ -46,6 +46,7 @@ from fer_hierarchy.hierarchy.wording import (
     decimals,
     duration,
     flatten,
+    group_words,
     known,
     majority_line,
     millions,
@@ -489,7 +490,6 @@ def _note(record: RunRecord, table: pd.DataFrame) -> str:
 
 def _data(record: RunRecord) -> Section:
     data, taxonomy = record.metrics["data"], record.metrics["taxonomy"]
-    groups = "; ".join(f"{name}: {', '.join(emotions)}" for name, emotions in taxonomy["groups"].items())
     named = {"test": record.metrics.get("split", "test") or "all"}  # an evaluation may be of other faces
     pixels = data.get("pixels")  # None where the run was made before pixels were compared
     values = {
@@ -502,7 +502,7 @@ def _data(record: RunRecord) -> Section:
         "Images left out as bad": data.get("bad"),
         "Counts and pixels": pixels and ("; ".join(pixels["known"]) or "no published figures to compare with"),
         "Limit": f"{data['limit']:,} rows of each split" if data.get("limit") else "none",
-        "Taxonomy": f"{taxonomy.get('name', '')} ({groups})",
+        "Taxonomy": f"{taxonomy.get('name', '')} ({group_words(taxonomy)})",
         "Emotions left out": record.metrics.get("excluded") or "none",
     }
     counts = {named.get(split, split): data["counts"][split] for split in _SPLITS if data.get("counts", {}).get(split)}

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from fer_hierarchy.hierarchy.reports.page import Block, Section, Table, Text
-from fer_hierarchy.hierarchy.wording import PREDICTIONS, chance, decimals, points, signed, whole
+from fer_hierarchy.hierarchy.wording import MEASURES, PREDICTIONS, chance, decimals, points, signed, whole
 
 _TUNED = "tuned"
-_MEASURES = {"top1": "top-1 accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 _ALPHA = 0.05
 
 
@@ -43,13 +42,13 @@ def tuned_blocks(before: Mapping, after: Mapping, pair: Mapping, values: Sequenc
 def _differences(before: Mapping, after: Mapping, pair: Mapping) -> Table:
     rows = [
         (
-            title[0].upper() + title[1:],
+            title,
             points(before[name]),
             points(after[name]),
             signed(pair["differences"][name]["difference"]),
             f"{signed(pair['differences'][name]['low'])} to {signed(pair['differences'][name]['high'])}",
         )
-        for name, title in _MEASURES.items()
+        for name, title in MEASURES.items()
     ]
     columns = ("Measure", f"{PREDICTIONS[pair['against']].capitalize()} %", "Tuned %", "Difference", "95 % interval")
     return Table(columns, rows, caption=f"n = {after['n']:,}; both on the same faces, differences in points")
@@ -58,8 +57,8 @@ def _differences(before: Mapping, after: Mapping, pair: Mapping) -> Table:
 def _words(pair: Mapping) -> str:
     test, differences = pair["mcnemar"], pair["differences"]
     clear = [
-        f"{title} ({'better' if differences[name]['difference'] > 0 else 'worse'})"
-        for name, title in _MEASURES.items()
+        f"{title[0].lower()}{title[1:]} ({'better' if differences[name]['difference'] > 0 else 'worse'})"
+        for name, title in MEASURES.items()
         if not differences[name]["low"] <= 0 <= differences[name]["high"]
     ]
     standing = f"More than noise: {', '.join(clear)}." if clear else "No difference is more than noise."

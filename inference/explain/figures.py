@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from fer_hierarchy.hierarchy.classifiers.hierarchical import HierarchicalClassifier
 from fer_hierarchy.hierarchy.data.depth.depth_planes import colours, has_depth, relief
 from fer_hierarchy.hierarchy.palette import class_colour
-from fer_hierarchy.hierarchy.printing import printable
+from fer_hierarchy.hierarchy.printing import printable, without_middle
 from fer_hierarchy.hierarchy.reports import figures
 from fer_hierarchy.hierarchy.reports.page import Image
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
@@ -140,7 +140,8 @@ def _draw_face(
     figures.face(picture, colours(explained.pixels[face]), "")
     true = explained.rows["emotion"][face]
     _caption(picture, explained.predicted[face], explained.confidence[face], true)
-    picture.set_title(_shortened(explained.rows["id"][face]), color=figures.MUTED, loc="center", pad=2)
+    name = printable(explained.rows["id"][face].rpartition("/")[2])
+    picture.set_title(without_middle(name, _LONGEST), color=figures.MUTED, loc="center", pad=2)
     if has_depth(explained.pixels):
         overlay(rest.pop(0), background(explained, face, DEPTH), None)
     for ax, (_, modality, heats) in zip(rest, lines, strict=True):
@@ -165,11 +166,6 @@ def _caption(ax: Axes, predicted: str, share: float, true: str, note: str = "") 
     mark = "" if not true else " ✓" if predicted == true else " ✗"
     colour = figures.SECOND if true and predicted != true else figures.INK
     ax.set_xlabel(f"{predicted} {100 * share:.0f} %{mark}{note}", labelpad=3, color=colour)
-
-
-def _shortened(name: str) -> str:
-    name = printable(name.rpartition("/")[2])
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2 - 1]}…{name[-_LONGEST // 2 :]}"
 
 
 def overlay(ax: Axes, grey: np.ndarray, heat: np.ndarray | None, scale: tuple[float, float] = (0.0, 1.0)) -> None:
