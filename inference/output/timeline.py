@@ -26,7 +26,7 @@ _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600
 _STRIP = -0.17, -0.06  # from and to where the gate's strip reaches below the shares
 _LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 _ABSENT = "#f3f5f7"
-_UNSURE = {"facecolor": "none", "edgecolor": "#b8c2cb", "hatch": "////", "linewidth": 0}
+_UNSURE: dict[str, Any] = {"facecolor": "none", "edgecolor": "#b8c2cb", "hatch": "////", "linewidth": 0}
 _GROUPS = ("#dfe5ea", "#44525f", "#93a3b1", "#bcc8d2", "#6b7b8a")  # no emotion has these
 
 
@@ -123,7 +123,7 @@ def _name_unsure(ax: Axes) -> None:
     legend = ax.get_legend()
     assert legend is not None
     handles = [*legend.legend_handles, Patch(label="any emotion", **_UNSURE)]
-    place = {"loc": "upper left", "bbox_to_anchor": (1.005, 1.03), "borderpad": 0}
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.005, 1.03), "borderpad": 0}
     ax.legend(handles=handles, handlelength=1, handleheight=1, labelspacing=0.22, **place)
 
 
