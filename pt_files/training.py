@@ -17,6 +17,7 @@ from fer_hierarchy.hierarchy.config import StageConfig
 from fer_hierarchy.hierarchy.data.batches import TrainBatches
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.training.schedule import peak_rate, plateau_scale, rate_at
+from fer_hierarchy.models.settings import FLOAT32
 from fer_hierarchy.pt_files.losses import Loss
 from fer_hierarchy.pt_files.model_file import write_record
 from fer_hierarchy.pt_files.optimizers import average_and_clip, build_optimizer
@@ -85,7 +86,10 @@ class Training:
 
     def _step(self, faces: Tensor, targets: Tensor, step: int) -> tuple[float, float]:
         """The gradients of one batch, and an update where they are enough for it; the batch's loss and accuracy."""
-        logits = self.network(faces)
+        half = self.config.precision != FLOAT32
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            logits = self.network(faces)
+        logits = logits.float()
         loss = self.loss(logits, targets)
         loss.backward()
         if (step + 1) % self.config.accumulate == 0:

@@ -243,6 +243,17 @@ def test_training_learns_keeps_the_best_epoch_and_loads_to_the_same_predictions(
     TorchStage.blank_prediction({"flat": again}, SHAPE)()
 
 
+def test_mixed_precision_trains_otherwise_and_leaves_a_float32_network(tmp_path):
+    full, mixed = fit(tmp_path / "full"), fit(tmp_path / "mixed", precision="mixed_bfloat16")
+    assert {weight.dtype for weight in mixed.network.parameters()} == {torch.float32}
+    losses = [[row["loss"] for row in history(tmp_path / name)] for name in ("full", "mixed")]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.1)
+    rows = np.arange(6)
+    assert mixed.outputs(TRAIN.pixels, rows).dtype == np.float32
+    assert not np.array_equal(mixed.outputs(TRAIN.pixels, rows), full.outputs(TRAIN.pixels, rows))
+
+
 def test_early_stopping_and_plateaus_follow_the_validation_score(tmp_path, monkeypatch):
     scores = iter([0.5, 0.4, 0.4, 0.6, 0.1, 0.1, 0.1])
     monkeypatch.setattr(
@@ -269,6 +280,7 @@ def test_the_cost_is_that_of_the_keras_model(spec):
         ({"loss": "island"}, "--loss island: PyTorch trains with ce, weighted, focal"),
         ({"mixup": 0.2}, "--mixup 0.2: PyTorch trains without"),
         ({"ema": 0.1}, "--ema 0.1: PyTorch trains without"),
+        ({"precision": "mixed_float16"}, "--precision mixed_float16: PyTorch trains in float32 or mixed_bfloat16"),
         ({"freeze": 2}, "--freeze 2: PyTorch trains without"),
         ({"weights": "imagenet"}, "--weights imagenet: PyTorch trains without"),
         ({"model": "mini_xception"}, "no PyTorch twin of model 'mini_xception'"),
