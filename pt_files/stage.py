@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fer_hierarchy.hierarchy.classifiers.stage import Stage, remedy, scored_logits, train_batches, training_record
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig
+from fer_hierarchy.hierarchy.data.batches import gathered
 from fer_hierarchy.hierarchy.data.depth.depth_planes import depth_statistics
 from fer_hierarchy.hierarchy.data.faces import StageFaces
 from fer_hierarchy.hierarchy.data.sampling import draw_rows
@@ -267,4 +268,4 @@ def _predicted(
     network.eval()
     device = next(network.parameters()).device
     batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
-    return np.concatenate([predict(as_pixels(pixels[batch]).to(device)).cpu().numpy() for batch in batches])
+    return np.concatenate([predict(as_pixels(gathered(pixels, batch)).to(device)).cpu().numpy() for batch in batches])

@@ -4,7 +4,9 @@ Every training batch is a function of (seed, step) alone: a run that was killed 
 the uninterrupted run would have seen. TensorFlow is imported only where a tf.data pipeline is made.
 """
 
+import mmap
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 
 EVALUATED = 64  # faces in a batch that is only predicted; more are no faster
+_AHEAD = 16  # steps whose faces are read ahead
+_MAPPED = 2**30  # bytes of decoded faces that may stay in the memory of the process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +63,17 @@ class TrainBatches:
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of one global step, never mixed: faces as they are stored, and targets float32 (b, classes)."""
         epoch, position = divmod(int(step), self.steps_per_epoch)
-        chosen = self._order(epoch)[position * self.faces_per_step : (position + 1) * self.faces_per_step]
+        order, size = self._order(epoch), self.faces_per_step
+        chosen = order[position * size : (position + 1) * size]
+        ahead = position + _AHEAD  # of this epoch: its first steps wait for their own faces
+        read_ahead(self.pixels, self.rows[order[ahead * size : (ahead + 1) * size]])
         rng = np.random.default_rng((self.seed, 1, int(step)))
-        return augment(self.pixels[self.rows[chosen]], rng, self.augmentation), self.targets[chosen]
+        return augment(gathered(self.pixels, self.rows[chosen]), rng, self.augmentation), self.targets[chosen]
 
     def _order(self, epoch: int) -> np.ndarray:
-        rng = np.random.default_rng((self.seed, 0, epoch))
         if self.shares is None:
-            return rng.permutation(len(self.rows))
+            return _permutation(self.seed, epoch, len(self.rows))
+        rng = np.random.default_rng((self.seed, 0, epoch))
         return rng.choice(len(self.rows), len(self.rows), p=self.shares)
 
     def dataset(self, first_epoch: int, epochs: int) -> "tf.data.Dataset":
@@ -87,6 +94,47 @@ class TrainBatches:
         return _untuned(tf.data.Dataset.range(first, last).map(load).prefetch(4))
 
 
+@lru_cache(maxsize=2)  # each step of an epoch wants it: of AffectNet it takes milliseconds
+def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, 0, epoch)).permutation(count)
+
+
+def gathered(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """A copy of some faces; of a large memory map nothing else stays in the memory of the process.
+
+    Pages that were read would count as its memory until the machine runs short; here they stay in the cache of the
+    system alone, which takes them back as it needs.
+
+    Args:
+        pixels: (n, height, width, channels), all faces of the data set.
+        rows: (m,) rows of `pixels`.
+    """
+    mapped = _large_map(pixels)
+    if mapped is None:
+        return pixels[rows]
+    read_ahead(pixels, rows)
+    faces = pixels[rows]
+    mapped.madvise(mmap.MADV_DONTNEED)
+    return faces
+
+
+def read_ahead(pixels: np.ndarray, rows: np.ndarray) -> None:
+    """Let the system read faces of a large memory map without waiting for them, in the order on the disk."""
+    mapped = _large_map(pixels)
+    if mapped is None:
+        return
+    header, each = len(mapped) - pixels.nbytes, pixels.nbytes // len(pixels)
+    for start in np.sort(header + rows * each).tolist():
+        page = start - start % mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_WILLNEED, page, start + each - page)
+
+
+def _large_map(pixels: np.ndarray) -> mmap.mmap | None:
+    """The mapped file of faces that are not to stay in memory; None for others, and where no system call does it."""
+    large = pixels.nbytes > _MAPPED and hasattr(mmap, "MADV_DONTNEED")
+    return pixels.base if large and isinstance(pixels.base, mmap.mmap) else None
+
+
 def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int = EVALUATED) -> "tf.data.Dataset":
     """Faces as float32 (b, height, width, channels) in the order of `rows`, untouched.
 
@@ -101,7 +149,7 @@ def evaluation_batches(pixels: np.ndarray, rows: np.ndarray, *, batch_size: int 
     face_shape = pixels.shape[1:]
 
     def gather(start: np.ndarray) -> np.ndarray:
-        return pixels[rows[int(start) : int(start) + batch_size]]
+        return gathered(pixels, rows[int(start) : int(start) + batch_size])
 
     def load(start: tf.Tensor) -> tf.Tensor:
         faces = tf.numpy_function(gather, [start], pixels.dtype)

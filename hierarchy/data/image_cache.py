@@ -1,7 +1,9 @@
 """Decoded images on disk: one folder per set of files, written whole or not at all, read back as a memory map."""
 
 import json
+import math
 import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -50,6 +52,7 @@ def write_entry(
     key: str,
     images: Iterable[tuple[int, Decoded | str]],
     *,
+    most: int,
     shape: tuple[int, int, int],
     dtype: type,
     check: Callable[[Sequence[tuple[int, str]]], None],
@@ -59,16 +62,18 @@ def write_entry(
     Args:
         key: Of the entry.
         images: (manifest position, image or reason) in manifest order.
+        most: How many images there are, the bad ones included.
         shape: (size, size, channels) of each image.
         dtype: uint8, or uint16 for faces with depth.
         check: Takes the (manifest position, reason) of all bad images; its error leaves no entry behind.
 
     Raises:
-        UserError: The cache folder cannot be written or its disk is full. Nothing is left behind.
+        UserError: The cache folder cannot be written, or its disk has no room. Nothing is left behind.
     """
     try:
         # A damaged entry makes way. Whoever built the same key meanwhile has written the same bytes.
         with atomic_folder(_folder(key)) as folder:
+            _check_room(folder, most, most * math.prod(shape) * np.dtype(dtype).itemsize)
             bad = _write(folder, images, shape, np.dtype(dtype))
             check(bad)
             (folder / _BAD).write_text(json.dumps(bad), encoding="utf-8")
@@ -77,6 +82,16 @@ def write_entry(
             f"image cache {cache_dir()}: cannot write ({error.strerror or error}); "
             f"make room there or set FER_CACHE to another folder"
         ) from error
+
+
+def _check_room(folder: Path, count: int, needed: int) -> None:
+    """Refuse images that do not fit on the disk before the first is decoded."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"image cache {cache_dir()}: {count} decoded images take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+            "are free; make room there, set FER_CACHE to another folder, or choose a smaller --image-size"
+        )
 
 
 def _write(

@@ -136,6 +136,7 @@ def _build(key: str, manifest: pd.DataFrame, want: Want, skip_bad: bool) -> Cach
     write_entry(
         key,
         _with_progress(_decode_all(manifest, want), len(manifest)),
+        most=len(manifest),
         shape=(want.size, want.size, want.channels + want.depth),
         dtype=np.uint16 if want.depth else np.uint8,
         check=check,

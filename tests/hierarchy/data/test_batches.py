@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,3 +269,33 @@ def test_no_tuner_of_buffers_holds_up_the_end_of_a_training():
     made = batches()
     for dataset in (made.dataset(0, 1), evaluation_batches(made.pixels, made.rows)):
         assert dataset.options().autotune.enabled is False
+
+
+def mapped_memory():
+    """Bytes of mapped files in the memory of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("RssFile")).split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's account of memory")
+def test_a_large_memory_map_leaves_the_memory_and_gives_the_same_batches(tmp_path, monkeypatch):
+    faces = np.random.default_rng(0).integers(0, 256, (2000, 64, 64, 1), dtype=np.uint8)  # 8 MB
+    np.save(tmp_path / "pixels.npy", faces)
+    rows = np.arange(2000)
+    targets = np.eye(2, dtype=np.float32)[rows % 2]
+    in_memory = batches(pixels=faces, rows=rows, targets=targets, batch_size=50)
+    grown = {}
+    for limit in (2**30, 2**20):
+        monkeypatch.setattr("fer_hierarchy.hierarchy.data.batches._MAPPED", limit)
+        pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+        streamed, before = batches(pixels=pixels, rows=rows, targets=targets, batch_size=50), mapped_memory()
+        for step in range(60):  # into the second epoch
+            for own, same in zip(streamed.batch(step), in_memory.batch(step), strict=True):
+                np.testing.assert_array_equal(own, same)
+        grown[limit] = mapped_memory() - before
+        del streamed, pixels
+    assert grown[2**30] > 6e6  # the map that stays is what the limit is for
+    assert grown[2**20] < 2e6
+    np.testing.assert_array_equal(
+        next(iter(evaluation_batches(np.load(tmp_path / "pixels.npy", "r"), rows))), faces[:64]
+    )

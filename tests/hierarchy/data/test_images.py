@@ -1,5 +1,6 @@
 import logging
 import resource
+import shutil
 import sys
 
 import cv2
@@ -271,6 +272,16 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
+    assert list((tmp_path / "cache" / "images").iterdir()) == []
+
+
+def test_images_without_room_on_the_disk_are_refused_before_decoding(tmp_path, monkeypatch):
+    manifest = manifest_of(save(tmp_path / "d", [face(i) for i in range(8)]))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10_000))
+    monkeypatch.setattr("fer_hierarchy.hierarchy.data.images.read_stored", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UserError, match=r"8 decoded images take 0\.0 GB.*free.*FER_CACHE.*--image-size"):
+        load(manifest)
     assert list((tmp_path / "cache" / "images").iterdir()) == []
 
 
