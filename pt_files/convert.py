@@ -2,8 +2,11 @@
 
 python -m fer_hierarchy.pt_files.convert results/<run>/stages/flat flat.pt
 python -m fer_hierarchy.pt_files.convert flat.pt flat.keras
+python -m fer_hierarchy.pt_files.convert results/<run> results/<run>-keras
 """
 
+import dataclasses
+import shutil
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -16,8 +19,9 @@ from torch import Tensor, nn
 
 from fer_hierarchy.hierarchy.cli.console import OneLineParser, run_program
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import atomic_write
-from fer_hierarchy.hierarchy.runs.run_folder import read_json
+from fer_hierarchy.hierarchy.paths import CONFIG, METRICS, MODEL, STAGES, atomic_folder, atomic_write
+from fer_hierarchy.hierarchy.runs.run import Run
+from fer_hierarchy.hierarchy.runs.run_folder import read_json, write_json
 from fer_hierarchy.pt_files.model_file import SavedModel, read_model, write_model
 from fer_hierarchy.pt_files.registry import create_model
 from fer_hierarchy.pt_files.twins import pair_layers
@@ -27,7 +31,7 @@ if TYPE_CHECKING:  # the command line refuses bad arguments before it loads a se
 
 KERAS, TORCH = ".keras", ".pt"
 # float32 sums in another order stay far below this share of the largest logit.
-_TOLERANCE = 1e-3
+_TOLERANCE = 1e-4
 _PROGRAM = "pt_files.convert"
 _MODULE = f"fer_hierarchy.{_PROGRAM}"
 
@@ -137,6 +141,47 @@ def convert(source: Path, target: Path, *, spec: str | None = None) -> float:
     return difference
 
 
+def convert_run(source: Path, target: Path) -> float:
+    """Write a finished run of PyTorch as a new run of Keras, once the networks of each stage predict alike.
+
+    Predictions, scores and report stay those of the run that was trained. The folder appears when it is complete.
+
+    Args:
+        source: The folder of the run.
+        target: The folder to make.
+
+    Returns:
+        The largest of what `largest_difference` found in the stages.
+
+    Raises:
+        UserError: The run is not finished or not of PyTorch, `target` exists, or a model has no twin.
+    """
+    check_run_target(target)
+    run = Run(source)
+    if run.config.framework != "pytorch":
+        raise UserError(f"SOURCE {source}: a run of {run.config.framework}; expected a run of pt_files.train")
+    record = run.metrics | {"run": target.name}  # refuses a run that is not finished
+    try:
+        with atomic_folder(target) as folder:
+            left_out = shutil.ignore_patterns(f"*{TORCH}", f"*{KERAS}", ".*")
+            shutil.copytree(source, folder, dirs_exist_ok=True, ignore=left_out)
+            write_json(folder / CONFIG, dataclasses.replace(run.config, framework="keras", name=target.name).to_dict())
+            write_json(folder / METRICS, record)
+            return max(convert(run.folder / STAGES / name, folder / STAGES / name / MODEL) for name in run.stages)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def check_run_target(target: Path) -> None:
+    """Refuse a folder that a converted run cannot take.
+
+    Raises:
+        UserError: It exists already.
+    """
+    if target.exists():
+        raise UserError(f"TARGET {target} exists already; delete it or choose another name")
+
+
 def _checked_source(source: Path, target: Path, spec: str | None) -> Path:
     """The file to read, after every check that needs no framework."""
     if target.suffix not in (KERAS, TORCH):
@@ -209,14 +254,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> None:
     parser = OneLineParser(prog=f"python -m {_MODULE}", description=__doc__.partition(":")[0], allow_abbrev=False)
     parser.add_argument(
-        "source", metavar="SOURCE", type=Path, help="a .keras file, a .pt file, or a run's stage folder"
+        "source",
+        metavar="SOURCE",
+        type=Path,
+        help="a .keras file, a .pt file, a run's stage folder, or the folder of a run of PyTorch",
     )
-    parser.add_argument("target", metavar="TARGET", type=Path, help="the .pt file, or the .keras file, to write")
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        type=Path,
+        help="the .pt file, or the .keras file, to write; of a run, the new folder",
+    )
     parser.add_argument(
         "--model", metavar="SPEC", help="what a .keras file was built from (default: read in the stage.json beside it)"
     )
     given = parser.parse_args(arguments)
-    difference = convert(given.source, given.target, spec=given.model)
+    if (given.source / CONFIG).is_file():
+        if given.model is not None:
+            raise UserError("--model goes with a Keras SOURCE only; a run names its own models")
+        difference = convert_run(given.source, given.target)
+    else:
+        difference = convert(given.source, given.target, spec=given.model)
     print(f"{given.target}: its logits differ by {difference:.1e} at most on made-up faces")
 
 

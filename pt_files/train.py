@@ -35,6 +35,7 @@ _GROUPS = {DataConfig: "data", StageConfig: "training", EvaluationConfig: "evalu
 _PLACES = {
     "config": ("FILE", "settings to start from, as results/<run>/config.json holds them; flags go over them"),
     "resume": ("RUN", "go on with an interrupted run; no setting may differ from the run's own"),
+    "keras": ("NAME", "make a run of Keras of this name of it, too, once both predict alike within 1e-4"),
     "results": ("DIR", "where run folders are (default: results/)"),
     "logs": ("DIR", "where run.log goes (default: logs/)"),
 }
@@ -60,8 +61,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> None:
     given = vars(_parser().parse_args(argv))
     with notes_on_screen():
+        target = _keras_target(given)
         folder = _train(given, shlex.join(["python", "-m", MODULE, *argv]))
+        if target:
+            _make_keras_run(folder, target)
     print(f"report: {folder / 'report.html'}")
+
+
+def _keras_target(given: Given) -> Path | None:
+    """The folder of the run that `--keras` names; refused now, not after hours of training, where it is taken."""
+    if "keras" not in given:
+        return None
+    name, results = given.pop("keras"), Path(given.get("results", RESULTS))
+    if name == given.get("name") or run_folder.is_taken(results / name):
+        raise UserError(f"--keras {name}: a run has this name already; choose another one")
+    run_folder.check_name(name, results, option=flag("keras"))
+    if str(given.get("model", "")).startswith("timm:"):
+        raise UserError(f"--keras {name}: {given['model']} has no Keras twin; choose another --model")
+    return results / name
+
+
+def _make_keras_run(folder: Path, target: Path) -> None:
+    from fer_hierarchy.pt_files.convert import convert_run
+
+    difference = convert_run(folder, target)
+    print(f"{target}: a run of Keras; its logits differ by {difference:.1e} at most on made-up faces")
 
 
 def _train(given: Given, command: str) -> Path:

@@ -127,8 +127,8 @@ def marked(name: str, *, synthetic: bool) -> str:
     return f"{SYNTHETIC}-{name}" if synthetic and SYNTHETIC not in name else name
 
 
-def check_name(name: str | None, results: Path) -> None:
-    """Refuse a name that is taken or that would leave the results folder.
+def check_name(name: str | None, results: Path, option: str = "--name") -> None:
+    """Refuse the name in `option` where it is taken or would leave the results folder.
 
     Raises:
         UserError: With a way out.
@@ -137,11 +137,11 @@ def check_name(name: str | None, results: Path) -> None:
         return
     if not re.fullmatch(r"\w[\w.+-]*", name) or len(name.encode()) > _LONGEST_NAME:
         raise UserError(
-            f"--name {name!r}: use up to {_LONGEST_NAME} letters, digits, '_', '-', '+' and '.', "
+            f"{option} {name!r}: use up to {_LONGEST_NAME} letters, digits, '_', '-', '+' and '.', "
             f"not starting with '-', '+' or '.'"
         )
     if is_taken(results / name):
-        raise UserError(f"--name {name!r}: {results / name} exists already; choose another name or --resume {name}")
+        raise UserError(f"{option} {name!r}: {results / name} exists already; choose another name or --resume {name}")
 
 
 def is_taken(folder: Path) -> bool:

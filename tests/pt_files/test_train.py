@@ -15,6 +15,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from fer_hierarchy.hierarchy.errors import UserError
+from fer_hierarchy.pt_files import convert
 from fer_hierarchy.pt_files.train import main
 from fer_hierarchy.pt_files.training import Training
 from tests.conftest import CHECKOUT, TINY, run_program, write_fer_folder
@@ -210,6 +212,10 @@ def error_of(capsys, *argv: object) -> str:
         (("--config", "nowhere.json"), "--config: nowhere.json is no file"),
         (("--resume", "nothing"), "no run 'nothing'"),
         (("--name", "../up"), "--name '../up': use up to"),
+        (("--keras", "keras"), "--keras keras: a run has this name already"),
+        (("--keras", "k", "--name", "k"), "--keras k: a run has this name already"),
+        (("--keras", "../up"), "--keras '../up': use up to"),
+        (("--keras", "k", "--model", "timm:resnet18"), "--keras k: timm:resnet18 has no Keras twin"),
         (("--name", "torch"), "exists already; choose another name or --resume torch"),
         (("--resume", "torch", "--epochs", "9"), "stage.epochs: 6 -> 9"),
         (("--resume", "torch", "--config", "x.json"), "--config does not go with --resume"),
@@ -220,6 +226,42 @@ def test_bad_input_is_one_line(flags, words, place, capsys):
     before = set(place.iterdir())
     assert words in error_of(capsys, *flags, *places(place))
     assert set(place.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_one_command_leaves_a_run_of_keras_with_the_same_predictions(place, fer_folder, tmp_path, capsys):
+    tree = ("--mode", "hierarchical", *SMALLEST, "--epochs", "1", "--precision", "mixed_bfloat16")
+    made = ("--data", str(fer_folder), *tree, "--name", "trained", "--keras", "ordinary", *places(tmp_path))
+    assert main(list(made)) == 0
+    assert "ordinary: a run of Keras; its logits differ by" in capsys.readouterr().out
+    assert files(tmp_path / "ordinary") == files(tmp_path / "trained") - {
+        f"stages/{stage}/checkpoint.pt" for stage in ("valence", "positive", "negative")
+    }
+    ((code, text),) = run_program(
+        ("--mode", "evaluate", "ordinary", "--data", fer_folder, "--name", "again", *places(tmp_path))
+    )
+    assert code == 0, text
+    left, right = (pd.read_csv(tmp_path / run / "predictions.csv") for run in ("trained", "again"))
+    assert list(left.columns) == list(right.columns)
+    assert list(left.iloc[:, 0]) == list(right.iloc[:, 0])
+    numbers = left.select_dtypes("float").columns
+    assert len(numbers) > 7
+    assert abs(left[numbers] - right[numbers]).max(axis=None) < 1e-4
+
+
+def test_models_that_predict_otherwise_leave_no_run(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(convert, "largest_difference", lambda *_: 2e-4)
+    with pytest.raises(UserError, match=r"predicts differently, by 0\.0002; nothing was written"):
+        convert.convert_run(place / "torch", tmp_path / "ordinary")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_only_a_run_of_pytorch_becomes_one_of_keras(place, tmp_path, capsys):
+    assert convert.main([str(place / "keras"), str(tmp_path / "new")]) == 2
+    assert "a run of keras; expected a run of pt_files.train" in capsys.readouterr().err
+    assert convert.main([str(place / "torch"), str(place / "keras")]) == 2
+    assert "exists already; delete it or choose another name" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_keras_run_is_not_resumed(place, capsys):
