@@ -14,8 +14,14 @@ from fer_hierarchy.hierarchy.classifiers.coverage import (
     members_of,
     risk_area,
 )
+from fer_hierarchy.hierarchy.config import RunConfig
+from fer_hierarchy.hierarchy.data.faces import Faces
+from fer_hierarchy.hierarchy.data.manifest import people
+from fer_hierarchy.hierarchy.data.splits import calibrates
+from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.runs.run import Run
-from tests.conftest import CHECKOUT
+from fer_hierarchy.hierarchy.training.stages import half_of_validation
+from tests.conftest import CHECKOUT, QUICK, run_program
 from tests.hierarchy.evaluation.test_conformal import SEVEN, draw
 
 
@@ -75,3 +81,34 @@ def test_published_runs_cover_their_test_faces_as_promised(name):
     assert promised[0]["band"][0] <= promised[0]["covered"] <= promised[0]["band"][1]
     for one in promised[1]["per_class"]:  # of each emotion: a node holds at least what was promised
         assert one["covered"] >= one["band"][0]
+
+
+@pytest.mark.slow
+def test_calibration_apart_calibrates_on_people_that_did_not_choose_the_epoch(tmp_path):
+    call = ["--mode", "flat", "--dataset", "synthetic", "--limit", "300", *QUICK, "--epochs", "1", "--name", "apart"]
+    call += ["--results", tmp_path / "r", "--logs", tmp_path / "l", "--calibration-apart"]
+    ((code, text),) = run_program(call)
+    assert code == 0, text
+    run = Run(tmp_path / "r" / "synthetic-apart")
+    used, every = run.calibration_predictions, run.validation_predictions
+    assert 0.3 * len(every) < len(used) < 0.7 * len(every)
+    people = run.subjects
+    others = every[~every["row"].isin(used["row"])]
+    assert not set(people.get(used["row"])) & set(people.get(others["row"]))
+    record = run.metrics["coverage"]
+    assert (record["apart"], record["calibration"]) == (True, len(used))
+    assert "also chose the epoch" not in (run.folder / "report.md").read_text()
+
+
+def test_an_emotion_that_one_half_lacks_is_refused():
+    emotions = [*SEVEN.emotions] * 6
+    emotions[-1] = "fear"  # neutral is on the face of one person five times
+    persons = [f"p{number // 7}" if name != "neutral" else "p9" for number, name in enumerate(emotions)]
+    manifest = pd.DataFrame({"id": [f"f{n}" for n in range(42)], "emotion": emotions, "subject": persons})
+    faces = Faces(images=None, manifest=manifest.assign(split="validation", source="x"), taxonomy=SEVEN)
+    half = faces.split("validation")
+    chosen = calibrates(half["id"], half["emotion"], people(half, "id"), seed=0)
+    lacking = not chosen[(half["emotion"] == "neutral").to_numpy()].any()  # all five are on one side
+    with pytest.raises(UserError, match="--calibration-apart: the 5 validation faces of neutral"):
+        half_of_validation(faces, RunConfig(calibration_apart=True), calibrating=lacking)
+    assert half_of_validation(faces, RunConfig(), calibrating=True) is faces
