@@ -84,6 +84,7 @@ def _keras_target(given: Given) -> Path | None:
 def _make_keras_run(folder: Path, target: Path) -> None:
     from fer_hierarchy.pt_files.convert import convert_run
 
+    target = target.with_name(run_folder.marked(target.name, synthetic=bool(Run(folder).metrics["synthetic"])))
     difference = convert_run(folder, target)
     print(f"{target}: a run of Keras; its logits differ by {difference:.1e} at most on made-up faces")
 

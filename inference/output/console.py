@@ -42,6 +42,8 @@ def guaranteed_words(predictor: "Predictor") -> str:
     if promise is None or guarantee is None:
         return ""
     share = f"{100 * promise.coverage:g} % {'of each emotion ' if promise.each else ''}guaranteed"
+    if predictor.facts.synthetic:
+        return f"{share} on SYNTHETIC faces"
     return f"{share} on faces like {DATA_NAMES.get(guarantee.data, guarantee.data)}'s"
 
 

@@ -53,6 +53,14 @@ def test_the_screen_says_a_group_where_that_is_what_can_be_said():
     assert "negative (90 % guaranteed on faces like FER-2013's)" in line
 
 
+def test_a_guarantee_on_drawn_faces_says_so():
+    model = BarModel(guarantee=guarantee(), synthetic=True)
+    own = Predictor(model, faces=FaceConfig(cropped=True), detector=None, promise=Promise(coverage=0.9))
+    (row,) = own.predict(face(), records=True)
+    (line,) = lines([{**row, "file": "a.jpg", "faces": 1, "run": "bars", "error": None}], [own])
+    assert "happy (90 % guaranteed on SYNTHETIC faces)" in line
+
+
 def test_guarantees_travel_with_the_metadata():
     given = facts(guarantee=guarantee(), prior=(0.1, 0.1, 0.1, 0.3, 0.1, 0.1, 0.2))
     read = Metadata.from_dict(given.to_dict(), source="x")

@@ -284,3 +284,10 @@ def test_help_appears_at_once_and_offers_only_what_works():
     assert "--loss ce|weighted|focal" in done.stdout
     assert "--mixup" not in done.stdout
     assert "--trunk" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_keras_run_of_drawn_faces_is_called_synthetic(tmp_path):
+    call = ["--mode", "flat", "--dataset", "synthetic", "--limit", "30", *SMALLEST, "--epochs", "1"]
+    assert main([*call, "--keras", "drawn", *places(tmp_path)]) == 0
+    assert (tmp_path / "synthetic-drawn" / "config.json").is_file()
