@@ -10,6 +10,7 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.json_text import read_written
+from fer_hierarchy.hierarchy.paths import is_file
 from fer_hierarchy.hierarchy.taxonomy import Taxonomy, canonical_emotion, check_class_name, is_emotion
 
 _SHAPE = 'write {"Freude": "happy", "bored": {"group": "negative"}, "unclear": null}'
@@ -123,7 +124,7 @@ def read_own_classes(value: str | Mapping | None) -> OwnClasses:
         return NONE
     if isinstance(value, Mapping):
         return OwnClasses.from_dict(value)
-    if not Path(value).is_file():
+    if not is_file(value):
         raise UserError(f"--classes {value}: no such file; expected JSON: {_SHAPE}")
     return OwnClasses.from_dict(read_written(Path(value), f"--classes {value}"), where=f"--classes {value}")
 

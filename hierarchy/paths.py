@@ -61,6 +61,14 @@ def _users_caches() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a file is there; False also for a name that no file can have, where `Path.is_file` raises."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def require_file(path: Path) -> None:
     """Refuse what is there and no file, before it is opened: a pipe would be waited for, a device read without end.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fer_hierarchy.hierarchy.errors import UserError
 from fer_hierarchy.hierarchy.json_text import read_written
+from fer_hierarchy.hierarchy.paths import is_file
 
 # FER-2013's order (Goodfellow et al., 2013); contempt only where a data set has it.
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
@@ -327,6 +328,6 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
         return TAXONOMIES[name_or_path]
     path = Path(name_or_path)
     known = ", ".join(TAXONOMIES)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"taxonomy {name_or_path!r} is neither a known name ({known}) nor a JSON file")
     return Taxonomy.from_dict(read_written(path, f"taxonomy file {name_or_path}"), name=path.stem)

@@ -234,7 +234,7 @@ def find_grid(grid: str, results: Path, *, kind: str = KIND) -> Path:
         UserError: There is none.
     """
     places = (Path(grid), results / grid)
-    found = next((place for place in places if (place / GRID).is_file()), None)
+    found = next((place for place in places if paths.is_file(place / GRID)), None)
     if found is None:
         of_kind = (path.parent.name for path in results.glob(f"*/{GRID}") if kind_of(path.parent) == kind)
         hint = "it is a single run; use --mode flat or hierarchical; " if _is_run(places) else ""
@@ -255,7 +255,7 @@ def kind_of(folder: Path) -> str | None:
 
 
 def _is_run(places: Sequence[Path]) -> bool:
-    return any((place / paths.CONFIG).is_file() for place in places)
+    return any(paths.is_file(place / paths.CONFIG) for place in places)
 
 
 def read_grid(folder: Path) -> Grid:

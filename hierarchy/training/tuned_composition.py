@@ -18,7 +18,7 @@ from fer_hierarchy.hierarchy.config import PICTURES
 from fer_hierarchy.hierarchy.data.faces import Faces, decode
 from fer_hierarchy.hierarchy.data.leakage import without_seen
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS
+from fer_hierarchy.hierarchy.paths import VALIDATION_PREDICTIONS, is_file
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.runs.run import Run
 from fer_hierarchy.hierarchy.taxonomy import FLAT
@@ -158,4 +158,4 @@ def _is_of(folder: Path, fingerprint: str) -> bool:
 def _flat_folder(flat: str, source: Path, results: Path) -> Path:
     """The flat run, beside the hierarchical one or where its name leads."""
     beside = source.parent / flat
-    return beside if (beside / paths.CONFIG).is_file() else Run(flat, results=results).folder
+    return beside if is_file(beside / paths.CONFIG) else Run(flat, results=results).folder

@@ -212,3 +212,21 @@ def test_what_once_ended_in_a_traceback_is_refused(name, key, value, tmp_path):
 def test_a_prior_for_no_emotion_is_refused():
     with pytest.raises(UserError, match="unknown emotion ''"):
         Prior.of({"": 0.0, **dict.fromkeys(TAXONOMY.emotions, 0.125)}).target(FACTS)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" + "x" * 300, "a\0b"])
+@pytest.mark.parametrize("key", ["taxonomy", "classes"])
+def test_a_name_that_no_file_can_have_is_refused_in_one_line(key, name):
+    record = RunConfig().to_dict()
+    record["data"][key] = name
+    with pytest.raises(UserError) as caught:
+        RunConfig.from_dict(record)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_flat_run_that_no_folder_can_be_is_refused_in_one_line(tmp_path):
+    combiner = {**COMBINER, "blend": 0.5, "flat": "x" * 5000}
+    path = tmp_path / "tuned.json"
+    path.write_text(json.dumps({**TUNED, "recomposition": combiner}))
+    with pytest.raises(UserError):
+        in_composition(path)

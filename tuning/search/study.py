@@ -13,7 +13,7 @@ from typing import Any
 
 from fer_hierarchy.hierarchy.config import RunConfig, StageConfig, apply_flags, check_value, differences, fields_of
 from fer_hierarchy.hierarchy.errors import UserError
-from fer_hierarchy.hierarchy.paths import LOGS
+from fer_hierarchy.hierarchy.paths import LOGS, is_file
 from fer_hierarchy.hierarchy.runs import run_folder
 from fer_hierarchy.hierarchy.taxonomy import FLAT, Taxonomy
 from fer_hierarchy.tuning.settings import SearchConfig
@@ -183,7 +183,7 @@ def find_studies(name: str, studies: Path) -> list[Path]:
         UserError: There is none.
     """
     for place in (Path(name), studies / name):
-        if (place / STUDY).is_file():
+        if is_file(place / STUDY):
             return [place]
         stages = sorted(path.parent for path in place.parent.glob(f"{place.name}-*/{STUDY}"))
         if stages := [path for path in stages if _of_group(path, place.name)]:
@@ -301,7 +301,7 @@ def with_hyperparameters(config: RunConfig, given: Sequence[str], studies: Path)
 
 def _found(text: str, known: Sequence[str], studies: Path) -> list[tuple[Path, str, dict[str, Any]]]:
     """(path, stage, settings) of what one value of `--hyperparameters` means for a run of the stages `known`."""
-    paths = [Path(text)] if Path(text).is_file() else [folder / BEST for folder in find_studies(text, studies)]
+    paths = [Path(text)] if is_file(text) else [folder / BEST for folder in find_studies(text, studies)]
     found = [(path, *read_best(path)) for path in paths]
     if fitting := [best for best in found if best[1] in known]:
         return fitting
