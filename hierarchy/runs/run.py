@@ -200,7 +200,7 @@ class Run(ResultFolder):
             return None
         from fer_hierarchy.hierarchy.classifiers.coverage import guarantee_of  # here: as in `faces_by_id`
 
-        data = self.metrics.get("trained_on", self.metrics)["data"]["dataset"]
+        data = str(self.metrics["data"].get("dataset", self.name))
         apart = self.config.calibration_apart
         return guarantee_of(self.calibration_predictions, self.taxonomy, data=data, apart=apart)
 
