@@ -38,9 +38,9 @@ def coverage_record(calibration: pd.DataFrame, test: pd.DataFrame, taxonomy: Tax
         guarantee: Of the run.
 
     Returns:
-        data, apart, calibration (faces), n, rules (a row a wanted coverage and rule, see `rule_record`), curve (a row a
-        coverage: share of faces at each level), risk (area under the curve of risk against coverage; Geifman and
-        El-Yaniv, 2017).
+        data, apart, calibration (faces), n, rules (a row a wanted coverage and rule: covered, band, size, bits,
+        per_class and shares of the levels), curve (a row a coverage: share of faces at each level), risk (area under
+        the curve of risk against coverage; Geifman and El-Yaniv, 2017).
     """
     labels, probabilities = labels_and_probabilities(test, taxonomy)
     known, own = labels_and_probabilities(calibration, taxonomy)

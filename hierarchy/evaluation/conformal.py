@@ -124,11 +124,6 @@ def class_thresholds(scores: ArrayLike, labels: ArrayLike, classes: int, coverag
     return np.array([conformal_threshold(scores[labels == number], coverage) for number in range(classes)])
 
 
-def fewest_faces(coverage: float) -> int:
-    """Calibration faces that a finite threshold takes."""
-    return math.ceil(round(coverage / (1 - coverage), 9))
-
-
 def check_coverage(coverage: float) -> None:
     """Refuse a coverage that nothing can promise.
 
